@@ -1,0 +1,53 @@
+# evonas: `make` lists the targets; each works as the first command on a fresh clone.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+RUN ?= runs/quickstart
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install search retrain test format check smoke bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: .venv/installed  ## make .venv with the tested versions of everything
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "evonas needs Python >= 3.11 (PYTHON=python3.11 make ...)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+search: install  ## search a head network on the embedded default (synthetic faces)
+	@if [ -e $(RUN)/journal.jsonl ]; then $(BIN)/evonas search --resume --run-dir $(RUN); \
+	else $(BIN)/evonas search experiments/quickstart.yaml --run-dir $(RUN); fi
+
+retrain: search  ## train the winner longer, beside hand-made baselines
+	$(BIN)/evonas retrain $(RUN)/best.json
+
+test: install  ## run the tests
+	$(BIN)/pytest
+
+format: install  ## put the code in order
+	$(BIN)/ruff format evonas tests experiments
+	$(BIN)/ruff check --fix evonas tests experiments
+
+check: install  ## all that must hold: format, lint, types, floors, tests, smoke
+	$(BIN)/ruff format --check evonas tests experiments
+	$(BIN)/ruff check evonas tests experiments
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+	$(MAKE) smoke
+
+smoke: install  ## a small search, stopped and resumed, and its winner retrained
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
+
+bench: install  ## measure (experiments/benchmarks)
+	$(BIN)/python experiments/benchmarks/quickstart.py
+
+clean:  ## remove everything that was made
+	rm -rf .venv runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

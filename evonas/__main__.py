@@ -1,0 +1,5 @@
+"""``python -m evonas``."""
+
+from evonas.cli import main
+
+main()

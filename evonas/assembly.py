@@ -1,0 +1,185 @@
+"""From an experiment to the objects that a search or a retraining works with."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import evonas
+from evonas import config, registry
+from evonas.backbones.base import Backbone, Shape
+from evonas.config import Experiment
+from evonas.data.base import Dataset
+from evonas.errors import InputError, nearest
+from evonas.estimation.estimator import Setting, Split
+from evonas.estimation.features import FeatureCache, Features, Progress
+from evonas.estimation.objective import Objective
+from evonas.estimation.views import standard_views
+from evonas.execution.base import Executor
+from evonas.optimizers.base import Optimizer
+from evonas.space import Architecture, SearchSpace
+from evonas.tasks.base import Task
+
+
+@dataclass(frozen=True)
+class Assembly:
+    """The parts of an experiment, each built when it is first asked for."""
+
+    experiment: Experiment
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The data set."""
+        part = self.experiment.data
+        made: Dataset = registry.create("data", part.name, part.options)
+        return made
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The frozen backbone."""
+        part = self.experiment.backbone
+        made: Backbone = registry.create("backbone", part.name, part.options)
+        return made
+
+    @cached_property
+    def task(self) -> Task:
+        """The learning problem."""
+        part = self.experiment.task
+        made: Task = registry.create("task", part.name, part.options, tuple(self.dataset.labels))
+        return made
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, narrowed as the experiment says, its taps known to the backbone."""
+        part = self.experiment.space
+        space = SearchSpace.from_file(config.find("search_spaces", part.name))
+        space = space.narrowed(part.options)
+        taps = next((gene.values for gene in space.genes if gene.name == "tap"), ())
+        for tap in (*taps, self.experiment.tap):
+            if tap not in self.backbone.taps:
+                raise InputError(
+                    f"backbone {self.experiment.backbone.name!r} has no tap {tap!r}: "
+                    f"{nearest(str(tap), self.backbone.taps)}"
+                )
+        return space
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What is minimised."""
+        return Objective(self.task.metric, self.experiment.objective)
+
+    def optimizer(self) -> Optimizer:
+        """Return a new optimizer from the experiment's seed."""
+        part = self.experiment.optimizer
+        made: Optimizer = registry.create(
+            "optimizer",
+            part.name,
+            part.options,
+            self.space,
+            budget=self.experiment.budget,
+            seed=self.experiment.seed,
+            macs=self.cost,
+            max_macs=self.experiment.objective.max_macs,
+        )
+        return made
+
+    def shape(self, architecture: Architecture) -> Shape:
+        """Return (channels, height, width) of the map an architecture stands on."""
+        return self.backbone.taps[str(architecture.settings.get("tap", self.experiment.tap))]
+
+    def cost(self, architecture: Architecture) -> int:
+        """Return the multiply-adds of a head network, without building it."""
+        family = registry.load("network", architecture.network)()
+        macs: int = family.macs(architecture, self.shape(architecture), self.task.n_outputs)
+        return macs
+
+    def taps(self) -> tuple[str, ...]:
+        """Return the taps that this experiment may need, in the backbone's order."""
+        of_space = {v for gene in self.space.genes if gene.name == "tap" for v in gene.values}
+        needed = {*of_space, self.experiment.tap}
+        return tuple(tap for tap in self.backbone.taps if tap in needed)
+
+    def features(self, backbone: Backbone, taps: Sequence[str], progress: Progress) -> Features:
+        """Return the cached features of a backbone on this experiment's data."""
+        settings = self.experiment.features
+        cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
+        views = standard_views(settings.jitters)
+        return cache.ensure(backbone, self.dataset, taps, views, progress)
+
+    def setting(self, sources: dict[str, Features], splits: dict[str, Split]) -> Setting:
+        """Return what jobs share, with images that cannot be decoded left out.
+
+        Args:
+            sources: source name -> cached features; the first decides the views.
+            splits: split name -> split.
+        """
+        features = next(iter(sources.values()))
+        plain = self.task.targets(self.dataset)
+        mirrored = self.task.mirrored(plain)
+        part = self.experiment.task
+        return Setting(
+            files={name: source.files for name, source in sources.items()},
+            shapes=dict(self.backbone.taps),
+            tap=self.experiment.tap,
+            targets=np.stack([mirrored if view.flip else plain for view in features.views]),
+            splits={name: split.only(features.usable) for name, split in splits.items()},
+            task=(part.name, part.options, tuple(self.dataset.labels)),
+            device="cuda" if self.gpu else "cpu",
+        )
+
+    @cached_property
+    def gpu(self) -> bool:
+        """Whether candidates train on a GPU."""
+        import torch
+
+        wanted, there = self.experiment.execution.device, torch.cuda.is_available()
+        if wanted == "gpu" and not there:
+            raise InputError(
+                "execution.device=gpu: there is no GPU here that torch can use: "
+                "use execution.device=cpu or auto"
+            )
+        return there and wanted != "cpu"
+
+    @cached_property
+    def workers(self) -> int:
+        """How many candidates train at once."""
+        asked = self.experiment.execution.workers
+        if asked != "auto":
+            return asked
+        if self.experiment.execution.executor == "local":
+            return 1
+        return max(1, len(os.sched_getaffinity(0)))
+
+    def executor(self, setting: Setting) -> Executor:
+        """Return the executor: Ray for more than one worker or a GPU, unless told otherwise."""
+        name = self.experiment.execution.executor
+        if name == "auto":
+            name = "ray" if self.workers > 1 or self.gpu else "local"
+        made: Executor = registry.load("executor", name)(
+            setting, self.workers, self.experiment.name
+        )
+        return made
+
+    def environment(self, features: Features) -> dict[str, Any]:
+        """Return what a run depended on beyond its experiment."""
+        packages = ("torch", "numpy", "cma", "pymoo", "pyswarms", "Py-BOBYQA", "ray", "fvcore")
+        return {
+            "evonas": evonas.__version__,
+            "python": platform.python_version(),
+            "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "packages": {name: version(name) for name in packages},
+            "data": self.dataset.fingerprint,
+            "backbone": self.backbone.fingerprint,
+            "space": self.space.to_dict(),
+            "images": len(self.dataset),
+            "views": [view.name for view in features.views],
+            "backbone_passes": features.passes,
+        }

@@ -1,0 +1,1 @@
+"""Frozen feature extractors with named taps, one file each."""

@@ -1,0 +1,86 @@
+"""Weights of a TensorFlow.js manifest, from a folder or a package tarball.
+
+Format: the manifest lists groups of tensors in the order in which they lie in the
+binary. A tensor is raw little-endian float32, or unsigned 8 or 16 bit integers q
+with value = q * scale + min.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.errors import InputError
+
+_HINT = "give the folder that holds both files, or the tarball of `npm pack @vladmandic/face-api`"
+
+
+def read_weights(path: Path, manifest: str, binary: str) -> dict[str, NDArray[np.float32]]:
+    """Return tensor name -> float32 array.
+
+    Args:
+        path: a folder (searched to two levels) or a .tgz package.
+        manifest, binary: names of the two files.
+
+    Raises:
+        InputError: a file is missing or damaged, or the sizes do not agree.
+    """
+    listing, data = _read_both(path, manifest, binary)
+    try:
+        specs = [weight for group in json.loads(listing) for weight in group["weights"]]
+        tensors, offset = {}, 0
+        for spec in specs:
+            tensor, offset = _tensor(spec, data, offset)
+            tensors[spec["name"]] = tensor
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise InputError(f"{path}: {manifest} and {binary} do not fit together ({error}): {_HINT}") from error
+    if offset != len(data):
+        raise InputError(f"{path}: {binary} has {len(data)} bytes, its manifest describes {offset}: {_HINT}")
+    return tensors
+
+
+def _tensor(spec: dict[str, Any], data: bytes, offset: int) -> tuple[NDArray[np.float32], int]:
+    quantised = spec.get("quantization")
+    kind = np.dtype(quantised["dtype"] if quantised else spec["dtype"]).newbyteorder("<")
+    if kind.kind not in "uf" or kind.itemsize > 4:
+        raise ValueError(f"{spec['name']} has type {kind}")
+    count = math.prod(int(n) for n in spec["shape"])
+    values = np.frombuffer(data, kind, count, offset).reshape(spec["shape"]).astype(np.float32)
+    if quantised:
+        values = values * np.float32(quantised["scale"]) + np.float32(quantised["min"])
+    if not np.isfinite(values).all():
+        raise ValueError(f"{spec['name']} is not finite")
+    return values, offset + count * kind.itemsize
+
+
+def _read_both(path: Path, manifest: str, binary: str) -> tuple[bytes, bytes]:
+    if not path.exists():
+        raise InputError(f"backbone.weights={path}: no such file or folder: {_HINT}")
+    try:
+        if path.is_dir():
+            found = [_find(path, name) for name in (manifest, binary)]
+            return found[0].read_bytes(), found[1].read_bytes()
+        with tarfile.open(path) as archive:
+            members = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
+            read = []
+            for name in (manifest, binary):
+                stream = archive.extractfile(members[name]) if name in members else None
+                if stream is None:
+                    raise InputError(f"{path}: holds no {name}: {_HINT}")
+                read.append(stream.read())
+            return read[0], read[1]
+    except (OSError, tarfile.TarError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({error}): {_HINT}") from error
+
+
+def _find(folder: Path, name: str) -> Path:
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        for path in sorted(folder.glob(pattern)):
+            return path
+    raise InputError(f"{folder}: holds no {name}: {_HINT}")

@@ -1,0 +1,71 @@
+"""What every backbone offers: named taps on a frozen network."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+Shape = tuple[int, int, int]
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen network that turns face images into feature maps.
+
+    Normalisation is part of ``forward``, so nobody else needs to know it.
+
+    Attributes:
+        input_size: side of the square input, in pixels.
+        taps: tap name -> (channels, height, width) of its output, from the
+            input to the output of the network.
+    """
+
+    input_size: int
+    taps: Mapping[str, Shape]
+
+    @abstractmethod
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Return the feature maps of the named taps.
+
+        Args:
+            images: (n, 3, input_size, input_size) float RGB in 0..255.
+            taps: names from ``self.taps``; layers behind the last are not run.
+
+        Returns:
+            tap name -> (n, channels, height, width) float.
+        """
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal hash of the class, every weight and every buffer."""
+        digest = hashlib.blake2b(type(self).__qualname__.encode(), digest_size=16)
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def freeze(self) -> None:
+        """Put the network in evaluation mode and switch gradients off."""
+        self.eval()
+        for parameter in self.parameters():
+            parameter.requires_grad_(False)
+
+
+class UpTo(nn.Module):
+    """A backbone cut behind one tap: one input, one output (to count or export it)."""
+
+    def __init__(self, backbone: Backbone, tap: str) -> None:
+        super().__init__()
+        self.backbone, self.tap = backbone, tap
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the tap's feature map, (n, channels, height, width)."""
+        return self.backbone(images, [self.tap])[self.tap]
+
+    def example(self) -> Tensor:
+        """Return one empty image of the right shape."""
+        size = self.backbone.input_size
+        return torch.zeros(1, 3, size, size)

@@ -1,0 +1,135 @@
+"""The command line: parsing only; each verb's module is imported when it is used."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from evonas.errors import EvonasError, InputError
+
+app = typer.Typer(
+    name="evonas",
+    help="Search small head networks for frozen face features. Start with: evonas search",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Changes to the experiment, such as training.epochs=3.")
+]
+RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Folder of the run.")]
+
+
+@app.command(
+    epilog="Example: evonas search experiments/quickstart.yaml --optimizer ga --budget 40 seed=1"
+)
+def search(
+    experiment: Annotated[
+        str, typer.Argument(help="Experiment: a YAML file or the name of a shipped one.")
+    ] = "quickstart",
+    overrides: Overrides = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="Search strategy: cma, ga, pso, bobyqa, random, local.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
+    executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
+    run_dir: RunDir = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the path of best.json alone, as JSON.")] = False,
+) -> None:
+    """Search the head network with the lowest error at the smallest cost."""
+    from evonas import config
+    from evonas.commands import search as verb
+
+    changes = _options(
+        optimizer=optimizer,
+        budget=budget,
+        seed=seed,
+        **{"execution.workers": workers, "execution.executor": executor},
+    )
+    given = experiment != "quickstart"
+    if "=" in experiment:
+        changes, experiment, given = [experiment, *changes], "quickstart", False
+    changes = [*(overrides or []), *changes]
+    if resume and run_dir is None:
+        raise InputError("--resume needs --run-dir: which run is to go on?")
+    if resume and run_dir is not None and not given:
+        chosen = verb.stored(run_dir, changes)
+    else:
+        chosen = config.load(experiment, changes)
+    path = verb.run(chosen, run_dir, resume, Console(stderr=as_json))
+    if as_json:
+        import json
+
+        typer.echo(json.dumps({"best": str(path)}))
+
+
+@app.command(epilog="Example: evonas retrain runs/quickstart-cma-s0/best.json --repeats 3")
+def retrain(
+    best: Annotated[Path, typer.Argument(help="The best.json of a search.")],
+    overrides: Overrides = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), constant.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Cross-validate by group instead; number of folds.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
+) -> None:
+    """Train the winner longer, beside hand-made baselines; keep its weights."""
+    from evonas.commands import retrain as verb
+
+    changes = _options(**{"retraining.epochs": epochs, "retraining.schedule": schedule})
+    verb.run(best, [*(overrides or []), *changes], folds, repeats, out, Console())
+
+
+@app.command(epilog="Example: evonas validate experiments/pointing04.yaml data.root=DIR")
+def validate(
+    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    overrides: Overrides = None,
+) -> None:
+    """Check an experiment and say everything that is wrong with it, training nothing."""
+    from evonas.commands import validate as verb
+
+    verb.run(experiment, overrides or [], Console())
+
+
+@app.command("list", epilog="Example: evonas list optimizer")
+def list_parts(
+    kind: Annotated[
+        str | None,
+        typer.Argument(help="optimizer, network, backbone, data, task, executor, experiment, space."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List what there is to choose from."""
+    from evonas.commands import list as verb
+
+    verb.run(kind, as_json, Console())
+
+
+def _options(**values: object) -> list[str]:
+    return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def main() -> None:
+    """Run the command line; a person's mistake is one line and exit status 2."""
+    try:
+        app()
+    except EvonasError as error:
+        typer.echo(f"evonas: {error.args[0]}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""``evonas search``: from an experiment to best.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+import evonas
+from evonas import config
+from evonas.assembly import Assembly
+from evonas.commands.progress import feature_progress
+from evonas.config import Experiment
+from evonas.errors import InputError
+from evonas.estimation.estimator import Split
+from evonas.estimation.feasibility import feasibility
+from evonas.report.live import SearchView, duration
+from evonas.search import Search
+from evonas.store import FORMAT, RunStore, Trial
+
+
+def run(experiment: Experiment, folder: Path | None, resume: bool, console: Console) -> Path:
+    """Search and return the path of best.json; everything wrong is said before training.
+
+    Raises:
+        InputError: the experiment or the run directory is not usable.
+        KeyboardInterrupt: the person stopped it; the message says how to go on.
+    """
+    assembly = Assembly(experiment)
+    optimizer = assembly.optimizer()
+    limit = experiment.objective.max_macs
+    possible = feasibility(assembly.space, assembly.cost, limit, experiment.seed)
+    folder = folder or _free_folder(experiment)
+    with RunStore(folder, resume) as store:
+        if resume:
+            _compare(store, experiment, assembly)
+        console.print(_headline(experiment, assembly), soft_wrap=True)
+        console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
+        with feature_progress(console) as progress:
+            features = assembly.features(assembly.backbone, assembly.taps(), progress)
+        if not resume:
+            resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+            store.write("experiment.yaml", resolved)
+            store.write("environment.json", assembly.environment(features))
+        sides = assembly.dataset.splits
+        split = Split(sides["train"], sides["validation"])
+        setting = assembly.setting({"backbone": features}, {"search": split})
+        known = sum(trial.trained for trial in store.trials())
+        task = assembly.task
+        view = SearchView(console, experiment.budget, (task.metric, task.unit), known)
+        best = [math.inf]
+
+        def watch(trial: Trial) -> None:
+            view.show(trial)
+            if trial.status == "ok" and trial.value < best[0]:
+                best[0] = trial.value
+                store.write("best.json", _best(trial, experiment, assembly))
+
+        start = time.monotonic()
+        with _resumable(store, console), assembly.executor(setting) as executor:
+            for note in executor.notes():
+                console.print(note, soft_wrap=True)
+            with view:
+                search = Search(
+                    assembly.space,
+                    optimizer,
+                    executor,
+                    assembly.objective,
+                    store,
+                    experiment.training,
+                    assembly.cost,
+                )
+                winner = search.run(experiment.seed, watch)
+        if winner is None:
+            raise InputError(_nothing(store))
+        store.write("best.json", _best(winner, experiment, assembly))
+        trained = sum(trial.trained for trial in store.trials())
+        console.print(
+            f"{trained} networks trained in {duration(time.monotonic() - start)} "
+            f"({optimizer.stop_reason}). Best: {task.metric} "
+            f"{winner.metrics[task.metric]:.3f} {task.unit} at "
+            f"{2 * winner.macs / 1e6:.2f} MFLOPs of head, fitness {winner.value:.3f}.",
+            soft_wrap=True,
+        )
+    console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
+    return folder / "best.json"
+
+
+def stored(folder: Path, overrides: list[str]) -> Experiment:
+    """Return the experiment of a run directory, changed by overrides.
+
+    Raises:
+        InputError: the directory holds no run.
+    """
+    path = folder / "experiment.yaml"
+    if not path.is_file():
+        raise InputError(f"{folder}: holds no run to resume: experiment.yaml is missing")
+    return config.load(path, overrides)
+
+
+def _free_folder(experiment: Experiment) -> Path:
+    stem = f"{experiment.name}-{experiment.optimizer.name}-s{experiment.seed}"
+    for number in count(1):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        if not folder.exists():
+            return folder
+    raise AssertionError("unreachable")
+
+
+def _compare(store: RunStore, experiment: Experiment, assembly: Assembly) -> None:
+    before = stored(store.folder, []).model_dump(mode="json")
+    found = config.differences(before, experiment.model_dump(mode="json"))
+    environment = store.read("environment.json")
+    now: dict[str, Any] = {
+        "data": assembly.dataset.fingerprint,
+        "backbone": assembly.backbone.fingerprint,
+        "space": json.loads(json.dumps(assembly.space.to_dict())),
+    }
+    found += [f"the content of the {key}" for key in now if environment.get(key) != now[key]]
+    if found:
+        raise InputError(
+            f"{store.folder}: cannot be resumed with other values; what differs: "
+            f"{'; '.join(found)}. Undo this, or start a new run"
+        )
+
+
+def _headline(experiment: Experiment, assembly: Assembly) -> str:
+    size = assembly.space.size
+    return (
+        f"evonas {evonas.__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
+        f"{experiment.seed}: {experiment.budget} networks of space {assembly.space.name} "
+        f"({size:.3g} architectures at most), {assembly.workers} worker(s)"
+    )
+
+
+def _statement(share: float, cheapest: int, limit: int | None) -> str:
+    low = f"the cheapest head network found has {cheapest} multiply-adds"
+    if limit is None:
+        return f"No hard limit on cost; {low}."
+    return f"Limit {limit} multiply-adds: {100 * share:.1f} % of the space is feasible; {low}."
+
+
+def _best(trial: Trial, experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "genome": list(trial.genome),
+        "architecture": dict(trial.architecture),
+        "digest": trial.digest,
+        "fitness": trial.fitness,
+        "metrics": dict(trial.metrics),
+        "macs": trial.macs,
+        "flops": 2 * trial.macs,
+        "params": trial.params,
+        "cost_scope": "head network at batch 1; flops = 2 x multiply-adds",
+        "experiment": experiment.model_dump(mode="json"),
+        "space": assembly.space.to_dict(),
+        "backbone": assembly.backbone.fingerprint,
+        "data": assembly.dataset.fingerprint,
+        "seed": experiment.seed,
+        "evonas": evonas.__version__,
+    }
+
+
+def _nothing(store: RunStore) -> str:
+    errors = [trial.error for trial in store.trials() if trial.error]
+    return (
+        f"{store.folder}: no network was trained successfully; the first error: "
+        f"{errors[0] if errors else 'none'}"
+    )
+
+
+@contextmanager
+def _resumable(store: RunStore, console: Console) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        done = sum(trial.trained for trial in store.trials())
+        console.print(
+            f"\nStopped after {done} networks; nothing is lost. Go on with:\n"
+            f"  evonas search --resume --run-dir {store.folder}",
+            soft_wrap=True,
+        )
+        raise

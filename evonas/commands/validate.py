@@ -1,0 +1,51 @@
+"""``evonas validate``: every complaint about an experiment, nothing trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Console
+
+from evonas import config
+from evonas.assembly import Assembly
+from evonas.errors import InputError
+from evonas.estimation.feasibility import feasibility
+
+
+def run(source: str, overrides: list[str], console: Console) -> None:
+    """Check an experiment: its values, its parts, their files and its cost limit.
+
+    Raises:
+        InputError: something is wrong; all complaints were printed.
+    """
+    try:
+        experiment = config.load(source, overrides)
+    except InputError as error:
+        for complaint in error.args[1:]:
+            console.print(complaint, soft_wrap=True, highlight=False)
+        raise
+    assembly = Assembly(experiment)
+
+    def limit() -> object:
+        return feasibility(assembly.space, assembly.cost, experiment.objective.max_macs)
+
+    steps: dict[str, Callable[[], object]] = {
+        "data": lambda: assembly.dataset,
+        "backbone": lambda: assembly.backbone,
+        "task": lambda: assembly.task,
+        "space": lambda: assembly.space,
+        "optimizer": assembly.optimizer,
+        "cost limit": limit,
+        "device": lambda: assembly.gpu,
+    }
+    said: dict[str, InputError] = {}
+    for step in steps.values():
+        try:
+            step()
+        except InputError as error:
+            said.setdefault(str(error), error)
+    for message in said:
+        console.print(message, soft_wrap=True, highlight=False)
+    if said:
+        raise InputError(f"{source}: {len(said)} thing(s) to mend, see above")
+    console.print(f"{source}: fine", soft_wrap=True)

@@ -1,0 +1,245 @@
+"""An experiment: YAML plus ``key=value``, checked, as frozen values."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evonas.errors import InputError, nearest
+from evonas.estimation.settings import (
+    ExecutionSettings,
+    FeatureSettings,
+    ObjectiveSettings,
+    Settings,
+    TrainingSettings,
+)
+
+# YAML 1.1 takes 1e-3 for text; people who write it mean a number.
+_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+_MAX_BYTES = 1_000_000  # of an experiment file: beyond it, it is none
+#: What may differ when a run is resumed: where it runs and how long.
+FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "features.cache")
+
+
+class Part(BaseModel):
+    """An exchangeable part: its registered name and its own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return everything but the name."""
+        return dict(self.model_extra or {})
+
+
+class Baseline(Settings):
+    """A hand-made network that the winner is held against when it is retrained.
+
+    Attributes:
+        name: for tables.
+        network: a registered family.
+        settings: of its architecture; ``tap`` says where it stands.
+    """
+
+    name: str
+    network: str
+    settings: dict[str, str | int | float | bool] = {}
+
+
+class Experiment(Settings):
+    """Everything that a search follows from.
+
+    Attributes:
+        name: of the experiment; names run directories.
+        seed: of the optimizer and, through it, of every candidate.
+        budget: distinct networks to train.
+        space: name or file of the search space; further keys narrow its genes
+            (``space.tap=[block2, block3]``, ``space.stem=16``).
+        optimizer, backbone, data, task: a registered part with its options.
+        tap: the tap of networks that choose none (the baselines, and spaces
+            without a gene ``tap``).
+        features, objective, training, retraining, execution: see their classes.
+        baselines: trained beside the winner by ``evonas retrain``.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    budget: Annotated[int, Field(ge=1)] = 60
+    space: Part
+    optimizer: Part = Part(name="cma")
+    backbone: Part
+    data: Part
+    task: Part
+    tap: str
+    features: FeatureSettings = FeatureSettings()
+    objective: ObjectiveSettings = ObjectiveSettings()
+    training: TrainingSettings = TrainingSettings()
+    retraining: TrainingSettings = TrainingSettings(epochs=30)
+    execution: ExecutionSettings = ExecutionSettings()
+    baselines: tuple[Baseline, ...] = (
+        Baseline(name="pooled features + linear", network="linear_probe"),
+    )
+
+
+def load(source: str | Path, overrides: Iterable[str] = ()) -> Experiment:
+    """Read an experiment by name or path and apply ``key=value`` overrides.
+
+    Raises:
+        InputError: the file, a key or a value is wrong.
+    """
+    path = find("experiments", str(source))
+    data = read_yaml(path)
+    for override in overrides:
+        _apply(data, override)
+    return check(data, str(path))
+
+
+def changed(experiment: Experiment, overrides: Iterable[str]) -> Experiment:
+    """Return the experiment with ``key=value`` overrides applied.
+
+    Raises:
+        InputError: a key or a value is wrong.
+    """
+    data = experiment.model_dump(mode="json")
+    for override in overrides:
+        _apply(data, override)
+    return check(data, "command line")
+
+
+def check(data: Any, where: str) -> Experiment:
+    """Turn plain data into an experiment.
+
+    Raises:
+        InputError: a key or value is wrong; all complaints are in ``error.args[1:]``.
+    """
+    try:
+        return Experiment.model_validate(_numbers(data))
+    except ValidationError as error:
+        complaints = [_complaint(detail) for detail in error.errors()]
+        more = f" (and {len(complaints) - 1} more: see `evonas validate`)" if complaints[1:] else ""
+        raise InputError(f"{where}: {complaints[0]}{more}", *complaints) from error
+
+
+def find(folder: str, name: str) -> Path:
+    """Return the file behind a name or path.
+
+    An existing path is taken as it is; a bare name is looked up as
+    ``<folder>/<name>.yaml`` in the working directory, beside the package (a
+    checkout), and where an installed evonas keeps its files.
+
+    Raises:
+        InputError: nothing has the name (the nearest is offered).
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    for place in places():
+        candidate = place / folder / f"{name.removesuffix('.yaml')}.yaml"
+        if "/" not in name and candidate.is_file():
+            return candidate
+        if (place / name).is_file() and path.suffix == ".yaml":
+            return place / name
+    known = {found.stem for place in places() for found in (place / folder).glob("*.yaml")}
+    what = {"experiments": "experiment", "search_spaces": "search space"}[folder]
+    raise InputError(f"unknown {what} {name!r}: no such file; {nearest(path.stem, known)}")
+
+
+def places() -> list[Path]:
+    """Return where shipped experiments and search spaces are looked for, in order."""
+    return [Path.cwd(), Path(__file__).parents[1], Path(sys.prefix) / "share" / "evonas"]
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds (safe loader).
+
+    Raises:
+        InputError: the file cannot be read, is too large, or is no mapping.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: expected at most {_MAX_BYTES} bytes of YAML")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {_flat(error)}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a mapping, got {type(data).__name__}")
+    return data
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return ``key: old -> new`` for all that differs and may not, when resuming."""
+    found = []
+    for key in sorted({*old, *new}):
+        name = f"{prefix}{key}"
+        before, after = old.get(key), new.get(key)
+        if name in FREE_ON_RESUME or before == after:
+            continue
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{name}.")
+        else:
+            found.append(f"{name}: {before!r} -> {after!r}")
+    return found
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise InputError(f"{override!r}: expected key=value, such as training.epochs=5")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{key}: {text!r} cannot be read: {_flat(error)}") from error
+    target = data
+    for i, part in enumerate(parts[:-1]):
+        if isinstance(target.get(part), str):
+            target[part] = {"name": target[part]}
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise InputError(f"{key}: {'.'.join(parts[: i + 1])} is no section: got {target!r}")
+    # A part's new name drops the options of the old one, which would not fit it.
+    inside = target.get(parts[-1])
+    if isinstance(inside, dict) and "name" in inside and isinstance(value, str):
+        value = {"name": value}
+    if parts[-1] == "name" and len(parts) > 1 and target.get("name") != value:
+        target.clear()
+    target[parts[-1]] = value
+
+
+def _numbers(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_numbers(item) for item in value]
+    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def _complaint(detail: Any) -> str:
+    place = [str(part) for part in detail["loc"] if not str(part).startswith(("constrained", "lit"))]
+    key = ".".join(place)
+    if detail["type"] == "extra_forbidden":
+        fields: Any = Experiment.model_fields
+        for part in place[:-1]:
+            fields = fields[part].annotation.model_fields
+        return f"unknown key {key!r}: {nearest(place[-1], fields)}"
+    if detail["type"] == "missing":
+        return f"the key {key!r} is missing"
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    return f"{key}: {message}, got {str(detail['input'])[:80]!r}"
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())

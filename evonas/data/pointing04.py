@@ -1,0 +1,130 @@
+"""Pointing'04: real faces at nominal yaw and pitch angles on a 15 degree grid; no roll.
+
+N. Gourier, D. Hall, J. Crowley (2004), "Estimating Face Orientation from Robust
+Detection of Salient Facial Structures", FG Net Workshop (Pointing'04).
+
+Expected under ``root``: ``labels.csv`` with the columns file, person, pitch_deg
+(up is positive), yaw_deg (positive: the face turns to the image's left), box_cx,
+box_cy, box_w, box_h (face box, pixels), and ``images/`` with the files.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from evonas.data.base import Dataset, UnreadableImage
+from evonas.errors import InputError
+
+_COLUMNS = ("file", "person", "pitch_deg", "yaw_deg", "box_cx", "box_cy", "box_w", "box_h")
+_SIDE = 192  # pixels of the returned square
+
+
+class Pointing04(Dataset):
+    """Square face crops with yaw and pitch; split by person.
+
+    Args:
+        root: folder with ``labels.csv`` and ``images/``.
+        validation: persons of the validation split; all others train.
+        context: side of the standard crop in units of the longer side of the box.
+
+    Raises:
+        InputError: a file, column or person is missing, or a value is no number.
+    """
+
+    margin = 0.15
+
+    def __init__(
+        self, root: str, validation: tuple[int, ...] = (10, 11, 12), context: float = 1.3
+    ) -> None:
+        self._folder = Path(root) / "images"
+        table = Path(root) / "labels.csv"
+        rows = _read(table)
+        self._files = [row["file"] for row in rows]
+        number = {key: _numbers(rows, key, table) for key in _COLUMNS[1:]}
+        self.labels = {
+            "yaw": number["yaw_deg"].astype(np.float32),
+            "pitch": number["pitch_deg"].astype(np.float32),
+        }
+        persons = number["person"].astype(int)
+        self.groups = np.array([f"person{p:02d}" for p in persons])
+        unknown = sorted(set(validation) - set(persons.tolist()))
+        if unknown:
+            raise InputError(
+                f"data.validation: person {unknown[0]} is not in {table}: "
+                f"known: {sorted(set(persons.tolist()))}"
+            )
+        held_out = np.isin(persons, list(validation))
+        self.splits = {"train": np.flatnonzero(~held_out), "validation": np.flatnonzero(held_out)}
+        # The box is kept a square: a stretched face would change its apparent angles.
+        side = context * np.maximum(number["box_w"], number["box_h"]) / (1 - 2 * self.margin)
+        corner = np.stack([number["box_cx"], number["box_cy"]], 1) - side[:, None] / 2
+        self._boxes = np.concatenate([corner, corner + side[:, None]], 1)
+        self.check()
+        self.fingerprint = self._hash(table, context)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return the (192, 192, 3) RGB crop around the face; black outside the photo."""
+        path = self._folder / self._files[index]
+        try:
+            with Image.open(path) as photo:
+                left, top, right, bottom = self._boxes[index].tolist()
+                scale = (right - left) / _SIDE
+                crop = photo.convert("RGB").transform(
+                    (_SIDE, _SIDE),
+                    Image.Transform.AFFINE,
+                    (scale, 0.0, left, 0.0, scale, top),
+                    Image.Resampling.BICUBIC,
+                )
+        except (OSError, SyntaxError, ValueError) as error:
+            raise UnreadableImage(f"{path}: cannot be decoded ({error})") from error
+        return np.asarray(crop)
+
+    def describe(self, index: int) -> str:
+        """Return the image's file name."""
+        return self._files[index]
+
+    def _hash(self, table: Path, context: float) -> str:
+        digest = hashlib.blake2b(f"pointing04 1 {context} {_SIDE}".encode(), digest_size=16)
+        digest.update(table.read_bytes())
+        for name in self._files:
+            path = self._folder / name
+            try:
+                digest.update(hashlib.blake2b(path.read_bytes()).digest())
+            except OSError as error:
+                raise InputError(
+                    f"{path}: listed in {table} but cannot be read ({error.strerror}): "
+                    f"restore the file or remove its row"
+                ) from error
+        return digest.hexdigest()
+
+
+def _read(table: Path) -> list[dict[str, str]]:
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{table}: cannot be read ({error}): data.root must be the folder that holds labels.csv"
+        ) from error
+    for column in _COLUMNS:
+        if not rows or column not in rows[0]:
+            raise InputError(f"{table}: the column {column!r} is missing: needs {', '.join(_COLUMNS)}")
+    return rows
+
+
+def _numbers(rows: list[dict[str, str]], column: str, table: Path) -> NDArray[np.float64]:
+    values = np.empty(len(rows))
+    for i, row in enumerate(rows):
+        try:
+            values[i] = float(row[column])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{table}, line {i + 2}: {column} is {row[column]!r}, expected a number"
+            ) from error
+    return values

@@ -1,0 +1,35 @@
+"""The few exceptions of evonas. What a user did wrong is said in one line.
+
+Every message answers four questions: what was expected, what came, where, and
+what to do. The command line prints the message alone and exits with
+``exit_code``; a library user catches ``EvonasError``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EvonasError(Exception):
+    """Base of everything evonas raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(EvonasError):
+    """The input is wrong: a name, a value, a file. Nothing was trained."""
+
+    exit_code = 2
+
+
+class RunError(EvonasError):
+    """A run could not go on through no fault of its input (a worker died, say)."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``known names; did you mean 'x'?`` for an unknown ``name``."""
+    names = sorted(known)
+    listing = "known: " + ", ".join(names) if names else "none is known"
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}? ({listing})" if close else listing

@@ -1,0 +1,1 @@
+"""Performance estimation: features, training, cost and the objective."""

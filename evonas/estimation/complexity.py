@@ -1,0 +1,92 @@
+"""The cost of a module: multiply-adds, parameters, megabytes, and what was not counted.
+
+Operators are counted by fvcore on a trace. A multiply-add counts as one; only
+convolutions, linear layers and matrix products have any. Whatever else the module
+runs is listed, never silently left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from fvcore.nn import FlopCountAnalysis
+from fvcore.nn.jit_handles import elementwise_flop_counter
+from torch import nn
+
+#: Operators of a trace, as fvcore names them, whose count is multiply-adds.
+MAC_OPERATORS = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum"})
+
+_IGNORED = ("aten::relu", "aten::relu_", "aten::clamp", "aten::clamp_")
+_BYTES_PER_PARAMETER = 4
+
+
+@dataclass(frozen=True)
+class Complexity:
+    """The cost of one forward pass at batch 1.
+
+    Attributes:
+        macs: multiply-adds of convolution, linear and matrix product operators.
+        params: number of parameters.
+        megabytes: size of the parameters as 32-bit floats, in 10^6 bytes.
+        uncounted: (operator, elementary operations) of everything else, sorted by
+            name; the number is None where fvcore has no formula.
+    """
+
+    macs: int
+    params: int
+    megabytes: float
+    uncounted: tuple[tuple[str, int | None], ...]
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: two for a multiply-add."""
+        return 2 * self.macs
+
+
+def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
+    """Count a module; its mode, weights and batch-norm statistics stay as they are.
+
+    Args:
+        module: takes one tensor (n, *in_shape).
+        in_shape: shape of one input, without the batch.
+
+    Returns:
+        Its complexity at batch 1 in evaluation mode.
+    """
+    parameters = list(module.parameters())
+    like = parameters[0] if parameters else torch.zeros(())
+    example = torch.zeros(1, *in_shape, dtype=like.dtype, device=like.device)
+    with evaluating(module), torch.no_grad():
+        analysis = FlopCountAnalysis(module, example)
+        # fvcore leaves these out without a word, though they compute.
+        analysis.set_op_handle(**dict.fromkeys(_IGNORED, elementwise_flop_counter(0, 1)))
+        analysis.unsupported_ops_warnings(False)
+        analysis.uncalled_modules_warnings(False)
+        analysis.tracer_warnings("none")
+        by_operator = {str(name): int(value) for name, value in analysis.by_operator().items()}
+        unsupported = {str(name).removeprefix("aten::") for name in analysis.unsupported_ops()}
+    macs = sum(value for name, value in by_operator.items() if name in MAC_OPERATORS)
+    others: dict[str, int | None] = dict.fromkeys(unsupported)
+    others |= {name: value for name, value in by_operator.items() if name not in MAC_OPERATORS}
+    params = sum(parameter.numel() for parameter in parameters)
+    return Complexity(
+        macs=macs,
+        params=params,
+        megabytes=params * _BYTES_PER_PARAMETER / 1e6,
+        uncounted=tuple(sorted(others.items())),
+    )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode; afterwards every part has its own mode again."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode

@@ -1,0 +1,167 @@
+"""The estimator: one job in, one measurement out. Every worker has one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from evonas import registry
+from evonas.errors import EvonasError
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.training import Diverged, Outcome, TrainingData, train, validate
+from evonas.space import Architecture
+from evonas.tasks.base import Array, Task
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which images train, which validate, and which judge in the end (often none)."""
+
+    train: Indices
+    validation: Indices
+    test: Indices = field(default_factory=lambda: np.empty(0, np.intp))
+
+    def only(self, usable: Indices) -> Split:
+        """Return the split without the images that are not usable."""
+        sides = (self.train, self.validation, self.test)
+        return Split(*(np.intersect1d(side, usable) for side in sides))
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training to do.
+
+    Attributes:
+        index: the caller's number for it.
+        architecture: what to build.
+        seed: decides initial weights, batch order and augmentation.
+        training: how long and how.
+        label: what a dashboard shows.
+        split: name of the split to train and validate on.
+        source: name of the feature source.
+        weights: file to keep the trained weights in (safetensors); none if empty.
+        history: whether to return the metrics of every epoch.
+    """
+
+    index: int
+    architecture: Architecture
+    seed: int
+    training: TrainingSettings
+    label: str = ""
+    split: str = "search"
+    source: str = "backbone"
+    weights: str = ""
+    history: bool = False
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that jobs share; plain data that travels to workers once.
+
+    Attributes:
+        files: source name -> tap name -> the cached file of each view.
+        shapes: tap name -> (channels, height, width).
+        tap: the tap of an architecture that chooses none.
+        targets: (n_views, n, k), in the labels' units.
+        splits: split name -> split.
+        task: name and options of the task, and the names of the labels.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    files: Mapping[str, Mapping[str, tuple[Path, ...]]]
+    shapes: Mapping[str, tuple[int, int, int]]
+    tap: str
+    targets: Array
+    splits: Mapping[str, Split]
+    task: tuple[str, dict[str, Any], tuple[str, ...]]
+    device: str = "cpu"
+
+    def make_task(self) -> Task:
+        """Return the task object."""
+        name, options, labels = self.task
+        made: Task = registry.create("task", name, options, labels)
+        return made
+
+    def tap_of(self, architecture: Architecture) -> str:
+        """Return the tap that an architecture stands on."""
+        return str(architecture.settings.get("tap", self.tap))
+
+
+class Estimator:
+    """Builds, trains and validates head networks on cached features.
+
+    It changes the process: torch gets one thread and flushes denormal numbers to
+    zero, so that a result does not depend on how many workers share the machine.
+    """
+
+    def __init__(self, setting: Setting) -> None:
+        torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
+        self._setting = setting
+        self._task = setting.make_task()
+        self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
+
+    def __call__(self, job: Job) -> Measurement:
+        """Return the measurement of a job; a training that fails is a measurement too."""
+        start = time.perf_counter()
+        known: dict[str, Any] = {}
+        try:
+            outcome = self._train(job, known)
+        except Diverged as error:
+            return self._failure("diverged", error, start, known)
+        except MemoryError as error:
+            return self._failure("out-of-memory", error, start, known)
+        except EvonasError as error:
+            return self._failure("invalid", error, start, known)
+        except Exception as error:
+            memory = "memory" in str(error).lower()
+            return self._failure("out-of-memory" if memory else "exception", error, start, known)
+        seconds = time.perf_counter() - start
+        history = tuple(outcome.history) if job.history else ()
+        return Measurement("ok", outcome.metrics, seconds=seconds, history=history, **known)
+
+    def _train(self, job: Job, known: dict[str, Any]) -> Outcome:
+        setting = self._setting
+        tap = setting.tap_of(job.architecture)
+        shape = setting.shapes[tap]
+        family = registry.load("network", job.architecture.network)()
+        known["macs"] = family.macs(job.architecture, shape, self._task.n_outputs)
+        torch.manual_seed(job.seed)
+        module = family.build(job.architecture, shape, self._task.n_outputs)
+        known["params"] = sum(p.numel() for p in module.parameters())
+        split = setting.splits[job.split]
+        maps = self._open(job.source, tap)
+        data = TrainingData(maps, setting.targets, split.train, split.validation)
+        outcome = train(module, data, self._task, job.training, job.seed, setting.device)
+        if len(split.test):
+            module.load_state_dict(outcome.state)
+            test = validate(module, data, self._task, split.test, setting.device)
+            outcome.metrics |= {f"test_{name}": value for name, value in test.items()}
+        if job.weights:
+            note = json.dumps(job.architecture.to_dict())
+            save_file(outcome.state, job.weights, {"architecture": note, "tap": tap})
+        return outcome
+
+    def _open(self, source: str, tap: str) -> list[NDArray[np.float16]]:
+        if (source, tap) not in self._maps:
+            files = self._setting.files[source][tap]
+            self._maps[source, tap] = [np.load(path, mmap_mode="r") for path in files]
+        return self._maps[source, tap]
+
+    @staticmethod
+    def _failure(kind: str, error: Exception, start: float, known: dict[str, Any]) -> Measurement:
+        seconds = time.perf_counter() - start
+        text = str(error) or type(error).__name__
+        return Measurement.failure(kind, text, seconds=seconds, **known)

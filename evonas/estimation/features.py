@@ -1,0 +1,194 @@
+"""The feature cache: a frozen backbone's maps, computed once and memory-mapped.
+
+One file holds one tap of one view: fp16 .npy of shape (n, channels, height, width),
+in the data set's order. Its name is a hash of all that its content follows from
+(backbone weights, data, tap, view, input size), so it never needs to be
+invalidated, and any number of runs and workers share it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evonas.backbones.base import Backbone
+from evonas.data.base import Dataset, UnreadableImage
+from evonas.errors import InputError
+from evonas.estimation.views import View
+
+_VERSION = 1
+_BATCH = 64
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where the maps of a set of taps and views lie, and what making them took.
+
+    Attributes:
+        files: tap name -> file of each view, in the order of ``views``.
+        views: the cached views; the first is the plain one.
+        usable: indices of the images that could be decoded, sorted.
+        passes: images that went through the backbone just now (0: all was cached).
+    """
+
+    files: dict[str, tuple[Path, ...]]
+    views: tuple[View, ...]
+    usable: NDArray[np.intp]
+    passes: int
+
+    def open(self, tap: str) -> list[NDArray[np.float16]]:
+        """Return the memory-mapped maps of a tap, one (n, c, h, w) array a view."""
+        return [np.load(path, mmap_mode="r") for path in self.files[tap]]
+
+
+class FeatureCache:
+    """A folder of cached feature maps.
+
+    Args:
+        root: the folder; made when needed.
+        strict: refuse a data set of which an image cannot be decoded.
+    """
+
+    def __init__(self, root: Path, strict: bool = True) -> None:
+        self._root, self._strict = root, strict
+
+    def ensure(
+        self,
+        backbone: Backbone,
+        dataset: Dataset,
+        taps: Sequence[str],
+        views: Sequence[View],
+        progress: Progress = lambda label, done, total: None,
+    ) -> Features:
+        """Return the features, computing what is not there: one pass over each view.
+
+        Raises:
+            InputError: images cannot be decoded, a tap is unknown, or the disk is full.
+        """
+        paths = {
+            (tap, view): self._root / f"{self._key(backbone, dataset, tap, view)}.npy"
+            for tap in taps
+            for view in views
+        }
+        passes = 0
+        unreadable: dict[int, str] = {}
+        for view in views:
+            missing = [tap for tap in taps if not _intact(paths[tap, view])]
+            if missing:
+                into = {tap: paths[tap, view] for tap in missing}
+                self._compute(backbone, dataset, view, into, progress)
+                passes += len(dataset)
+            for index, reason in _sidecar(paths[taps[0], view])["unreadable"].items():
+                unreadable[int(index)] = reason
+        if unreadable and self._strict:
+            first = min(unreadable)
+            raise InputError(
+                f"data: {len(unreadable)} of {len(dataset)} images cannot be decoded, the first: "
+                f"{unreadable[first]}; repair or remove them, or leave them out with "
+                f"features.strict=false"
+            )
+        usable = np.setdiff1d(np.arange(len(dataset)), list(unreadable))
+        files = {tap: tuple(paths[tap, view] for view in views) for tap in taps}
+        return Features(files, tuple(views), usable, passes)
+
+    def _key(self, backbone: Backbone, dataset: Dataset, tap: str, view: View) -> str:
+        parts = [_VERSION, backbone.fingerprint, dataset.fingerprint, tap, view.name]
+        text = json.dumps([*parts, backbone.input_size])
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def _compute(
+        self,
+        backbone: Backbone,
+        dataset: Dataset,
+        view: View,
+        into: dict[str, Path],
+        progress: Progress,
+    ) -> None:
+        total, label = len(dataset), f"features of view {view.name}"
+        unreadable: dict[int, str] = {}
+        blank = np.zeros((backbone.input_size, backbone.input_size, 3), np.uint8)
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self._root) as folder:
+                maps = {
+                    tap: np.lib.format.open_memmap(
+                        f"{folder}/{tap}.npy", "w+", np.float16, (total, *backbone.taps[tap])
+                    )
+                    for tap in into
+                }
+                for start in range(0, total, _BATCH):
+                    stop = min(start + _BATCH, total)
+                    images = []
+                    for index in range(start, stop):
+                        try:
+                            image = dataset.image(index)
+                        except UnreadableImage as error:
+                            unreadable[index] = str(error)
+                            images.append(blank)
+                            continue
+                        images.append(view.apply(image, index, backbone.input_size, dataset.margin))
+                    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
+                    with torch.inference_mode():
+                        outputs = backbone(batch, list(into))
+                    for tap, values in outputs.items():
+                        maps[tap][start:stop] = values.half().numpy()
+                    progress(label, stop, total)
+                for tap, values in maps.items():
+                    values.flush()
+                    _commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable)
+        except OSError as error:
+            raise InputError(
+                f"feature cache {self._root}: cannot be written ({error.strerror}): free some space "
+                f"or choose another folder with features.cache=FOLDER"
+            ) from error
+
+
+def _commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
+    """Move a finished file into place, its checksum first, so that none is seen half."""
+    if not np.isfinite(np.load(made, mmap_mode="r")).all():
+        raise InputError(
+            f"features of {path.stem}: the backbone gave values beyond 16-bit floats: "
+            f"check its weights or choose another tap"
+        )
+    note = {"crc32": _checksum(made), "bytes": made.stat().st_size, "unreadable": unreadable}
+    draft = made.with_suffix(".json")
+    draft.write_text(json.dumps(note), encoding="utf-8")
+    os.replace(draft, path.with_suffix(".json"))
+    os.replace(made, path)
+
+
+def _sidecar(path: Path) -> dict[str, dict[str, str]]:
+    note: dict[str, dict[str, str]] = json.loads(path.with_suffix(".json").read_text("utf-8"))
+    return note
+
+
+def _intact(path: Path) -> bool:
+    """Whether a cached file is there and is what was written."""
+    try:
+        note = json.loads(path.with_suffix(".json").read_text("utf-8"))
+        return bool(
+            path.stat().st_size == note["bytes"]
+            and isinstance(note["unreadable"], dict)
+            and _checksum(path) == note["crc32"]
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _checksum(path: Path) -> int:
+    value = 0
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value

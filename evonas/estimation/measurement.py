@@ -1,0 +1,39 @@
+"""What is known about a candidate after it was measured: plain data, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The outcome of one training.
+
+    Attributes:
+        status: ``ok`` or ``failed``.
+        metrics: the task's metrics on the validation split; empty if failed.
+        macs: multiply-adds of the head network at batch 1.
+        params: its parameters.
+        seconds: wall time of building, training and validating.
+        error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``,
+            ``worker-death`` or ``exception``; empty if ok.
+        error: one line for people; empty if ok.
+        history: metrics after each epoch, where the job asked for them.
+    """
+
+    status: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    macs: int = 0
+    params: int = 0
+    seconds: float = 0.0
+    error_kind: str = ""
+    error: str = ""
+    history: tuple[Mapping[str, float], ...] = ()
+
+    @classmethod
+    def failure(cls, kind: str, error: str, **known: Any) -> Measurement:
+        """Return the measurement of a training that did not work out."""
+        first_line = error.strip().split("\n", 1)[0][:300]
+        return cls("failed", error_kind=kind, error=first_line, **known)

@@ -1,0 +1,59 @@
+"""What every executor offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.measurement import Measurement
+
+
+class Executor(ABC):
+    """Runs jobs and hands back measurements as they finish.
+
+    Args:
+        setting: what all jobs share.
+        workers: how many jobs run at once.
+        name: of the experiment, for dashboards.
+    """
+
+    def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
+        self.setting, self.workers, self.name = setting, workers, name
+
+    @abstractmethod
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        """Yield (job.index, measurement) in the order in which jobs finish.
+
+        It never raises for what a candidate does: a training that fails, or takes
+        its worker along, is a measurement with status ``failed``.
+        """
+
+    def observe(self, status: str, seconds: float, best: float) -> None:  # noqa: B027
+        """Take note of a finished trial, for whoever watches from outside.
+
+        Args:
+            status: of the trial.
+            seconds: that it took.
+            best: lowest fitness so far.
+        """
+
+    def notes(self) -> list[str]:
+        """Return lines that tell a person where to watch."""
+        return []
+
+    def close(self) -> None:  # noqa: B027
+        """Give workers back."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

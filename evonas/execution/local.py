@@ -1,0 +1,32 @@
+"""One job after another in this very process: no Ray, nothing to start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evonas.errors import InputError
+from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.measurement import Measurement
+from evonas.execution.base import Executor
+
+
+class LocalExecutor(Executor):
+    """Trains in this process, one candidate at a time.
+
+    Raises:
+        InputError: more than one worker is asked for.
+    """
+
+    def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
+        if workers != 1:
+            raise InputError(
+                f"execution.workers={workers}: the local executor has one worker; "
+                f"use execution.executor=ray for more"
+            )
+        super().__init__(setting, workers, name)
+        self._estimator = Estimator(setting)
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        """Yield the measurements in order; see ``Executor.evaluate``."""
+        for job in jobs:
+            yield job.index, self._estimator(job)

@@ -1,0 +1,124 @@
+"""Workers of a Ray cluster: long-lived actors, one candidate at a time each.
+
+P. Moritz et al. (2018), "Ray: A Distributed Framework for Emerging AI
+Applications", arXiv 1712.05889. Features reach the workers by memory map, not
+through Ray's object store. The cluster that evonas starts stays on 127.0.0.1 and
+keeps Ray's token authentication.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.metrics import Counter, Gauge, Histogram
+
+from evonas.errors import InputError
+from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.measurement import Measurement
+from evonas.execution.base import Executor
+
+_TRIES = 2  # of a job whose worker dies: bad luck happens once
+_SECONDS = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
+
+
+class _Worker:
+    """The process behind an actor."""
+
+    def __init__(self, setting: Setting, name: str) -> None:
+        self._name = name
+        self._estimator = Estimator(setting)
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def estimate(self, job: Job) -> Measurement:
+        return self._estimator(job)
+
+
+class RayExecutor(Executor):
+    """Trains in actors of a local Ray cluster, started here unless there is one.
+
+    Raises:
+        InputError: a GPU is asked for and Ray sees none.
+    """
+
+    def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
+        super().__init__(setting, workers, name)
+        self._owner = not ray.is_initialized()
+        if self._owner:
+            ray.init(
+                num_cpus=max(workers, os.cpu_count() or 1),
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        gpus = ray.cluster_resources().get("GPU", 0)
+        if setting.device == "cuda" and not gpus:
+            self.close()
+            raise InputError(
+                "execution.device=gpu: Ray sees no GPU here: use execution.device=cpu or auto"
+            )
+        share = min(1.0, gpus / workers) if setting.device == "cuda" else 0
+        shared = ray.put(setting)
+        made = ray.remote(_Worker)
+        self._actors = [
+            made.options(
+                name=f"evonas:{name}:{os.getpid()}:worker-{number}",
+                num_cpus=1,
+                num_gpus=share,
+                max_restarts=-1,  # each death is counted against its job, below
+                max_task_retries=0,
+            ).remote(shared, f"evonas {name} worker {number}")
+            for number in range(1, workers + 1)
+        ]
+        self._trials = Counter("evonas_trials_total", "Finished trials", ("status",))
+        self._best = Gauge("evonas_best_fitness", "Lowest fitness so far")
+        self._seconds = Histogram("evonas_trial_seconds", "Wall time of a trial", boundaries=_SECONDS)
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        """Yield measurements as they finish; see ``Executor.evaluate``."""
+        waiting = deque((job, 1) for job in jobs)
+        idle = list(self._actors)
+        running: dict[Any, tuple[Any, Job, int]] = {}
+        while waiting or running:
+            while waiting and idle:
+                job, attempt = waiting.popleft()
+                actor = idle.pop()
+                name = f"train {job.architecture.digest} {job.label}".strip()
+                running[actor.estimate.options(name=name).remote(job)] = (actor, job, attempt)
+            for reference in ray.wait(list(running), num_returns=1)[0]:
+                actor, job, attempt = running.pop(reference)
+                idle.append(actor)
+                try:
+                    yield job.index, ray.get(reference)
+                except RayError as error:
+                    if attempt < _TRIES:
+                        waiting.append((job, attempt + 1))
+                    else:
+                        reason = f"its worker died {_TRIES} times: {type(error).__name__}"
+                        yield job.index, Measurement.failure("worker-death", reason)
+
+    def observe(self, status: str, seconds: float, best: float) -> None:
+        """Export the trial to Ray's metrics; see ``Executor.observe``."""
+        self._trials.inc(1, tags={"status": status})
+        self._seconds.observe(seconds)
+        if best < float("inf"):
+            self._best.set(best)
+
+    def notes(self) -> list[str]:
+        """Return the dashboard's address and the way to its token."""
+        url = ray.get_runtime_context().gcs_address
+        dashboard = ray._private.worker.get_dashboard_url() or url
+        return [f"Ray dashboard: http://{dashboard} (its token: `ray get-auth-token`)"]
+
+    def close(self) -> None:
+        """Shut the cluster down if it was started here."""
+        if self._owner and ray.is_initialized():
+            ray.shutdown()

@@ -1,0 +1,1 @@
+"""Network families: what turns an architecture into a module, one file each."""

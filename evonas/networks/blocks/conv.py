@@ -1,0 +1,22 @@
+"""Plain convolution: convolution, batch norm, activation."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.networks.blocks._layers import conv_macs, conv_norm
+from evonas.networks.blocks.base import Block, BlockSpec
+
+
+class Conv(Block):
+    """One convolution; no shortcut."""
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the convolution and its norm."""
+        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride)
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C D k^2, with S the places of the output."""
+        return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))

@@ -1,0 +1,22 @@
+"""Dilated convolution: a convolution with gaps of one between its weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.networks.blocks._layers import conv_macs, conv_norm
+from evonas.networks.blocks.base import Block, BlockSpec
+
+
+class Dilated(Block):
+    """One convolution of dilation 2: a wider view at the cost of a plain one."""
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the convolution and its norm."""
+        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2)
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C D k^2: the gaps cost nothing."""
+        return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))

@@ -1,0 +1,1 @@
+"""Search strategies behind one ask/tell, one file each. They never see torch."""

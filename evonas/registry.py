@@ -1,0 +1,105 @@
+"""Names of the exchangeable parts: a file's name is the public name.
+
+``evonas/optimizers/cma.py`` is the optimizer ``cma``. Nothing registers itself:
+listing reads file names, and a module is imported only when its part is used, so
+adding a part touches one file and listing costs nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from evonas.errors import InputError, nearest
+
+_PACKAGE = Path(__file__).parent
+
+#: kind -> (folder, module and name of the base class)
+KINDS: dict[str, tuple[str, str, str]] = {
+    "optimizer": ("optimizers", "evonas.optimizers.base", "Optimizer"),
+    "network": ("networks", "evonas.networks.base", "Network"),
+    "backbone": ("backbones", "evonas.backbones.base", "Backbone"),
+    "data": ("data", "evonas.data.base", "Dataset"),
+    "task": ("tasks", "evonas.tasks.base", "Task"),
+    "executor": ("execution", "evonas.execution.base", "Executor"),
+}
+
+
+def names(kind: str) -> list[str]:
+    """Return the public names of a kind, sorted, without importing any of them."""
+    folder = _PACKAGE / KINDS[kind][0]
+    stems = (path.stem for path in folder.glob("*.py"))
+    return sorted(stem for stem in stems if not stem.startswith("_") and stem != "base")
+
+
+def load(kind: str, name: str) -> Any:
+    """Return the class behind a public name.
+
+    Raises:
+        InputError: no part of that kind has the name (the nearest is offered).
+    """
+    folder, base_module, base_name = KINDS[kind]
+    if name not in names(kind):
+        raise InputError(f"unknown {kind} {name!r}: {nearest(name, names(kind))}")
+    base = getattr(importlib.import_module(base_module), base_name)
+    module = importlib.import_module(f"evonas.{folder}.{name}")
+    found = [
+        value
+        for key, value in vars(module).items()
+        if not key.startswith("_")
+        and inspect.isclass(value)
+        and value.__module__ == module.__name__
+        and issubclass(value, base)
+        and not inspect.isabstract(value)
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one public {base_name}, has {found}")
+    return found[0]
+
+
+def summary(kind: str, name: str) -> str:
+    """Return the first line of a part's docstring, read from its file, not imported."""
+    source = (_PACKAGE / KINDS[kind][0] / f"{name}.py").read_text(encoding="utf-8")
+    text = ast.get_docstring(ast.parse(source)) or ""
+    return text.split("\n", 1)[0]
+
+
+def create(kind: str, name: str, options: dict[str, Any], /, *args: Any, **fixed: Any) -> Any:
+    """Build the part ``name`` from a user's ``options``.
+
+    ``args`` and ``fixed`` are what evonas itself passes; ``options`` may name only
+    the other keyword parameters of the constructor.
+
+    Raises:
+        InputError: unknown part, unknown option, or an option that is missing.
+    """
+    part = load(kind, name)
+    parameters = inspect.signature(part).parameters
+    own = [p for p in parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    allowed = [p.name for p in own[len(args) :] if p.name not in fixed]
+    for key in options:
+        if key not in allowed:
+            raise InputError(f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(key, allowed)}")
+    missing = [
+        p.name
+        for p in own[len(args) :]
+        if p.default is p.empty and p.name not in fixed and p.name not in options
+    ]
+    if missing:
+        raise InputError(f"{kind} {name!r} needs {kind}.{missing[0]}=...: no value was given")
+    checked = {key: _checked(part, kind, key, value) for key, value in options.items()}
+    return part(*args, **fixed, **checked)
+
+
+def _checked(part: Any, kind: str, key: str, value: Any) -> Any:
+    """Return a user's value as the type that the constructor's annotation names."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(get_type_hints(part.__init__)[key]).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise InputError(f"{kind}.{key}: {reason[0].lower()}{reason[1:]}, got {value!r}") from error

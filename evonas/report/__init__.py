@@ -1,0 +1,1 @@
+"""What a person sees: the live view and tables. Never torch, never ray."""

@@ -1,0 +1,82 @@
+"""Tables for the terminal and for Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table as RichTable
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column heads, rows of text, and notes below."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+def comparison(contenders: Sequence[Any], unit: str) -> Table:
+    """Return the table of a retraining: errors, then cost as head / backbone / total.
+
+    Args:
+        contenders: what ``evonas.retrain`` returns.
+        unit: of the errors.
+    """
+    first = next((c.results[0] for c in contenders if c.results), {})
+    prefix = "test_" if any(name.startswith("test_") for name in first) else ""
+    metrics = [
+        name for name in first if name != "epoch" and name.startswith("test_") == bool(prefix)
+    ]
+    rows = []
+    for contender in contenders:
+        cells = [contender.name, contender.tap or "-"]
+        for name in metrics:
+            spread = contender.spread(name)
+            cells.append(f"{contender.mean(name):.2f}" + (f" ±{spread:.2f}" if spread else ""))
+        head, upto = contender.head, contender.upto
+        cells.append(_triple(head.macs / 1e6, upto.macs / 1e6))
+        cells.append(_triple(head.params / 1e3, upto.params / 1e3))
+        cells.append(_triple(head.megabytes, upto.megabytes))
+        rows.append(cells)
+    notes = [f"{c.name}: {len(c.failures)} failed, the first: {c.failures[0]}" for c in contenders if c.failures]
+    silent = sorted({name for c in contenders for name, _ in c.head.uncounted})
+    if silent:
+        notes.append(f"operators without multiply-adds, not counted: {', '.join(silent)}")
+    notes.append("cost: head / backbone up to the tap / total; 1 multiply-add = 2 FLOPs; fp32")
+    where = "test split" if prefix else "validation"
+    count = max((len(c.results) for c in contenders), default=0)
+    title = f"Errors in {unit} on the {where}, mean ±sd of {count}" if count > 1 else f"Errors in {unit} on the {where}"
+    columns = ["network", "tap", *(m.removeprefix(prefix) for m in metrics), "M multiply-adds", "k parameters", "MB"]
+    return Table(title, columns, rows, notes)
+
+
+def show(table: Table, console: Console) -> None:
+    """Print a table."""
+    drawn = RichTable(title=table.title)
+    for i, column in enumerate(table.columns):
+        drawn.add_column(column, justify="left" if i < 2 else "right")
+    for row in table.rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+    for note in table.notes:
+        console.print(note, soft_wrap=True)
+
+
+def markdown(table: Table) -> str:
+    """Return a table as Markdown."""
+    lines = [f"**{table.title}**", "", _line(table.columns), _line(["---"] * len(table.columns))]
+    lines += [_line(row) for row in table.rows]
+    return "\n".join([*lines, "", *table.notes, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _triple(head: float, upto: float) -> str:
+    return f"{head:.2f} / {upto:.2f} / {head + upto:.2f}"

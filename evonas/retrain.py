@@ -1,0 +1,259 @@
+"""Retraining: the winner of a search and its baselines, trained long, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evonas import registry
+from evonas.assembly import Assembly
+from evonas.backbones.base import Backbone, UpTo
+from evonas.config import Experiment, Part
+from evonas.errors import InputError
+from evonas.estimation.complexity import Complexity, count
+from evonas.estimation.estimator import Job, Split
+from evonas.estimation.features import Progress
+from evonas.search import candidate_seed
+from evonas.space import Architecture
+from evonas.store import FORMAT, read_json
+
+_CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes
+
+
+@dataclass
+class Contender:
+    """A network in the comparison, what it costs and what it reached.
+
+    Attributes:
+        name: for the table.
+        architecture: None for the constant prediction.
+        source: feature source: ``backbone``, or ``control`` (random weights).
+        tap: that the network stands on; empty for the constant.
+        head, upto: cost of the head network and of the backbone up to the tap.
+        results: metrics of each repeat or fold.
+        failures: what went wrong, one line each.
+    """
+
+    name: str
+    architecture: Architecture | None
+    source: str = "backbone"
+    tap: str = ""
+    head: Complexity = Complexity(0, 0, 0.0, ())
+    upto: Complexity = Complexity(0, 0, 0.0, ())
+    results: list[Mapping[str, float]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def mean(self, metric: str) -> float:
+        """Return a metric's mean over the repeats or folds; nan if none worked."""
+        values = [result[metric] for result in self.results if metric in result]
+        return float(np.mean(values)) if values else float("nan")
+
+    def spread(self, metric: str) -> float:
+        """Return a metric's sample standard deviation; 0 for a single result."""
+        values = [result[metric] for result in self.results if metric in result]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture and self.architecture.to_dict(),
+            "source": self.source,
+            "tap": self.tap,
+            "head": _cost(self.head),
+            "backbone_up_to_tap": _cost(self.upto),
+            "results": [dict(result) for result in self.results],
+            "failures": self.failures,
+        }
+
+
+def read_best(path: Path) -> dict[str, Any]:
+    """Return the content of a best.json.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format version.
+    """
+    best = read_json(path)
+    if best.get("format") != FORMAT:
+        raise InputError(f"{path}: expected a best.json of format {FORMAT}, got {best.get('format')!r}")
+    for key in ("architecture", "experiment", "digest", "seed"):
+        if key not in best:
+            raise InputError(f"{path}: the key {key!r} is missing: not a best.json of evonas")
+    if Architecture.from_dict(best["architecture"]).digest != best["digest"]:
+        raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
+    return best
+
+
+@dataclass
+class Retraining:
+    """A winner and its baselines, to be trained the same way.
+
+    Args:
+        assembly: of the winner's experiment.
+        winner: the architecture that the search found.
+        progress: is told how far the features are.
+    """
+
+    assembly: Assembly
+    winner: Architecture
+    progress: Progress = lambda label, done, total: None
+
+    def compare(
+        self, repeats: int, weights: Path | None, done: Callable[[int, int], None]
+    ) -> list[Contender]:
+        """Train everything on the training split, ``repeats`` times with other seeds.
+
+        The best epoch is chosen on validation; a test split, where the data set has
+        one, only judges (``test_*`` metrics).
+
+        Args:
+            repeats: seeds a contender.
+            weights: file for the winner's weights (safetensors, first seed).
+            done: is told how many of how many trainings are over.
+        """
+        split = Split(**self.assembly.dataset.splits)
+        contenders = self._contenders()
+        plan = [(c, "retrain", repeat) for repeat in range(repeats) for c in contenders]
+        self._train(contenders, plan, {"retrain": split}, weights, done)
+        return contenders
+
+    def cross_validate(self, folds: int, done: Callable[[int, int], None]) -> list[Contender]:
+        """Train everything once a fold, split by group; the last epoch counts.
+
+        A fold is never used to choose an epoch, so it can judge. The winner on a
+        backbone with random weights tells what recognition contributes.
+
+        Args:
+            folds: number of folds; groups are dealt to them in sorted order.
+            done: is told how many of how many trainings are over.
+
+        Raises:
+            InputError: there are fewer groups than folds.
+        """
+        splits = _folds(self.assembly, folds)
+        contenders = self._contenders()
+        contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
+        plan = [(c, name, 0) for name in splits for c in contenders]
+        self._train(contenders, plan, splits, None, done)
+        return contenders
+
+    def _contenders(self) -> list[Contender]:
+        found = [Contender("winner", self.winner)]
+        for baseline in self.assembly.experiment.baselines:
+            architecture = Architecture(baseline.network, baseline.settings)
+            found.append(Contender(baseline.name, architecture))
+        return [*found, Contender("constant", None)]
+
+    def _train(
+        self,
+        contenders: Sequence[Contender],
+        plan: Sequence[tuple[Contender, str, int]],
+        splits: dict[str, Split],
+        weights: Path | None,
+        done: Callable[[int, int], None],
+    ) -> None:
+        assembly, experiment = self.assembly, self.assembly.experiment
+        task = assembly.task
+        for contender in contenders:
+            self._measure(contender)
+        backbones = {"backbone": assembly.backbone}
+        if any(contender.source == "control" for contender in contenders):
+            backbones["control"] = _random(experiment)
+        sources = {}
+        for name, backbone in backbones.items():
+            taps = {c.tap for c in contenders if c.source == name and c.tap}
+            ordered = [tap for tap in backbone.taps if tap in taps]
+            sources[name] = assembly.features(backbone, ordered, self.progress)
+        setting = assembly.setting(sources, splits)
+        training = experiment.retraining
+        if len(splits) > 1:
+            training = training.model_copy(update={"keep": "last"})
+        jobs = {}
+        for number, (contender, split, repeat) in enumerate(plan):
+            if contender.architecture is None:
+                contender.results.append(_constant(task, setting.targets[0], splits[split]))
+                continue
+            digest = contender.architecture.digest
+            first = weights is not None and contender is contenders[0] and repeat == 0
+            jobs[number] = Job(
+                index=number,
+                architecture=contender.architecture,
+                seed=candidate_seed(experiment.seed + repeat, digest, training.epochs),
+                training=training,
+                label=f"{contender.name}, {split} {repeat}",
+                split=split,
+                source=contender.source,
+                weights=str(weights) if first else "",
+            )
+        finished = {}
+        with assembly.executor(setting) as executor:
+            done(0, len(jobs))
+            for index, measurement in executor.evaluate(list(jobs.values())):
+                finished[index] = measurement
+                done(len(finished), len(jobs))
+        for index in sorted(finished):
+            contender, measurement = plan[index][0], finished[index]
+            if measurement.status == "ok":
+                contender.results.append(measurement.metrics)
+            else:
+                contender.failures.append(f"{measurement.error_kind}: {measurement.error}")
+
+    def _measure(self, contender: Contender) -> None:
+        """Fill in the tap and the cost of a contender."""
+        if contender.architecture is None:
+            return
+        backbone, experiment = self.assembly.backbone, self.assembly.experiment
+        contender.tap = str(contender.architecture.settings.get("tap", experiment.tap))
+        if contender.tap not in backbone.taps:
+            raise InputError(
+                f"{contender.name}: backbone {experiment.backbone.name!r} has no tap {contender.tap!r}"
+            )
+        family = registry.load("network", contender.architecture.network)()
+        shape = backbone.taps[contender.tap]
+        outputs = self.assembly.task.n_outputs
+        contender.head = count(family.build(contender.architecture, shape, outputs), shape)
+        upto = UpTo(backbone, contender.tap)
+        contender.upto = count(upto, tuple(upto.example().shape[1:]))
+
+
+def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:
+    dataset = assembly.dataset
+    seen = np.sort(np.concatenate([dataset.splits["train"], dataset.splits["validation"]]))
+    groups = np.unique(dataset.groups[seen])
+    if not 2 <= folds <= len(groups):
+        raise InputError(f"--folds {folds}: expected 2 to {len(groups)}, the number of groups")
+    splits = {}
+    for number, held_out in enumerate(np.array_split(groups, folds), start=1):
+        away = np.isin(dataset.groups[seen], held_out)
+        splits[f"fold {number}"] = Split(seen[~away], seen[away])
+    return splits
+
+
+def _random(experiment: Experiment) -> Backbone:
+    part = Part(name=experiment.backbone.name, random=_CONTROL_SEED)
+    made: Backbone = registry.create("backbone", part.name, part.options)
+    return made
+
+
+def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
+    guess = task.constant(targets[split.train])
+    result = {}
+    for prefix, side in (("", split.validation), ("test_", split.test)):
+        if len(side):
+            predictions = np.broadcast_to(guess, targets[side].shape)
+            metrics = task.metrics(predictions, targets[side])
+            result |= {f"{prefix}{name}": value for name, value in metrics.items()}
+    return result
+
+
+def _cost(complexity: Complexity) -> dict[str, Any]:
+    return {
+        "macs": complexity.macs,
+        "params": complexity.params,
+        "megabytes": round(complexity.megabytes, 4),
+        "not_counted": [name for name, _ in complexity.uncounted],
+    }

@@ -1,0 +1,168 @@
+"""The search loop: ask, decode, reuse or train, judge, write down, tell.
+
+Resuming needs no code of its own: the optimizer is rebuilt from the seed and asks
+the same again, and what the journal knows is not trained twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.errors import InputError
+from evonas.estimation.estimator import Job
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.objective import Objective
+from evonas.estimation.settings import TrainingSettings
+from evonas.execution.base import Executor
+from evonas.optimizers.base import Optimizer
+from evonas.space import Architecture, SearchSpace
+from evonas.store import RunStore, Trial
+
+Watch = Callable[[Trial], None]
+
+
+class Search:
+    """One search, from the first ask to the last tell.
+
+    Args:
+        space: decodes genomes.
+        optimizer: asks and is told.
+        executor: trains.
+        objective: judges.
+        store: remembers.
+        training: how long a candidate trains, and how.
+        cost: the exact multiply-adds of an architecture, without training it.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        optimizer: Optimizer,
+        executor: Executor,
+        objective: Objective,
+        store: RunStore,
+        training: TrainingSettings,
+        cost: Callable[[Architecture], int],
+    ) -> None:
+        self.space, self.optimizer, self.executor = space, optimizer, executor
+        self.objective, self.store = objective, store
+        self.training, self.cost = training, cost
+        self._rows = {(t.generation, t.index): t for t in store.trials()}
+        self._known: dict[str, Trial] = {}
+
+    def run(self, seed: int, watch: Watch = lambda trial: None) -> Trial | None:
+        """Search until the optimizer has nothing more to ask; return the best trial.
+
+        Args:
+            seed: of the run; a candidate's own seed follows from it.
+            watch: is shown every trial, also those known from the journal.
+        """
+        generation = 0
+        while len(genomes := self.optimizer.ask()):
+            trials = self._generation(generation, genomes, seed, watch)
+            self.optimizer.tell(np.array([trial.value for trial in trials]))
+            generation += 1
+        return self.store.best()
+
+    def _generation(
+        self, generation: int, genomes: NDArray[np.float64], seed: int, watch: Watch
+    ) -> list[Trial]:
+        trials: dict[int, Trial] = {}
+        fresh: dict[int, Trial] = {}
+        repeats: list[Trial] = []
+        digests: set[str] = set()
+        for index, genome in enumerate(genomes):
+            proposal = self._proposal(generation, index, genome)
+            row = self._rows.get((generation, index))
+            if row is not None:
+                _same(proposal, row)
+                trials[index] = row
+                if row.trained:
+                    self._known[row.digest] = row
+                digests.add(row.digest)
+                watch(row)
+            elif proposal.status == "infeasible":
+                trials[index] = self._record(proposal, watch)
+            elif proposal.digest in self._known or proposal.digest in digests:
+                repeats.append(proposal)
+            else:
+                digests.add(proposal.digest)
+                fresh[index] = proposal
+        for index, measurement in self.executor.evaluate(self._jobs(fresh.values(), seed)):
+            trials[index] = self._record(self._judged(fresh[index], measurement), watch)
+        for proposal in repeats:
+            first = self._known[proposal.digest]
+            known = {"metrics": first.metrics, "params": first.params, "error": first.error}
+            repeat = replace(proposal, status="repeat", fitness=first.fitness, **known)
+            trials[proposal.index] = self._record(repeat, watch)
+        return [trials[index] for index in range(len(genomes))]
+
+    def _proposal(self, generation: int, index: int, genome: NDArray[np.float64]) -> Trial:
+        architecture = self.space.decode(genome)
+        macs = self.cost(architecture)
+        return Trial(
+            generation,
+            index,
+            tuple(genome.tolist()),
+            architecture.digest,
+            architecture.to_dict(),
+            "proposed" if self.objective.feasible(macs) else "infeasible",
+            None,
+            macs,
+        )
+
+    def _jobs(self, proposals: Sequence[Trial] | object, seed: int) -> list[Job]:
+        """Return jobs, the longest first: a long one that starts last leaves workers idle."""
+        rows = sorted(proposals, key=lambda trial: (-trial.macs, trial.index))  # type: ignore
+        return [
+            Job(
+                index=trial.index,
+                architecture=Architecture.from_dict(trial.architecture),
+                seed=candidate_seed(seed, trial.digest, self.training.epochs),
+                training=self.training,
+                label=f"generation {trial.generation} #{trial.index}",
+            )
+            for trial in rows
+        ]
+
+    def _judged(self, proposal: Trial, measurement: Measurement) -> Trial:
+        fitness = self.objective(measurement)
+        error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
+        return replace(
+            proposal,
+            status=measurement.status,
+            fitness=fitness if np.isfinite(fitness) else None,
+            params=measurement.params,
+            seconds=round(measurement.seconds, 3),
+            metrics=dict(measurement.metrics),
+            error=error,
+        )
+
+    def _record(self, trial: Trial, watch: Watch) -> Trial:
+        self.store.append(trial)
+        if trial.trained:
+            self._known[trial.digest] = trial
+            best = min((t.value for t in self._known.values()), default=float("inf"))
+            self.executor.observe(trial.status, trial.seconds, best)
+        watch(trial)
+        return trial
+
+
+def candidate_seed(seed: int, digest: str, epochs: int) -> int:
+    """Return the seed of a candidate: a hash of run seed, digest and budget, below 2^31."""
+    text = f"{seed}:{digest}:{epochs}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
+
+
+def _same(proposal: Trial, row: Trial) -> None:
+    if proposal.genome != row.genome or proposal.digest != row.digest:
+        raise InputError(
+            f"the journal does not fit: generation {row.generation}, trial {row.index} is "
+            f"{row.digest}, but this optimizer asks {proposal.digest} there: resume with the "
+            f"versions in environment.json, or start a new run"
+        )

@@ -1,0 +1,138 @@
+"""One gene: a named quantity and its map from the unit interval.
+
+The map of a discrete gene with n values is that of Matak (2020, HeadPoseNAS):
+index = max(ceil(x * n), 1) - 1, so x = 0 gives 0, x = 1 gives n - 1, and value i
+owns the interval (i/n, (i+1)/n].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evonas.errors import InputError, nearest
+
+#: kind -> the keys that describe its range
+KINDS: dict[str, tuple[str, ...]] = {
+    "choice": ("choices",),
+    "ordinal": ("choices",),
+    "integer": ("low", "high"),
+    "log_float": ("low", "high"),
+}
+
+Value = str | int | float | bool
+
+
+@dataclass(frozen=True)
+class Gene:
+    """A named quantity that one coordinate of a genome decides.
+
+    Attributes:
+        name: what the architecture's setting is called.
+        kind: ``choice`` (no order), ``ordinal`` (ordered choices), ``integer``
+            (low..high, both included) or ``log_float`` (log-uniform, rounded to
+            three significant digits so that equal architectures are recognised).
+        values: the discrete values in order; empty for ``log_float``.
+        low, high: the range of a ``log_float``; unused otherwise.
+        when: the gene counts only where each named earlier gene has one of the
+            listed values; elsewhere the setting is left out.
+    """
+
+    name: str
+    kind: str
+    values: tuple[Value, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    @classmethod
+    def from_dict(cls, spec: dict[str, Any], where: str) -> Gene:
+        """Build a gene from plain data.
+
+        Args:
+            spec: ``name``, ``kind``, the range (``choices`` or ``low`` and
+                ``high``) and optionally ``when``.
+            where: what an error message calls the place.
+
+        Raises:
+            InputError: a key is unknown or missing, or the range is empty.
+        """
+        if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
+            raise InputError(f"{where}: expected a gene with a name, got {spec!r}")
+        where = f"{where}, gene {spec['name']!r}"
+        kind = spec.get("kind")
+        if kind not in KINDS:
+            raise InputError(f"{where}: unknown kind {kind!r}: {nearest(str(kind), KINDS)}")
+        allowed = {"name", "kind", "when", *KINDS[kind]}
+        for key in spec:
+            if key not in allowed:
+                raise InputError(f"{where}: unknown key {key!r}: {nearest(str(key), allowed)}")
+        for key in KINDS[kind]:
+            if key not in spec:
+                raise InputError(f"{where}: kind {kind!r} needs the key {key!r}")
+        when = tuple(
+            (str(other), tuple(values if isinstance(values, list) else [values]))
+            for other, values in (spec.get("when") or {}).items()
+        )
+        if "choices" in spec:
+            values = _choices(spec["choices"], where)
+            return cls(spec["name"], kind, values, when=when)
+        low, high = spec["low"], spec["high"]
+        if kind == "integer":
+            if not (_is_int(low) and _is_int(high) and low <= high):
+                raise InputError(f"{where}: expected integers low <= high, got {low!r}, {high!r}")
+            return cls(spec["name"], kind, tuple(range(low, high + 1)), when=when)
+        numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high))
+        if not (numbers and 0 < low < high < math.inf):
+            raise InputError(f"{where}: expected numbers 0 < low < high, got {low!r}, {high!r}")
+        return cls(spec["name"], kind, low=float(low), high=float(high), when=when)
+
+    @property
+    def size(self) -> float:
+        """Number of values; infinite for ``log_float``."""
+        return len(self.values) if self.values else math.inf
+
+    def decode(self, x: float) -> Value:
+        """Return the value at x in [0, 1]."""
+        if self.values:
+            return self.values[max(math.ceil(x * len(self.values)), 1) - 1]
+        value = math.exp(math.log(self.low) + x * (math.log(self.high) - math.log(self.low)))
+        return min(max(float(f"{value:.3g}"), self.low), self.high)
+
+    def encode(self, value: Value) -> float:
+        """Return the centre of the value's bin (its own place for ``log_float``).
+
+        Raises:
+            InputError: the gene cannot take the value.
+        """
+        if self.values:
+            for index, own in enumerate(self.values):
+                if own == value and isinstance(own, bool) == isinstance(value, bool):
+                    return (index + 0.5) / len(self.values)
+            raise InputError(
+                f"gene {self.name!r}: expected one of {list(self.values)}, got {value!r}"
+            )
+        inside = isinstance(value, int | float) and self.low <= value <= self.high
+        if not inside:
+            raise InputError(
+                f"gene {self.name!r}: expected a number in [{self.low:g}, {self.high:g}], "
+                f"got {value!r}"
+            )
+        return math.log(float(value) / self.low) / math.log(self.high / self.low)
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _choices(choices: Any, where: str) -> tuple[Value, ...]:
+    if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
+        raise InputError(f"{where}: expected a list with at least one choice, got {choices!r}")
+    for choice in choices:
+        if not isinstance(choice, str | int | float | bool):
+            raise InputError(f"{where}: a choice is text, a number or true/false, got {choice!r}")
+    if len({(type(c), c) for c in choices}) != len(choices):
+        raise InputError(f"{where}: a choice stands twice in {list(choices)}")
+    return tuple(choices)

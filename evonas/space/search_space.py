@@ -1,0 +1,185 @@
+"""A search space: genes in order, and the total map from genomes to architectures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+
+from evonas.errors import InputError, nearest
+from evonas.space.architecture import Architecture
+from evonas.space.gene import Gene, Value
+
+Genome = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """Genes in order and the network that they describe.
+
+    Every point of the unit cube decodes to an architecture.
+
+    Attributes:
+        name: the space's name.
+        network: the name of the network family that builds its architectures.
+        genes: one a coordinate.
+    """
+
+    name: str
+    network: str
+    genes: tuple[Gene, ...]
+
+    @classmethod
+    def from_dict(cls, data: Any, where: str = "search space") -> SearchSpace:
+        """Build a space from ``{"name", "network", "genes": [...]}``.
+
+        Raises:
+            InputError: a key is unknown or missing, a gene is malformed, two genes
+                share a name, or a ``when`` names no earlier gene.
+        """
+        keys = ("name", "network", "genes")
+        if not isinstance(data, dict):
+            raise InputError(f"{where}: expected a mapping with {', '.join(keys)}, got {data!r}")
+        for key in data:
+            if key not in keys:
+                raise InputError(f"{where}: unknown key {key!r}: {nearest(str(key), keys)}")
+        for key in keys:
+            if key not in data:
+                raise InputError(f"{where}: the key {key!r} is missing")
+        if not isinstance(data["genes"], list) or not data["genes"]:
+            raise InputError(f"{where}: expected at least one gene, got {data['genes']!r}")
+        genes: list[Gene] = []
+        for spec in data["genes"]:
+            gene = Gene.from_dict(spec, where)
+            earlier = {g.name: g for g in genes}
+            if gene.name in earlier:
+                raise InputError(f"{where}: two genes are called {gene.name!r}")
+            for other, values in gene.when:
+                if other not in earlier:
+                    raise InputError(
+                        f"{where}, gene {gene.name!r}: 'when' names {other!r}, which is no "
+                        f"earlier gene: {nearest(other, earlier)}"
+                    )
+                for value in values:
+                    earlier[other].encode(value)
+            genes.append(gene)
+        return cls(str(data["name"]), str(data["network"]), tuple(genes))
+
+    @classmethod
+    def from_file(cls, path: Path) -> SearchSpace:
+        """Read a space from a YAML file.
+
+        Raises:
+            InputError: the file is missing, is not YAML, or describes no space.
+        """
+        try:
+            data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+            reason = str(error).replace("\n", " ")
+            raise InputError(f"{path}: cannot be read as YAML: {reason}") from error
+        return cls.from_dict(data, str(path))
+
+    @property
+    def dim(self) -> int:
+        """Length of a genome."""
+        return len(self.genes)
+
+    @property
+    def size(self) -> float:
+        """Number of architectures; an upper bound where genes have a ``when``."""
+        return math.prod(gene.size for gene in self.genes)
+
+    @property
+    def bins(self) -> NDArray[np.float64]:
+        """Width of one value's interval in each coordinate, (dim,); 0 if continuous."""
+        return np.array([0.0 if math.isinf(g.size) else 1.0 / g.size for g in self.genes])
+
+    @property
+    def ordered(self) -> NDArray[np.bool_]:
+        """Whether neighbouring values of a coordinate are alike, (dim,)."""
+        return np.array([gene.kind != "choice" for gene in self.genes])
+
+    def decode(self, genome: Genome | Sequence[float]) -> Architecture:
+        """Return the architecture of a genome.
+
+        Args:
+            genome: (dim,) numbers in [0, 1].
+
+        Raises:
+            ValueError: the length is wrong, or a number is outside [0, 1].
+        """
+        point = np.asarray(genome, dtype=np.float64)
+        if point.shape != (self.dim,):
+            raise ValueError(f"{self.name}: expected a genome of shape ({self.dim},), got {point.shape}")
+        if not bool(np.all((point >= 0.0) & (point <= 1.0))):
+            raise ValueError(f"{self.name}: expected numbers in [0, 1], got {point.tolist()}")
+        settings: dict[str, Value] = {}
+        for gene, x in zip(self.genes, point.tolist(), strict=True):
+            if all(other in settings and settings[other] in values for other, values in gene.when):
+                settings[gene.name] = gene.decode(x)
+        return Architecture(self.network, settings)
+
+    def encode(self, architecture: Architecture) -> Genome:
+        """Return the genome of bin centres; a gene that does not count stands at 0.5.
+
+        Raises:
+            InputError: the architecture is not one of this space.
+        """
+        if architecture.network != self.network:
+            raise InputError(
+                f"space {self.name!r} holds {self.network!r} networks, got {architecture.network!r}"
+            )
+        unknown = [key for key in architecture.settings if key not in {g.name for g in self.genes}]
+        if unknown:
+            raise InputError(f"space {self.name!r} has no gene {unknown[0]!r}")
+        genome = np.full(self.dim, 0.5)
+        for i, gene in enumerate(self.genes):
+            if gene.name in architecture.settings:
+                genome[i] = gene.encode(architecture.settings[gene.name])
+        if self.decode(genome) != architecture:
+            raise InputError(f"space {self.name!r}: a setting is missing in {architecture.settings}")
+        return genome
+
+    def narrowed(self, ranges: Mapping[str, Any]) -> SearchSpace:
+        """Return the space with other ranges for some genes.
+
+        Args:
+            ranges: gene name -> a list of choices, or one value to fix it.
+
+        Raises:
+            InputError: no gene has the name, or the list is empty.
+        """
+        genes = {gene.name: gene for gene in self.genes}
+        for name, values in ranges.items():
+            if name not in genes:
+                raise InputError(f"space {self.name!r} has no gene {name!r}: {nearest(name, genes)}")
+            spec = {
+                "name": name,
+                "kind": "choice" if genes[name].kind == "choice" else "ordinal",
+                "choices": values if isinstance(values, list) else [values],
+            }
+            gene = Gene.from_dict(spec, f"space {self.name!r}")
+            genes[name] = replace(gene, when=genes[name].when)
+        return replace(self, genes=tuple(genes[gene.name] for gene in self.genes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data from which ``from_dict`` makes an equal space."""
+        listing: list[dict[str, Any]] = []
+        for gene in self.genes:
+            spec: dict[str, Any] = {"name": gene.name, "kind": gene.kind}
+            if gene.kind in ("choice", "ordinal"):
+                spec["choices"] = list(gene.values)
+            elif gene.kind == "integer":
+                spec |= {"low": gene.values[0], "high": gene.values[-1]}
+            else:
+                spec |= {"low": gene.low, "high": gene.high}
+            if gene.when:
+                spec["when"] = {other: list(values) for other, values in gene.when}
+            listing.append(spec)
+        return {"name": self.name, "network": self.network, "genes": listing}

@@ -1,0 +1,189 @@
+"""The run directory: journal, best.json, lock and resume.
+
+The journal is an append-only file of JSON lines, one a trial, flushed to disk the
+moment a trial is known; a kill loses at most what was in flight. Sorted by
+(generation, index) and without timings it is the same for every executor.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from evonas.errors import InputError
+from evonas.space import Architecture
+
+FORMAT = 1  # of best.json
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One proposal of the optimizer and what became of it.
+
+    Attributes:
+        generation, index: which ask, and which row of it.
+        genome: as asked.
+        digest, architecture: what it decodes to.
+        status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial) or
+            ``infeasible`` (over the hard limit, not trained).
+        fitness: None unless finite.
+        macs, params: of the head network.
+        seconds: of the training; 0 for a trial without one.
+        metrics: of the validation split.
+        error: kind and one line; empty if ok.
+    """
+
+    generation: int
+    index: int
+    genome: tuple[float, ...]
+    digest: str
+    architecture: Mapping[str, Any]
+    status: str
+    fitness: float | None
+    macs: int
+    params: int = 0
+    seconds: float = 0.0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def value(self) -> float:
+        """The fitness, infinite where there is none."""
+        return math.inf if self.fitness is None else self.fitness
+
+    @property
+    def trained(self) -> bool:
+        """Whether the trial cost a training."""
+        return self.status in ("ok", "failed")
+
+
+class RunStore:
+    """A run directory that one process at a time has open.
+
+    Args:
+        folder: the run directory; made if missing.
+        resume: whether a journal may be there already.
+
+    Raises:
+        InputError: the directory is in use, holds a run although ``resume`` is
+            off, holds none although it is on, or cannot be written.
+    """
+
+    def __init__(self, folder: Path, resume: bool = False) -> None:
+        self.folder = folder
+        self._journal = folder / "journal.jsonl"
+        try:
+            if resume and not self._journal.exists():
+                raise InputError(f"{folder}: holds no run to resume: start it without --resume")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / "lock").open("a+")
+        except OSError as error:
+            raise InputError(f"run directory {folder}: cannot be written ({error.strerror})") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.seek(0)
+            owner = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            raise InputError(
+                f"run directory {folder}: in use by process {owner}: wait for it, or choose another"
+            ) from error
+        if not resume and self._journal.exists():
+            self._lock.close()
+            raise InputError(
+                f"run directory {folder}: already holds a run: go on with --resume, or choose another"
+            )
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+        self._trials = _read(self._journal) if resume else []
+        self._stream = self._journal.open("a", encoding="utf-8")
+
+    def append(self, trial: Trial) -> None:
+        """Write a trial to the journal; it is on the disk when this returns."""
+        self._stream.write(json.dumps(asdict(trial), allow_nan=False) + "\n")
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+        self._trials.append(trial)
+
+    def trials(self) -> list[Trial]:
+        """Return all trials, sorted by generation and index."""
+        return sorted(self._trials, key=lambda trial: (trial.generation, trial.index))
+
+    def best(self) -> Trial | None:
+        """Return the trained trial of lowest fitness; the earliest among equals."""
+        trained = [trial for trial in self.trials() if trial.status == "ok"]
+        return min(trained, key=lambda trial: trial.value, default=None)
+
+    def write(self, name: str, content: Mapping[str, Any] | str) -> Path:
+        """Replace a file of the run directory in one step; mappings become JSON."""
+        path = self.folder / name
+        text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
+        draft = path.with_name(f".{name}.draft")
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, path)
+        return path
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the run directory, empty if it is missing.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        return read_json(self.folder / name) if (self.folder / name).exists() else {}
+
+    def close(self) -> None:
+        """Release the directory."""
+        self._stream.close()
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        InputError: the file is missing or holds no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _read(journal: Path) -> list[Trial]:
+    """Read the journal; a last line that was cut off is removed, any other is refused."""
+    raw = journal.read_bytes()
+    complete = raw.rfind(b"\n") + 1
+    if complete < len(raw):
+        os.truncate(journal, complete)
+    trials = []
+    for number, line in enumerate(raw[:complete].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            row["genome"] = tuple(row["genome"])
+            Architecture.from_dict(row["architecture"])
+            trials.append(Trial(**row))
+        except (ValueError, TypeError, KeyError, InputError) as error:
+            raise InputError(f"{journal}, line {number}: is no trial ({error}): restore the file") from error
+    return trials

@@ -1,0 +1,1 @@
+"""Learning problems: targets, loss, metrics and the rule of the mirror image."""

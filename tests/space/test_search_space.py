@@ -1,0 +1,219 @@
+"""A whole space: total, many to one, reversible, and plain about what is wrong in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from evonas.errors import InputError
+from evonas.space import Architecture, SearchSpace
+
+SPEC: dict[str, Any] = {
+    "name": "toy",
+    "network": "net",
+    "genes": [
+        {"name": "depth", "kind": "integer", "low": 0, "high": 3},
+        {"name": "split", "kind": "ordinal", "choices": [0.0, 0.5, 1.0], "when": {"depth": [2, 3]}},
+        {"name": "block", "kind": "choice", "choices": ["a", "b"]},
+        {
+            "name": "kernel",
+            "kind": "ordinal",
+            "choices": [1, 3, 5],
+            "when": {"block": "a", "depth": [1, 2, 3]},
+        },
+        {"name": "rate", "kind": "log_float", "low": 0.001, "high": 0.1, "when": {"split": 1.0}},
+    ],
+}
+TOY = SearchSpace.from_dict(SPEC)
+points = arrays(np.float64, TOY.dim, elements=st.floats(0.0, 1.0))
+
+
+@given(points)
+def test_every_point_decodes_and_comes_back(genome: np.ndarray) -> None:
+    architecture = TOY.decode(genome)
+    again = TOY.decode(TOY.encode(architecture))
+    if "rate" in architecture.settings:
+        assert again.settings["rate"] == pytest.approx(architecture.settings["rate"], rel=1e-2)
+    else:
+        assert again == architecture
+        assert again.digest == architecture.digest
+
+
+@given(points)
+def test_a_gene_that_does_not_count_leaves_no_trace(genome: np.ndarray) -> None:
+    settings = TOY.decode(genome).settings
+    assert ("split" in settings) == (settings["depth"] >= 2)
+    assert ("kernel" in settings) == (settings["block"] == "a" and settings["depth"] >= 1)
+    assert ("rate" in settings) == (settings.get("split") == 1.0)
+    for i, gene in enumerate(TOY.genes):
+        if gene.name not in settings:
+            other = genome.copy()
+            other[i] = 1.0 - other[i]
+            assert TOY.decode(other).digest == TOY.decode(genome).digest
+
+
+@given(points)
+def test_architectures_survive_json(genome: np.ndarray) -> None:
+    architecture = TOY.decode(genome)
+    again = Architecture.from_dict(json.loads(json.dumps(architecture.to_dict())))
+    assert again == architecture
+    assert again.digest == architecture.digest
+    assert hash(again) == hash(architecture)
+
+
+def test_digests_differ_exactly_where_architectures_do() -> None:
+    rng = np.random.default_rng(0)
+    space = TOY.narrowed({"rate": [0.01, 0.02]})
+    found = [space.decode(genome) for genome in rng.random((500, space.dim))]
+    assert len({a.digest for a in found}) == len(set(found)) > 10
+    reordered = Architecture("net", dict(reversed(found[0].settings.items())))
+    assert reordered.digest == found[0].digest
+    assert Architecture("net", {"a": 1}).digest != Architecture("net", {"a": True}).digest
+    assert Architecture("one", {}).digest != Architecture("two", {}).digest
+
+
+def test_a_digest_is_for_ever() -> None:
+    """Journals and published results name architectures by it."""
+    architecture = Architecture("net", {"block": "a", "kernel": 3, "rate": 0.01})
+    assert architecture.digest == "0315f84c0f07d256"
+
+
+def test_an_architecture_is_frozen() -> None:
+    settings = {"a": 1}
+    architecture = Architecture("net", settings)
+    settings["a"] = 2
+    assert architecture.settings["a"] == 1
+    with pytest.raises(TypeError):
+        architecture.settings["a"] = 3  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        architecture.network = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("data", [None, [], {"network": "n"}, {"network": 1, "settings": {}}])
+def test_an_architecture_of_wrong_form_is_told(data: Any) -> None:
+    with pytest.raises(InputError, match="expected an architecture"):
+        Architecture.from_dict(data)
+
+
+def test_size_dim_bins_order() -> None:
+    assert TOY.dim == 5
+    assert TOY.size == math.inf
+    assert TOY.narrowed({"rate": 0.01}).size == 4 * 3 * 2 * 3
+    assert TOY.bins.tolist() == [1 / 4, 1 / 3, 1 / 2, 1 / 3, 0.0]
+    assert TOY.ordered.tolist() == [True, True, False, True, True]
+
+
+def test_spaces_survive_json_and_yaml(tmp_path: Path) -> None:
+    text = json.dumps(TOY.to_dict())
+    assert SearchSpace.from_dict(json.loads(text)) == TOY
+    path = tmp_path / "toy.yaml"
+    path.write_text(text, encoding="utf-8")  # JSON is YAML
+    assert SearchSpace.from_file(path) == TOY
+
+
+def test_narrowing() -> None:
+    narrow = TOY.narrowed({"depth": [1, 3], "block": "a"})
+    assert narrow.genes[0].values == (1, 3)
+    assert narrow.ordered.tolist() == [True, True, False, True, True]
+    assert narrow.genes[3].when == TOY.genes[3].when
+    assert narrow.decode(np.full(5, 0.9)).settings["depth"] == 3
+    assert SearchSpace.from_dict(narrow.to_dict()) == narrow
+    assert TOY.genes[0].values == (0, 1, 2, 3), "the old space is untouched"
+    for ranges, words in (
+        ({"deph": 1}, "no gene 'deph': did you mean 'depth'"),
+        ({"depth": []}, "at least one choice"),
+        ({"depth": [1, 1]}, "stands twice"),
+    ):
+        with pytest.raises(InputError, match=words):
+            TOY.narrowed(ranges)
+
+
+@pytest.mark.parametrize(
+    ("genome", "words"),
+    [
+        (np.zeros(4), r"expected a genome of shape \(5,\), got \(4,\)"),
+        (np.zeros((5, 1)), "expected a genome of shape"),
+        (np.full(5, 1.5), r"numbers in \[0, 1\]"),
+        (np.full(5, -0.1), r"numbers in \[0, 1\]"),
+        (np.full(5, np.nan), r"numbers in \[0, 1\]"),
+    ],
+)
+def test_a_wrong_genome_is_told(genome: np.ndarray, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        TOY.decode(genome)
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "words"),
+    [
+        ("other", {}, "holds 'net' networks, got 'other'"),
+        ("net", {"width": 3}, "has no gene 'width'"),
+        ("net", {"depth": 7, "block": "b"}, r"gene 'depth': expected one of \[0, 1, 2, 3\], got 7"),
+        ("net", {"depth": 0}, "a setting is missing"),
+        ("net", {"depth": 0, "block": "b", "kernel": 3}, "a setting"),
+    ],
+)
+def test_encoding_a_stranger_is_told(network: str, settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        TOY.encode(Architecture(network, settings))
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return SPEC | changes
+
+
+ONE = {"name": "a", "kind": "choice", "choices": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (None, "expected a mapping with name, network, genes, got None"),
+        ({"name": "x", "network": "n"}, "the key 'genes' is missing"),
+        (changed(gene=[]), "unknown key 'gene': did you mean 'genes'"),
+        (changed(genes=[]), "expected at least one gene"),
+        (changed(genes={"a": 1}), "expected at least one gene"),
+        (changed(genes=[ONE, ONE]), "two genes are called 'a'"),
+        (changed(genes=[ONE | {"choices": []}]), "gene 'a': expected a list with at least one"),
+        (changed(genes=[ONE | {"kind": "chioce"}]), "did you mean 'choice'"),
+        (changed(genes=[ONE | {"when": {"b": 1}}]), "'when' names 'b', which is no earlier gene"),
+        (changed(genes=[ONE | {"when": {"a": 1}}]), "'when' names 'a', which is no earlier gene"),
+        (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": 3}}]), "got 3"),
+        (changed(genes=[ONE, ONE | {"name": "b", "when": "a"}]), "gene 'b'.*when"),
+        (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": []}}]), "gene 'b'.*when"),
+    ],
+)
+def test_a_wrong_space_is_told_in_one_line(data: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words) as info:
+        SearchSpace.from_dict(data, "spaces/toy.yaml")
+    assert "\n" not in str(info.value)
+    assert str(info.value).startswith("spaces/toy.yaml")
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"\xff\xfe\x00", b"{a: 1, a", b"- 1\n- 2\n", b""])
+def test_a_file_that_holds_no_space_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"broken\.yaml") as info:
+        SearchSpace.from_file(path)
+    assert "\n" not in str(info.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nothing\.yaml: cannot be read"):
+        SearchSpace.from_file(tmp_path / "nothing.yaml")
+
+
+def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text("name: !!python/object/apply:os.getcwd []\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"evil\.yaml"):
+        SearchSpace.from_file(path)
