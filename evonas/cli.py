@@ -42,8 +42,12 @@ def search(
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
     run_dir: RunDir = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the path of best.json alone, as JSON.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the path of best.json alone, as JSON.")
+    ] = False,
 ) -> None:
     """Search the head network with the lowest error at the smallest cost."""
     from evonas import config
@@ -78,9 +82,12 @@ def retrain(
     overrides: Overrides = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     schedule: Annotated[
-        str | None, typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), constant.")
+        str | None,
+        typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), constant."),
     ] = None,
-    folds: Annotated[int, typer.Option(help="Cross-validate by group instead; number of folds.")] = 0,
+    folds: Annotated[
+        int, typer.Option(help="Cross-validate by group instead; number of folds.")
+    ] = 0,
     repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
 ) -> None:
@@ -106,7 +113,9 @@ def validate(
 def list_parts(
     kind: Annotated[
         str | None,
-        typer.Argument(help="optimizer, network, backbone, data, task, executor, experiment, space."),
+        typer.Argument(
+            help="optimizer, network, backbone, data, task, executor, experiment, space."
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:

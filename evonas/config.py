@@ -56,7 +56,7 @@ class Baseline(Settings):
 
     name: str
     network: str
-    settings: dict[str, str | int | float | bool] = {}
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 class Experiment(Settings):
@@ -228,7 +228,9 @@ def _numbers(value: Any) -> Any:
 
 
 def _complaint(detail: Any) -> str:
-    place = [str(part) for part in detail["loc"] if not str(part).startswith(("constrained", "lit"))]
+    place = [
+        str(part) for part in detail["loc"] if not str(part).startswith(("constrained", "lit"))
+    ]
     key = ".".join(place)
     if detail["type"] == "extra_forbidden":
         fields: Any = Experiment.model_fields

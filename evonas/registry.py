@@ -56,7 +56,9 @@ def load(kind: str, name: str) -> Any:
         and not inspect.isabstract(value)
     ]
     if len(found) != 1:
-        raise TypeError(f"{module.__name__} must define exactly one public {base_name}, has {found}")
+        raise TypeError(
+            f"{module.__name__} must define exactly one public {base_name}, has {found}"
+        )
     return found[0]
 
 
@@ -82,7 +84,9 @@ def create(kind: str, name: str, options: dict[str, Any], /, *args: Any, **fixed
     allowed = [p.name for p in own[len(args) :] if p.name not in fixed]
     for key in options:
         if key not in allowed:
-            raise InputError(f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(key, allowed)}")
+            raise InputError(
+                f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(key, allowed)}"
+            )
     missing = [
         p.name
         for p in own[len(args) :]

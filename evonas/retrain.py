@@ -12,8 +12,8 @@ import numpy as np
 from evonas import registry
 from evonas.assembly import Assembly
 from evonas.backbones.base import Backbone, UpTo
-from evonas.config import Experiment, Part
-from evonas.errors import InputError
+from evonas.config import Experiment
+from evonas.errors import InputError, nearest
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
@@ -21,6 +21,7 @@ from evonas.search import candidate_seed
 from evonas.space import Architecture
 from evonas.store import FORMAT, read_json
 
+_FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes
 
 
@@ -42,8 +43,8 @@ class Contender:
     architecture: Architecture | None
     source: str = "backbone"
     tap: str = ""
-    head: Complexity = Complexity(0, 0, 0.0, ())
-    upto: Complexity = Complexity(0, 0, 0.0, ())
+    head: Complexity = _FREE
+    upto: Complexity = _FREE
     results: list[Mapping[str, float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -79,7 +80,9 @@ def read_best(path: Path) -> dict[str, Any]:
     """
     best = read_json(path)
     if best.get("format") != FORMAT:
-        raise InputError(f"{path}: expected a best.json of format {FORMAT}, got {best.get('format')!r}")
+        raise InputError(
+            f"{path}: expected a best.json of format {FORMAT}, got {best.get('format')!r}"
+        )
     for key in ("architecture", "experiment", "digest", "seed"):
         if key not in best:
             raise InputError(f"{path}: the key {key!r} is missing: not a best.json of evonas")
@@ -210,7 +213,8 @@ class Retraining:
         contender.tap = str(contender.architecture.settings.get("tap", experiment.tap))
         if contender.tap not in backbone.taps:
             raise InputError(
-                f"{contender.name}: backbone {experiment.backbone.name!r} has no tap {contender.tap!r}"
+                f"{contender.name}: backbone {experiment.backbone.name!r} has no tap "
+                f"{contender.tap!r}: {nearest(contender.tap, backbone.taps)}"
             )
         family = registry.load("network", contender.architecture.network)()
         shape = backbone.taps[contender.tap]
@@ -234,14 +238,14 @@ def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:
 
 
 def _random(experiment: Experiment) -> Backbone:
-    part = Part(name=experiment.backbone.name, random=_CONTROL_SEED)
-    made: Backbone = registry.create("backbone", part.name, part.options)
+    options = {"random": _CONTROL_SEED}
+    made: Backbone = registry.create("backbone", experiment.backbone.name, options)
     return made
 
 
 def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
     guess = task.constant(targets[split.train])
-    result = {}
+    result: dict[str, float] = {}
     for prefix, side in (("", split.validation), ("test_", split.test)):
         if len(side):
             predictions = np.broadcast_to(guess, targets[side].shape)

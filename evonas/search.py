@@ -7,7 +7,7 @@ the same again, and what the journal knows is not trained twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -97,8 +97,10 @@ class Search:
             trials[index] = self._record(self._judged(fresh[index], measurement), watch)
         for proposal in repeats:
             first = self._known[proposal.digest]
-            known = {"metrics": first.metrics, "params": first.params, "error": first.error}
-            repeat = replace(proposal, status="repeat", fitness=first.fitness, **known)
+            repeat = replace(
+                first, generation=generation, index=proposal.index, genome=proposal.genome
+            )
+            repeat = replace(repeat, status="repeat", seconds=0.0)
             trials[proposal.index] = self._record(repeat, watch)
         return [trials[index] for index in range(len(genomes))]
 
@@ -116,9 +118,9 @@ class Search:
             macs,
         )
 
-    def _jobs(self, proposals: Sequence[Trial] | object, seed: int) -> list[Job]:
+    def _jobs(self, proposals: Iterable[Trial], seed: int) -> list[Job]:
         """Return jobs, the longest first: a long one that starts last leaves workers idle."""
-        rows = sorted(proposals, key=lambda trial: (-trial.macs, trial.index))  # type: ignore
+        rows = sorted(proposals, key=lambda trial: (-trial.macs, trial.index))
         return [
             Job(
                 index=trial.index,

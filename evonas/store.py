@@ -85,7 +85,9 @@ class RunStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / "lock").open("a+")
         except OSError as error:
-            raise InputError(f"run directory {folder}: cannot be written ({error.strerror})") from error
+            raise InputError(
+                f"run directory {folder}: cannot be written ({error.strerror})"
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -98,7 +100,8 @@ class RunStore:
         if not resume and self._journal.exists():
             self._lock.close()
             raise InputError(
-                f"run directory {folder}: already holds a run: go on with --resume, or choose another"
+                f"run directory {folder}: already holds a run: go on with --resume, or choose "
+                f"another"
             )
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
@@ -185,5 +188,7 @@ def _read(journal: Path) -> list[Trial]:
             Architecture.from_dict(row["architecture"])
             trials.append(Trial(**row))
         except (ValueError, TypeError, KeyError, InputError) as error:
-            raise InputError(f"{journal}, line {number}: is no trial ({error}): restore the file") from error
+            raise InputError(
+                f"{journal}, line {number}: is no trial ({error}): restore the file"
+            ) from error
     return trials

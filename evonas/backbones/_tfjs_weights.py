@@ -39,9 +39,13 @@ def read_weights(path: Path, manifest: str, binary: str) -> dict[str, NDArray[np
             tensor, offset = _tensor(spec, data, offset)
             tensors[spec["name"]] = tensor
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise InputError(f"{path}: {manifest} and {binary} do not fit together ({error}): {_HINT}") from error
+        raise InputError(
+            f"{path}: {manifest} and {binary} do not fit together ({error}): {_HINT}"
+        ) from error
     if offset != len(data):
-        raise InputError(f"{path}: {binary} has {len(data)} bytes, its manifest describes {offset}: {_HINT}")
+        raise InputError(
+            f"{path}: {binary} has {len(data)} bytes, its manifest describes {offset}: {_HINT}"
+        )
     return tensors
 
 

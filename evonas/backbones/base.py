@@ -63,7 +63,8 @@ class UpTo(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the tap's feature map, (n, channels, height, width)."""
-        return self.backbone(images, [self.tap])[self.tap]
+        maps: dict[str, Tensor] = self.backbone(images, [self.tap])
+        return maps[self.tap]
 
     def example(self) -> Tensor:
         """Return one empty image of the right shape."""

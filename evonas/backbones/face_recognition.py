@@ -88,6 +88,7 @@ class FaceRecognition(Backbone):
         self.stem = nn.Conv2d(3, 32, 7, 2)
         self.units = nn.ModuleDict({name: _Unit(*spec) for name, spec in _UNITS.items()})
         self.fc = nn.Linear(256, 128, bias=False)
+        self.mean: Tensor
         self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1))
         if weights is not None:
             self._read(Path(weights))
@@ -101,7 +102,8 @@ class FaceRecognition(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the named feature maps; see ``Backbone.forward``."""
-        wanted, found = set(taps), {}
+        wanted = set(taps)
+        found: dict[str, Tensor] = {}
         x = self._stem(images)
         for name, unit in self.units.items():
             if len(found) == len(wanted):
@@ -116,7 +118,8 @@ class FaceRecognition(Backbone):
         x = self._stem(images)
         for unit in self.units.values():
             x = unit(x)
-        return self.fc(x.mean((2, 3)))
+        descriptors: Tensor = self.fc(x.mean((2, 3)))
+        return descriptors
 
     def _stem(self, images: Tensor) -> Tensor:
         x = functional.relu(self.stem((images - self.mean) / 255.0))
@@ -132,19 +135,25 @@ class FaceRecognition(Backbone):
             parts = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
             missing = [p for p in parts if f"{theirs}/{p}" not in tensors]
             if missing:
-                raise InputError(f"{path}: the tensor {theirs}/{missing[0]} is missing: not this network")
+                raise InputError(
+                    f"{path}: the tensor {theirs}/{missing[0]} is missing: not this network"
+                )
             kernel, bias, scale, shift = (torch.from_numpy(tensors[f"{theirs}/{p}"]) for p in parts)
             if kernel.ndim != 4 or not kernel.shape[3] == len(bias) == len(scale) == len(shift):
-                raise InputError(f"{path}: {theirs} has kernel shape {tuple(kernel.shape)}: not this network")
+                raise InputError(
+                    f"{path}: {theirs} has kernel shape {tuple(kernel.shape)}: not this network"
+                )
             # The scale behind a convolution folds into it exactly; kernels are stored HWIO.
             state[f"{own}.weight"] = kernel.permute(3, 2, 0, 1) * scale.view(-1, 1, 1, 1)
             state[f"{own}.bias"] = bias * scale + shift
-        state["fc.weight"] = torch.from_numpy(tensors["fc"]).t() if "fc" in tensors else torch.zeros(0)
+        state["fc.weight"] = (
+            torch.from_numpy(tensors["fc"]).t() if "fc" in tensors else torch.zeros(0)
+        )
         for name, expected in self.state_dict().items():
-            if state[name].shape != expected.shape:
+            came, needed = list(state[name].shape), list(expected.shape)
+            if came != needed:
                 raise InputError(
-                    f"{path}: {name} has shape {tuple(state[name].shape)}, expected "
-                    f"{tuple(expected.shape)}: not this network"
+                    f"{path}: {name} has shape {came}, expected {needed}: not this network"
                 )
         self.load_state_dict(state)
 
@@ -152,10 +161,8 @@ class FaceRecognition(Backbone):
         generator = torch.Generator().manual_seed(seed)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                fan_in = module.weight[0].numel()
+                fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
                 module.weight.data.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
                 if module.bias is not None:
                     module.bias.data.zero_()
         self.fc.weight.data.normal_(0.0, 256**-0.5, generator=generator)
-
-

@@ -19,7 +19,12 @@ from rich.progress import (
 @contextmanager
 def feature_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a callback (label, done, total) that draws one bar a label; silent in a pipe."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     bars: dict[str, TaskID] = {}
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
 

@@ -10,7 +10,7 @@ from rich.console import Console
 from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands.progress import feature_progress
-from evonas.report.tables import comparison, markdown, show
+from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining, read_best
 from evonas.space import Architecture
 
@@ -60,9 +60,11 @@ def run(
             contenders = work.cross_validate(folds, done)
         else:
             contenders = work.compare(repeats, folder / "winner.safetensors", done)
-    table = comparison(contenders, assembly.task.unit)
-    show(table, console)
-    (folder / "comparison.md").write_text(markdown(table), encoding="utf-8")
+    tables = [errors(contenders, assembly.task.unit), costs(contenders)]
+    for table in tables:
+        show(table, console)
+    text = "\n".join(markdown(table) for table in tables)
+    (folder / "comparison.md").write_text(text, encoding="utf-8")
     content = {
         "winner": best["architecture"],
         "experiment": experiment.model_dump(mode="json"),

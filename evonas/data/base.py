@@ -71,7 +71,8 @@ class Dataset(ABC):
             for group in np.unique(self.groups[indices]).tolist():
                 if owners.setdefault(group, split) != split:
                     raise InputError(
-                        f"data: group {group!r} is in both {owners[group]} and {split}: split by group"
+                        f"data: group {group!r} is in both {owners[group]} and {split}: "
+                        f"split by group"
                     )
 
 

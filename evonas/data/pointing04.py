@@ -73,7 +73,7 @@ class Pointing04(Dataset):
         path = self._folder / self._files[index]
         try:
             with Image.open(path) as photo:
-                left, top, right, bottom = self._boxes[index].tolist()
+                left, top, right, _ = self._boxes[index].tolist()
                 scale = (right - left) / _SIDE
                 crop = photo.convert("RGB").transform(
                     (_SIDE, _SIDE),
@@ -114,7 +114,9 @@ def _read(table: Path) -> list[dict[str, str]]:
         ) from error
     for column in _COLUMNS:
         if not rows or column not in rows[0]:
-            raise InputError(f"{table}: the column {column!r} is missing: needs {', '.join(_COLUMNS)}")
+            raise InputError(
+                f"{table}: the column {column!r} is missing: needs {', '.join(_COLUMNS)}"
+            )
     return rows
 
 

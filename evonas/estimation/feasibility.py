@@ -41,8 +41,8 @@ def feasibility(
     cheapest = _descend(space, cost, points[int(costs.argmin())], int(costs.min()))
     if max_macs is not None and cheapest > max_macs:
         raise InputError(
-            f"objective.max_macs={max_macs}: no architecture of space {space.name!r} is that cheap; "
-            f"the cheapest found has {cheapest} multiply-adds"
+            f"objective.max_macs={max_macs}: no architecture of space {space.name!r} is that "
+            f"cheap; the cheapest found has {cheapest} multiply-adds"
         )
     limit = math.inf if max_macs is None else max_macs
     return Feasibility(float((costs <= limit).mean()), cheapest)
@@ -56,7 +56,9 @@ def _descend(
     while improved:
         improved = False
         for i, gene in enumerate(space.genes):
-            places = (np.arange(len(gene.values)) + 0.5) / len(gene.values) if gene.values else [0, 1]
+            places = (
+                (np.arange(len(gene.values)) + 0.5) / len(gene.values) if gene.values else [0, 1]
+            )
             for place in places:
                 trial = point.copy()
                 trial[i] = place

@@ -149,8 +149,8 @@ class FeatureCache:
                     _commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable)
         except OSError as error:
             raise InputError(
-                f"feature cache {self._root}: cannot be written ({error.strerror}): free some space "
-                f"or choose another folder with features.cache=FOLDER"
+                f"feature cache {self._root}: cannot be written ({error.strerror}): free some "
+                f"space or choose another folder with features.cache=FOLDER"
             ) from error
 
 

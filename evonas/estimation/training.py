@@ -95,7 +95,7 @@ def train(
             maps, targets = data.batch(order[chosen], views[chosen])
             loss = task.loss(module(maps.to(device).float()), targets.to(device))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(module.parameters(), 5.0)
             optimizer.step()
             average.update()
@@ -127,9 +127,7 @@ def validate(
     return dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
 
 
-def predict(
-    module: nn.Module, data: TrainingData, indices: Indices, device: str = "cpu"
-) -> Array:
+def predict(module: nn.Module, data: TrainingData, indices: Indices, device: str = "cpu") -> Array:
     """Return the outputs on the plain view, (len(indices), n_outputs)."""
     module.eval()
     parts = []

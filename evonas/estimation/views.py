@@ -51,7 +51,9 @@ class View:
         """
         found = _NAME.fullmatch(name)
         if not found or not name:
-            raise InputError(f"unknown view {name!r}: expected plain, flip, jitterK or jitterK_flip")
+            raise InputError(
+                f"unknown view {name!r}: expected plain, flip, jitterK or jitterK_flip"
+            )
         return cls(int(found[1] or 0), bool(found[2]))
 
     def apply(

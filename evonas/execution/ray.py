@@ -65,22 +65,16 @@ class RayExecutor(Executor):
             raise InputError(
                 "execution.device=gpu: Ray sees no GPU here: use execution.device=cpu or auto"
             )
-        share = min(1.0, gpus / workers) if setting.device == "cuda" else 0
-        shared = ray.put(setting)
-        made = ray.remote(_Worker)
-        self._actors = [
-            made.options(
-                name=f"evonas:{name}:{os.getpid()}:worker-{number}",
-                num_cpus=1,
-                num_gpus=share,
-                max_restarts=-1,  # each death is counted against its job, below
-                max_task_retries=0,
-            ).remote(shared, f"evonas {name} worker {number}")
-            for number in range(1, workers + 1)
-        ]
+        self._gpu_share = min(1.0, gpus / workers) if setting.device == "cuda" else 0
+        self._shared = ray.put(setting)
+        self._worker = ray.remote(_Worker)
+        self._made = 0
+        self._actors = [self._spawn() for _ in range(workers)]
         self._trials = Counter("evonas_trials_total", "Finished trials", ("status",))
         self._best = Gauge("evonas_best_fitness", "Lowest fitness so far")
-        self._seconds = Histogram("evonas_trial_seconds", "Wall time of a trial", boundaries=_SECONDS)
+        self._seconds = Histogram(
+            "evonas_trial_seconds", "Wall time of a trial", boundaries=_SECONDS
+        )
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield measurements as they finish; see ``Executor.evaluate``."""
@@ -95,15 +89,34 @@ class RayExecutor(Executor):
                 running[actor.estimate.options(name=name).remote(job)] = (actor, job, attempt)
             for reference in ray.wait(list(running), num_returns=1)[0]:
                 actor, job, attempt = running.pop(reference)
-                idle.append(actor)
                 try:
                     yield job.index, ray.get(reference)
                 except RayError as error:
+                    actor = self._replace(actor)
                     if attempt < _TRIES:
                         waiting.append((job, attempt + 1))
                     else:
                         reason = f"its worker died {_TRIES} times: {type(error).__name__}"
                         yield job.index, Measurement.failure("worker-death", reason)
+                idle.append(actor)
+
+    def _spawn(self) -> Any:
+        self._made += 1
+        title = f"evonas {self.name} worker {self._made}"
+        options = {
+            "name": f"evonas:{self.name}:{os.getpid()}:worker-{self._made}",
+            "num_cpus": 1,
+            "num_gpus": self._gpu_share,
+            "max_restarts": 0,  # a new actor takes a dead one's place, see _replace
+            "max_task_retries": 0,
+        }
+        return self._worker.options(**options).remote(self._shared, title)
+
+    def _replace(self, actor: Any) -> Any:
+        ray.kill(actor)  # it may only be out of reach
+        self._actors.remove(actor)
+        self._actors.append(self._spawn())
+        return self._actors[-1]
 
     def observe(self, status: str, seconds: float, best: float) -> None:
         """Export the trial to Ray's metrics; see ``Executor.observe``."""
@@ -114,9 +127,8 @@ class RayExecutor(Executor):
 
     def notes(self) -> list[str]:
         """Return the dashboard's address and the way to its token."""
-        url = ray.get_runtime_context().gcs_address
-        dashboard = ray._private.worker.get_dashboard_url() or url
-        return [f"Ray dashboard: http://{dashboard} (its token: `ray get-auth-token`)"]
+        address = ray._private.worker.get_dashboard_url() or "not running"
+        return [f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
     def close(self) -> None:
         """Shut the cluster down if it was started here."""

@@ -101,7 +101,7 @@ def _run(solve: Callable[[Function], object], channel: _Channel) -> None:
                 solve(channel.call)
     except _Abandoned:
         return
-    except Exception as error:  # noqa: BLE001  a failed solver has ended, not the search
+    except Exception as error:  # a failed solver has ended, the search has not
         channel.error = error
     channel.question = None
     channel.done.release()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -67,6 +68,8 @@ class Optimizer(ABC):
         InputError: an argument is out of its range.
     """
 
+    least_population_size: ClassVar[int] = 2
+
     def __init__(
         self,
         space: SearchSpace,
@@ -88,7 +91,7 @@ class Optimizer(ABC):
         self.population_size = (
             self._default_population_size()
             if population_size is None
-            else whole_number("population_size", population_size, 2)
+            else whole_number("population_size", population_size, self.least_population_size)
         )
         self.best_genome: Genome | None = None
         self.best_fitness = float("inf")
@@ -120,8 +123,8 @@ class Optimizer(ABC):
         """
         if self._asked is not None:
             raise InputError(
-                "ask() came twice: expected tell(fitness) for the "
-                f"{len(self._asked.genomes)} genomes of the last ask, got another ask; tell them first"
+                "ask() came twice: expected tell(fitness) for the last ask, got another ask; "
+                f"tell its {len(self._asked.genomes)} genomes first"
             )
         if not self.stop_reason and not self._met:
             self._check_feasible()
@@ -155,7 +158,8 @@ class Optimizer(ABC):
         elif asked.own and not np.isfinite(self._worst):
             # Failures alone rank nothing: whatever stood for them now would be wrong
             # once the first success shows the scale. Better look elsewhere.
-            self._start_afresh()
+            self.restarts += 1
+            self._restart()
         elif asked.own:
             repaired = [self._repaired(d, f) for d, f in zip(asked.digests, told, strict=True)]
             self._tell(asked.genomes.copy(), np.array(repaired, dtype=np.float64))
@@ -170,10 +174,10 @@ class Optimizer(ABC):
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         """Learn from (n, dim) genomes of the last ``_ask`` and their (n,) finite fitness."""
 
-    def _restart(self) -> None:
+    def _restart(self) -> None:  # noqa: B027  a strategy without memory has nothing to do
         """Start afresh elsewhere; the generation asked last, if untold, is void."""
 
-    def _close(self) -> None:
+    def _close(self) -> None:  # noqa: B027  most strategies hold nothing
         """Free what the strategy holds; the search is finished."""
 
     def _default_population_size(self) -> int:
@@ -234,7 +238,9 @@ class Optimizer(ABC):
                     self._at_random = True
                     break
                 self._fruitless += 1
-                self._start_afresh()
+                self._stale = 0
+                self.restarts += 1
+                self._restart()
             genomes = self._checked(self._ask())
             if len(genomes):
                 return genomes
@@ -246,11 +252,6 @@ class Optimizer(ABC):
                 f"{'feasible ' if self.max_macs else ''}one could be found."
             )
         return genomes
-
-    def _start_afresh(self) -> None:
-        self.restarts += 1
-        self._stale = 0
-        self._restart()
 
     def _checked(self, genomes: NDArray[np.float64]) -> NDArray[np.float64]:
         genomes = np.array(genomes, dtype=np.float64)
@@ -303,13 +304,12 @@ class Optimizer(ABC):
 
     def _remember(self, asked: _Asked, told: NDArray[np.float64]) -> None:
         told[~np.isfinite(told) | (asked.violations > 0.0)] = np.nan
-        np.clip(told, -HUGE, HUGE, out=told)
         for genome, digest, value in zip(asked.genomes, asked.digests, told.tolist(), strict=True):
             if np.isnan(self._fitness.get(digest, np.nan)):
                 self._fitness[digest] = value
             if np.isnan(value):
                 continue
-            self._worst = max(self._worst, value)
+            self._worst = max(self._worst, _bounded(value))
             if value < self.best_fitness:
                 self.best_fitness, self.best_genome = value, genome.copy()
 
@@ -320,8 +320,8 @@ class Optimizer(ABC):
         to bend a model.
         """
         if not np.isnan(fitness):
-            return fitness
-        step = (self._worst - self.best_fitness) or 0.1 * abs(self._worst) or 0.1
+            return _bounded(fitness)
+        step = (self._worst - _bounded(self.best_fitness)) or 0.1 * abs(self._worst) or 0.1
         violation = self._met[digest]
         return self._worst + step * (
             1.0 + (1.0 + violation / (1.0 + violation)) * (violation > 0.0)
@@ -330,3 +330,7 @@ class Optimizer(ABC):
     def _finish(self, reason: str) -> None:
         self.stop_reason = reason
         self._close()
+
+
+def _bounded(fitness: float) -> float:
+    return min(max(fitness, -HUGE), HUGE)

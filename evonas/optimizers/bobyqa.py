@@ -35,8 +35,8 @@ class Bobyqa(Optimizer):
 
     Args:
         radius: initial trust region radius, in (0, 0.5]; raised above the widest bin.
-        population_size: see ``Optimizer``, as for the other arguments; default: 2 to 4, as many runs as the
-            budget gives three times their first model.
+        population_size: as in ``Optimizer``, like the rest; default: 2 to 4, as many runs as
+            the budget gives three times their first model.
     """
 
     def __init__(

@@ -39,8 +39,11 @@ class CMAES(Optimizer):
         margin: least probability, in each coordinate, that a genome leaves the bin of
             the mean, in [0, 0.5]; None: 1 / dim, about one gene a genome.
         start: where the mean starts, ``random`` or ``centre``; restarts are random.
-        population_size: see ``Optimizer``, as for the other arguments; default: 4 + 3 ln(dim), at least 6.
+        population_size: as in ``Optimizer``, like the rest; default: 4 + 3 ln(dim), at
+            least 6; no fewer than 4, of which two shape the next generation.
     """
+
+    least_population_size = 4
 
     def __init__(
         self,

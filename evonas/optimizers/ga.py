@@ -43,7 +43,7 @@ class Genetic(Optimizer):
         mutation: probability that a gene is mutated, in (0, 1].
         step: standard deviation of a mutation, in (0, 1]; never below half a bin.
         crossover: probability that two parents exchange genes, in [0, 1].
-        population_size: see ``Optimizer``, as for the other arguments; default: 10.
+        population_size: as in ``Optimizer``, like the rest; default: 10.
     """
 
     def __init__(
@@ -114,8 +114,8 @@ class _Gaussian(Mutation):  # type: ignore[misc]
         self._probability = probability
         self._step = step
 
-    def _do(self, problem: Any, X: Any, random_state: Any = None, **kwargs: Any) -> Any:
-        genomes = np.asarray(X, dtype=np.float64)
+    def _do(self, problem: Any, parents: Any, random_state: Any = None, **kwargs: Any) -> Any:
+        genomes = np.asarray(parents, dtype=np.float64)
         chosen = random_state.random(genomes.shape) < self._probability
         chosen[
             np.arange(len(genomes)), random_state.integers(genomes.shape[1], size=len(genomes))

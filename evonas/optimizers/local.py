@@ -27,7 +27,7 @@ class LocalSearch(Optimizer):
     Args:
         acceptance: ``first`` moves on to the best of a batch as soon as it improves,
             ``steepest`` tries all neighbours before it moves.
-        population_size: see ``Optimizer``, as for the other arguments; default: 10.
+        population_size: as in ``Optimizer``, like the rest; default: 10.
     """
 
     def __init__(

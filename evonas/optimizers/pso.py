@@ -31,7 +31,7 @@ class ParticleSwarm(Optimizer):
         inertia: share of the velocity that is kept, in [0, 1).
         cognitive: pull of a particle's own best place, in [0, 4].
         social: pull of the swarm's best place, in [0, 4].
-        population_size: see ``Optimizer``, as for the other arguments; default: 10.
+        population_size: as in ``Optimizer``, like the rest; default: 10.
     """
 
     def __init__(

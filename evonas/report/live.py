@@ -26,7 +26,9 @@ class SearchView:
         known: trainings that the journal holds already; they are not timed.
     """
 
-    def __init__(self, console: Console, budget: int, metric: tuple[str, str], known: int = 0) -> None:
+    def __init__(
+        self, console: Console, budget: int, metric: tuple[str, str], known: int = 0
+    ) -> None:
         self._console, self._budget, self._known = console, budget, known
         self._metric, self._unit = metric
         self._start = time.monotonic()
@@ -58,8 +60,12 @@ class SearchView:
             self._best = trial
         if self._console.is_terminal:
             return
-        if (better or trial.status == "failed" or self.trained == self._budget) and self.trained > self._known:
-            self._console.print(f"{self._progress()}  {self._best_line()}", soft_wrap=True, highlight=False)
+        if (
+            better or trial.status == "failed" or self.trained == self._budget
+        ) and self.trained > self._known:
+            self._console.print(
+                f"{self._progress()}  {self._best_line()}", soft_wrap=True, highlight=False
+            )
             if trial.status == "failed":
                 self._console.print(f"  {trial.digest} failed: {trial.error}", soft_wrap=True)
 
@@ -91,7 +97,9 @@ class SearchView:
 
     def _panel(self) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
-        grid.add_row("trained", f"{self.trained} / {self._budget}  (generation {self._generation + 1})")
+        grid.add_row(
+            "trained", f"{self.trained} / {self._budget}  (generation {self._generation + 1})"
+        )
         grid.add_row("best", Text(self._best_line(), overflow="fold"))
         grid.add_row(
             "besides",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +20,14 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def comparison(contenders: Sequence[Any], unit: str) -> Table:
-    """Return the table of a retraining: errors, then cost as head / backbone / total.
+def errors(contenders: Sequence[Any], unit: str) -> Table:
+    """Return the errors of a retraining: on the test split if there is one.
 
     Args:
         contenders: what ``evonas.retrain`` returns.
         unit: of the errors.
     """
-    first = next((c.results[0] for c in contenders if c.results), {})
+    first: Mapping[str, float] = next((c.results[0] for c in contenders if c.results), {})
     prefix = "test_" if any(name.startswith("test_") for name in first) else ""
     metrics = [
         name for name in first if name != "epoch" and name.startswith("test_") == bool(prefix)
@@ -38,21 +38,33 @@ def comparison(contenders: Sequence[Any], unit: str) -> Table:
         for name in metrics:
             spread = contender.spread(name)
             cells.append(f"{contender.mean(name):.2f}" + (f" ±{spread:.2f}" if spread else ""))
-        head, upto = contender.head, contender.upto
-        cells.append(_triple(head.macs / 1e6, upto.macs / 1e6))
-        cells.append(_triple(head.params / 1e3, upto.params / 1e3))
-        cells.append(_triple(head.megabytes, upto.megabytes))
         rows.append(cells)
-    notes = [f"{c.name}: {len(c.failures)} failed, the first: {c.failures[0]}" for c in contenders if c.failures]
-    silent = sorted({name for c in contenders for name, _ in c.head.uncounted})
-    if silent:
-        notes.append(f"operators without multiply-adds, not counted: {', '.join(silent)}")
-    notes.append("cost: head / backbone up to the tap / total; 1 multiply-add = 2 FLOPs; fp32")
-    where = "test split" if prefix else "validation"
     count = max((len(c.results) for c in contenders), default=0)
-    title = f"Errors in {unit} on the {where}, mean ±sd of {count}" if count > 1 else f"Errors in {unit} on the {where}"
-    columns = ["network", "tap", *(m.removeprefix(prefix) for m in metrics), "M multiply-adds", "k parameters", "MB"]
+    where = "test split" if prefix else "validation split"
+    title = f"Errors on the {where}, {unit}" + (f", mean ± sd of {count}" if count > 1 else "")
+    notes = [
+        f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures
+    ]
+    columns = ["network", "tap", *(name.removeprefix(prefix) for name in metrics)]
     return Table(title, columns, rows, notes)
+
+
+def costs(contenders: Sequence[Any]) -> Table:
+    """Return the costs of a retraining: head, backbone up to the tap, total."""
+    rows = []
+    for contender in contenders:
+        head, upto = contender.head, contender.upto
+        cells = [contender.name, contender.tap or "-"]
+        cells.append(_sum(head.macs / 1e6, upto.macs / 1e6))
+        cells.append(_sum(head.params / 1e3, upto.params / 1e3))
+        cells.append(_sum(head.megabytes, upto.megabytes))
+        rows.append(cells)
+    silent = sorted({name for c in contenders for name, _ in c.head.uncounted})
+    notes = ["1 multiply-add = 2 FLOPs; MB are decimal, 32-bit floats"]
+    if silent:
+        notes.append(f"operators that have no multiply-adds: {', '.join(silent)}")
+    columns = ["network", "tap", "M multiply-adds", "k parameters", "MB"]
+    return Table("Cost: head + backbone up to the tap = total", columns, rows, notes)
 
 
 def show(table: Table, console: Console) -> None:
@@ -78,5 +90,5 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _triple(head: float, upto: float) -> str:
-    return f"{head:.2f} / {upto:.2f} / {head + upto:.2f}"
+def _sum(head: float, upto: float) -> str:
+    return f"{head:.2f} + {upto:.2f} = {head + upto:.2f}"

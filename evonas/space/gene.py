@@ -57,7 +57,8 @@ class Gene:
             where: what an error message calls the place.
 
         Raises:
-            InputError: a key is unknown or missing, or the range is empty.
+            InputError: a key is unknown or missing, the range is empty, or ``when``
+                is no mapping of gene names to values.
         """
         if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
             raise InputError(f"{where}: expected a gene with a name, got {spec!r}")
@@ -72,10 +73,7 @@ class Gene:
         for key in KINDS[kind]:
             if key not in spec:
                 raise InputError(f"{where}: kind {kind!r} needs the key {key!r}")
-        when = tuple(
-            (str(other), tuple(values if isinstance(values, list) else [values]))
-            for other, values in (spec.get("when") or {}).items()
-        )
+        when = _conditions(spec.get("when"), where)
         if "choices" in spec:
             values = _choices(spec["choices"], where)
             return cls(spec["name"], kind, values, when=when)
@@ -127,11 +125,25 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _conditions(when: Any, where: str) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    if when is None:
+        return ()
+    if not isinstance(when, dict):
+        raise InputError(f"{where}: expected 'when' as a mapping of genes to values, got {when!r}")
+    conditions = []
+    for other, values in when.items():
+        listed = _choices(values if isinstance(values, list) else [values], f"{where}, 'when'")
+        conditions.append((str(other), listed))
+    return tuple(conditions)
+
+
 def _choices(choices: Any, where: str) -> tuple[Value, ...]:
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         raise InputError(f"{where}: expected a list with at least one choice, got {choices!r}")
     for choice in choices:
-        if not isinstance(choice, str | int | float | bool):
+        # Infinities and nan have no JSON, and nan would differ from itself.
+        infinite = isinstance(choice, float) and not math.isfinite(choice)
+        if infinite or not isinstance(choice, str | int | float | bool):
             raise InputError(f"{where}: a choice is text, a number or true/false, got {choice!r}")
     if len({(type(c), c) for c in choices}) != len(choices):
         raise InputError(f"{where}: a choice stands twice in {list(choices)}")

@@ -67,7 +67,10 @@ class SearchSpace:
                         f"earlier gene: {nearest(other, earlier)}"
                     )
                 for value in values:
-                    earlier[other].encode(value)
+                    try:
+                        earlier[other].encode(value)
+                    except InputError as error:
+                        raise InputError(f"{where}, gene {gene.name!r}, 'when': {error}") from error
             genes.append(gene)
         return cls(str(data["name"]), str(data["network"]), tuple(genes))
 
@@ -116,7 +119,9 @@ class SearchSpace:
         """
         point = np.asarray(genome, dtype=np.float64)
         if point.shape != (self.dim,):
-            raise ValueError(f"{self.name}: expected a genome of shape ({self.dim},), got {point.shape}")
+            raise ValueError(
+                f"{self.name}: expected a genome of shape ({self.dim},), got {point.shape}"
+            )
         if not bool(np.all((point >= 0.0) & (point <= 1.0))):
             raise ValueError(f"{self.name}: expected numbers in [0, 1], got {point.tolist()}")
         settings: dict[str, Value] = {}
@@ -143,11 +148,15 @@ class SearchSpace:
             if gene.name in architecture.settings:
                 genome[i] = gene.encode(architecture.settings[gene.name])
         if self.decode(genome) != architecture:
-            raise InputError(f"space {self.name!r}: a setting is missing in {architecture.settings}")
+            raise InputError(
+                f"space {self.name!r}: a setting is missing in {architecture.settings}"
+            )
         return genome
 
     def narrowed(self, ranges: Mapping[str, Any]) -> SearchSpace:
         """Return the space with other ranges for some genes.
+
+        A gene whose ``when`` can no longer hold is left out, and so shortens the genome.
 
         Args:
             ranges: gene name -> a list of choices, or one value to fix it.
@@ -158,7 +167,9 @@ class SearchSpace:
         genes = {gene.name: gene for gene in self.genes}
         for name, values in ranges.items():
             if name not in genes:
-                raise InputError(f"space {self.name!r} has no gene {name!r}: {nearest(name, genes)}")
+                raise InputError(
+                    f"space {self.name!r} has no gene {name!r}: {nearest(name, genes)}"
+                )
             spec = {
                 "name": name,
                 "kind": "choice" if genes[name].kind == "choice" else "ordinal",
@@ -166,7 +177,20 @@ class SearchSpace:
             }
             gene = Gene.from_dict(spec, f"space {self.name!r}")
             genes[name] = replace(gene, when=genes[name].when)
-        return replace(self, genes=tuple(genes[gene.name] for gene in self.genes))
+        kept: dict[str, Gene] = {}
+        for old in self.genes:
+            gene = genes[old.name]
+            when = tuple(
+                (
+                    other,
+                    tuple(v for v in values if v in kept[other].values or not kept[other].values),
+                )
+                for other, values in gene.when
+                if other in kept
+            )
+            if len(when) == len(gene.when) and all(values for _, values in when):
+                kept[gene.name] = replace(gene, when=when)
+        return replace(self, genes=tuple(kept.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which ``from_dict`` makes an equal space."""

@@ -56,7 +56,7 @@ def test_asks_genomes_and_spends_exactly_the_budget(name: str, label: str) -> No
     asked = drive(optimizer)
     for genomes in asked:
         assert genomes.dtype == np.float64
-        assert genomes.ndim == 2 and genomes.shape[1] == optimizer.space.dim
+        assert genomes.shape == (len(genomes), optimizer.space.dim)
         assert np.all((genomes >= 0.0) & (genomes <= 1.0))
     assert len(distinct(optimizer, asked)) == optimizer.trained == 43
     assert optimizer.stop_reason == "The budget of 43 distinct architectures is spent."
@@ -139,12 +139,12 @@ def test_misuse_is_answered_with_a_remedy(name: str) -> None:
         optimizer.tell([1.0])
     genomes = optimizer.ask()
     n = len(genomes)
-    with pytest.raises(InputError, match=r"ask\(\) came twice.*expected.*got.*tell them first"):
+    with pytest.raises(InputError, match=r"ask\(\) came twice.*expected.*got.*tell its .* first"):
         optimizer.ask()
     for wrong in ([0.0] * (n + 1), [[0.0]] * n, 0.0, []):
         with pytest.raises(InputError, match=rf"expected fitness of shape \({n},\).*got shape"):
             optimizer.tell(wrong)
-    with pytest.raises(InputError, match="expected .* numbers, got"):
+    with pytest.raises(InputError, match=r"expected .* numbers, got"):
         optimizer.tell(["good"] * n)
     optimizer.tell([0.5] * n)
     assert len(optimizer.ask())
@@ -212,13 +212,14 @@ def test_failures_stop_no_search_and_spoil_no_best(name: str, kind: str) -> None
     assert len(distinct(optimizer, asked)) == 70
     assert "budget" in optimizer.stop_reason
     if met:
-        assert optimizer.best_fitness == max(min(met), -1e100)
+        assert optimizer.best_fitness == min(met)
     else:
-        assert optimizer.best_fitness == np.inf and optimizer.best_genome is None
+        assert optimizer.best_fitness == np.inf
+        assert optimizer.best_genome is None
 
 
 @every
-@pytest.mark.parametrize(("budget", "population_size"), [(1, None), (3, 20), (1, 2), (2, 2)])
+@pytest.mark.parametrize(("budget", "population_size"), [(1, None), (3, 20), (1, 4), (4, 4)])
 def test_budget_smaller_than_a_generation(
     name: str, budget: int, population_size: int | None
 ) -> None:
@@ -358,10 +359,11 @@ def spaces(draw: st.DrawFn) -> SearchSpace:
 
 @every
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(space=spaces(), budget=st.integers(1, 25), population=st.integers(2, 9), data=st.data())
+@given(space=spaces(), budget=st.integers(1, 25), population=st.integers(0, 7), data=st.data())
 def test_any_space_and_any_fitness(
     name: str, space: SearchSpace, budget: int, population: int, data: st.DataObject
 ) -> None:
+    population += registry.load("optimizer", name).least_population_size
     optimizer = build(name, space, budget=budget, population_size=population)
     anything = st.floats(allow_nan=True, allow_infinity=True)
     pool = data.draw(st.lists(anything, min_size=1, max_size=6))

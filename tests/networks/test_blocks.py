@@ -50,11 +50,11 @@ def test_any_shape_trains_at_batch_two(name: str, shape: tuple[int, int, int, in
             assert parameter.grad.isfinite().all(), key
 
 
-@pytest.mark.parametrize("name", blocks.names())
-def test_a_block_with_an_identity_shortcut_starts_as_it(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["bottleneck", "depthwise_separable", "ghost", "inverted_residual", "residual"]
+)
+def test_a_block_with_a_shortcut_starts_as_it(name: str) -> None:
     block = blocks.load(name)
-    if block.shortcut == "none":
-        pytest.skip("no shortcut")
     x = torch.randn(3, 9, 4, 4).abs()  # not negative: a closing ReLU changes nothing
     torch.testing.assert_close(block(BlockSpec(9, 9))(x), x)
 

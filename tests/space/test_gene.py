@@ -131,7 +131,7 @@ def test_a_value_outside_is_told(kind: str) -> None:
     spec: dict[str, Any] = {"name": "g", "kind": kind}
     spec |= {"choices": [1, 2]} if kind == "ordinal" else {"low": 1.0, "high": 2.0}
     for value in (3, "x", 0.5):
-        with pytest.raises(InputError, match="gene 'g': expected .* got"):
+        with pytest.raises(InputError, match=r"gene 'g': expected .* got"):
             Gene.from_dict(spec, "here").encode(value)
 
 
@@ -158,8 +158,9 @@ def test_a_value_outside_is_told(kind: str) -> None:
         ({"name": "g", "kind": "log_float", "low": 1, "high": 1}, "numbers 0 < low < high"),
         ({"name": "g", "kind": "log_float", "low": "1", "high": 2}, "numbers 0 < low < high"),
         ({"name": "g", "kind": "log_float", "low": 1, "high": math.inf}, "0 < low < high"),
-        ({"name": "g", "kind": "choice", "choices": [1], "when": [1]}, "when"),
-        ({"name": "g", "kind": "choice", "choices": [math.nan]}, "choice"),
+        ({"name": "g", "kind": "choice", "choices": [1], "when": [1]}, "'when' as a mapping"),
+        ({"name": "g", "kind": "choice", "choices": [math.nan]}, "a number or true/false, got nan"),
+        ({"name": "g", "kind": "choice", "choices": [math.inf]}, "got inf"),
     ],
 )
 def test_errors_are_one_line_and_name_the_place(spec: Any, words: str) -> None:

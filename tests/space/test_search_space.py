@@ -74,7 +74,7 @@ def test_digests_differ_exactly_where_architectures_do() -> None:
     space = TOY.narrowed({"rate": [0.01, 0.02]})
     found = [space.decode(genome) for genome in rng.random((500, space.dim))]
     assert len({a.digest for a in found}) == len(set(found)) > 10
-    reordered = Architecture("net", dict(reversed(found[0].settings.items())))
+    reordered = Architecture("net", dict(reversed(list(found[0].settings.items()))))
     assert reordered.digest == found[0].digest
     assert Architecture("net", {"a": 1}).digest != Architecture("net", {"a": True}).digest
     assert Architecture("one", {}).digest != Architecture("two", {}).digest
@@ -119,11 +119,31 @@ def test_spaces_survive_json_and_yaml(tmp_path: Path) -> None:
     assert SearchSpace.from_file(path) == TOY
 
 
+def test_narrowing_leaves_out_genes_that_cannot_count() -> None:
+    assert [g.name for g in TOY.narrowed({"depth": 1}).genes] == ["depth", "block", "kernel"]
+    assert [g.name for g in TOY.narrowed({"block": "b"}).genes] == [
+        "depth",
+        "split",
+        "block",
+        "rate",
+    ]
+    assert [g.name for g in TOY.narrowed({"split": [0.0, 0.5]}).genes][-1] == "kernel"
+
+
+@given(points, st.sampled_from([{"depth": 1}, {"depth": [0, 2]}, {"block": "b"}, {"split": 1.0}]))
+def test_a_narrowed_space_holds_architectures_of_the_old(genome: np.ndarray, ranges: Any) -> None:
+    narrow = TOY.narrowed(ranges)
+    architecture = narrow.decode(genome[: narrow.dim])
+    TOY.encode(architecture)
+    assert SearchSpace.from_dict(narrow.to_dict()) == narrow
+
+
 def test_narrowing() -> None:
     narrow = TOY.narrowed({"depth": [1, 3], "block": "a"})
     assert narrow.genes[0].values == (1, 3)
     assert narrow.ordered.tolist() == [True, True, False, True, True]
-    assert narrow.genes[3].when == TOY.genes[3].when
+    assert narrow.genes[1].when == (("depth", (3,)),), "what cannot hold is not asked for"
+    assert narrow.genes[3].when == (("block", ("a",)), ("depth", (1, 3)))
     assert narrow.decode(np.full(5, 0.9)).settings["depth"] == 3
     assert SearchSpace.from_dict(narrow.to_dict()) == narrow
     assert TOY.genes[0].values == (0, 1, 2, 3), "the old space is untouched"
@@ -189,6 +209,7 @@ ONE = {"name": "a", "kind": "choice", "choices": [1, 2]}
         (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": 3}}]), "got 3"),
         (changed(genes=[ONE, ONE | {"name": "b", "when": "a"}]), "gene 'b'.*when"),
         (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": []}}]), "gene 'b'.*when"),
+        (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": [[1]]}}]), "gene 'b'.*when"),
     ],
 )
 def test_a_wrong_space_is_told_in_one_line(data: Any, words: str) -> None:

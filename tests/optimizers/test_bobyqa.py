@@ -1,0 +1,213 @@
+"""Traps of Py-BOBYQA, and the bridge that turns its solve() into ask and tell."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from evonas.errors import InputError
+from evonas.optimizers import bobyqa
+from evonas.optimizers._callback_bridge import CallbackBridge
+from tests.optimizers.problems import bowl, build, by_digest, distinct, drive, ordinal, space_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def solvers() -> int:
+    return sum(thread.name == "evonas-solver" for thread in threading.enumerate())
+
+
+def soon(threads: int) -> bool:
+    """Whether only so many solver threads are left within two seconds."""
+    gc.collect()
+    end = time.monotonic() + 2.0
+    while solvers() > threads and time.monotonic() < end:
+        time.sleep(0.005)
+    return solvers() <= threads
+
+
+def record_calls(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Note every value that the solver is given."""
+    values: list[float] = []
+    solve = bobyqa.pybobyqa.solve
+
+    def recorded(function: Any, **options: Any) -> Any:
+        def noted(x: np.ndarray) -> float:
+            value = function(x)
+            values.append(value)
+            return value
+
+        return solve(noted, **options)
+
+    monkeypatch.setattr(bobyqa.pybobyqa, "solve", recorded)
+    return values
+
+
+def test_known_architectures_are_answered_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = record_calls(monkeypatch)
+    optimizer = build("bobyqa", ordinal(), budget=80)
+    asked = drive(optimizer, bowl)
+    n_asked = sum(map(len, asked))
+    assert len(calls) > 1.2 * n_asked, "the solver does repeat itself on plateaus"
+    # two runs may meet the same new architecture in the same ask
+    assert n_asked <= len(distinct(optimizer, asked)) + 3
+
+
+def test_no_failure_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = record_calls(monkeypatch)
+
+    def mostly_failing(space: Any, genomes: np.ndarray) -> np.ndarray:
+        values = by_digest(space, genomes)
+        return np.choose((values * 4).astype(int), [values, np.nan, np.inf, values * 1e300])
+
+    optimizer = build("bobyqa", ordinal(), budget=80)
+    drive(optimizer, mostly_failing)
+    assert np.isfinite(calls).all()
+    assert np.abs(calls).max() < 1e3
+    assert optimizer.trained == 80
+
+
+@pytest.mark.parametrize("budget", [60, 100, 200])
+def test_models_are_reached_within_the_budget(budget: int) -> None:
+    # 13 genes: with 2n+1 = 27 points a run, runs of 20 calls only move single coordinates
+    optimizer = build("bobyqa", ordinal(13, 3), budget=budget)
+    asked = drive(optimizer, bowl, asks=40)
+    start = asked[0][0]
+    coordinates = [np.count_nonzero(~np.isclose(genomes[0], start)) for genomes in asked]
+    assert sum(n > 2 for n in coordinates) >= 5
+
+
+@pytest.mark.parametrize("values", [2, 3, 4, 8])
+def test_the_first_radius_exceeds_a_bin(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    radii = []
+    monkeypatch.setattr(
+        bobyqa.pybobyqa, "solve", lambda function, **options: radii.append(options["rhobeg"])
+    )
+    drive(build("bobyqa", ordinal(4, values), radius=0.01, budget=16), asks=2)
+    assert min(radii) >= min(1.0 / values, 0.49)
+
+
+def test_a_solver_that_fails_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(function: Any, x0: np.ndarray, **options: Any) -> None:
+        function(x0)
+        raise np.linalg.LinAlgError("singular")
+
+    monkeypatch.setattr(bobyqa.pybobyqa, "solve", failing)
+    optimizer = build("bobyqa", ordinal(), budget=40)
+    drive(optimizer)
+    assert optimizer.trained == 40
+    assert optimizer.restarts >= 30
+
+
+def test_runs_side_by_side_fill_an_ask() -> None:
+    optimizer = build("bobyqa", ordinal(), budget=80, population_size=5)
+    assert [len(genomes) for genomes in drive(optimizer, asks=10)] == [5] * 10
+
+
+def test_default_runs_leave_each_its_models() -> None:
+    for budget, runs in ((10, 2), (100, 2), (135, 3), (1000, 4)):
+        assert build("bobyqa", ordinal(13), budget=budget).population_size == runs
+
+
+def test_threads_end_with_the_search_and_with_the_optimizer() -> None:
+    before = solvers()
+    optimizer = build("bobyqa", ordinal(), budget=30)
+    drive(optimizer, bowl, asks=3)
+    assert solvers() > before
+    drive(optimizer, bowl)
+    assert soon(before), "finished"
+    optimizer = build("bobyqa", ordinal(), budget=30)
+    drive(optimizer, bowl, asks=3)
+    optimizer.ask()
+    del optimizer
+    assert soon(before), "forgotten"
+
+
+def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
+    program = (
+        "from tests.optimizers.problems import bowl, build, drive, ordinal\n"
+        "optimizer = build('bobyqa', ordinal(), budget=100)\n"
+        "drive(optimizer, bowl, asks=4)\n"
+        "optimizer.ask()\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_bridge_asks_and_answers_in_lock_step() -> None:
+    running: list[str] = []
+
+    def solve(function: Any) -> None:
+        for x in (0.1, 2.0, 0.3):
+            running.append("solver")
+            assert running[-1] == "solver"
+            answers.append(function(np.array([x])))
+
+    answers: list[float] = []
+    bridge = CallbackBridge(solve)
+    time.sleep(0.02)
+    assert running == [], "it moves only when told to"
+    assert bridge.advance() == 0.1
+    assert bridge.advance(10.0) == 1.0
+    assert (answers, running) == ([10.0], ["solver"] * 2)
+    assert bridge.advance(20.0) == 0.3
+    assert bridge.advance(30.0) is None
+    assert answers == [10.0, 20.0, 30.0]
+    assert bridge.error is None
+
+
+def test_the_bridge_tells_what_the_solver_raised_and_closes_anywhere() -> None:
+    before = solvers()
+
+    def fails(function: Any) -> None:
+        function(np.zeros(1))
+        raise ValueError("singular")
+
+    def never_ends(function: Any) -> None:
+        while True:
+            try:
+                function(np.zeros(1))
+            except Exception:  # a solver that swallows everything it can
+                continue
+
+    bridge = CallbackBridge(fails)
+    bridge.advance()
+    assert bridge.advance(1.0) is None
+    assert str(bridge.error) == "singular"
+    endless = CallbackBridge(never_ends)
+    endless.advance()
+    endless.advance(1.0)
+    endless.close()
+    unstarted = CallbackBridge(never_ends)
+    unstarted.close()
+    assert soon(before)
+
+
+@pytest.mark.parametrize("radius", [0, 0.6, "wide"])
+def test_radius_out_of_range(radius: Any) -> None:
+    with pytest.raises(InputError, match="radius: expected a number"):
+        build("bobyqa", ordinal(), radius=radius)
+
+
+def test_a_gene_of_one_value_does_not_widen_the_radius() -> None:
+    space = space_of({"kind": "choice", "choices": [1]}, {"kind": "integer", "low": 1, "high": 50})
+    optimizer = build("bobyqa", space, radius=0.2, budget=20)
+    assert optimizer._radius == pytest.approx(0.2)
+    drive(optimizer)
+    assert optimizer.trained == 20

@@ -1,0 +1,284 @@
+"""The search loop, with an executor that needs no training: an architecture's digest decides."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from evonas import registry
+from evonas.errors import InputError
+from evonas.estimation.estimator import Job
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.objective import Objective
+from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
+from evonas.execution.base import Executor
+from evonas.search import Search, candidate_seed
+from evonas.space import Architecture, SearchSpace
+from evonas.store import RunStore, Trial
+
+OPTIMIZERS = registry.names("optimizer")
+BUDGET = 10
+SPACE = SearchSpace.from_dict(
+    {
+        "name": "toy",
+        "network": "toy",
+        "genes": [
+            {"name": "width", "kind": "ordinal", "choices": [1, 2, 4, 8]},
+            {"name": "depth", "kind": "integer", "low": 1, "high": 4},
+            {"name": "block", "kind": "choice", "choices": ["a", "b", "c"]},
+        ],
+    }
+)
+Order = Callable[[Sequence[Job]], Sequence[Job]]
+
+
+def as_asked(jobs: Sequence[Job]) -> Sequence[Job]:
+    return jobs
+
+
+def backwards(jobs: Sequence[Job]) -> Sequence[Job]:
+    return jobs[::-1]
+
+
+def shuffled(jobs: Sequence[Job]) -> Sequence[Job]:
+    return random.Random(len(jobs)).sample(list(jobs), len(jobs))
+
+
+def cost(architecture: Architecture) -> int:
+    return 1000 * architecture.settings["width"] ** 2 * architecture.settings["depth"]
+
+
+def measure(job: Job) -> Measurement:
+    number = int(job.architecture.digest, 16)
+    if number % 5 == 0:
+        return Measurement.failure("exception", "boom\nsecond line", macs=7, seconds=1.0)
+    # The seed takes part, so that a candidate's seed must be reproduced as well.
+    metrics = {"error": (number % 997) / 997 + job.seed / 2**40}
+    return Measurement("ok", metrics, macs=cost(job.architecture), params=3, seconds=number % 9)
+
+
+class Fake(Executor):
+    """Answers in any order and remembers what it was asked to train."""
+
+    def __init__(self, order: Order = as_asked) -> None:
+        self.order = order
+        self.jobs: list[Job] = []
+        self.observed: list[tuple[str, float]] = []
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        for job in self.order(list(jobs)):
+            self.jobs.append(job)
+            yield job.index, measure(job)
+
+    def observe(self, status: str, seconds: float, best: float) -> None:
+        self.observed.append((status, best))
+
+    @property
+    def digests(self) -> list[str]:
+        return [job.architecture.digest for job in self.jobs]
+
+
+def search(
+    folder: Path,
+    name: str = "random",
+    executor: Fake | None = None,
+    *,
+    resume: bool = False,
+    seed: int = 5,
+    budget: int = BUDGET,
+    max_macs: int | None = None,
+    seen: list[Trial] | None = None,
+) -> list[Trial]:
+    optimizer = registry.create(
+        "optimizer", name, {}, SPACE, budget=budget, seed=seed, macs=cost, max_macs=max_macs
+    )
+    objective = Objective("error", ObjectiveSettings(target_mflops=0.05, max_macs=max_macs))
+    with RunStore(folder, resume) as store:
+        work = Search(
+            SPACE, optimizer, executor or Fake(), objective, store, TrainingSettings(), cost
+        )
+        best = work.run(seed, (lambda trial: None) if seen is None else seen.append)
+        assert best == store.best()
+        return store.trials()
+
+
+def comparable(folder: Path) -> list[dict[str, Any]]:
+    """The journal, sorted and without timings."""
+    rows = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["seconds"]
+    return sorted(rows, key=lambda row: (row["generation"], row["index"]))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_budget_is_spent_on_distinct_trainings_exactly(tmp_path: Path, name: str) -> None:
+    executor = Fake()
+    trials = search(tmp_path, name, executor)
+    assert len(executor.digests) == len(set(executor.digests)) == BUDGET
+    assert sum(trial.trained for trial in trials) == BUDGET
+    assert {trial.status for trial in trials} <= {"ok", "failed", "repeat"}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_repeat_carries_the_first_measurement(tmp_path: Path, name: str) -> None:
+    trials = search(tmp_path, name, budget=30)
+    first = {trial.digest: trial for trial in reversed(trials) if trial.trained}
+    repeats = [trial for trial in trials if trial.status == "repeat"]
+    for trial in repeats:
+        known = first[trial.digest]
+        assert (known.generation, known.index) < (trial.generation, trial.index)
+        assert (trial.fitness, trial.metrics, trial.macs) == (
+            known.fitness,
+            known.metrics,
+            known.macs,
+        )
+        assert trial.seconds == 0.0
+        assert SPACE.decode(trial.genome).digest == trial.digest
+
+
+def test_some_strategy_does_repeat_itself(tmp_path: Path) -> None:
+    """Without repeats the test above would say nothing."""
+    assert any(trial.status == "repeat" for trial in search(tmp_path, "cma", budget=30))
+
+
+def test_infeasible_architectures_are_never_trained(tmp_path: Path) -> None:
+    found = 0
+    for name in OPTIMIZERS:
+        executor = Fake()
+        trials = search(tmp_path / name, name, executor, max_macs=16_000)
+        assert all(cost(job.architecture) <= 16_000 for job in executor.jobs)
+        over = [trial for trial in trials if trial.macs > 16_000]
+        assert all((t.status, t.fitness, t.params) == ("infeasible", None, 0) for t in over)
+        assert len(executor.jobs) == BUDGET
+        found += len(over)
+    assert found, "no strategy asked for an infeasible architecture: nothing was tested"
+
+
+def test_a_limit_is_inclusive(tmp_path: Path) -> None:
+    executor = Fake()
+    search(tmp_path, executor=executor, max_macs=1000, budget=3)
+    assert {cost(job.architecture) for job in executor.jobs} == {1000}
+
+
+def test_failures_are_recorded_and_not_fatal(tmp_path: Path) -> None:
+    executor = Fake()
+    trials = search(tmp_path, executor=executor, budget=40)
+    failed = [trial for trial in trials if trial.status == "failed"]
+    assert failed
+    assert all(trial.fitness is None for trial in failed)
+    assert {trial.error for trial in failed} == {"exception: boom"}
+    assert len(executor.jobs) == 40
+    assert sum(status == "failed" for status, _ in executor.observed) == len(failed)
+
+
+def test_the_executor_is_told_the_lowest_fitness_so_far(tmp_path: Path) -> None:
+    executor = Fake()
+    trials = search(tmp_path, executor=executor)
+    best = [value for _, value in executor.observed]
+    assert best == sorted(best, reverse=True)
+    assert best[-1] == min(trial.value for trial in trials)
+
+
+def test_the_penalty_is_in_the_fitness(tmp_path: Path) -> None:
+    dear = [t for t in search(tmp_path) if t.status == "ok" and 2 * t.macs > 50_000]
+    assert dear
+    for trial in dear:
+        expected = trial.metrics["error"] * (2 * trial.macs / 50_000) ** 0.06
+        assert trial.fitness == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_journal_does_not_depend_on_the_order_of_finishing(tmp_path: Path, name: str) -> None:
+    journals = []
+    for order in (as_asked, backwards, shuffled):
+        search(tmp_path / order.__name__, name, Fake(order), max_macs=64_000)
+        journals.append(comparable(tmp_path / order.__name__))
+    assert journals[0] == journals[1] == journals[2]
+
+
+def test_the_dearest_jobs_start_first(tmp_path: Path) -> None:
+    class Watching(Fake):
+        def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+            costs = [cost(job.architecture) for job in jobs]
+            assert costs == sorted(costs, reverse=True)
+            return super().evaluate(jobs)
+
+    search(tmp_path, executor=Watching())
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_cut_after_any_row_ends_the_same(tmp_path: Path, name: str) -> None:
+    search(tmp_path / "whole", name, Fake(shuffled), max_macs=64_000)
+    expected = comparable(tmp_path / "whole")
+    lines = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    for cut in range(len(lines) + 1):
+        folder = tmp_path / f"cut{cut}"
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
+        known = {
+            row["digest"] for row in map(json.loads, lines[:cut]) if row["status"] in ("ok", "failed")
+        }
+        executor, seen = Fake(backwards), []
+        search(folder, name, executor, resume=True, max_macs=64_000, seen=seen)
+        assert comparable(folder) == expected, f"cut after {cut} of {len(lines)} rows"
+        assert not known & set(executor.digests)
+        assert len(known) + len(executor.digests) == BUDGET
+        assert len(seen) == len(lines)  # who watches sees the known trials as well
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_larger_budget_goes_on_where_the_smaller_one_ended(tmp_path: Path, name: str) -> None:
+    search(tmp_path / "whole", name, budget=14)
+    search(tmp_path / "split", name, budget=5)
+    executor = Fake()
+    search(tmp_path / "split", name, executor, budget=14, resume=True)
+    assert comparable(tmp_path / "split") == comparable(tmp_path / "whole")
+    assert len(executor.jobs) == 9
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_resuming_with_another_optimizer_seed_is_refused(tmp_path: Path, name: str) -> None:
+    search(tmp_path, name, budget=4)
+    before = (tmp_path / "journal.jsonl").read_bytes()
+    executor = Fake()
+    with pytest.raises(InputError, match=r"the journal does not fit: generation 0"):
+        search(tmp_path, name, executor, resume=True, seed=6)
+    assert executor.jobs == []
+    assert (tmp_path / "journal.jsonl").read_bytes() == before
+
+
+def test_a_job_says_what_and_how_to_train(tmp_path: Path) -> None:
+    executor = Fake()
+    search(tmp_path, executor=executor, seed=11)
+    for job in executor.jobs:
+        assert job.seed == candidate_seed(11, job.architecture.digest, 5)
+        assert job.training == TrainingSettings()
+        assert job.label.startswith("generation ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ((0, "0000000000000000", 5), 1103211233),
+        ((0, "09aea5c2d2555ecb", 5), 866793512),
+        ((1, "09aea5c2d2555ecb", 5), 1331440199),
+        ((0, "09aea5c2d2555ecb", 6), 260200821),
+        ((2147483647, "ffffffffffffffff", 100), 1112079448),
+    ],
+)
+def test_the_seed_of_a_candidate_never_changes(
+    arguments: tuple[int, str, int], expected: int
+) -> None:
+    """Old journals are reproduced only as long as these numbers stay."""
+    assert candidate_seed(*arguments) == expected
+
+
+def test_candidate_seeds_differ_and_fit_every_generator() -> None:
+    made = {candidate_seed(s, f"{d:016x}", e) for s in range(5) for d in range(20) for e in (1, 5)}
+    assert len(made) == 200
+    assert all(0 <= seed < 2**31 for seed in made)
