@@ -4,7 +4,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/quickstart
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: help install search retrain test format check smoke bench clean
 

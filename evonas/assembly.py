@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Sequence
@@ -173,6 +174,7 @@ class Assembly:
         packages = ("torch", "numpy", "cma", "pymoo", "pyswarms", "Py-BOBYQA", "ray", "fvcore")
         return {
             "evonas": evonas.__version__,
+            "code": _code_hash(),
             "python": platform.python_version(),
             "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
             "packages": {name: version(name) for name in packages},
@@ -183,3 +185,12 @@ class Assembly:
             "views": [view.name for view in features.views],
             "backbone_passes": features.passes,
         }
+
+
+def _code_hash() -> str:
+    """Return a hash of the package's source files, hexadecimal."""
+    folder = Path(evonas.__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

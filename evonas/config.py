@@ -23,6 +23,7 @@ from evonas.estimation.settings import (
 # YAML 1.1 takes 1e-3 for text; people who write it mean a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _MAX_BYTES = 1_000_000  # of an experiment file: beyond it, it is none
+_MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
 #: What may differ when a run is resumed: where it runs and how long.
 FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "features.cache")
 
@@ -172,6 +173,8 @@ def read_yaml(path: Path) -> Any:
         if path.stat().st_size > _MAX_BYTES:
             raise InputError(f"{path}: expected at most {_MAX_BYTES} bytes of YAML")
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if _unfolds(data):
+            raise InputError(f"{path}: its aliases unfold to more than {_MAX_VALUES} values")
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as YAML: {_flat(error)}") from error
     if not isinstance(data, dict):
@@ -229,18 +232,30 @@ def _numbers(value: Any) -> Any:
 
 def _complaint(detail: Any) -> str:
     place = [
-        str(part) for part in detail["loc"] if not str(part).startswith(("constrained", "lit"))
+        str(part)
+        for part in detail["loc"]
+        if not str(part).startswith(("constrained-", "literal["))
     ]
     key = ".".join(place)
     if detail["type"] == "extra_forbidden":
-        fields: Any = Experiment.model_fields
-        for part in place[:-1]:
+        listed = place[0] == "baselines"
+        fields: Any = (Baseline if listed else Experiment).model_fields
+        for part in [] if listed else place[:-1]:
             fields = fields[part].annotation.model_fields
         return f"unknown key {key!r}: {nearest(place[-1], fields)}"
     if detail["type"] == "missing":
         return f"the key {key!r} is missing"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{key}: {message}, got {str(detail['input'])[:80]!r}"
+
+
+def _unfolds(data: Any) -> bool:
+    """Whether a few aliases stand for more values than anyone writes (or for themselves)."""
+    waiting, seen = [data], 0
+    while waiting and seen <= _MAX_VALUES:
+        item, seen = waiting.pop(), seen + 1
+        waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+    return bool(waiting)
 
 
 def _flat(error: Exception) -> str:

@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +22,7 @@ from evonas.errors import InputError
 from evonas.space import Architecture
 
 FORMAT = 1  # of best.json
+_LOG_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,11 @@ class RunStore:
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))
         self._lock.flush()
-        self._trials = _read(self._journal) if resume else []
+        try:
+            self._trials = _read(self._journal) if resume else []
+        except InputError:
+            self._lock.close()
+            raise
         self._stream = self._journal.open("a", encoding="utf-8")
 
     def append(self, trial: Trial) -> None:
@@ -133,6 +139,14 @@ class RunStore:
         draft.write_text(text, encoding="utf-8")
         os.replace(draft, path)
         return path
+
+    def log(self, line: str) -> None:
+        """Append a line with the time to log.txt; the log never grows past twice its bound."""
+        path = self.folder / "log.txt"
+        if path.exists() and path.stat().st_size > _LOG_BYTES:
+            os.replace(path, path.with_name("log.old.txt"))
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n")
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON file of the run directory, empty if it is missing.

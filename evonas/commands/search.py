@@ -60,10 +60,14 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
 
         def watch(trial: Trial) -> None:
             view.show(trial)
+            if trial.status == "failed":
+                store.log(f"{trial.digest} failed: {trial.error}")
             if trial.status == "ok" and trial.value < best[0]:
                 best[0] = trial.value
+                store.log(f"{trial.digest} is the best so far: {trial.value}")
                 store.write("best.json", _best(trial, experiment, assembly))
 
+        store.log(f"{'resumed' if resume else 'started'} with {known} trained networks")
         start = time.monotonic()
         with _resumable(store, console), assembly.executor(setting) as executor:
             for note in executor.notes():
@@ -83,6 +87,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
             raise InputError(_nothing(store))
         store.write("best.json", _best(winner, experiment, assembly))
         trained = sum(trial.trained for trial in store.trials())
+        store.log(f"finished with {trained} trained networks")
         console.print(
             f"{trained} networks trained in {duration(time.monotonic() - start)} "
             f"({optimizer.stop_reason}). Best: {task.metric} "
@@ -183,6 +188,7 @@ def _resumable(store: RunStore, console: Console) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         done = sum(trial.trained for trial in store.trials())
+        store.log(f"stopped with {done} trained networks")
         console.print(
             f"\nStopped after {done} networks; nothing is lost. Go on with:\n"
             f"  evonas search --resume --run-dir {store.folder}",

@@ -13,7 +13,9 @@ import json
 import os
 import tempfile
 import zlib
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ from evonas.estimation.views import View
 
 _VERSION = 1
 _BATCH = 64
+_CORES = len(os.sched_getaffinity(0))
 Progress = Callable[[str, int, int], None]
 
 
@@ -117,7 +120,6 @@ class FeatureCache:
     ) -> None:
         total, label = len(dataset), f"features of view {view.name}"
         unreadable: dict[int, str] = {}
-        blank = np.zeros((backbone.input_size, backbone.input_size, 3), np.uint8)
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._root) as folder:
@@ -127,23 +129,17 @@ class FeatureCache:
                     )
                     for tap in into
                 }
-                for start in range(0, total, _BATCH):
-                    stop = min(start + _BATCH, total)
-                    images = []
-                    for index in range(start, stop):
-                        try:
-                            image = dataset.image(index)
-                        except UnreadableImage as error:
-                            unreadable[index] = str(error)
-                            images.append(blank)
-                            continue
-                        images.append(view.apply(image, index, backbone.input_size, dataset.margin))
-                    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float()
-                    with torch.inference_mode():
-                        outputs = backbone(batch, list(into))
-                    for tap, values in outputs.items():
-                        maps[tap][start:stop] = values.half().numpy()
-                    progress(label, stop, total)
+                pending: deque[Future[None]] = deque()
+                with ThreadPoolExecutor(_CORES, initializer=_one_thread) as pool:
+                    for start in range(0, total, _BATCH):
+                        indices = range(start, min(start + _BATCH, total))
+                        images = self._images(backbone, dataset, view, indices, unreadable)
+                        pending.append(pool.submit(_run, backbone, images, maps, start))
+                        if len(pending) > 2 * _CORES:
+                            pending.popleft().result()
+                        progress(label, indices.stop, total)
+                    for batch in pending:
+                        batch.result()
                 for tap, values in maps.items():
                     values.flush()
                     _commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable)
@@ -152,6 +148,44 @@ class FeatureCache:
                 f"feature cache {self._root}: cannot be written ({error.strerror}): free some "
                 f"space or choose another folder with features.cache=FOLDER"
             ) from error
+
+    @staticmethod
+    def _images(
+        backbone: Backbone,
+        dataset: Dataset,
+        view: View,
+        indices: range,
+        unreadable: dict[int, str],
+    ) -> NDArray[np.uint8]:
+        """Return (len(indices), size, size, 3); black, and noted, where an image is damaged."""
+        size = backbone.input_size
+        images = np.zeros((len(indices), size, size, 3), np.uint8)
+        for row, index in enumerate(indices):
+            try:
+                image = dataset.image(index)
+            except UnreadableImage as error:
+                unreadable[index] = str(error)
+            else:
+                images[row] = view.apply(image, index, size, dataset.margin)
+        return images
+
+
+def _one_thread() -> None:
+    """One batch is one thread's work, so that its sums do not depend on the machine."""
+    torch.set_num_threads(1)
+
+
+def _run(
+    backbone: Backbone,
+    images: NDArray[np.uint8],
+    maps: Mapping[str, NDArray[np.float16]],
+    start: int,
+) -> None:
+    batch = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    with torch.inference_mode():
+        outputs = backbone(batch, list(maps))
+    for tap, values in outputs.items():
+        maps[tap][start : start + len(images)] = values.half().numpy()
 
 
 def _commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
+from evonas.optimizers import _sampling
 from evonas.optimizers._fences import no_logging_setup
 from evonas.optimizers._sampling import Sampler
 from evonas.optimizers.base import Optimizer, fenced_global_rng, number_in
@@ -211,7 +212,15 @@ def test_sampler_walks_to_a_region_that_draws_never_hit() -> None:
     assert cost(space.decode(genome)) == 1
 
 
-def test_sampler_gives_distinct_new_genomes_and_lists_a_small_space() -> None:
+def test_sampler_lists_a_small_space_where_draws_miss(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_sampling, "FRUITLESS_DRAWS", 3)
+    space = conditional()
+    sampler = Sampler(space, np.random.default_rng(0), {})
+    found = sampler.new(100, Scripted([], space).identify)
+    assert len({space.decode(g).digest for g in found}) == len(found) == 9
+
+
+def test_sampler_gives_distinct_new_genomes() -> None:
     space = ordinal(2, 3)
     optimizer = Scripted([], space)
     seen = {space.decode([0.1, 0.1]).digest: 0.0}

@@ -26,9 +26,9 @@ def solvers() -> int:
 
 
 def soon(threads: int) -> bool:
-    """Whether only so many solver threads are left within two seconds."""
+    """Whether only so many solver threads are left within five seconds."""
     gc.collect()
-    end = time.monotonic() + 2.0
+    end = time.monotonic() + 5.0
     while solvers() > threads and time.monotonic() < end:
         time.sleep(0.005)
     return solvers() <= threads
@@ -118,17 +118,17 @@ def test_default_runs_leave_each_its_models() -> None:
 
 
 def test_threads_end_with_the_search_and_with_the_optimizer() -> None:
-    before = solvers()
+    assert soon(0), "those of earlier tests are gone"
     optimizer = build("bobyqa", ordinal(), budget=30)
     drive(optimizer, bowl, asks=3)
-    assert solvers() > before
+    assert solvers() == optimizer.population_size
     drive(optimizer, bowl)
-    assert soon(before), "finished"
+    assert soon(0), "finished"
     optimizer = build("bobyqa", ordinal(), budget=30)
     drive(optimizer, bowl, asks=3)
     optimizer.ask()
     del optimizer
-    assert soon(before), "forgotten"
+    assert soon(0), "forgotten"
 
 
 def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
@@ -173,8 +173,6 @@ def test_the_bridge_asks_and_answers_in_lock_step() -> None:
 
 
 def test_the_bridge_tells_what_the_solver_raised_and_closes_anywhere() -> None:
-    before = solvers()
-
     def fails(function: Any) -> None:
         function(np.zeros(1))
         raise ValueError("singular")
@@ -196,7 +194,8 @@ def test_the_bridge_tells_what_the_solver_raised_and_closes_anywhere() -> None:
     endless.close()
     unstarted = CallbackBridge(never_ends)
     unstarted.close()
-    assert soon(before)
+    del bridge
+    assert soon(0)
 
 
 @pytest.mark.parametrize("radius", [0, 0.6, "wide"])

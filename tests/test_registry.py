@@ -1,0 +1,124 @@
+"""Names of the exchangeable parts: a file's name is the public name."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+from evonas import registry
+from evonas.errors import InputError, nearest
+from evonas.space import SearchSpace
+
+PARTS = [(kind, name) for kind in registry.KINDS for name in registry.names(kind)]
+SPACE = SearchSpace.from_dict(
+    {
+        "name": "toy",
+        "network": "toy",
+        "genes": [{"name": "x", "kind": "integer", "low": 1, "high": 9}],
+    }
+)
+
+
+def test_the_parts_of_every_kind_are_found() -> None:
+    known = {
+        "optimizer": {"bobyqa", "cma", "ga", "local", "pso", "random"},
+        "network": {"master_module", "linear_probe", "residual_head"},
+        "backbone": {"synthetic_face", "face_recognition"},
+        "data": {"synthetic_faces", "pointing04"},
+        "task": {"head_pose"},
+        "executor": {"local", "ray"},
+    }
+    assert set(known) == set(registry.KINDS)
+    for kind, names in known.items():
+        found = registry.names(kind)
+        assert names <= set(found)
+        assert found == sorted(found)
+        assert "base" not in found
+        assert not [name for name in found if name.startswith("_")]
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_a_module_defines_exactly_one_public_class(kind: str, name: str) -> None:
+    part = registry.load(kind, name)
+    assert part.__module__.rsplit(".", 1)[-1] == name
+    assert not inspect.isabstract(part)
+    assert registry.load(kind, name) is part
+
+
+@pytest.mark.parametrize(("kind", "name"), PARTS)
+def test_a_part_says_in_one_line_what_it_is(kind: str, name: str) -> None:
+    line = registry.summary(kind, name)
+    assert 10 < len(line) < 120
+    assert line[0].isupper()
+    assert line.endswith(".")
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_an_unknown_name_is_answered_with_the_nearest(kind: str) -> None:
+    name = registry.names(kind)[0]
+    with pytest.raises(InputError, match=rf"unknown {kind} '{name}x': did you mean '{name}'"):
+        registry.load(kind, f"{name}x")
+
+
+@pytest.mark.parametrize("name", ["base", "_sampling", "../errors", "", "os", "__init__"])
+def test_what_is_no_part_cannot_be_loaded(name: str) -> None:
+    with pytest.raises(InputError, match="unknown optimizer"):
+        registry.load("optimizer", name)
+
+
+def test_nearest_offers_what_is_close_and_lists_the_rest() -> None:
+    assert nearest("cmaa", ["ga", "cma"]) == "did you mean 'cma'? (known: cma, ga)"
+    assert nearest("quantum", ["ga", "cma"]) == "known: cma, ga"
+    assert nearest("x", []) == "none is known"
+
+
+def make(name: str, options: dict[str, object]) -> object:
+    return registry.create("optimizer", name, options, SPACE, budget=4, seed=1, macs=None)
+
+
+def test_create_passes_options_on() -> None:
+    assert make("random", {"population_size": 7}).population_size == 7
+    assert make("random", {"population_size": "7"}).population_size == 7
+
+
+def test_an_unknown_option_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError) as caught:
+        make("random", {"population_sise": 7})
+    assert str(caught.value).startswith(
+        "unknown key optimizer.population_sise of optimizer 'random': "
+        "did you mean 'population_size'?"
+    )
+
+
+@pytest.mark.parametrize("key", ["budget", "seed", "macs", "space"])
+def test_what_evonas_passes_itself_is_no_option(key: str) -> None:
+    with pytest.raises(InputError, match=rf"unknown key optimizer\.{key} "):
+        make("random", {key: 1})
+
+
+@pytest.mark.parametrize("value", ["many", [1], 2.5, {}])
+def test_an_option_of_the_wrong_type_is_named(value: object) -> None:
+    with pytest.raises(InputError, match=r"^optimizer\.population_size: .*, got ") as caught:
+        make("random", {"population_size": value})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_option_is_named() -> None:
+    with pytest.raises(InputError, match=r"data 'pointing04' needs data\.root="):
+        registry.create("data", "pointing04", {})
+
+
+def test_a_module_with_two_public_parts_is_a_programming_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from evonas.optimizers import random
+
+    class Another(random.Random):
+        pass
+
+    Another.__module__ = random.__name__
+    monkeypatch.setattr(random, "Another", Another, raising=False)
+    with pytest.raises(TypeError, match="exactly one public Optimizer"):
+        registry.load("optimizer", "random")
