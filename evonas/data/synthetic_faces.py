@@ -93,16 +93,16 @@ class SyntheticFaces(Dataset):
         self.groups = np.array([f"person-{k:06d}" for k in range(identities)])[self.identities]
         self.labels = self._draw_labels(count)
         self.splits = self._split(identities, train, validation)
-        options = dict(
-            version=RENDERER_VERSION,
-            identities=identities,
-            images_per_identity=images_per_identity,
-            size=size,
-            seed=seed,
-            train=float(train),
-            validation=float(validation),
-            occluded=float(occluded),
-        )
+        options = {
+            "version": RENDERER_VERSION,
+            "identities": identities,
+            "images_per_identity": images_per_identity,
+            "size": size,
+            "seed": seed,
+            "train": float(train),
+            "validation": float(validation),
+            "occluded": float(occluded),
+        }
         text = "SyntheticFaces" + json.dumps(options, sort_keys=True)
         self.fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self._detail = max(1.0, size / 64)

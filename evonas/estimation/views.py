@@ -17,7 +17,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from evonas.errors import InputError
 
-_NAME = re.compile(r"(?:plain|jitter([1-9]\d*))?(?:(?:^|_)(flip))?")
+_NAME = re.compile(r"plain|(flip)|jitter([1-9]\d*)(_flip)?")
 _SHIFT = 0.08  # of the crop's side, each way
 _SCALE = 1.15  # largest zoom, and its inverse the smallest
 _PHOTOMETRIC = 0.35  # largest relative change of brightness, contrast, saturation
@@ -50,11 +50,11 @@ class View:
             InputError: the name is not of the form above.
         """
         found = _NAME.fullmatch(name)
-        if not found or not name:
+        if not found:
             raise InputError(
                 f"unknown view {name!r}: expected plain, flip, jitterK or jitterK_flip"
             )
-        return cls(int(found[1] or 0), bool(found[2]))
+        return cls(int(found[2] or 0), bool(found[1] or found[3]))
 
     def apply(
         self, image: NDArray[np.uint8], index: int, size: int, margin: float

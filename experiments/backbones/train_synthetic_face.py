@@ -145,6 +145,7 @@ def train(arguments: argparse.Namespace) -> dict[str, object]:
         for name, value in network.state_dict().items()
     }
     save_file({name: value.contiguous() for name, value in halves.items()}, path)
+    path.chmod(0o644)
     path.with_suffix(".json").unlink(missing_ok=True)
     return {
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
@@ -153,9 +154,7 @@ def train(arguments: argparse.Namespace) -> dict[str, object]:
         f"data seed {UNSEEN_SEED}",
         "renderer_version": RENDERER_VERSION,
         "command": "python experiments/backbones/train_synthetic_face.py",
-        "options": {
-            k: v for k, v in sorted(vars(arguments).items()) if k not in ("out", "threads")
-        },
+        "options": {k: v for k, v in sorted(vars(arguments).items()) if k != "out"},
         "minutes": round((time.time() - started) / 60, 1),
     }
 

@@ -49,7 +49,8 @@ def test_forward_stops_behind_the_last_tap(network: SyntheticFace, batch: Tensor
     found = network(batch, ["block2"])
     for hook in hooks:
         hook.remove()
-    assert ran == ["block1", "block2"] and list(found) == ["block2"]
+    assert ran == ["block1", "block2"]
+    assert list(found) == ["block2"]
 
 
 def test_an_unknown_tap_names_the_nearest(network: SyntheticFace, batch: Tensor) -> None:
@@ -114,7 +115,8 @@ def test_random_weights_are_reproducible_and_others(batch: Tensor) -> None:
     assert first.fingerprint == again.fingerprint
     assert len({first.fingerprint, other.fingerprint, SyntheticFace().fingerprint}) == 3
     found = first(batch, ["block4"])["block4"]
-    assert torch.isfinite(found).all() and found.std() > 0.01
+    assert torch.isfinite(found).all()
+    assert found.std() > 0.01
     assert torch.equal(state, torch.random.get_rng_state())
 
 

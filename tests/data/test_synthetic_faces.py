@@ -43,7 +43,8 @@ def test_images_do_not_depend_on_order_or_batching(faces: SyntheticFaces) -> Non
     fresh = SyntheticFaces(identities=6, images_per_identity=5, train=0.5, validation=0.34, seed=3)
     for index in [29, 0, 14, 7, 28, 0]:
         np.testing.assert_array_equal(fresh.image(index), batch[index])
-    assert batch.shape == (30, SIZE, SIZE, 3) and batch.dtype == np.uint8
+    assert batch.shape == (30, SIZE, SIZE, 3)
+    assert batch.dtype == np.uint8
     assert len(np.unique(batch.reshape(30, -1), axis=0)) == 30
 
 
@@ -65,8 +66,10 @@ def test_seed_and_options_change_the_fingerprint() -> None:
 def test_labels(faces: SyntheticFaces) -> None:
     for name, limit in (("yaw", 75), ("pitch", 50), ("roll", 35)):
         values = faces.labels[name]
-        assert values.dtype == np.float32 and values.shape == (30,)
-        assert np.abs(values).max() <= limit and np.ptp(values) > 0.5 * limit
+        assert values.dtype == np.float32
+        assert values.shape == (30,)
+        assert np.abs(values).max() <= limit
+        assert np.ptp(values) > 0.5 * limit
     scene = faces.scene(11)
     for name in ("yaw", "pitch", "roll"):
         assert getattr(scene, name) == faces.labels[name][11]
@@ -134,7 +137,8 @@ def test_eyes_are_where_the_landmarks_say(symmetric: Person) -> None:
     changed = np.abs(render(symmetric, scene).astype(int) - render(symmetric, shut)).sum(axis=2)
     rows, columns = np.nonzero(changed > 30)
     marks = symmetric.project(scene)[:4]
-    assert columns.min() >= marks[:, 0].min() - 2 and columns.max() <= marks[:, 0].max() + 2
+    assert columns.min() >= marks[:, 0].min() - 2
+    assert columns.max() <= marks[:, 0].max() + 2
     assert np.abs(rows + 0.5 - marks[:, 1].mean()).max() < 5
 
 
@@ -182,7 +186,8 @@ def test_every_occluder_is_drawn(faces: SyntheticFaces) -> None:
     )
     scenes = [everything.scene(index) for index in range(60)]
     assert all(s.glasses or s.mask or s.overlays for s in scenes)
-    assert any(s.glasses for s in scenes) and any(s.mask for s in scenes)
+    assert any(s.glasses for s in scenes)
+    assert any(s.mask for s in scenes)
     clear = SyntheticFaces(
         identities=2, images_per_identity=5, train=0.5, validation=0.5, occluded=0.0
     )
@@ -194,7 +199,8 @@ def test_other_sizes(size: int) -> None:
     made = SyntheticFaces(identities=2, images_per_identity=1, size=size, train=0.5, validation=0.5)
     assert made.image(0).shape == (size, size, 3)
     assert made.landmarks.shape == (2, len(LANDMARK_NAMES), 2)
-    assert (made.landmarks > 0).mean() > 0.9 and made.landmarks.max() < 1.1 * size
+    assert (made.landmarks > 0).mean() > 0.9
+    assert made.landmarks.max() < 1.1 * size
 
 
 @pytest.mark.parametrize(

@@ -214,10 +214,10 @@ def test_sampler_walks_to_a_region_that_draws_never_hit() -> None:
 
 def test_sampler_lists_a_small_space_where_draws_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sampling, "FRUITLESS_DRAWS", 3)
-    space = conditional()
+    space = ordinal(3, 8)
     sampler = Sampler(space, np.random.default_rng(0), {})
-    found = sampler.new(100, Scripted([], space).identify)
-    assert len({space.decode(g).digest for g in found}) == len(found) == 9
+    found = sampler.new(1000, Scripted([], space).identify)
+    assert len({space.decode(g).digest for g in found}) == len(found) == 512
 
 
 def test_sampler_gives_distinct_new_genomes() -> None:

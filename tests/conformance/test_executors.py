@@ -1,0 +1,213 @@
+"""What every executor must do, and that all of them give the same bits.
+
+Ray is started once in this file, by evonas itself; executors made later join it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+
+from evonas import registry
+from evonas.assembly import Assembly
+from evonas.config import changed
+from evonas.errors import InputError
+from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.settings import TrainingSettings
+from evonas.execution.base import Executor
+from evonas.space import Architecture
+
+NAMES = registry.names("executor")
+EPOCH = TrainingSettings(epochs=1)
+HEADS = [
+    Architecture("residual_head", {"width": width, "tap": tap})
+    for width in (4, 8)
+    for tap in ("block3", "block4")
+] + [Architecture("linear_probe", {})]
+
+
+def jobs(*architectures: Architecture) -> list[Job]:
+    return [
+        Job(index=10 + i, architecture=a, seed=i, training=EPOCH, label=f"test #{i}")
+        for i, a in enumerate(architectures)
+    ]
+
+
+def answers(executor: Executor, work: Sequence[Job]) -> dict[int, Measurement]:
+    found = list(executor.evaluate(work))
+    assert sorted(index for index, _ in found) == sorted(job.index for job in work)
+    return dict(found)
+
+
+def without_time(measurement: Measurement) -> Measurement:
+    return replace(measurement, seconds=0.0)
+
+
+@pytest.fixture(scope="session")
+def cluster(setting: Setting) -> Iterator[Executor]:
+    """The executor with two workers that starts Ray; its metrics are exported every half second."""
+    os.environ["RAY_metrics_report_interval_ms"] = "500"
+    try:
+        with registry.load("executor", "ray")(setting, 2, "owner") as executor:
+            yield executor
+        assert not ray.is_initialized()
+    finally:
+        del os.environ["RAY_metrics_report_interval_ms"]
+
+
+@pytest.fixture(scope="session")
+def executors(setting: Setting, cluster: Executor) -> dict[str, Executor]:
+    """Every registered executor by name."""
+    made = {name: registry.load("executor", name) for name in NAMES if name != "ray"}
+    return {"ray": cluster} | {name: part(setting, 1) for name, part in made.items()}
+
+
+@pytest.fixture(params=NAMES)
+def executor(request: pytest.FixtureRequest, executors: dict[str, Executor]) -> Executor:
+    return executors[request.param]
+
+
+def test_all_jobs_are_answered_once(executor: Executor) -> None:
+    found = answers(executor, jobs(*HEADS))
+    assert all(measurement.status == "ok" for measurement in found.values())
+    assert len({measurement.metrics["mae"] for measurement in found.values()}) == len(HEADS)
+    assert answers(executor, []) == {}
+
+
+def test_a_failing_job_leaves_the_others_alone(executor: Executor) -> None:
+    impossible = Architecture("residual_head", {"width": -1})
+    found = answers(executor, jobs(HEADS[0], impossible, HEADS[1], impossible, HEADS[2]))
+    assert [found[10 + i].status for i in range(5)] == ["ok", "failed", "ok", "failed", "ok"]
+    assert found[11].error_kind == "invalid"
+    assert "'width'" in found[11].error
+    alone = answers(executor, jobs(HEADS[0]))
+    assert without_time(alone[10]) == without_time(found[10])
+
+
+def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
+    executor.observe("failed", 0.1, float("inf"))
+    executor.observe("ok", 0.1, 2.5)
+    assert all(isinstance(note, str) for note in executor.notes())
+
+
+def test_all_executors_give_the_same_bits(
+    executors: dict[str, Executor], setting: Setting
+) -> None:
+    work = jobs(*HEADS)
+    results = {name: answers(made, work) for name, made in executors.items()}
+    single = registry.load("executor", "ray")(setting, 1, "single")
+    results["ray with one worker"] = answers(single, work[::-1])
+    single.close()
+    expected = {index: without_time(m) for index, m in results["local"].items()}
+    for name, found in results.items():
+        assert {index: without_time(m) for index, m in found.items()} == expected, name
+
+
+def test_local_has_one_worker(setting: Setting) -> None:
+    with pytest.raises(InputError, match=r"execution\.workers=2: .*execution\.executor=ray"):
+        registry.load("executor", "local")(setting, 2)
+
+
+class Deadly(str):
+    """A label that kills whoever unpickles it, ``times`` times (counted in a file)."""
+
+    def __new__(cls, counter: Path, times: int) -> Deadly:
+        made = super().__new__(cls, "deadly")
+        made.counter, made.times = counter, times
+        return made
+
+    def __reduce__(self) -> tuple[object, ...]:
+        code = (
+            "import os, pathlib\n"
+            f"path = pathlib.Path({str(self.counter)!r})\n"
+            "died = len(path.read_text()) if path.exists() else 0\n"
+            "with path.open('a') as stream: stream.write('x')\n"
+            f"if died < {self.times}: os._exit(1)\n"
+        )
+        return exec, (code,)
+
+
+def test_a_worker_that_dies_once_is_forgiven(cluster: Executor, tmp_path: Path) -> None:
+    work = jobs(*HEADS[:3])
+    expected = answers(cluster, work)
+    work[1] = replace(work[1], label=Deadly(tmp_path / "deaths", times=1))
+    found = answers(cluster, work)
+    assert (tmp_path / "deaths").read_text() == "xx"
+    for index, measurement in expected.items():
+        assert without_time(found[index]) == without_time(measurement)
+
+
+def test_a_job_that_kills_its_worker_again_is_reported_and_the_others_finish(
+    cluster: Executor, tmp_path: Path
+) -> None:
+    work = jobs(*HEADS)
+    work[0] = replace(work[0], label=Deadly(tmp_path / "deaths", times=99))
+    found = answers(cluster, work)
+    assert (tmp_path / "deaths").read_text() == "xx"
+    assert (found[10].status, found[10].error_kind) == ("failed", "worker-death")
+    assert "died 2 times" in found[10].error
+    assert [found[10 + i].status for i in range(1, 5)] == ["ok"] * 4
+    assert answers(cluster, jobs(*HEADS[:2])).keys() == {10, 11}  # both workers are back
+
+
+def test_actors_carry_the_experiments_name(cluster: Executor) -> None:
+    named = [name for name in ray.util.list_named_actors() if ":owner:" in name]
+    assert sorted(named) == [f"evonas:owner:{os.getpid()}:worker-{i}" for i in (1, 2)]
+
+
+def test_the_dashboard_stays_on_this_machine_behind_a_token(cluster: Executor) -> None:
+    (note,) = cluster.notes()
+    assert re.search(r"http://127\.0\.0\.1:\d+ ", note)
+    assert "ray get-auth-token" in note
+
+
+def test_trials_appear_in_rays_metrics(cluster: Executor) -> None:
+    cluster.observe("ok", 1.5, 0.125)
+    cluster.observe("failed", 0.5, 0.125)
+    port = ray.nodes()[0]["MetricsExportPort"]
+    wanted = [
+        r'evonas_trials_total\{.*Status="ok".*\} [1-9]',
+        r"evonas_best_fitness\{.*\} 0\.125",
+        r"evonas_trial_seconds_(count|bucket)\{.*\} [1-9]",
+    ]
+    wanted[0] = wanted[0].replace("Status", "status")
+    text = ""
+    for _ in range(60):
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+        if all(re.search(pattern, text) for pattern in wanted):
+            return
+        ray.wait([ray.put(0)], timeout=0.5)
+        torch.zeros(1)
+    lines = [line for line in text.splitlines() if "evonas" in line]
+    pytest.fail(f"missing in /metrics; there is {lines}")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gpu_that_is_not_there_is_refused(
+    name: str, assembly: Assembly, setting: Setting
+) -> None:
+    wanted = changed(
+        assembly.experiment, ["execution.device=gpu", f"execution.executor={name}"]
+    )
+    with pytest.raises(InputError, match=r"execution\.device=gpu"):
+        _ = Assembly(wanted).gpu
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_ray_without_a_gpu_says_so_instead_of_waiting(
+    cluster: Executor, setting: Setting
+) -> None:
+    with pytest.raises(InputError, match="Ray sees no GPU"):
+        registry.load("executor", "ray")(replace(setting, device="cuda"), 1, "gpu")
+    assert ray.is_initialized()

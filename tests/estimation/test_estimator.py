@@ -1,0 +1,157 @@
+"""One job in, one measurement out: whatever goes wrong is a measurement with a kind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from evonas import registry
+from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.settings import TrainingSettings
+from evonas.space import Architecture
+from evonas.tasks.head_pose import HeadPose
+
+EPOCH = TrainingSettings(epochs=1)
+HEAD = Architecture("residual_head", {"width": 8, "tap": "block4"})
+
+
+def job(architecture: Architecture = HEAD, **changes: object) -> Job:
+    return replace(Job(0, architecture, seed=5, training=EPOCH), **changes)
+
+
+@pytest.fixture
+def estimator(setting: Setting) -> Estimator:
+    return Estimator(setting)
+
+
+def test_a_job_gives_metrics_costs_and_time(estimator: Estimator, setting: Setting) -> None:
+    found = estimator(job())
+    assert (found.status, found.error_kind, found.error) == ("ok", "", "")
+    assert {"mae", "mae_yaw", "mae_pitch", "mae_roll", "geodesic", "epoch"} == set(found.metrics)
+    assert 0 < found.metrics["mae"] < 90
+    family = registry.load("network", "residual_head")()
+    assert found.macs == family.macs(HEAD, setting.shapes["block4"], 3)
+    module = family.build(HEAD, setting.shapes["block4"], 3)
+    assert found.params == sum(p.numel() for p in module.parameters())
+    assert found.seconds > 0
+    assert found.history == ()
+
+
+def test_the_result_follows_from_the_job_alone(estimator: Estimator, setting: Setting) -> None:
+    first = estimator(job())
+    torch.manual_seed(99)
+    np.random.seed(99)
+    estimator(job(seed=6))
+    again, fresh = estimator(job()), Estimator(setting)(job(index=4, label="other"))
+    assert first.metrics == again.metrics == fresh.metrics
+    assert estimator(job(seed=6)).metrics != first.metrics
+
+
+def test_the_tap_is_the_architectures_or_the_settings(
+    estimator: Estimator, setting: Setting
+) -> None:
+    probe = Architecture("linear_probe", {})
+    assert setting.tap_of(probe) == "block3"
+    assert estimator(job(probe)).macs == 64 * 3
+    assert estimator(job(Architecture("linear_probe", {"tap": "block4"}))).macs == 128 * 3
+
+
+def test_history_is_returned_where_it_is_asked_for(estimator: Estimator) -> None:
+    found = estimator(job(training=TrainingSettings(epochs=3), history=True))
+    assert [set(row) for row in found.history] == [
+        {"loss", "mae", "mae_yaw", "mae_pitch", "mae_roll", "geodesic"}
+    ] * 3
+    assert found.metrics["mae"] == min(row["mae"] for row in found.history)
+
+
+def test_a_test_split_judges_the_kept_weights(setting: Setting) -> None:
+    split = setting.splits["search"]
+    both = Split(split.train, split.validation, split.validation)
+    found = Estimator(replace(setting, splits={"search": both}))(job())
+    for name in ("mae", "geodesic"):
+        assert found.metrics[f"test_{name}"] == found.metrics[name]
+
+
+def test_weights_are_kept_with_what_they_are(estimator: Estimator, tmp_path: Path) -> None:
+    path = tmp_path / "head.safetensors"
+    estimator(job(weights=str(path)))
+    with safe_open(path, "pt") as file:
+        note = file.metadata()
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    assert Architecture.from_dict(json.loads(note["architecture"])) == HEAD
+    assert note["tap"] == "block4"
+    registry.load("network", "residual_head")().build(HEAD, (128, 4, 4), 3).load_state_dict(state)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "said"),
+    [
+        (Architecture("residual_head", {"width": 0}), "invalid", "'width'"),
+        (Architecture("residual_haed", {}), "invalid", "did you mean 'residual_head'"),
+        (Architecture("linear_probe", {"tap": "block9"}), "exception", "block9"),
+    ],
+)
+def test_an_impossible_architecture_is_a_failure_of_its_kind(
+    estimator: Estimator, architecture: Architecture, kind: str, said: str
+) -> None:
+    found = estimator(job(architecture))
+    assert (found.status, found.error_kind) == ("failed", kind)
+    assert said in found.error
+    assert found.metrics == {}
+    assert estimator(job()).status == "ok"
+
+
+def test_a_training_that_explodes_is_diverged_and_its_cost_is_known(
+    setting: Setting, tmp_path: Path
+) -> None:
+    with np.errstate(over="ignore"):
+        targets = np.full_like(setting.targets, np.inf)
+    found = Estimator(replace(setting, targets=targets))(job(weights=str(tmp_path / "w")))
+    assert (found.status, found.error_kind) == ("failed", "diverged")
+    assert "epoch 1" in found.error
+    assert found.macs > 0
+    assert found.params > 0
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (MemoryError(), "out-of-memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out-of-memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
+        (ValueError("wrong\nsecond line"), "exception"),
+        (ZeroDivisionError(), "exception"),
+    ],
+)
+def test_what_a_training_raises_is_a_failure_of_its_kind(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+) -> None:
+    def raising(self: HeadPose, *args: object) -> None:
+        raise error
+
+    monkeypatch.setattr(HeadPose, "loss", raising)
+    found = Estimator(setting)(job())
+    assert (found.status, found.error_kind) == ("failed", kind)
+    assert found.error
+    assert "\n" not in found.error
+    assert found.macs > 0
+
+
+def test_a_missing_cache_file_is_a_failure_not_a_crash(setting: Setting, tmp_path: Path) -> None:
+    gone = {"backbone": {tap: (tmp_path / "gone.npy",) for tap in setting.shapes}}
+    found = Estimator(replace(setting, files=gone))(job())
+    assert (found.status, found.error_kind) == ("failed", "exception")
+    assert "gone.npy" in found.error
+
+
+def test_a_split_without_unusable_images() -> None:
+    split = Split(np.array([0, 2, 4]), np.array([1, 3]))
+    kept = split.only(np.array([0, 1, 4]))
+    assert [side.tolist() for side in (kept.train, kept.validation, kept.test)] == [[0, 4], [1], []]

@@ -1,0 +1,96 @@
+"""The fitness: error x (F / T)^w, F = 2 x multiply-adds; one sided or soft."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.objective import Objective
+from evonas.estimation.settings import ObjectiveSettings
+
+TARGET = 5_000_000  # multiply-adds of the 10 MFLOPs that are the default target
+MODES = ["one_sided", "soft"]
+
+
+def objective(mode: str = "one_sided", **changes: object) -> Objective:
+    return Objective("mae", ObjectiveSettings(mode=mode, **changes))
+
+
+def measured(macs: int, error: float = 4.0) -> Measurement:
+    return Measurement("ok", {"mae": error, "other": 1.0}, macs=macs)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_doubling_the_operations_costs_2_to_the_w(mode: str) -> None:
+    made = objective(mode)
+    ratio = made(measured(4 * TARGET)) / made(measured(2 * TARGET))
+    assert ratio == pytest.approx(2**0.06, rel=1e-12)
+    assert ratio == pytest.approx(1.0425, abs=5e-5)  # 4.25 %
+
+
+def test_below_the_target_one_sided_is_the_error_itself_and_soft_is_less() -> None:
+    assert objective("one_sided")(measured(TARGET // 2)) == 4.0
+    assert objective("one_sided")(measured(0)) == 4.0
+    assert objective("soft")(measured(TARGET // 2)) == pytest.approx(4.0 / 2**0.06, rel=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_target_costs_nothing_and_the_penalty_is_continuous_there(mode: str) -> None:
+    made = objective(mode)
+    assert made.penalty(TARGET) == 1.0
+    for macs in (TARGET - 1, TARGET + 1):
+        assert made.penalty(macs) == pytest.approx(1.0, abs=1e-7)
+    assert made.penalty(TARGET + 1) > 1.0
+
+
+@pytest.mark.parametrize("mode", MODES)
+@given(a=st.integers(0, 10**10), b=st.integers(0, 10**10))
+def test_the_penalty_never_falls_with_cost(mode: str, a: int, b: int) -> None:
+    low, high = sorted((a, b))
+    assert objective(mode).penalty(low) <= objective(mode).penalty(high)
+
+
+@given(a=st.floats(0.0, 1e6), b=st.floats(0.0, 1e6))
+def test_the_fitness_never_falls_with_the_error(a: float, b: float) -> None:
+    low, high = sorted((a, b))
+    assert objective()(measured(3 * TARGET, low)) <= objective()(measured(3 * TARGET, high))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_weight_no_penalty(mode: str) -> None:
+    assert objective(mode, weight=0.0)(measured(10**9)) == 4.0
+
+
+def test_the_target_is_in_millions_of_flops() -> None:
+    assert objective(target_mflops=2.0).penalty(1_000_000) == 1.0
+    assert objective(target_mflops=2.0, weight=1.0).penalty(2_000_000) == 2.0
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        Measurement.failure("diverged", "nan", macs=5),
+        Measurement("failed", {"mae": 1.0}),
+        Measurement("ok", {"mae": math.nan}),
+        Measurement("ok", {"mae": math.inf}),
+        Measurement("ok", {"other": 1.0}),
+    ],
+)
+def test_what_failed_or_has_no_number_is_infinitely_bad(measurement: Measurement) -> None:
+    assert objective()(measurement) == math.inf
+
+
+def test_the_hard_limit_is_inclusive_and_optional() -> None:
+    assert objective(max_macs=100).feasible(100)
+    assert not objective(max_macs=100).feasible(101)
+    assert objective().feasible(10**15)
+
+
+def test_a_failure_keeps_one_line() -> None:
+    failure = Measurement.failure("exception", "\n first\nsecond", macs=3)
+    assert (failure.status, failure.error, failure.macs) == ("failed", "first", 3)
+    assert len(Measurement.failure("exception", "x" * 9999).error) == 300
