@@ -18,7 +18,7 @@ import evonas
 from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands.progress import feature_progress
-from evonas.config import Experiment
+from evonas.config import Experiment, Part
 from evonas.errors import InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.feasibility import feasibility
@@ -36,6 +36,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
     """
     assembly = Assembly(experiment)
     optimizer = assembly.optimizer()
+    experiment = _settled(experiment, optimizer.population_size)
     limit = experiment.objective.max_macs
     possible = feasibility(assembly.space, assembly.cost, limit, experiment.seed)
     folder = folder or _free_folder(experiment)
@@ -109,6 +110,13 @@ def stored(folder: Path, overrides: list[str]) -> Experiment:
     if not path.is_file():
         raise InputError(f"{folder}: holds no run to resume: experiment.yaml is missing")
     return config.load(path, overrides)
+
+
+def _settled(experiment: Experiment, population_size: int) -> Experiment:
+    """Write down what was left to the optimizer, so that a larger budget cannot change it."""
+    options = {**experiment.optimizer.options, "population_size": population_size}
+    part = Part(name=experiment.optimizer.name, **options)
+    return experiment.model_copy(update={"optimizer": part})
 
 
 def _free_folder(experiment: Experiment) -> Path:

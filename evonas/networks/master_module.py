@@ -24,7 +24,7 @@ from evonas.networks._settings import number, one_of, setting, whole
 from evonas.networks.base import Network, Shape
 from evonas.networks.blocks import Block, BlockSpec
 from evonas.networks.blocks._attention import ATTENTIONS
-from evonas.networks.blocks._layers import ACTIVATIONS, conv_macs, conv_norm
+from evonas.networks.blocks._layers import ACTIVATIONS, conv_macs, conv_norm, norm_act
 from evonas.space import Architecture
 
 #: Side of the largest map that the first stage does not halve.
@@ -72,6 +72,7 @@ class MasterModule(Network):
         return nn.Sequential(
             conv_norm(in_shape[0], plan.stem_channels, 1, act=act),
             *(p.block(p.spec) for p in plan.placed),
+            *(norm_act(plan.out_shape[0], act) if plan.placed[-1].block.linear_end else ()),
             make_end(
                 one_of(architecture, "end", ENDS),
                 plan.out_shape,

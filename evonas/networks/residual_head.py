@@ -11,7 +11,7 @@ from torch import nn
 from evonas.networks._end import ENDS, end_macs, make_end
 from evonas.networks._settings import one_of, whole
 from evonas.networks.base import Network, Shape
-from evonas.networks.blocks._layers import conv_macs, conv_norm
+from evonas.networks.blocks._layers import conv_macs, conv_norm, norm_act
 from evonas.networks.blocks.base import BlockSpec
 from evonas.networks.blocks.residual import Residual
 from evonas.space import Architecture
@@ -33,6 +33,7 @@ class ResidualHead(Network):
             conv_norm(in_shape[0], first.c_in, 1, act="relu"),
             Residual(first),
             Residual(second),
+            *norm_act(second.c_out, "relu"),
             make_end(end, out_shape, n_outputs, hidden=0, dropout=0.0, act="relu"),
         )
 

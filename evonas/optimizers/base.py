@@ -316,12 +316,13 @@ class Optimizer(ABC):
     def _repaired(self, digest: str, fitness: float) -> float:
         """A failure is worse than every success, an infeasible one worse still, by its cost.
 
-        The distance is the range of the successes: enough to rank last, too little
-        to bend a model.
+        The distance is the range of the successes, at least a hundredth of the worst:
+        enough to rank last in floating point, too little to bend a model.
         """
         if not np.isnan(fitness):
             return _bounded(fitness)
-        step = (self._worst - _bounded(self.best_fitness)) or 0.1 * abs(self._worst) or 0.1
+        spread = self._worst - _bounded(self.best_fitness)
+        step = max(spread, 0.01 * abs(self._worst)) or 0.1
         violation = self._met[digest]
         return self._worst + step * (
             1.0 + (1.0 + violation / (1.0 + violation)) * (violation > 0.0)

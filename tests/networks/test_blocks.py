@@ -68,7 +68,7 @@ def test_shuffling_takes_channels_in_turns() -> None:
 
 def test_a_dilated_convolution_sees_further() -> None:
     for name, reach in (("conv", 1), ("dilated", 2)):
-        block = blocks.load(name)(BlockSpec(1, 1, 3)).eval()
+        block = blocks.load(name)(BlockSpec(1, 1, 3, act="silu")).eval()
         x = torch.zeros(1, 1, 9, 9, requires_grad=True)
         block.body(x)[0, 0, 4, 4].backward()
         assert x.grad is not None

@@ -83,3 +83,8 @@ def conv_norm(
     if act is not None:
         layers.append(activation(act, c_out))
     return nn.Sequential(*layers)
+
+
+def norm_act(channels: int, act: str) -> tuple[nn.Module, nn.Module]:
+    """Return batch norm and activation: the close of a trunk of residual blocks."""
+    return nn.BatchNorm2d(channels), activation(act, channels)

@@ -1,4 +1,4 @@
-"""What every block is: a body, attention, a shortcut, an activation, and their cost."""
+"""What every block is: a body, attention, a shortcut, and their cost."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from evonas.networks.blocks._attention import attention_macs, make_attention
-from evonas.networks.blocks._layers import activation, conv_macs, conv_norm, out_side
+from evonas.networks.blocks._layers import conv_macs, conv_norm, out_side
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,21 @@ class BlockSpec:
 class Block(nn.Module, ABC):
     """(n, c_in, h, w) -> (n, c_out, ceil(h / stride), ceil(w / stride)).
 
-    The order is body, attention, add the shortcut, activation: attention stands
-    before the residual addition (Hu et al. 2018, arXiv 1709.01507; Woo et al.
-    2018, arXiv 1807.06521). A subclass writes the body and its multiply-adds.
+    The order is body, attention, shortcut: attention stands before the residual
+    addition (Hu et al. 2018, arXiv 1709.01507; Woo et al. 2018, arXiv 1807.06521).
+    Behind the addition nothing follows, as in He et al. (2016, arXiv 1603.05027): a
+    SiLU there would halve small values in every block, and a stage of many blocks
+    would start blind. A subclass writes the body and its multiply-adds.
 
     Attributes:
         shortcut: ``identity`` adds the input where the shape allows it;
             ``projection`` also adds a strided 1 x 1 convolution of it elsewhere.
-        closing_activation: whether an activation follows the addition.
+        linear_end: whether the output has seen no activation since the last
+            convolution; a network then closes with norm and activation.
     """
 
     shortcut: ClassVar[Literal["none", "identity", "projection"]] = "none"
-    closing_activation: ClassVar[bool] = True
+    linear_end: ClassVar[bool] = True
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
@@ -66,7 +69,6 @@ class Block(nn.Module, ABC):
             self.skip = nn.Identity()
         elif self.shortcut == "projection":
             self.skip = conv_norm(spec.c_in, spec.c_out, 1, stride=spec.stride)
-        self.act = activation(spec.act, spec.c_out) if self.closing_activation else nn.Identity()
         if self.skip is not None:
             # The block starts as its shortcut, which trains faster in few epochs
             # (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
@@ -75,11 +77,8 @@ class Block(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the block's feature map."""
-        y = self.attention(self.body(x))
-        if self.skip is not None:
-            y = y + self.skip(x)
-        out: Tensor = self.act(y)
-        return out
+        y: Tensor = self.attention(self.body(x))
+        return y if self.skip is None else y + self.skip(x)
 
     @classmethod
     def macs(cls, spec: BlockSpec, h: int, w: int) -> int:

@@ -11,10 +11,12 @@ from evonas.networks.blocks.base import Block, BlockSpec
 class Conv(Block):
     """One convolution; no shortcut."""
 
+    linear_end = False
+
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the convolution and its norm."""
-        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride)
+        """Return the convolution, its norm and activation."""
+        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, act=spec.act)
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:

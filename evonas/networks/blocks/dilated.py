@@ -11,10 +11,12 @@ from evonas.networks.blocks.base import Block, BlockSpec
 class Dilated(Block):
     """One convolution of dilation 2: a wider view at the cost of a plain one."""
 
+    linear_end = False
+
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the convolution and its norm."""
-        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2)
+        """Return the convolution, its norm and activation."""
+        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2, act=spec.act)
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:

@@ -19,7 +19,6 @@ class Ghost(Block):
     """
 
     shortcut = "identity"
-    closing_activation = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:

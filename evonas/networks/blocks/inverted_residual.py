@@ -14,7 +14,6 @@ class InvertedResidual(Block):
     """Expand 1 x 1 by 4, depthwise k x k (with the stride), project 1 x 1, linear end."""
 
     shortcut = "identity"
-    closing_activation = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:

@@ -15,7 +15,7 @@ class ShuffleNetV2(Block):
     With an odd number of channels the right half has one more.
     """
 
-    closing_activation = False
+    linear_end = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
