@@ -12,6 +12,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -99,7 +100,7 @@ class RunStore:
             raise InputError(
                 f"run directory {folder}: in use by process {owner}: wait for it, or choose another"
             ) from error
-        if not resume and self._journal.exists():
+        if not resume and self._journal.exists() and self._journal.stat().st_size:
             self._lock.close()
             raise InputError(
                 f"run directory {folder}: already holds a run: go on with --resume, or choose "
@@ -171,6 +172,11 @@ class RunStore:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if error and not self._trials and not (self.folder / "experiment.yaml").exists():
+            for name in ("journal.jsonl", "lock"):  # a run that never began leaves nothing
+                (self.folder / name).unlink(missing_ok=True)
+            with suppress(OSError):
+                self.folder.rmdir()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import tarfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,14 @@ def read_weights(path: Path, manifest: str, binary: str) -> dict[str, NDArray[np
         for spec in specs:
             tensor, offset = _tensor(spec, data, offset)
             tensors[spec["name"]] = tensor
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f"{path}: {manifest} and {binary} do not fit together ({error}): {_HINT}"
         ) from error
@@ -78,9 +86,12 @@ def _read_both(path: Path, manifest: str, binary: str) -> tuple[bytes, bytes]:
                 if stream is None:
                     raise InputError(f"{path}: holds no {name}: {_HINT}")
                 read.append(stream.read())
+            while archive.fileobj and archive.fileobj.read(1 << 20):
+                pass  # only at its end does gzip compare the checksum
             return read[0], read[1]
-    except (OSError, tarfile.TarError, EOFError) as error:
-        raise InputError(f"{path}: cannot be read ({error}): {_HINT}") from error
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: cannot be read ({reason}): {_HINT}") from error
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -47,10 +47,6 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
         with feature_progress(console) as progress:
             features = assembly.features(assembly.backbone, assembly.taps(), progress)
-        if not resume:
-            resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-            store.write("experiment.yaml", resolved)
-            store.write("environment.json", assembly.environment(features))
         sides = assembly.dataset.splits
         split = Split(sides["train"], sides["validation"])
         setting = assembly.setting({"backbone": features}, {"search": split})
@@ -68,9 +64,13 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
                 store.log(f"{trial.digest} is the best so far: {trial.value}")
                 store.write("best.json", _best(trial, experiment, assembly))
 
-        store.log(f"{'resumed' if resume else 'started'} with {known} trained networks")
         start = time.monotonic()
-        with _resumable(store, console), assembly.executor(setting) as executor:
+        with assembly.executor(setting) as executor, _resumable(store, console):
+            if not resume:
+                resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+                store.write("experiment.yaml", resolved)
+                store.write("environment.json", assembly.environment(features))
+            store.log(f"{'resumed' if resume else 'started'} with {known} trained networks")
             for note in executor.notes():
                 console.print(note, soft_wrap=True)
             with view:

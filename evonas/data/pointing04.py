@@ -22,6 +22,7 @@ from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
 
 _COLUMNS = ("file", "person", "pitch_deg", "yaw_deg", "box_cx", "box_cy", "box_w", "box_h")
+_LABELS = ("pitch_deg", "yaw_deg")  # Dataset.check tells whose are not finite
 _SIDE = 192  # pixels of the returned square
 
 
@@ -125,6 +126,8 @@ def _numbers(rows: list[dict[str, str]], column: str, table: Path) -> NDArray[np
     for i, row in enumerate(rows):
         try:
             values[i] = float(row[column])
+            if column not in _LABELS and not np.isfinite(values[i]):
+                raise ValueError
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"{table}, line {i + 2}: {column} is {row[column]!r}, expected a number"

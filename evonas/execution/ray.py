@@ -45,7 +45,7 @@ class RayExecutor(Executor):
     """Trains in actors of a local Ray cluster, started here unless there is one.
 
     Raises:
-        InputError: a GPU is asked for and Ray sees none.
+        InputError: a GPU is asked for and Ray sees none, or the cluster is too small.
     """
 
     def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
@@ -59,7 +59,12 @@ class RayExecutor(Executor):
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        gpus = ray.cluster_resources().get("GPU", 0)
+        self._actors: list[Any] = []
+        cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
+        if cpus < workers:
+            raise InputError(
+                f"execution.workers={workers}: the Ray cluster that runs has {cpus:g} CPUs: use fewer"
+            )
         if setting.device == "cuda" and not gpus:
             self.close()
             raise InputError(
@@ -131,6 +136,8 @@ class RayExecutor(Executor):
         return [f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
     def close(self) -> None:
-        """Shut the cluster down if it was started here."""
+        """Give the actors back; shut the cluster down if it was started here."""
         if self._owner and ray.is_initialized():
             ray.shutdown()
+        while self._actors and ray.is_initialized():
+            ray.kill(self._actors.pop())

@@ -16,7 +16,9 @@ class Dilated(Block):
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
         """Return the convolution, its norm and activation."""
-        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2, act=spec.act)
+        return conv_norm(
+            spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2, act=spec.act
+        )
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
