@@ -254,7 +254,9 @@ def _unfolds(data: Any) -> bool:
     waiting, seen = [data], 0
     while waiting and seen <= _MAX_VALUES:
         item, seen = waiting.pop(), seen + 1
-        waiting += item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+        waiting += (
+            item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+        )
     return bool(waiting)
 
 

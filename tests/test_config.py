@@ -27,7 +27,9 @@ def complaint(tiny_file: Path, *overrides: str) -> str:
     return str(caught.value.args[0])
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "experiments").glob("*.yaml")), ids=lambda p: p.stem
+)
 def test_a_shipped_experiment_is_valid_and_survives_being_written(path: Path) -> None:
     experiment = config.load(path)
     assert experiment.name == path.stem

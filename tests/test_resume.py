@@ -13,7 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
-PLAN = {"budget": 12, "training": {"epochs": 30}, "optimizer": {"name": "cma", "population_size": 6}}
+PLAN = {
+    "budget": 12,
+    "training": {"epochs": 30},
+    "optimizer": {"name": "cma", "population_size": 6},
+}
 LONGEST_WAIT = 60.0  # seconds, of any single step, on a machine that is busy
 STEP = 0.01
 

@@ -221,7 +221,9 @@ def test_a_run_cut_after_any_row_ends_the_same(tmp_path: Path, name: str) -> Non
         folder.mkdir()
         (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
         known = {
-            row["digest"] for row in map(json.loads, lines[:cut]) if row["status"] in ("ok", "failed")
+            row["digest"]
+            for row in map(json.loads, lines[:cut])
+            if row["status"] in ("ok", "failed")
         }
         executor, seen = Fake(backwards), []
         search(folder, name, executor, resume=True, max_macs=64_000, seen=seen)

@@ -193,7 +193,7 @@ def test_another_process_holds_the_directory_until_it_dies(tmp_path: Path) -> No
 def test_a_directory_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
     journal = fill(tmp_path, trial(0))
     before = journal.read_bytes()
-    with pytest.raises(InputError, match="already holds a run.*--resume"):
+    with pytest.raises(InputError, match=r"already holds a run.*--resume"):
         RunStore(tmp_path)
     assert journal.read_bytes() == before
 
@@ -210,9 +210,7 @@ def test_a_place_that_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
         RunStore(tmp_path / "file" / "run")
 
 
-def test_write_replaces_a_file_in_one_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_replaces_a_file_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with RunStore(tmp_path) as store:
         store.write("best.json", {"fitness": 1 / 3})
         assert read_json(tmp_path / "best.json") == {"fitness": 1 / 3}

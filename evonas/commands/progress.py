@@ -17,7 +17,7 @@ from rich.progress import (
 
 
 @contextmanager
-def feature_progress(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
     """Yield a callback (label, done, total) that draws one bar a label; silent in a pipe."""
     columns = (
         TextColumn("{task.description}"),

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands.progress import feature_progress
+from evonas.commands.progress import progress_bars
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining, read_best
 from evonas.space import Architecture
@@ -50,11 +50,11 @@ def run(
             console.print(f"note: the {what} differ from what the search saw", soft_wrap=True)
     folder = out or best_file.parent / ("cross-validation" if folds else "retrained")
     folder.mkdir(parents=True, exist_ok=True)
-    with feature_progress(console) as progress, feature_progress(console) as trainings:
+    with progress_bars(console) as progress:
         work = Retraining(assembly, Architecture.from_dict(best["architecture"]), progress)
 
         def done(number: int, total: int) -> None:
-            trainings("trainings", number, total)
+            progress("trainings", number, total)
 
         if folds:
             contenders = work.cross_validate(folds, done)

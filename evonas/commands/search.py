@@ -17,7 +17,7 @@ from rich.console import Console
 import evonas
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands.progress import feature_progress
+from evonas.commands.progress import progress_bars
 from evonas.config import Experiment, Part
 from evonas.errors import InputError
 from evonas.estimation.estimator import Split
@@ -45,7 +45,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
             _compare(store, experiment, assembly)
         console.print(_headline(experiment, assembly), soft_wrap=True)
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
-        with feature_progress(console) as progress:
+        with progress_bars(console) as progress:
             features = assembly.features(assembly.backbone, assembly.taps(), progress)
         sides = assembly.dataset.splits
         split = Split(sides["train"], sides["validation"])

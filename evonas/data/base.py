@@ -62,7 +62,7 @@ class Dataset(ABC):
             if len(bad):
                 raise InputError(
                     f"data: {len(bad)} labels {name!r} are not finite, the first is "
-                    f"{values[bad[0]]} of {self.describe(int(bad[0]))}: correct or remove these rows"
+                    f"{values[bad[0]]} of {self.describe(int(bad[0]))}: mend or remove these rows"
                 )
         owners: dict[str, str] = {}
         for split, indices in self.splits.items():

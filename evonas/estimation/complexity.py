@@ -29,7 +29,7 @@ class Complexity:
 
     Attributes:
         macs: multiply-adds of convolution, linear and matrix product operators.
-        params: number of parameters.
+        params: number of parameters of the modules that run.
         megabytes: size of the parameters as 32-bit floats, in 10^6 bytes.
         uncounted: (operator, elementary operations) of everything else, sorted by
             name; the number is None where fvcore has no formula.
@@ -68,10 +68,17 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         analysis.tracer_warnings("none")
         by_operator = {str(name): int(value) for name, value in analysis.by_operator().items()}
         unsupported = {str(name).removeprefix("aten::") for name in analysis.unsupported_ops()}
+        idle = analysis.uncalled_modules()
+    used = {
+        parameter
+        for name, part in module.named_modules()
+        if name not in idle
+        for parameter in part.parameters(recurse=False)
+    }
     macs = sum(value for name, value in by_operator.items() if name in MAC_OPERATORS)
     others: dict[str, int | None] = dict.fromkeys(unsupported)
     others |= {name: value for name, value in by_operator.items() if name not in MAC_OPERATORS}
-    params = sum(parameter.numel() for parameter in parameters)
+    params = sum(parameter.numel() for parameter in used)
     return Complexity(
         macs=macs,
         params=params,

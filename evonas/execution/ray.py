@@ -63,7 +63,7 @@ class RayExecutor(Executor):
         cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
         if cpus < workers:
             raise InputError(
-                f"execution.workers={workers}: the Ray cluster that runs has {cpus:g} CPUs: use fewer"
+                f"execution.workers={workers}: the running Ray cluster has {cpus:g} CPUs: use fewer"
             )
         if setting.device == "cuda" and not gpus:
             self.close()

@@ -64,7 +64,7 @@ class SearchView:
             better or trial.status == "failed" or self.trained == self._budget
         ) and self.trained > self._known:
             self._console.print(
-                f"{self._progress()}  {self._best_line()}", soft_wrap=True, highlight=False
+                f"{self._progress()}; best {self._best_line()}", soft_wrap=True, highlight=False
             )
             if trial.status == "failed":
                 self._console.print(f"  {trial.digest} failed: {trial.error}", soft_wrap=True)
@@ -85,7 +85,7 @@ class SearchView:
             return "no result yet"
         error = self._best.metrics.get(self._metric, math.nan)
         return (
-            f"best fitness {self._best.value:.3f}: {self._metric} {error:.3f} {self._unit}, "
+            f"fitness {self._best.value:.3f}: {self._metric} {error:.3f} {self._unit}, "
             f"{2 * self._best.macs / 1e6:.2f} MFLOPs of head"
         )
 
@@ -108,7 +108,9 @@ class SearchView:
         )
         spent = duration(time.monotonic() - self._start)
         grid.add_row("time", f"{spent} spent, about {self._left()} left")
-        return Group(ProgressBar(self._budget, self.trained, width=60), grid)
+        bar = Table.grid()
+        bar.add_row(ProgressBar(self._budget, self.trained, width=60))
+        return Group(bar, grid)
 
 
 def duration(seconds: float) -> str:

@@ -66,7 +66,7 @@ def cluster(setting: Setting) -> Iterator[Executor]:
     assert not ray.is_initialized()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def executors(setting: Setting, cluster: Executor) -> dict[str, Executor]:
     """Every registered executor by name."""
     made = {name: registry.load("executor", name) for name in NAMES if name != "ray"}
@@ -101,9 +101,7 @@ def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
     assert all(isinstance(note, str) for note in executor.notes())
 
 
-def test_all_executors_give_the_same_bits(
-    executors: dict[str, Executor], setting: Setting
-) -> None:
+def test_all_executors_give_the_same_bits(executors: dict[str, Executor], setting: Setting) -> None:
     work = jobs(*HEADS)
     results = {name: answers(made, work) for name, made in executors.items()}
     single = registry.load("executor", "ray")(setting, 1, "single")
@@ -212,17 +210,13 @@ def test_trials_appear_in_rays_metrics(cluster: Executor) -> None:
 def test_a_gpu_that_is_not_there_is_refused(
     name: str, assembly: Assembly, setting: Setting
 ) -> None:
-    wanted = changed(
-        assembly.experiment, ["execution.device=gpu", f"execution.executor={name}"]
-    )
+    wanted = changed(assembly.experiment, ["execution.device=gpu", f"execution.executor={name}"])
     with pytest.raises(InputError, match=r"execution\.device=gpu"):
         _ = Assembly(wanted).gpu
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_ray_without_a_gpu_says_so_instead_of_waiting(
-    cluster: Executor, setting: Setting
-) -> None:
+def test_ray_without_a_gpu_says_so_instead_of_waiting(cluster: Executor, setting: Setting) -> None:
     with pytest.raises(InputError, match="Ray sees no GPU"):
         registry.load("executor", "ray")(replace(setting, device="cuda"), 1, "gpu")
     assert ray.is_initialized()

@@ -103,3 +103,19 @@ def test_shared_parameters_count_once_and_none_is_fine() -> None:
 def test_other_precision_is_counted_as_32_bit() -> None:
     found = count(small().double(), (3, 8, 8))
     assert found == count(small(), (3, 8, 8))
+
+
+class Cut(nn.Module):
+    """A network of which only the first part runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.second = nn.Conv2d(4, 1000, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(x)
+
+
+def test_parameters_of_what_does_not_run_do_not_count() -> None:
+    assert count(Cut(), (3, 8, 8)).params == 3 * 4 + 4

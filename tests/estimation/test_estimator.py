@@ -125,7 +125,10 @@ def test_a_training_that_explodes_is_diverged_and_its_cost_is_known(
     [
         (MemoryError(), "out-of-memory"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "out-of-memory"),
-        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "out-of-memory"),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+            "out-of-memory",
+        ),
         (ValueError("wrong\nsecond line"), "exception"),
         (ZeroDivisionError(), "exception"),
     ],
@@ -145,7 +148,7 @@ def test_what_a_training_raises_is_a_failure_of_its_kind(
 
 
 def test_a_missing_cache_file_is_a_failure_not_a_crash(setting: Setting, tmp_path: Path) -> None:
-    gone = {"backbone": {tap: (tmp_path / "gone.npy",) for tap in setting.shapes}}
+    gone = {"backbone": dict.fromkeys(setting.shapes, (tmp_path / "gone.npy",))}
     found = Estimator(replace(setting, files=gone))(job())
     assert (found.status, found.error_kind) == ("failed", "exception")
     assert "gone.npy" in found.error

@@ -48,7 +48,9 @@ def test_a_limit_that_only_the_cheapest_meets_is_accepted() -> None:
 
 
 def test_a_limit_that_nothing_meets_is_refused_with_the_cheapest_cost() -> None:
-    with pytest.raises(InputError, match=r"objective\.max_macs=106: .*'toy'.*has 107 multiply-adds"):
+    with pytest.raises(
+        InputError, match=r"objective\.max_macs=106: .*'toy'.*has 107 multiply-adds"
+    ):
         feasibility(SPACE, cost, 106)
 
 

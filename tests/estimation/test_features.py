@@ -190,9 +190,7 @@ def test_a_pass_that_is_killed_leaves_nothing_that_counts(
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, backbone: Counting) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"feature cache .*file/cache: .*features\.cache"):
-        FeatureCache(tmp_path / "file" / "cache").ensure(
-            backbone, Pictures(4), TAPS, (View(),)
-        )
+        FeatureCache(tmp_path / "file" / "cache").ensure(backbone, Pictures(4), TAPS, (View(),))
 
 
 def test_the_sidecar_is_plain_json(tmp_path: Path, backbone: Counting) -> None:

@@ -9,7 +9,12 @@ from numpy.typing import NDArray
 from evonas.errors import InputError
 from evonas.estimation.views import View, standard_views
 
-NAMES = {"plain": View(), "flip": View(0, True), "jitter3": View(3), "jitter12_flip": View(12, True)}
+NAMES = {
+    "plain": View(),
+    "flip": View(0, True),
+    "jitter3": View(3),
+    "jitter12_flip": View(12, True),
+}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +33,8 @@ def test_a_name_is_read_back(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "flop", "jitter", "jitter0", "jitter-1", "plain_flip", "_flip", "flip_", "jitter1flip"]
+    "name",
+    ["", "flop", "jitter", "jitter0", "jitter-1", "plain_flip", "_flip", "flip_", "jitter1flip"],
 )
 def test_what_is_no_name_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="unknown view"):
@@ -47,7 +53,9 @@ def test_the_standard_views_are_the_plain_one_its_mirror_and_jitters_of_both() -
     ]
 
 
-def test_the_plain_view_of_an_image_of_the_right_size_is_the_image(image: NDArray[np.uint8]) -> None:
+def test_the_plain_view_of_an_image_of_the_right_size_is_the_image(
+    image: NDArray[np.uint8],
+) -> None:
     np.testing.assert_array_equal(View().apply(image, 0, 64, 0.0), image)
 
 
