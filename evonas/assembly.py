@@ -102,10 +102,27 @@ class Assembly:
         macs: int = family.macs(architecture, self.shape(architecture), self.task.n_outputs)
         return macs
 
+    @cached_property
+    def baselines(self) -> tuple[tuple[str, Architecture], ...]:
+        """Return (name, architecture) of the hand-made networks, known to build on their taps."""
+        found = []
+        for baseline in self.experiment.baselines:
+            architecture = Architecture(baseline.network, baseline.settings)
+            tap = str(architecture.settings.get("tap", self.experiment.tap))
+            if tap not in self.backbone.taps:
+                raise InputError(
+                    f"baselines, {baseline.name!r}: the backbone has no tap {tap!r}: "
+                    f"{nearest(tap, self.backbone.taps)}; or leave them out with baselines=[]"
+                )
+            self.cost(architecture)
+            found.append((baseline.name, architecture))
+        return tuple(found)
+
     def taps(self) -> tuple[str, ...]:
-        """Return the taps that this experiment may need, in the backbone's order."""
-        of_space = {v for gene in self.space.genes if gene.name == "tap" for v in gene.values}
-        needed = {*of_space, self.experiment.tap}
+        """Return the taps that a search may need, in the backbone's order."""
+        needed = {v for gene in self.space.genes if gene.name == "tap" for v in gene.values}
+        needed |= {str(a.settings.get("tap", self.experiment.tap)) for _, a in self.baselines}
+        needed.add(self.experiment.tap)
         return tuple(tap for tap in self.backbone.taps if tap in needed)
 
     def features(self, backbone: Backbone, taps: Sequence[str], progress: Progress) -> Features:

@@ -53,16 +53,16 @@ def search(
     from evonas import config
     from evonas.commands import search as verb
 
-    changes = _options(
+    options = _options(
         optimizer=optimizer,
         budget=budget,
         seed=seed,
         **{"execution.workers": workers, "execution.executor": executor},
     )
+    changes = [*(overrides or []), *options]
     given = experiment != "quickstart"
-    if "=" in experiment:
+    if "=" in experiment:  # no experiment was named: the first word is an override already
         changes, experiment, given = [experiment, *changes], "quickstart", False
-    changes = [*(overrides or []), *changes]
     if resume and run_dir is None:
         raise InputError("--resume needs --run-dir: which run is to go on?")
     if resume and run_dir is not None and not given:

@@ -146,9 +146,7 @@ class Retraining:
 
     def _contenders(self) -> list[Contender]:
         found = [Contender("winner", self.winner)]
-        for baseline in self.assembly.experiment.baselines:
-            architecture = Architecture(baseline.network, baseline.settings)
-            found.append(Contender(baseline.name, architecture))
+        found += [Contender(name, architecture) for name, architecture in self.assembly.baselines]
         return [*found, Contender("constant", None)]
 
     def _train(

@@ -20,10 +20,12 @@ from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.config import Experiment, Part
 from evonas.errors import InputError
-from evonas.estimation.estimator import Split
+from evonas.estimation.estimator import Job, Split
 from evonas.estimation.feasibility import feasibility
+from evonas.estimation.measurement import Measurement
+from evonas.execution.base import Executor
 from evonas.report.live import SearchView, duration
-from evonas.search import Search
+from evonas.search import Search, candidate_seed
 from evonas.store import FORMAT, RunStore, Trial
 
 
@@ -37,6 +39,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
     assembly = Assembly(experiment)
     optimizer = assembly.optimizer()
     experiment = _settled(experiment, optimizer.population_size)
+    taps = assembly.taps()
     limit = experiment.objective.max_macs
     possible = feasibility(assembly.space, assembly.cost, limit, experiment.seed)
     folder = folder or _free_folder(experiment)
@@ -46,7 +49,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         console.print(_headline(experiment, assembly), soft_wrap=True)
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
         with progress_bars(console) as progress:
-            features = assembly.features(assembly.backbone, assembly.taps(), progress)
+            features = assembly.features(assembly.backbone, taps, progress)
         sides = assembly.dataset.splits
         split = Split(sides["train"], sides["validation"])
         setting = assembly.setting({"backbone": features}, {"search": split})
@@ -84,6 +87,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
                     assembly.cost,
                 )
                 winner = search.run(experiment.seed, watch)
+            rivals = _baselines(assembly, executor)
         if winner is None:
             raise InputError(_nothing(store))
         store.write("best.json", _best(winner, experiment, assembly))
@@ -96,8 +100,29 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
             f"{2 * winner.macs / 1e6:.2f} MFLOPs of head, fitness {winner.value:.3f}.",
             soft_wrap=True,
         )
+        for name, measurement in rivals:
+            error = measurement.metrics.get(task.metric, math.nan)
+            result = measurement.error or f"{task.metric} {error:.3f} {task.unit}"
+            console.print(
+                f"Trained the same way, {name}: {result} at "
+                f"{2 * measurement.macs / 1e6:.2f} MFLOPs of head.",
+                soft_wrap=True,
+            )
     console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
+
+
+def _baselines(assembly: Assembly, executor: Executor) -> list[tuple[str, Measurement]]:
+    """Train the hand-made networks as briefly as the candidates, for comparison."""
+    training, jobs = assembly.experiment.training, []
+    for index, (name, architecture) in enumerate(assembly.baselines):
+        seed = candidate_seed(assembly.experiment.seed, architecture.digest, training.epochs)
+        jobs.append(Job(index, architecture, seed, training, name))
+    found = dict(executor.evaluate(jobs))
+    return [
+        (f"{job.label} on {executor.setting.tap_of(job.architecture)}", found[job.index])
+        for job in jobs
+    ]
 
 
 def stored(folder: Path, overrides: list[str]) -> Experiment:

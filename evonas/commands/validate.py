@@ -34,6 +34,7 @@ def run(source: str, overrides: list[str], console: Console) -> None:
         "backbone": lambda: assembly.backbone,
         "task": lambda: assembly.task,
         "space": lambda: assembly.space,
+        "baselines": lambda: assembly.baselines,
         "optimizer": assembly.optimizer,
         "cost limit": limit,
         "device": lambda: assembly.gpu,
