@@ -176,12 +176,20 @@ class Assembly:
             return 1
         return max(1, len(os.sched_getaffinity(0)))
 
-    def executor(self, setting: Setting) -> Executor:
-        """Return the executor: Ray for more than one worker or a GPU, unless told otherwise."""
+    @cached_property
+    def executor_name(self) -> str:
+        """Ray for more than one worker or a GPU, unless the experiment says otherwise."""
         name = self.experiment.execution.executor
         if name == "auto":
-            name = "ray" if self.workers > 1 or self.gpu else "local"
-        made: Executor = registry.load("executor", name)(
+            return "ray" if self.workers > 1 or self.gpu else "local"
+        if name not in registry.names("executor"):
+            known = [*registry.names("executor"), "auto"]
+            raise InputError(f"execution.executor={name}: no such executor: {nearest(name, known)}")
+        return name
+
+    def executor(self, setting: Setting) -> Executor:
+        """Return the executor, started."""
+        made: Executor = registry.load("executor", self.executor_name)(
             setting, self.workers, self.experiment.name
         )
         return made

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evonas.errors import InputError, nearest
@@ -19,11 +18,10 @@ from evonas.estimation.settings import (
     Settings,
     TrainingSettings,
 )
+from evonas.files import parse_yaml, read_yaml
 
 # YAML 1.1 takes 1e-3 for text; people who write it mean a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
-_MAX_BYTES = 1_000_000  # of an experiment file: beyond it, it is none
-_MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
 #: What may differ when a run is resumed: where it runs and how long.
 FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "features.cache")
 
@@ -163,25 +161,6 @@ def places() -> list[Path]:
     return [Path.cwd(), Path(__file__).parents[1], Path(sys.prefix) / "share" / "evonas"]
 
 
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds (safe loader).
-
-    Raises:
-        InputError: the file cannot be read, is too large, or is no mapping.
-    """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"{path}: expected at most {_MAX_BYTES} bytes of YAML")
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if _unfolds(data):
-            raise InputError(f"{path}: its aliases unfold to more than {_MAX_VALUES} values")
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as YAML: {_flat(error)}") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a mapping, got {type(data).__name__}")
-    return data
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Return ``key: old -> new`` for all that differs and may not, when resuming."""
     found = []
@@ -202,10 +181,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     parts = key.split(".")
     if not equals or not all(parts):
         raise InputError(f"{override!r}: expected key=value, such as training.epochs=5")
-    try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise InputError(f"{key}: {text!r} cannot be read: {_flat(error)}") from error
+    value = parse_yaml(text, f"{key}={text[:40]!r}")
     target = data
     for i, part in enumerate(parts[:-1]):
         if isinstance(target.get(part), str):
@@ -247,18 +223,3 @@ def _complaint(detail: Any) -> str:
         return f"the key {key!r} is missing"
     message = detail["msg"][0].lower() + detail["msg"][1:]
     return f"{key}: {message}, got {str(detail['input'])[:80]!r}"
-
-
-def _unfolds(data: Any) -> bool:
-    """Whether a few aliases stand for more values than anyone writes (or for themselves)."""
-    waiting, seen = [data], 0
-    while waiting and seen <= _MAX_VALUES:
-        item, seen = waiting.pop(), seen + 1
-        waiting += (
-            item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
-        )
-    return bool(waiting)
-
-
-def _flat(error: Exception) -> str:
-    return " ".join(str(error).split())

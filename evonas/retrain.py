@@ -17,9 +17,10 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
+from evonas.files import read_json
 from evonas.search import candidate_seed
 from evonas.space import Architecture
-from evonas.store import FORMAT, read_json
+from evonas.store import FORMAT
 
 _FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes

@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evonas.errors import InputError
+from evonas.files import read_json
 from evonas.space import Architecture
 
 FORMAT = 1  # of best.json
@@ -177,21 +178,6 @@ class RunStore:
                 (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
-
-    Raises:
-        InputError: the file is missing or holds no JSON object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
-    return data
 
 
 def _read(journal: Path) -> list[Trial]:

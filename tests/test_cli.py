@@ -85,7 +85,7 @@ def on(faces: Path) -> list[str]:
         (["space.stem=[]"], "expected a list with at least one choice"),
         (["objective.max_macs=5"], "objective.max_macs=5: no architecture of space"),
         (["task.angles=[yawn]"], "task.angles: "),
-        (["--executor", "dask"], "unknown executor 'dask'"),
+        (["--executor", "dask"], "execution.executor=dask: no such executor"),
         (["--workers", 2, "--executor", "local"], "execution.workers=2: "),
         (["data=pointing04"], "data 'pointing04' needs data.root="),
         (["data={name: pointing04, root: nowhere}"], "nowhere/labels.csv: cannot be read"),

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from evonas.errors import InputError, nearest
+
 Shape = tuple[int, int, int]
 
 
@@ -36,7 +38,21 @@ class Backbone(nn.Module, ABC):
 
         Returns:
             tap name -> (n, channels, height, width) float.
+
+        Raises:
+            InputError: there is no such tap.
         """
+
+    def known(self, taps: Sequence[str]) -> set[str]:
+        """Return the names as a set.
+
+        Raises:
+            InputError: the backbone has not all of them (the nearest is offered).
+        """
+        for name in taps:
+            if name not in self.taps:
+                raise InputError(f"the backbone has no tap {name!r}: {nearest(name, self.taps)}")
+        return set(taps)
 
     @property
     def fingerprint(self) -> str:

@@ -102,7 +102,7 @@ class FaceRecognition(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the named feature maps; see ``Backbone.forward``."""
-        wanted = set(taps)
+        wanted = self.known(taps)
         found: dict[str, Tensor] = {}
         x = self._stem(images)
         for name, unit in self.units.items():

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evonas.backbones.base import Backbone
-from evonas.errors import InputError, nearest
+from evonas.errors import InputError
 
 _SHIPPED = Path(__file__).with_suffix(".safetensors")
 _WIDTHS = (16, 32, 64, 128)
@@ -79,13 +79,8 @@ class SyntheticFace(Backbone):
         Raises:
             InputError: there is no such tap.
         """
-        for name in taps:
-            if name not in self.taps:
-                raise InputError(
-                    f"unknown tap {name!r} of backbone 'synthetic_face': {nearest(name, self.taps)}"
-                )
         found: dict[str, Tensor] = {}
-        wanted = set(taps)
+        wanted = self.known(taps)
         x = (images - 127.5) / 64.0
         for name, block in self.blocks.items():
             if len(found) == len(wanted):

@@ -60,7 +60,7 @@ def run(
             contenders = work.cross_validate(folds, done)
         else:
             contenders = work.compare(repeats, folder / "winner.safetensors", done)
-    tables = [errors(contenders, assembly.task.unit), costs(contenders)]
+    tables = [errors(contenders, assembly.task.unit, folds), costs(contenders)]
     for table in tables:
         show(table, console)
     text = "\n".join(markdown(table) for table in tables)

@@ -37,16 +37,16 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         KeyboardInterrupt: the person stopped it; the message says how to go on.
     """
     assembly = Assembly(experiment)
+    taps, place = assembly.taps(), (assembly.executor_name, "gpu" if assembly.gpu else "cpu")
     optimizer = assembly.optimizer()
     experiment = _settled(experiment, optimizer.population_size)
-    taps = assembly.taps()
     limit = experiment.objective.max_macs
     possible = feasibility(assembly.space, assembly.cost, limit, experiment.seed)
     folder = folder or _free_folder(experiment)
     with RunStore(folder, resume) as store:
         if resume:
             _compare(store, experiment, assembly)
-        console.print(_headline(experiment, assembly), soft_wrap=True)
+        console.print(_headline(experiment, assembly, place), soft_wrap=True)
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
         with progress_bars(console) as progress:
             features = assembly.features(assembly.backbone, taps, progress)
@@ -170,12 +170,12 @@ def _compare(store: RunStore, experiment: Experiment, assembly: Assembly) -> Non
         )
 
 
-def _headline(experiment: Experiment, assembly: Assembly) -> str:
+def _headline(experiment: Experiment, assembly: Assembly, place: tuple[str, str]) -> str:
     size = assembly.space.size
     return (
         f"evonas {evonas.__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
         f"{experiment.seed}: {experiment.budget} networks of space {assembly.space.name} "
-        f"({size:.3g} architectures at most), {assembly.workers} worker(s)"
+        f"({size:.3g} architectures at most), {assembly.workers} worker(s), {', '.join(place)}"
     )
 
 

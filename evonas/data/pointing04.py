@@ -62,6 +62,10 @@ class Pointing04(Dataset):
             )
         held_out = np.isin(persons, list(validation))
         self.splits = {"train": np.flatnonzero(~held_out), "validation": np.flatnonzero(held_out)}
+        flat = np.flatnonzero((number["box_w"] <= 0) | (number["box_h"] <= 0))
+        if len(flat):
+            line = int(flat[0]) + 2
+            raise InputError(f"{table}, line {line}: the face box has no area: mend or remove it")
         # The box is kept a square: a stretched face would change its apparent angles.
         side = context * np.maximum(number["box_w"], number["box_h"]) / (1 - 2 * self.margin)
         corner = np.stack([number["box_cx"], number["box_cy"]], 1) - side[:, None] / 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,16 +100,27 @@ class Setting:
         return str(architecture.settings.get("tap", self.tap))
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads)
+
+
 class Estimator:
     """Builds, trains and validates head networks on cached features.
 
-    It changes the process: torch gets one thread and flushes denormal numbers to
-    zero, so that a result does not depend on how many workers share the machine.
+    While it trains, torch has one thread and flushes denormal numbers to zero, so that
+    a result does not depend on how many workers share the machine; afterwards the
+    process is as it was.
     """
 
     def __init__(self, setting: Setting) -> None:
-        torch.set_num_threads(1)
-        torch.set_flush_denormal(True)
         self._setting = setting
         self._task = setting.make_task()
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
@@ -118,7 +130,8 @@ class Estimator:
         start = time.perf_counter()
         known: dict[str, Any] = {}
         try:
-            outcome = self._train(job, known)
+            with _alone():
+                outcome = self._train(job, known)
         except Diverged as error:
             return self._failure("diverged", error, start, known)
         except MemoryError as error:

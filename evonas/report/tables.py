@@ -20,12 +20,13 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def errors(contenders: Sequence[Any], unit: str) -> Table:
+def errors(contenders: Sequence[Any], unit: str, folds: int = 0) -> Table:
     """Return the errors of a retraining: on the test split if there is one.
 
     Args:
         contenders: what ``evonas.retrain`` returns.
         unit: of the errors.
+        folds: of the cross-validation; 0 if it was none.
     """
     first: Mapping[str, float] = next((c.results[0] for c in contenders if c.results), {})
     prefix = "test_" if any(name.startswith("test_") for name in first) else ""
@@ -41,6 +42,8 @@ def errors(contenders: Sequence[Any], unit: str) -> Table:
         rows.append(cells)
     count = max((len(c.results) for c in contenders), default=0)
     where = "test split" if prefix else "validation split"
+    if folds:
+        where = f"held-out groups of {folds} folds"
     title = f"Errors on the {where}, {unit}" + (f", mean ± sd of {count}" if count > 1 else "")
     notes = [
         f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from evonas.errors import InputError, nearest
+from evonas.files import read_yaml
 from evonas.space.architecture import Architecture
 from evonas.space.gene import Gene, Value
 
@@ -81,12 +81,7 @@ class SearchSpace:
         Raises:
             InputError: the file is missing, is not YAML, or describes no space.
         """
-        try:
-            data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-            reason = str(error).replace("\n", " ")
-            raise InputError(f"{path}: cannot be read as YAML: {reason}") from error
-        return cls.from_dict(data, str(path))
+        return cls.from_dict(read_yaml(path), str(path))
 
     @property
     def dim(self) -> int:

@@ -14,11 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-from evonas import registry
-from evonas.errors import InputError
-from evonas.space import SearchSpace
-from tests.optimizers.problems import (
+from optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -30,6 +26,10 @@ from tests.optimizers.problems import (
     ordinal,
     space_of,
 )
+
+from evonas import registry
+from evonas.errors import InputError
+from evonas.space import SearchSpace
 
 NAMES = registry.names("optimizer")
 every = pytest.mark.parametrize("name", NAMES)
@@ -327,7 +327,7 @@ def test_silence(name: str, tmp_path: Path) -> None:
 import logging, os, sys, warnings
 warnings.simplefilter("error")
 handlers, level = list(logging.root.handlers), logging.root.level
-from tests.optimizers.problems import bowl, build, drive, ordinal
+from optimizer_problems import bowl, build, drive, ordinal
 drive(build({name!r}, ordinal(), budget=80), bowl)
 drive(build({name!r}, ordinal(), budget=80), lambda s, g: 0 * g[:, 0])
 assert logging.root.handlers == handlers and logging.root.level == level, logging.root.handlers
@@ -338,7 +338,7 @@ assert not found, found
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": ""},
+        env={"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1", "PATH": ""},
         capture_output=True,
         text=True,
         timeout=60,

@@ -146,6 +146,14 @@ def test_a_person_or_box_that_is_not_finite_is_named(
     assert HEAD.split(",")[column] in said
 
 
+@pytest.mark.parametrize(("column", "value"), [(6, "0"), (7, "-3")])
+def test_a_box_without_area_is_named(tmp_path: Path, column: int, value: str) -> None:
+    row = ROWS[1].split(",")
+    row[column] = value
+    said = refusal(write(tmp_path, [ROWS[0], ",".join(row), *ROWS[2:]]))
+    assert "line 3: the face box has no area" in said
+
+
 @pytest.mark.parametrize("column", HEAD.split(","))
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     said = refusal(write(tmp_path, head=HEAD.replace(column, "other")))

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from optimizer_problems import conditional, cost, ordinal, space_of
 
 from evonas.errors import InputError
 from evonas.optimizers import _sampling
@@ -19,7 +20,6 @@ from evonas.optimizers._fences import no_logging_setup
 from evonas.optimizers._sampling import Sampler
 from evonas.optimizers.base import Optimizer, fenced_global_rng, number_in
 from evonas.space import SearchSpace
-from tests.optimizers.problems import conditional, cost, ordinal, space_of
 
 LINE = space_of({"kind": "integer", "low": 1, "high": 100})
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optimizer_problems import bowl, build, by_digest, distinct, drive, ordinal, space_of
 
 from evonas.errors import InputError
 from evonas.optimizers import bobyqa
 from evonas.optimizers._callback_bridge import CallbackBridge
-from tests.optimizers.problems import bowl, build, by_digest, distinct, drive, ordinal, space_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -145,7 +145,7 @@ def test_threads_end_with_the_search_and_with_the_optimizer() -> None:
 
 def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
     program = (
-        "from tests.optimizers.problems import bowl, build, drive, ordinal\n"
+        "from optimizer_problems import bowl, build, drive, ordinal\n"
         "optimizer = build('bobyqa', ordinal(), budget=100)\n"
         "drive(optimizer, bowl, asks=4)\n"
         "optimizer.ask()\n"
@@ -153,7 +153,7 @@ def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env={"PYTHONPATH": str(ROOT / "tests"), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=20,

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from optimizer_problems import bowl, build, cost, drive, ordinal
 
 from evonas.errors import InputError
-from tests.optimizers.problems import bowl, build, cost, drive, ordinal
 
 
 def test_it_draws_from_its_own_generator() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from optimizer_problems import bowl, build, by_digest, cost, distinct, drive, mixed, ordinal
 
 from evonas.errors import InputError
-from tests.optimizers.problems import bowl, build, by_digest, cost, distinct, drive, mixed, ordinal
 
 
 def test_no_architecture_is_asked_twice() -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from evonas.errors import InputError
-from tests.optimizers.problems import (
+from optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -17,6 +15,8 @@ from tests.optimizers.problems import (
     ordinal,
     space_of,
 )
+
+from evonas.errors import InputError
 
 
 @pytest.mark.parametrize("acceptance", ["first", "steepest"])

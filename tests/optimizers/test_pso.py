@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optimizer_problems import bowl, build, by_digest, drive, ordinal
 
 from evonas.errors import InputError
-from tests.optimizers.problems import bowl, build, by_digest, drive, ordinal
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,0 +1,76 @@
+"""Reading JSON and YAML files that a user might hand us: bounded, and never unpickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evonas.errors import InputError
+
+_MAX_BYTES = 1_000_000  # of a YAML file: beyond it, it is none that a person wrote
+_MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return what a YAML file holds (safe loader).
+
+    Raises:
+        InputError: the file cannot be read, is too large, or is no mapping.
+    """
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise InputError(f"{path}: expected at most {_MAX_BYTES} bytes of YAML")
+        data = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as YAML: {_flat(error)}") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a mapping, got {type(data).__name__}")
+    return data
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        InputError: the file is missing or holds no JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return what a YAML text holds (safe loader).
+
+    Raises:
+        InputError: it is not YAML, or its aliases unfold beyond all measure.
+    """
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InputError(f"{where}: cannot be read as YAML: {_flat(error)}") from error
+    if _unfolds(data):
+        raise InputError(f"{where}: its aliases unfold to more than {_MAX_VALUES} values")
+    return data
+
+
+def _unfolds(data: Any) -> bool:
+    """Whether a few aliases stand for more values than anyone writes (or for themselves)."""
+    waiting, seen = [data], 0
+    while waiting and seen <= _MAX_VALUES:
+        item, seen = waiting.pop(), seen + 1
+        waiting += (
+            item.values() if isinstance(item, dict) else item if isinstance(item, list) else []
+        )
+    return bool(waiting)
+
+
+def _flat(error: Exception) -> str:
+    return " ".join(str(error).split())
