@@ -38,7 +38,7 @@ check: install  ## all that must hold: format, lint, types, floors, tests, smoke
 	$(BIN)/ruff check evonas tests experiments
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest
+	$(MAKE) test
 	$(MAKE) smoke
 
 smoke: install  ## a small search, stopped and resumed, and its winner retrained
