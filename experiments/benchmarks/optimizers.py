@@ -16,7 +16,9 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas import config, registry
+from evonas.assembly import Assembly
 from evonas.commands import search
+from evonas.commands.progress import progress_bars
 from evonas.report.tables import Table, markdown
 from evonas.store import RunStore
 
@@ -31,6 +33,9 @@ def main() -> None:
     parser.add_argument("--optimizers", nargs="+", default=registry.names("optimizer"))
     parser.add_argument("--out", type=Path, default=Path("runs/optimizers"))
     args = parser.parse_args()
+    assembly = Assembly(config.load(args.experiment, args.overrides))
+    with progress_bars(Console()) as progress:  # so that the first search does not pay for them
+        assembly.features(assembly.backbone, assembly.taps(), progress)
     rows = []
     for name in args.optimizers:
         runs = [_run(args, name, seed) for seed in args.seeds]
