@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from inspect import Parameter
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -79,31 +80,48 @@ def create(kind: str, name: str, options: dict[str, Any], /, *args: Any, **fixed
         InputError: unknown part, unknown option, or an option that is missing.
     """
     part = load(kind, name)
-    parameters = inspect.signature(part).parameters
-    own = [p for p in parameters.values() if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    allowed = [p.name for p in own[len(args) :] if p.name not in fixed]
+    own = _parameters(part)
+    allowed = [key for key in list(own)[len(args) :] if key not in fixed]
     for key in options:
         if key not in allowed:
             raise InputError(
                 f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(key, allowed)}"
             )
     missing = [
-        p.name
-        for p in own[len(args) :]
-        if p.default is p.empty and p.name not in fixed and p.name not in options
+        key for key in allowed if own[key][0].default is Parameter.empty and key not in options
     ]
     if missing:
         raise InputError(f"{kind} {name!r} needs {kind}.{missing[0]}=...: no value was given")
-    checked = {key: _checked(part, kind, key, value) for key, value in options.items()}
+    checked = {key: _checked(own[key][1], f"{kind}.{key}", value) for key, value in options.items()}
     return part(*args, **fixed, **checked)
 
 
-def _checked(part: Any, kind: str, key: str, value: Any) -> Any:
+def _parameters(part: type) -> dict[str, tuple[Parameter, Any]]:
+    """Return name -> (parameter, annotation) of a constructor.
+
+    Where it passes keywords on (``**common``), those of the base class are added.
+    """
+    found: dict[str, tuple[Parameter, Any]] = {}
+    for owner in part.__mro__:
+        if "__init__" not in vars(owner):
+            continue
+        init = vars(owner)["__init__"]
+        hints = get_type_hints(init)
+        parameters = list(inspect.signature(init).parameters.values())[1:]
+        for parameter in parameters:
+            if parameter.kind in (Parameter.KEYWORD_ONLY, Parameter.POSITIONAL_OR_KEYWORD):
+                found.setdefault(parameter.name, (parameter, hints.get(parameter.name, Any)))
+        if not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return found
+
+
+def _checked(annotation: Any, key: str, value: Any) -> Any:
     """Return a user's value as the type that the constructor's annotation names."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(get_type_hints(part.__init__)[key]).validate_python(value)
+        return TypeAdapter(annotation).validate_python(value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
-        raise InputError(f"{kind}.{key}: {reason[0].lower()}{reason[1:]}, got {value!r}") from error
+        raise InputError(f"{key}: {reason[0].lower()}{reason[1:]}, got {value!r}") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Required, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,16 @@ class _Asked:
     digests: tuple[str, ...]
     violations: NDArray[np.float64]
     own: bool  # proposed by the strategy itself, complete, so that it may learn from it
+
+
+class Common(TypedDict, total=False):
+    """The arguments that every strategy passes on to ``Optimizer``."""
+
+    budget: Required[int]
+    seed: Required[int]
+    population_size: int | None
+    macs: Cost | None
+    max_macs: int | None
 
 
 class Optimizer(ABC):

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pybobyqa
 from numpy.typing import NDArray
 
 from evonas.optimizers._callback_bridge import CallbackBridge, Function
-from evonas.optimizers.base import Cost, Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
 from evonas.space import Genome, SearchSpace
 
 #: Fresh starts for one place in an ask that all meet only known architectures.
@@ -35,29 +35,18 @@ class Bobyqa(Optimizer):
 
     Args:
         radius: initial trust region radius, in (0, 0.5]; raised above the widest bin.
-        population_size: as in ``Optimizer``, like the rest; default: 2 to 4, as many runs as
-            the budget gives three times their first model.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 2 to 4,
+            as many runs as the budget gives three times their first model.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        budget: int,
-        seed: int,
-        population_size: int | None = None,
-        macs: Cost | None = None,
-        max_macs: int | None = None,
         radius: float = 0.3,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            space,
-            budget=budget,
-            seed=seed,
-            population_size=population_size,
-            macs=macs,
-            max_macs=max_macs,
-        )
+        super().__init__(space, **common)
         bins = space.bins[(space.bins > 0.0) & (space.bins < 1.0)]
         widest = float(bins.max()) if len(bins) else 0.0
         finest = float(bins.min()) if len(bins) else 0.04

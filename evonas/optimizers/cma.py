@@ -13,7 +13,7 @@ probability of leaving the mean's bin stays above a margin.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Unpack
 
 import cma
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from evonas.errors import InputError
-from evonas.optimizers.base import Cost, Optimizer, number_in
+from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import SearchSpace
 
 #: Stops that mean "converged". The others (flat fitness, stagnation) are everyday
@@ -39,7 +39,7 @@ class CMAES(Optimizer):
         margin: least probability, in each coordinate, that a genome leaves the bin of
             the mean, in [0, 0.5]; None: 1 / dim, about one gene a genome.
         start: where the mean starts, ``random`` or ``centre``; restarts are random.
-        population_size: as in ``Optimizer``, like the rest; default: 4 + 3 ln(dim), at
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 4 + 3 ln(dim), at
             least 6; no fewer than 4, of which two shape the next generation.
     """
 
@@ -49,23 +49,12 @@ class CMAES(Optimizer):
         self,
         space: SearchSpace,
         *,
-        budget: int,
-        seed: int,
-        population_size: int | None = None,
-        macs: Cost | None = None,
-        max_macs: int | None = None,
         sigma: float = 0.3,
         margin: float | None = None,
         start: str = "random",
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            space,
-            budget=budget,
-            seed=seed,
-            population_size=population_size,
-            macs=macs,
-            max_macs=max_macs,
-        )
+        super().__init__(space, **common)
         self._sigma = number_in("sigma", sigma, 1e-3, 1.0)
         share = (
             min(0.5, 1.0 / space.dim) if margin is None else number_in("margin", margin, 0.0, 0.5)

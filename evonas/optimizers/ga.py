@@ -12,7 +12,7 @@ was ever asked, before anything is asked.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.selection.tournament import TournamentSelection
 
-from evonas.optimizers.base import Cost, Optimizer, number_in
+from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import SearchSpace
 
 #: Parents compared in one tournament.
@@ -43,30 +43,19 @@ class Genetic(Optimizer):
         mutation: probability that a gene is mutated, in (0, 1].
         step: standard deviation of a mutation, in (0, 1]; never below half a bin.
         crossover: probability that two parents exchange genes, in [0, 1].
-        population_size: as in ``Optimizer``, like the rest; default: 10.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 10.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        budget: int,
-        seed: int,
-        population_size: int | None = None,
-        macs: Cost | None = None,
-        max_macs: int | None = None,
         mutation: float = 0.15,
         step: float = 0.2,
         crossover: float = 0.5,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            space,
-            budget=budget,
-            seed=seed,
-            population_size=population_size,
-            macs=macs,
-            max_macs=max_macs,
-        )
+        super().__init__(space, **common)
         self._mutation = number_in("mutation", mutation, 1e-3, 1.0)
         self._step = number_in("step", step, 1e-3, 1.0)
         self._crossover = number_in("crossover", crossover, 0.0, 1.0)

@@ -6,11 +6,13 @@ search", https://arxiv.org/abs/2005.02960: on small spaces as good as anything.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import numpy as np
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
-from evonas.optimizers.base import Cost, Optimizer
+from evonas.optimizers.base import Common, Optimizer
 from evonas.space import Genome, SearchSpace
 
 #: Step of a gene without bins.
@@ -27,28 +29,17 @@ class LocalSearch(Optimizer):
     Args:
         acceptance: ``first`` moves on to the best of a batch as soon as it improves,
             ``steepest`` tries all neighbours before it moves.
-        population_size: as in ``Optimizer``, like the rest; default: 10.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 10.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        budget: int,
-        seed: int,
-        population_size: int | None = None,
-        macs: Cost | None = None,
-        max_macs: int | None = None,
         acceptance: str = "first",
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            space,
-            budget=budget,
-            seed=seed,
-            population_size=population_size,
-            macs=macs,
-            max_macs=max_macs,
-        )
+        super().__init__(space, **common)
         if acceptance not in ACCEPTANCE:
             raise InputError(f"acceptance: expected one of {list(ACCEPTANCE)}, got {acceptance!r}")
         self._steepest = acceptance == "steepest"

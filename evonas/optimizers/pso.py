@@ -10,13 +10,13 @@ report.log, and its handler classes set up logging each time they are built.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evonas.optimizers._fences import no_logging_setup
-from evonas.optimizers.base import Cost, Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
 from evonas.space import SearchSpace
 
 with no_logging_setup():  # merely importing pyswarms writes report.log
@@ -31,30 +31,19 @@ class ParticleSwarm(Optimizer):
         inertia: share of the velocity that is kept, in [0, 1).
         cognitive: pull of a particle's own best place, in [0, 4].
         social: pull of the swarm's best place, in [0, 4].
-        population_size: as in ``Optimizer``, like the rest; default: 10.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 10.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        budget: int,
-        seed: int,
-        population_size: int | None = None,
-        macs: Cost | None = None,
-        max_macs: int | None = None,
         inertia: float = 0.7298,
         cognitive: float = 1.49618,
         social: float = 1.49618,
+        **common: Unpack[Common],
     ) -> None:
-        super().__init__(
-            space,
-            budget=budget,
-            seed=seed,
-            population_size=population_size,
-            macs=macs,
-            max_macs=max_macs,
-        )
+        super().__init__(space, **common)
         self._pulls = {
             "w": number_in("inertia", inertia, 0.0, 1.0 - 1e-9),
             "c1": number_in("cognitive", cognitive, 0.0, 4.0),
