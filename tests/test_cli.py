@@ -16,8 +16,8 @@ import yaml
 from PIL import Image
 
 from evonas import registry
-from evonas.config import read_yaml
 from evonas.estimation.features import Features
+from evonas.files import read_yaml
 from evonas.store import RunStore
 
 Cli = Callable[..., tuple[int, str, str]]

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from evonas.files import read_yaml
+
 PLAN = {
     "budget": 12,
     "training": {"epochs": 30},
@@ -132,6 +134,7 @@ def test_a_larger_budget_goes_on(experiment: Path, tmp_path: Path, evonas: Any) 
     run(evonas, experiment, "--run-dir", tmp_path / "whole", "--budget", 7, *short)
     run(evonas, experiment, "--run-dir", tmp_path / "split", "--budget", 3, *short)
     run(evonas, "--resume", "--run-dir", tmp_path / "split", "--budget", 7)
+    assert read_yaml(tmp_path / "split" / "experiment.yaml")["budget"] == 7
     assert comparable(tmp_path / "split") == comparable(tmp_path / "whole")
     best = [json.loads((tmp_path / name / "best.json").read_text()) for name in ("whole", "split")]
     assert best[0] == best[1]

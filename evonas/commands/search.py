@@ -27,6 +27,7 @@ from evonas.execution.base import Executor
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
 from evonas.store import FORMAT, RunStore, Trial
+from evonas.tasks.base import Task
 
 
 def run(experiment: Experiment, folder: Path | None, resume: bool, console: Console) -> Path:
@@ -69,9 +70,9 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
 
         start = time.monotonic()
         with assembly.executor(setting) as executor, _resumable(store, console):
+            resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+            store.write("experiment.yaml", resolved)  # a resumed run may have a larger budget
             if not resume:
-                resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-                store.write("experiment.yaml", resolved)
                 store.write("environment.json", assembly.environment(features))
             store.log(f"{'resumed' if resume else 'started'} with {known} trained networks")
             for note in executor.notes():
@@ -93,23 +94,26 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         store.write("best.json", _best(winner, experiment, assembly))
         trained = sum(trial.trained for trial in store.trials())
         store.log(f"finished with {trained} trained networks")
-        console.print(
-            f"{trained} networks trained in {duration(time.monotonic() - start)} "
-            f"({optimizer.stop_reason}). Best: {task.metric} "
-            f"{winner.metrics[task.metric]:.3f} {task.unit} at "
-            f"{2 * winner.macs / 1e6:.2f} MFLOPs of head, fitness {winner.value:.3f}.",
-            soft_wrap=True,
-        )
-        for name, measurement in rivals:
-            error = measurement.metrics.get(task.metric, math.nan)
-            result = measurement.error or f"{task.metric} {error:.3f} {task.unit}"
-            console.print(
-                f"Trained the same way, {name}: {result} at "
-                f"{2 * measurement.macs / 1e6:.2f} MFLOPs of head.",
-                soft_wrap=True,
-            )
+        spent = duration(time.monotonic() - start)
+        reason = optimizer.stop_reason.rstrip(".")
+        console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
+        for line in _results(winner, rivals, task):
+            console.print(line, soft_wrap=True)
     console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
+
+
+def _results(winner: Trial, rivals: list[tuple[str, Measurement]], task: Task) -> Iterator[str]:
+    """Yield a line for the winner and one for each hand-made network."""
+    yield (
+        f"Best: {task.metric} {winner.metrics[task.metric]:.3f} {task.unit} at "
+        f"{2 * winner.macs / 1e6:.2f} MFLOPs of head, fitness {winner.value:.3f}."
+    )
+    for name, measurement in rivals:
+        error = measurement.metrics.get(task.metric, math.nan)
+        result = measurement.error or f"{task.metric} {error:.3f} {task.unit}"
+        cost = f"{2 * measurement.macs / 1e6:.2f} MFLOPs of head"
+        yield f"Trained the same way, {name}: {result} at {cost}."
 
 
 def _baselines(assembly: Assembly, executor: Executor) -> list[tuple[str, Measurement]]:
