@@ -17,6 +17,7 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
+from evonas.estimation.settings import TrainingSettings
 from evonas.files import read_json
 from evonas.search import candidate_seed
 from evonas.space import Architecture
@@ -122,7 +123,8 @@ class Retraining:
         split = Split(**self.assembly.dataset.splits)
         contenders = self._contenders()
         plan = [(c, "retrain", repeat) for repeat in range(repeats) for c in contenders]
-        self._train(contenders, plan, {"retrain": split}, weights, done)
+        training = self.assembly.experiment.retraining
+        self._train(contenders, plan, {"retrain": split}, training, done, weights)
         return contenders
 
     def cross_validate(self, folds: int, done: Callable[[int, int], None]) -> list[Contender]:
@@ -142,7 +144,8 @@ class Retraining:
         contenders = self._contenders()
         contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
         plan = [(c, name, 0) for name in splits for c in contenders]
-        self._train(contenders, plan, splits, None, done)
+        training = self.assembly.experiment.retraining.model_copy(update={"keep": "last"})
+        self._train(contenders, plan, splits, training, done)
         return contenders
 
     def _contenders(self) -> list[Contender]:
@@ -155,8 +158,9 @@ class Retraining:
         contenders: Sequence[Contender],
         plan: Sequence[tuple[Contender, str, int]],
         splits: dict[str, Split],
-        weights: Path | None,
+        training: TrainingSettings,
         done: Callable[[int, int], None],
+        weights: Path | None = None,
     ) -> None:
         assembly, experiment = self.assembly, self.assembly.experiment
         task = assembly.task
@@ -171,13 +175,10 @@ class Retraining:
             ordered = [tap for tap in backbone.taps if tap in taps]
             sources[name] = assembly.features(backbone, ordered, self.progress)
         setting = assembly.setting(sources, splits)
-        training = experiment.retraining
-        if len(splits) > 1:
-            training = training.model_copy(update={"keep": "last"})
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
             if contender.architecture is None:
-                contender.results.append(_constant(task, setting.targets[0], splits[split]))
+                contender.results.append(_constant(task, setting.targets[0], setting.splits[split]))
                 continue
             digest = contender.architecture.digest
             first = weights is not None and contender is contenders[0] and repeat == 0

@@ -281,12 +281,14 @@ def test_the_winner_is_retrained_beside_its_baselines(evonas: Cli, finished: Pat
 
 
 def test_cross_validation_judges_on_every_fold(evonas: Cli, finished: Path) -> None:
-    code, _, err = evonas("retrain", finished / "best.json", "--folds", 3)
+    code, _, err = evonas("retrain", finished / "best.json", "--folds", 3, "--epochs", 4)
     assert (code, err) == (0, "")
     content = json.loads((finished / "cross-validation" / "comparison.json").read_text())
     names = [c["name"] for c in content["contenders"]]
     assert names[:2] == ["winner", "winner on random backbone"]
     assert all(len(c["results"]) == 3 for c in content["contenders"])
+    trained = [result for c in content["contenders"][:-1] for result in c["results"]]
+    assert {result["epoch"] for result in trained} == {4}  # the fold that judges chooses none
 
 
 @pytest.mark.parametrize(
@@ -298,6 +300,8 @@ def test_cross_validation_judges_on_every_fold(evonas: Cli, finished: Path) -> N
         (lambda best: best.update(architecture=3), "expected an architecture"),
         (lambda best: best.update(digest="0" * 16), "the digest does not fit"),
         (lambda best: best["experiment"].update(seed=-1), "seed: "),
+        (lambda best: best.update(experiment=3), "got '3'"),
+        (lambda best: best.update(experiment=["seed"]), "got "),
         (lambda best: best["experiment"].pop("task"), "the key 'task' is missing"),
     ],
 )
@@ -317,6 +321,11 @@ def test_a_changed_best_json_is_refused(
 def test_what_is_no_best_json_is_refused(evonas: Cli, tmp_path: Path, content: str) -> None:
     (tmp_path / "best.json").write_text(content)
     assert str(tmp_path / "best.json") in said(evonas("retrain", tmp_path / "best.json"))
+
+
+def test_a_folder_that_cannot_be_made_is_named(evonas: Cli, finished: Path) -> None:
+    words = ("retrain", finished / "best.json", "--out", finished / "best.json" / "deeper")
+    assert "cannot be made" in said(evonas(*words))
 
 
 def test_a_missing_best_json_and_too_many_folds_are_refused(evonas: Cli, finished: Path) -> None:

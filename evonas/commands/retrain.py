@@ -10,6 +10,7 @@ from rich.console import Console
 from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
+from evonas.errors import InputError
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining, read_best
 from evonas.space import Architecture
@@ -37,8 +38,7 @@ def run(
         InputError: the file or an override is wrong.
     """
     best = read_best(best_file)
-    data = dict(best["experiment"])
-    experiment = config.check(data, str(best_file))
+    experiment = config.check(best["experiment"], str(best_file))
     if overrides:
         experiment = config.changed(experiment, overrides)
     assembly = Assembly(experiment)
@@ -49,7 +49,12 @@ def run(
         if best.get(what) not in (None, now):
             console.print(f"note: the {what} differ from what the search saw", soft_wrap=True)
     folder = out or best_file.parent / ("cross-validation" if folds else "retrained")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}): choose another folder with --out"
+        ) from error
     with progress_bars(console) as progress:
         work = Retraining(assembly, Architecture.from_dict(best["architecture"]), progress)
 
