@@ -23,11 +23,11 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
-from evonas.estimation.views import standard_views
+from evonas.estimation.views import View, standard_views
 from evonas.execution.base import Executor
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
-from evonas.tasks.base import Task
+from evonas.tasks.base import Array, Labels, Task
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,22 @@ class Assembly:
     @cached_property
     def task(self) -> Task:
         """The learning problem."""
-        part = self.experiment.task
-        made: Task = registry.create("task", part.name, part.options, tuple(self.dataset.labels))
+        name, options, labels = self.task_parts
+        made: Task = registry.create("task", name, options, labels)
         return made
+
+    @cached_property
+    def task_parts(self) -> tuple[str, dict[str, Any], Labels]:
+        """Name, options and labels of the task; options that the training labels settle included.
+
+        Raises:
+            InputError: an option is wrong, or the labels do not carry the task.
+        """
+        part, labels = self.experiment.task, self.dataset.schema()
+        draft: Task = registry.create("task", part.name, part.options, labels)
+        train = self.dataset.sides()["train"]
+        options = draft.settled(draft.targets(self.dataset)[train]) | part.options
+        return part.name, options, labels
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -141,17 +154,21 @@ class Assembly:
         """
         features = next(iter(sources.values()))
         plain = self.task.targets(self.dataset)
-        mirrored = self.task.mirrored(plain)
-        part = self.experiment.task
         return Setting(
             files={name: source.files for name, source in sources.items()},
             shapes=dict(self.backbone.taps),
             tap=self.experiment.tap,
-            targets=np.stack([mirrored if view.flip else plain for view in features.views]),
+            targets=np.stack([self._seen(plain, view) for view in features.views]),
             splits={name: split.only(features.usable) for name, split in splits.items()},
-            task=(part.name, part.options, tuple(self.dataset.labels)),
+            task=self.task_parts,
             device="cuda" if self.gpu else "cpu",
         )
+
+    def _seen(self, plain: Array, view: View) -> Array:
+        """Return the targets as a view shows them."""
+        corner, side = view.crops(len(plain))
+        moved = self.task.moved(plain, corner, side) if view.jitter else plain
+        return self.task.mirrored(moved) if view.flip else moved
 
     @cached_property
     def gpu(self) -> bool:

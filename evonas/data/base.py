@@ -3,30 +3,42 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
 
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
 
 class Dataset(ABC):
-    """Face images with labels, in a fixed order.
+    """Images with labels, in a fixed order.
 
-    A reader sets the four attributes in its constructor and calls ``check``.
+    A reader sets the first four attributes in its constructor and calls ``check``.
     It never shuffles: order, split and content follow from its options alone.
 
     Attributes:
-        labels: label name -> (n,) float32; angles are in degrees.
+        labels: label name -> (n,) float32. Angles are in degrees (``yaw``, ``pitch``,
+            ``roll``). A key point ``nose`` has the labels ``nose.x`` and ``nose.y``, in
+            sides of the standard crop (0 left or top, 1 right or bottom), and ``nose.v``:
+            0 not labelled, 1 hidden, 2 visible.
         groups: (n,) str; the person (or source photo) an image shows. One group
             never stands on two sides of a split.
         splits: ``train``, ``validation`` and, where there is one, ``test`` ->
-            sorted indices.
+            sorted indices. A set made for testing has ``test`` alone.
         fingerprint: hexadecimal hash of everything that images and labels follow
             from (file contents, or the generator's version and options).
         margin: share of the image's side, at each edge, that lies outside the
             standard crop; augmentation may look there. 0: the image is the crop.
+        classes: label name -> names of its classes, for labels whose values are
+            numbers of classes; a label that is not named is a quantity.
+        protocol: how images were chosen and split, as a table's note says it.
+        leaky: why validation flatters, where the split is known to leak; else empty.
+        dropped: why -> names of the images that were left out.
     """
 
     labels: Mapping[str, NDArray[np.float32]]
@@ -34,6 +46,10 @@ class Dataset(ABC):
     splits: Mapping[str, NDArray[np.intp]]
     fingerprint: str
     margin: float = 0.0
+    classes: Mapping[str, Sequence[str]] = _NONE
+    protocol: str = ""
+    leaky: str = ""
+    dropped: Mapping[str, Sequence[str]] = _NONE
 
     def __len__(self) -> int:
         return len(self.groups)
@@ -50,13 +66,33 @@ class Dataset(ABC):
         """Return what a person would call image ``index``: a file name."""
         return f"image {index}"
 
-    def check(self) -> None:
-        """Refuse labels that cannot be trained on and splits that leak.
+    def schema(self) -> dict[str, tuple[str, ...]]:
+        """Return label name -> names of its classes; empty for a quantity."""
+        return {name: tuple(self.classes.get(name, ())) for name in self.labels}
+
+    def sides(self) -> Mapping[str, NDArray[np.intp]]:
+        """Return the splits of a set that can train.
 
         Raises:
-            InputError: a label is not finite, a split is empty, or a group stands
-                on both sides of a split.
+            InputError: it has no training or no validation split.
         """
+        for side in ("train", "validation"):
+            if side not in self.splits:
+                raise InputError(
+                    f"data: this set has no {side} split, only {', '.join(self.splits)}: "
+                    f"train on another one, and name this one in `evonas test`"
+                )
+        return self.splits
+
+    def check(self) -> None:
+        """Refuse labels that cannot be trained on and splits that leak unsaid.
+
+        Raises:
+            InputError: there is no image, a label is not finite, a split is empty, or
+                a group stands on both sides of a split that is not called leaky.
+        """
+        if not len(self):
+            raise InputError("data: no image is left: see what was dropped, and why")
         for name, values in self.labels.items():
             bad = np.flatnonzero(~np.isfinite(values))
             if len(bad):
@@ -68,7 +104,7 @@ class Dataset(ABC):
         for split, indices in self.splits.items():
             if not len(indices):
                 raise InputError(f"data: the {split} split is empty: choose other groups for it")
-            for group in np.unique(self.groups[indices]).tolist():
+            for group in () if self.leaky else np.unique(self.groups[indices]).tolist():
                 if owners.setdefault(group, split) != split:
                     raise InputError(
                         f"data: group {group!r} is in both {owners[group]} and {split}: "

@@ -21,7 +21,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Diverged, Outcome, TrainingData, train, validate
 from evonas.space import Architecture
-from evonas.tasks.base import Array, Task
+from evonas.tasks.base import Array, Labels, Task
 
 Indices = NDArray[np.intp]
 
@@ -77,7 +77,7 @@ class Setting:
         tap: the tap of an architecture that chooses none.
         targets: (n_views, n, k), in the labels' units.
         splits: split name -> split.
-        task: name and options of the task, and the names of the labels.
+        task: name and options of the task, and the labels of the data set.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -86,7 +86,7 @@ class Setting:
     tap: str
     targets: Array
     splits: Mapping[str, Split]
-    task: tuple[str, dict[str, Any], tuple[str, ...]]
+    task: tuple[str, dict[str, Any], Labels]
     device: str = "cpu"
 
     def make_task(self) -> Task:

@@ -68,11 +68,8 @@ class View:
             margin: see ``Dataset.margin``.
         """
         height, width = image.shape[:2]
-        rng = np.random.default_rng([7, self.jitter, self.flip, index])
-        shift, zoom = np.zeros(2), 1.0
-        if self.jitter:
-            shift = rng.uniform(-_SHIFT, _SHIFT, 2)
-            zoom = _SCALE ** rng.uniform(-1.0, 1.0)
+        rng = self._generator(index)
+        shift, zoom = self._geometry(rng)
         side = np.array([width, height]) * (1 - 2 * margin) * zoom
         corner = np.array([width, height]) * 0.5 - side / 2 + shift * side
         picture = _crop(image, corner, side, size)
@@ -81,6 +78,28 @@ class View:
                 factor = 1.0 + rng.uniform(-_PHOTOMETRIC, _PHOTOMETRIC)
                 picture = enhancer(picture).enhance(factor)
         return np.asarray(ImageOps.mirror(picture) if self.flip else picture)
+
+    def crops(self, n: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return where this view looks, before mirroring, in sides of the standard crop.
+
+        Returns:
+            (n, 2) x and y of the left upper corner and (n,) side, of images 0 to n - 1.
+        """
+        corner, side = np.zeros((n, 2), np.float32), np.ones(n, np.float32)
+        for index in range(n) if self.jitter else ():
+            shift, zoom = self._geometry(self._generator(index))
+            corner[index], side[index] = 0.5 - zoom / 2 + shift * zoom, zoom
+        return corner, side
+
+    def _generator(self, index: int) -> np.random.Generator:
+        return np.random.default_rng([7, self.jitter, self.flip, index])
+
+    def _geometry(self, rng: np.random.Generator) -> tuple[NDArray[np.float64], float]:
+        """Return the shift, in sides of the crop, and the zoom of a jittered copy."""
+        if not self.jitter:
+            return np.zeros(2), 1.0
+        shift = rng.uniform(-_SHIFT, _SHIFT, 2)
+        return shift, float(_SCALE ** rng.uniform(-1.0, 1.0))
 
 
 def _crop(

@@ -16,7 +16,13 @@ class Network(ABC):
 
     Both methods are total over the settings that the family's search space can
     decode to, and over every feature map of at least 1 x 1.
+
+    Attributes:
+        dense: the family's output is a map, (n, n_outputs, height, width), for tasks
+            that ask for one; else a vector, (n, n_outputs).
     """
+
+    dense: bool = False
 
     @abstractmethod
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
@@ -25,10 +31,10 @@ class Network(ABC):
         Args:
             architecture: of this family.
             in_shape: (channels, height, width) of the feature map.
-            n_outputs: length of the output.
+            n_outputs: length of the output, or its channels if ``dense``.
 
         Returns:
-            A module (n, channels, height, width) -> (n, n_outputs).
+            A module (n, channels, height, width) -> (n, n_outputs[, h, w]).
 
         Raises:
             InputError: a setting is missing or has a value the family does not know.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,20 +16,43 @@ from evonas.data.base import Dataset
 Array = NDArray[np.float32]
 
 
+Labels = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A small table of counts, such as a confusion matrix.
+
+    Attributes:
+        title: what rows and columns are.
+        names: of the rows, and of the columns.
+        counts: (n, n).
+    """
+
+    title: str
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+
+
 class Task(ABC):
     """A learning problem on the labels of a data set.
 
-    The constructor takes the names of the data set's labels first, then options.
+    The constructor takes the data set's labels first (label name -> names of its
+    classes, none for a quantity: ``Dataset.schema``), then options.
 
     Attributes:
-        n_outputs: length of the network's output.
+        n_outputs: length of the network's output, or its channels if ``dense``.
         metric: name of the metric that a search minimises.
         unit: the metric's unit, for people.
+        dense: the output is a map, (n, n_outputs, height, width), instead of a vector.
+        rising: metrics of which more is better.
     """
 
     n_outputs: int
     metric: str
     unit: str
+    dense: bool = False
+    rising: frozenset[str] = frozenset()
 
     @abstractmethod
     def targets(self, dataset: Dataset) -> Array:
@@ -37,13 +62,31 @@ class Task(ABC):
     def mirrored(self, targets: Array) -> Array:
         """Return the targets of the mirrored images, (n, k)."""
 
+    def moved(self, targets: Array, corner: Array, side: Array) -> Array:
+        """Return the targets of other crops of the same images, (n, k).
+
+        Args:
+            targets: of the standard crops, (n, k).
+            corner: (n, 2) x and y of each new crop's left upper corner, and
+            side: (n,) its side, both in sides of the standard crop.
+        """
+        return targets
+
+    def settled(self, targets: Array) -> dict[str, Any]:
+        """Return options that follow from the training targets (n, k), such as a scale.
+
+        They are added to those that the user gave before any network is trained, so
+        that workers, tests and exported files agree on them.
+        """
+        return {}
+
     @abstractmethod
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean training loss of (n, n_outputs) against (n, k)."""
+        """Return the mean training loss of (n, n_outputs[, h, w]) against (n, k)."""
 
     @abstractmethod
     def predictions(self, outputs: Array) -> Array:
-        """Return (n, n_outputs) network outputs as (n, k) in the labels' units."""
+        """Return (n, n_outputs[, h, w]) network outputs in the labels' units, (n, k)."""
 
     @abstractmethod
     def constant(self, targets: Array) -> Array:
@@ -52,3 +95,11 @@ class Task(ABC):
     @abstractmethod
     def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
         """Return metric name -> value of (n, k) predictions against (n, k) targets."""
+
+    def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
+        """Return all that a test reports: the metrics, and more that a search has no use for."""
+        return self.metrics(predictions, targets)
+
+    def matrix(self, predictions: Array, targets: Array) -> Matrix | None:
+        """Return a confusion matrix, where the task has one."""
+        return None

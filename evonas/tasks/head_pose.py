@@ -1,26 +1,18 @@
-"""Head pose: yaw, pitch and, where it is labelled, roll, in degrees.
-
-One rotation convention in all of evonas: in the image frame (x to the right, y
-down) a head's rotation is R = Rx(pitch) Ry(-yaw) Rz(roll), so positive yaw turns
-the face to the image's left and positive pitch lifts it (that of 300W-LP/3DDFA,
-Zhu et al. 2016, and of HopeNet, Ruiz et al. 2018, arXiv 1710.00925).
-"""
+"""Head pose: yaw, pitch and, where it is labelled, roll, in degrees (see ``evonas.rotations``)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks.base import Array, Task
+from evonas.rotations import ANGLES, Matrices, geodesic, matrices
+from evonas.tasks.base import Array, Labels, Task
 
-ANGLES = ("yaw", "pitch", "roll")
 _UNIT = 45.0  # degrees of one unit of network output: outputs stay of order one
 
 
@@ -38,7 +30,7 @@ class HeadPose(Task):
     unit = "degrees"
 
     def __init__(
-        self, labels: Collection[str], angles: Sequence[str] | None = None, delta: float = 5.0
+        self, labels: Labels, angles: Sequence[str] | None = None, delta: float = 5.0
     ) -> None:
         known = [a for a in ANGLES if a in labels]
         wrong = [a for a in angles or () if a not in known]
@@ -83,18 +75,11 @@ class HeadPose(Task):
         """
         errors = np.abs(predictions.astype(np.float64) - targets).mean(0)
         each = {f"mae_{a}": float(e) for a, e in zip(self.angles, errors, strict=True)}
-        between = self._rotations(predictions) * self._rotations(targets).inv()
-        geodesic = float(np.degrees(between.magnitude()).mean())
-        return {"mae": float(errors.mean()), **each, "geodesic": geodesic}
+        apart = geodesic(self._rotations(predictions), self._rotations(targets))
+        return {"mae": float(errors.mean()), **each, "geodesic": float(apart.mean())}
 
-    def _rotations(self, angles: Array) -> Rotation:
+    def _rotations(self, angles: Array) -> Matrices:
         full = np.zeros((len(angles), 3))
         for column, name in enumerate(self.angles):
             full[:, ANGLES.index(name)] = angles[:, column]
-        return rotation(full)
-
-
-def rotation(angles: NDArray[np.floating]) -> Rotation:
-    """Return R = Rx(pitch) Ry(-yaw) Rz(roll) of (n, 3) yaw, pitch, roll in degrees."""
-    yaw, pitch, roll = np.moveaxis(np.asarray(angles, np.float64), -1, 0)
-    return Rotation.from_euler("XYZ", np.stack([pitch, -yaw, roll], -1), degrees=True)
+        return matrices(full)

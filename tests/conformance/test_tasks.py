@@ -20,7 +20,7 @@ def dataset() -> SyntheticFaces:
 
 @pytest.fixture(params=NAMES)
 def task(request: pytest.FixtureRequest, dataset: SyntheticFaces) -> Task:
-    made: Task = registry.create("task", request.param, {}, tuple(dataset.labels))
+    made: Task = registry.create("task", request.param, {}, dataset.schema())
     return made
 
 

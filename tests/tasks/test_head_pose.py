@@ -166,7 +166,7 @@ def test_angles_are_chosen_in_the_order_yaw_pitch_roll() -> None:
     assert HeadPose(("roll", "smile", "yaw")).angles == ("yaw", "roll")
     assert HeadPose(ALL, ["roll", "pitch"]).angles == ("pitch", "roll")
     faces = SyntheticFaces(identities=4, images_per_identity=2, train=0.5, validation=0.5)
-    targets = HeadPose(tuple(faces.labels), ["roll", "yaw"]).targets(faces)
+    targets = HeadPose(faces.schema(), ["roll", "yaw"]).targets(faces)
     np.testing.assert_array_equal(targets[:, 1], faces.labels["roll"])
 
 

@@ -1,0 +1,121 @@
+"""Photos of a data set: decoding, cropping, and remembering what reading them all gave."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from evonas.data.base import UnreadableImage
+from evonas.errors import InputError
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
+
+
+def read_photo(path: Path, upright: bool = False) -> Image.Image:
+    """Return a photo as RGB.
+
+    Args:
+        path: of the file.
+        upright: turn it as its camera says; not for files whose labels are in pixels
+            of the stored image.
+
+    Raises:
+        UnreadableImage: it is missing or damaged.
+    """
+    try:
+        with Image.open(path) as photo:
+            turned = ImageOps.exif_transpose(photo) if upright else photo
+            return turned.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableImage(f"{path}: cannot be decoded ({error})") from error
+
+
+def crop(photo: Image.Image, box: Box, width: int, height: int) -> NDArray[np.uint8]:
+    """Return a box of a photo as (height, width, 3); black outside the photo.
+
+    Shrinking is antialiased.
+    """
+    left, top, right, bottom = box
+    outer = (int(np.floor(left)), int(np.floor(top)), int(np.ceil(right)), int(np.ceil(bottom)))
+    inner = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
+    part = photo.crop(outer)
+    return np.asarray(part.resize((width, height), Image.Resampling.BICUBIC, box=inner))
+
+
+def squared(box: Box) -> Box:
+    """Return the smallest square around a box, with the same centre."""
+    left, top, right, bottom = box
+    x, y, half = (left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top) / 2
+    return (x - half, y - half, x + half, y + half)
+
+
+def widened(box: Box, margin: float) -> Box:
+    """Return a box with room around it, so that ``margin`` of its side lies outside the old."""
+    left, top, right, bottom = box
+    x, y = (right - left) * margin / (1 - 2 * margin), (bottom - top) * margin / (1 - 2 * margin)
+    return (left - x, top - y, right + x, bottom + y)
+
+
+def remembered(
+    key: str, files: Sequence[Path], make: Callable[[], Mapping[str, NDArray[np.generic]]]
+) -> dict[str, NDArray[np.generic]]:
+    """Return what ``make`` reads from many files, from a note if none of them changed.
+
+    Reading the labels of a hundred thousand files takes minutes, asking for their sizes
+    and times a second. The note is an .npz without pickles in the user's cache folder;
+    where it cannot be written or read, ``make`` is simply called.
+
+    Args:
+        key: reader, version and options that the result follows from.
+        files: everything that is read.
+        make: returns name -> array; text as fixed-width unicode.
+
+    Raises:
+        InputError: a file is missing.
+    """
+    digest = hashlib.blake2b(key.encode(), digest_size=16)
+    for path in files:
+        try:
+            state = path.stat()
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+        digest.update(f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}\n".encode())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evonas" / "labels"
+    note = folder / f"{digest.hexdigest()}.npz"
+    try:
+        with np.load(note, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        pass
+    made = dict(make())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".npz", delete=False) as draft:
+            np.savez(draft, allow_pickle=False, **made)
+        os.replace(draft.name, note)
+    except OSError:
+        pass
+    return made
+
+
+def content_hash(version: str, files: Iterable[Path]) -> str:
+    """Return a hash of a version text and of the content of files, in their order.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    digest = hashlib.blake2b(version.encode(), digest_size=16)
+    for path in files:
+        try:
+            digest.update(hashlib.blake2b(path.read_bytes()).digest())
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    return digest.hexdigest()
