@@ -25,6 +25,7 @@ from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
 from evonas.estimation.views import View, standard_views
 from evonas.execution.base import Executor
+from evonas.networks.base import Network
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
@@ -111,9 +112,34 @@ class Assembly:
 
     def cost(self, architecture: Architecture) -> int:
         """Return the multiply-adds of a head network, without building it."""
-        family = registry.load("network", architecture.network)()
-        macs: int = family.macs(architecture, self.shape(architecture), self.task.n_outputs)
-        return macs
+        family = self.family(architecture)
+        return family.macs(architecture, self.shape(architecture), self.task.n_outputs)
+
+    def family(self, architecture: Architecture) -> Network:
+        """Return the network family of an architecture.
+
+        Raises:
+            InputError: there is none, or its output is not of the form that the task needs.
+        """
+        family: Network = registry.load("network", architecture.network)()
+        if family.dense != self.task.dense:
+            forms = {True: "maps", False: "a vector"}
+            others = [
+                name
+                for name in registry.names("network")
+                if registry.load("network", name).dense == self.task.dense
+            ]
+            raise InputError(
+                f"network {architecture.network!r} gives {forms[family.dense]}, but task "
+                f"{self.experiment.task.name!r} learns {forms[self.task.dense]}: "
+                f"use one of {', '.join(others)} in the space and in baselines"
+            )
+        return family
+
+    def warnings(self) -> list[str]:
+        """Return what every table of this experiment has to say."""
+        leaky = self.dataset.leaky
+        return [f"LEAKY split, errors on it flatter: {leaky}"] if leaky else []
 
     @cached_property
     def baselines(self) -> tuple[tuple[str, Architecture], ...]:
@@ -138,12 +164,22 @@ class Assembly:
         needed.add(self.experiment.tap)
         return tuple(tap for tap in self.backbone.taps if tap in needed)
 
-    def features(self, backbone: Backbone, taps: Sequence[str], progress: Progress) -> Features:
-        """Return the cached features of a backbone on this experiment's data."""
+    def features(
+        self,
+        backbone: Backbone,
+        taps: Sequence[str],
+        progress: Progress,
+        test_set: Dataset | None = None,
+    ) -> Features:
+        """Return the cached features of a backbone on this experiment's data, in all views.
+
+        Of a ``test_set``, if one is given, instead: in the plain view alone.
+        """
         settings = self.experiment.features
         cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
-        views = standard_views(settings.jitters)
-        return cache.ensure(backbone, self.dataset, taps, views, progress)
+        dataset = self.dataset if test_set is None else test_set
+        views = standard_views(settings.jitters) if test_set is None else [View()]
+        return cache.ensure(backbone, dataset, taps, views, progress)
 
     def setting(self, sources: dict[str, Features], splits: dict[str, Split]) -> Setting:
         """Return what jobs share, with images that cannot be decoded left out.

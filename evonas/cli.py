@@ -20,6 +20,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the experiment, such as training.epochs=3.")
 ]
@@ -78,7 +81,12 @@ def search(
 
 @app.command(epilog="Example: evonas retrain runs/quickstart-cma-s0/best.json --repeats 3")
 def retrain(
-    best: Annotated[Path, typer.Argument(help="The best.json of a search.")],
+    best: Annotated[
+        Path,
+        typer.Argument(
+            help="The best.json of a search; or an experiment, to train its baselines alone."
+        ),
+    ],
     overrides: Overrides = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     schedule: Annotated[
@@ -96,6 +104,27 @@ def retrain(
 
     changes = _options(**{"retraining.epochs": epochs, "retraining.schedule": schedule})
     verb.run(best, [*(overrides or []), *changes], folds, repeats, out, Console())
+
+
+@app.command(
+    "test",
+    epilog="Example: evonas test runs/quickstart/retrained aflw2000 root=DIR biwi root=DIR2",
+)
+def judge(
+    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Test sets, each with its options: NAME root=DIR NAME2 root=DIR2."),
+    ] = None,
+    beside: Annotated[
+        bool, typer.Option("--published", help="Print published results, with their protocols.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test retrained networks on data sets that they have never seen."""
+    from evonas.commands import test as verb
+
+    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json))
 
 
 @app.command(epilog="Example: evonas validate experiments/pointing04.yaml data.root=DIR")
@@ -123,6 +152,25 @@ def list_parts(
     from evonas.commands import list as verb
 
     verb.run(kind, as_json, Console())
+
+
+@data_app.command(
+    "check", epilog="Example: evonas data check image_table root=DIR --sheet faces.png"
+)
+def data_check(
+    name: Annotated[str, typer.Argument(help="Reader: see `evonas list data`.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Its options, such as root=DIR.")
+    ] = None,
+    sheet: Annotated[
+        Path | None, typer.Option(help="File of the contact sheet; NAME.png if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Read a data set from end to end: counts, labels, what was dropped, a contact sheet."""
+    from evonas.commands import data as verb
+
+    verb.check(name, options or [], sheet, as_json, Console(stderr=as_json))
 
 
 def _options(**values: object) -> list[str]:

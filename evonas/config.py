@@ -118,6 +118,19 @@ def changed(experiment: Experiment, overrides: Iterable[str]) -> Experiment:
     return check(data, "command line")
 
 
+def options(words: Iterable[str]) -> dict[str, Any]:
+    """Return the options of a part from ``key=value`` words.
+
+    Raises:
+        InputError: a word is not of this form, or its value is no YAML.
+    """
+    data: dict[str, Any] = {}
+    for word in words:
+        _apply(data, word)
+    found: dict[str, Any] = _numbers(data)
+    return found
+
+
 def check(data: Any, where: str) -> Experiment:
     """Turn plain data into an experiment.
 

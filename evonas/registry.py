@@ -70,10 +70,19 @@ def summary(kind: str, name: str) -> str:
     return text.split("\n", 1)[0]
 
 
-def create(kind: str, name: str, options: dict[str, Any], /, *args: Any, **fixed: Any) -> Any:
-    """Build the part ``name`` from a user's ``options``.
+def options(kind: str, name: str) -> list[str]:
+    """Return the names of a part's options, those of evonas itself included.
 
-    ``args`` and ``fixed`` are what evonas itself passes; ``options`` may name only
+    Raises:
+        InputError: no part of that kind has the name.
+    """
+    return list(_parameters(load(kind, name)))
+
+
+def create(kind: str, name: str, given: dict[str, Any], /, *args: Any, **fixed: Any) -> Any:
+    """Build the part ``name`` from a user's options ``given``.
+
+    ``args`` and ``fixed`` are what evonas itself passes; ``given`` may name only
     the other keyword parameters of the constructor.
 
     Raises:
@@ -82,17 +91,17 @@ def create(kind: str, name: str, options: dict[str, Any], /, *args: Any, **fixed
     part = load(kind, name)
     own = _parameters(part)
     allowed = [key for key in list(own)[len(args) :] if key not in fixed]
-    for key in options:
+    for key in given:
         if key not in allowed:
             raise InputError(
                 f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(key, allowed)}"
             )
     missing = [
-        key for key in allowed if own[key][0].default is Parameter.empty and key not in options
+        key for key in allowed if own[key][0].default is Parameter.empty and key not in given
     ]
     if missing:
         raise InputError(f"{kind} {name!r} needs {kind}.{missing[0]}=...: no value was given")
-    checked = {key: _checked(own[key][1], f"{kind}.{key}", value) for key, value in options.items()}
+    checked = {key: _checked(own[key][1], f"{kind}.{key}", value) for key, value in given.items()}
     return part(*args, **fixed, **checked)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ class Contender:
         tap: that the network stands on; empty for the constant.
         head, upto: cost of the head network and of the backbone up to the tap.
         results: metrics of each repeat or fold.
+        weights: file names of the trained weights, one a repeat that worked.
         failures: what went wrong, one line each.
     """
 
@@ -48,6 +50,7 @@ class Contender:
     head: Complexity = _FREE
     upto: Complexity = _FREE
     results: list[Mapping[str, float]] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def mean(self, metric: str) -> float:
@@ -70,6 +73,7 @@ class Contender:
             "head": _cost(self.head),
             "backbone_up_to_tap": _cost(self.upto),
             "results": [dict(result) for result in self.results],
+            "weights": self.weights,
             "failures": self.failures,
         }
 
@@ -99,12 +103,12 @@ class Retraining:
 
     Args:
         assembly: of the winner's experiment.
-        winner: the architecture that the search found.
+        winner: the architecture that the search found; None to train the baselines alone.
         progress: is told how far the features are.
     """
 
     assembly: Assembly
-    winner: Architecture
+    winner: Architecture | None
     progress: Progress = lambda label, done, total: None
 
     def compare(
@@ -117,10 +121,10 @@ class Retraining:
 
         Args:
             repeats: seeds a contender.
-            weights: file for the winner's weights (safetensors, first seed).
+            weights: folder for the trained weights (safetensors); none are kept without it.
             done: is told how many of how many trainings are over.
         """
-        split = Split(**self.assembly.dataset.splits)
+        split = Split(**self.assembly.dataset.sides())
         contenders = self._contenders()
         plan = [(c, "retrain", repeat) for repeat in range(repeats) for c in contenders]
         training = self.assembly.experiment.retraining
@@ -142,14 +146,16 @@ class Retraining:
         """
         splits = _folds(self.assembly, folds)
         contenders = self._contenders()
-        contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
+        control = "random" in registry.options("backbone", self.assembly.experiment.backbone.name)
+        if self.winner is not None and control:
+            contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
         plan = [(c, name, 0) for name in splits for c in contenders]
         training = self.assembly.experiment.retraining.model_copy(update={"keep": "last"})
         self._train(contenders, plan, splits, training, done)
         return contenders
 
     def _contenders(self) -> list[Contender]:
-        found = [Contender("winner", self.winner)]
+        found = [Contender("winner", self.winner)] if self.winner is not None else []
         found += [Contender(name, architecture) for name, architecture in self.assembly.baselines]
         return [*found, Contender("constant", None)]
 
@@ -181,7 +187,7 @@ class Retraining:
                 contender.results.append(_constant(task, setting.targets[0], setting.splits[split]))
                 continue
             digest = contender.architecture.digest
-            first = weights is not None and contender is contenders[0] and repeat == 0
+            file = _slug(contender, contenders) + (f"-{repeat}" if repeat else "") + ".safetensors"
             jobs[number] = Job(
                 index=number,
                 architecture=contender.architecture,
@@ -190,7 +196,7 @@ class Retraining:
                 label=f"{contender.name}, {split} {repeat}",
                 split=split,
                 source=contender.source,
-                weights=str(weights) if first else "",
+                weights=str(weights / file) if weights else "",
             )
         finished = {}
         with assembly.executor(setting) as executor:
@@ -202,6 +208,8 @@ class Retraining:
             contender, measurement = plan[index][0], finished[index]
             if measurement.status == "ok":
                 contender.results.append(measurement.metrics)
+                if weights:
+                    contender.weights.append(Path(jobs[index].weights).name)
             else:
                 contender.failures.append(f"{measurement.error_kind}: {measurement.error}")
 
@@ -216,7 +224,7 @@ class Retraining:
                 f"{contender.name}: backbone {experiment.backbone.name!r} has no tap "
                 f"{contender.tap!r}: {nearest(contender.tap, backbone.taps)}"
             )
-        family = registry.load("network", contender.architecture.network)()
+        family = self.assembly.family(contender.architecture)
         shape = backbone.taps[contender.tap]
         outputs = self.assembly.task.n_outputs
         contender.head = count(family.build(contender.architecture, shape, outputs), shape)
@@ -225,8 +233,8 @@ class Retraining:
 
 
 def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:
-    dataset = assembly.dataset
-    seen = np.sort(np.concatenate([dataset.splits["train"], dataset.splits["validation"]]))
+    dataset, sides = assembly.dataset, assembly.dataset.sides()
+    seen = np.sort(np.concatenate([sides["train"], sides["validation"]]))
     groups = np.unique(dataset.groups[seen])
     if not 2 <= folds <= len(groups):
         raise InputError(f"--folds {folds}: expected 2 to {len(groups)}, the number of groups")
@@ -238,9 +246,23 @@ def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:
 
 
 def _random(experiment: Experiment) -> Backbone:
-    options = {"random": _CONTROL_SEED}
-    made: Backbone = registry.create("backbone", experiment.backbone.name, options)
+    name = experiment.backbone.name
+    known = registry.options("backbone", name)
+    given = {k: v for k, v in experiment.backbone.options.items() if k in known and k != "weights"}
+    made: Backbone = registry.create("backbone", name, given | {"random": _CONTROL_SEED})
     return made
+
+
+def _slug(contender: Contender, contenders: Sequence[Contender]) -> str:
+    """Return a file name for a contender's weights, its own among all."""
+
+    def plain(one: Contender) -> str:
+        text = one.name if one.name == "winner" else f"{one.name}-{one.tap}"
+        return re.sub("[^a-z0-9_.]+", "-", text.lower()).strip("-.")
+
+    same = [one for one in contenders if plain(one) == plain(contender)]
+    number = next(i for i, one in enumerate(same) if one is contender)
+    return plain(contender) + (f"-no{number + 1}" if number else "")
 
 
 def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:

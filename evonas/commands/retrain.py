@@ -1,9 +1,10 @@
-"""``evonas retrain``: from best.json to weights and a table."""
+"""``evonas retrain``: from best.json, or an experiment's baselines, to weights and a table."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -14,6 +15,7 @@ from evonas.errors import InputError
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining, read_best
 from evonas.space import Architecture
+from evonas.store import FORMAT
 
 
 def run(
@@ -27,8 +29,8 @@ def run(
     """Retrain and return the folder with the results.
 
     Args:
-        best_file: a best.json.
-        overrides: ``key=value`` changes to its experiment.
+        best_file: a best.json; or an experiment, of which only the baselines are trained.
+        overrides: ``key=value`` changes to the experiment.
         folds: of a cross-validation by group; 0: the experiment's own split.
         repeats: seeds a network on the experiment's own split.
         out: folder for the results; by default beside best.json.
@@ -37,18 +39,26 @@ def run(
     Raises:
         InputError: the file or an override is wrong.
     """
-    best = read_best(best_file)
-    experiment = config.check(best["experiment"], str(best_file))
-    if overrides:
-        experiment = config.changed(experiment, overrides)
+    best: dict[str, Any] = {}
+    if best_file.suffix == ".json":
+        best = read_best(best_file)
+        experiment = config.check(best["experiment"], str(best_file))
+        if overrides:
+            experiment = config.changed(experiment, overrides)
+    else:
+        experiment = config.load(str(best_file), overrides)
+        if not experiment.baselines:
+            raise InputError(f"{best_file}: expected baselines to train, got none")
     assembly = Assembly(experiment)
+    winner = Architecture.from_dict(best["architecture"]) if best else None
     for what, now in (
         ("data", assembly.dataset.fingerprint),
         ("backbone", assembly.backbone.fingerprint),
     ):
         if best.get(what) not in (None, now):
             console.print(f"note: the {what} differ from what the search saw", soft_wrap=True)
-    folder = out or best_file.parent / ("cross-validation" if folds else "retrained")
+    runs = best_file.parent if best else Path("runs") / experiment.name
+    folder = out or runs / ("cross-validation" if folds else "retrained")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -56,7 +66,7 @@ def run(
             f"{folder}: cannot be made ({error.strerror}): choose another folder with --out"
         ) from error
     with progress_bars(console) as progress:
-        work = Retraining(assembly, Architecture.from_dict(best["architecture"]), progress)
+        work = Retraining(assembly, winner, progress)
 
         def done(number: int, total: int) -> None:
             progress("trainings", number, total)
@@ -64,15 +74,22 @@ def run(
         if folds:
             contenders = work.cross_validate(folds, done)
         else:
-            contenders = work.compare(repeats, folder / "winner.safetensors", done)
-    tables = [errors(contenders, assembly.task.unit, folds), costs(contenders)]
+            contenders = work.compare(repeats, folder, done)
+    warnings = assembly.warnings()
+    unit = assembly.task.unit
+    tables = [errors(contenders, unit, folds, warnings), costs(contenders, warnings)]
     for table in tables:
         show(table, console)
     text = "\n".join(markdown(table) for table in tables)
     (folder / "comparison.md").write_text(text, encoding="utf-8")
     content = {
-        "winner": best["architecture"],
+        "format": FORMAT,
+        "winner": best.get("architecture"),
         "experiment": experiment.model_dump(mode="json"),
+        "task": assembly.task_parts,
+        "data": assembly.dataset.fingerprint,
+        "protocol": assembly.dataset.protocol,
+        "leaky": assembly.dataset.leaky,
         "folds": folds,
         "repeats": repeats,
         "contenders": [contender.to_dict() for contender in contenders],

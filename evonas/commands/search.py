@@ -49,9 +49,11 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
             _compare(store, experiment, assembly)
         console.print(_headline(experiment, assembly, place), soft_wrap=True)
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
+        for warning in assembly.warnings():
+            console.print(warning, soft_wrap=True)
         with progress_bars(console) as progress:
             features = assembly.features(assembly.backbone, taps, progress)
-        sides = assembly.dataset.splits
+        sides = assembly.dataset.sides()
         split = Split(sides["train"], sides["validation"])
         setting = assembly.setting({"backbone": features}, {"search": split})
         known = sum(trial.trained for trial in store.trials())
@@ -97,7 +99,7 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         spent = duration(time.monotonic() - start)
         reason = optimizer.stop_reason.rstrip(".")
         console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
-        for line in _results(winner, rivals, task):
+        for line in [*_results(winner, rivals, task), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
     console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"

@@ -20,13 +20,16 @@ class Table:
     notes: Sequence[str] = ()
 
 
-def errors(contenders: Sequence[Any], unit: str, folds: int = 0) -> Table:
+def errors(
+    contenders: Sequence[Any], unit: str, folds: int = 0, warnings: Sequence[str] = ()
+) -> Table:
     """Return the errors of a retraining: on the test split if there is one.
 
     Args:
         contenders: what ``evonas.retrain`` returns.
         unit: of the errors.
         folds: of the cross-validation; 0 if it was none.
+        warnings: lines that have to stand below the table.
     """
     first: Mapping[str, float] = next((c.results[0] for c in contenders if c.results), {})
     prefix = "test_" if any(name.startswith("test_") for name in first) else ""
@@ -49,10 +52,10 @@ def errors(contenders: Sequence[Any], unit: str, folds: int = 0) -> Table:
         f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures
     ]
     columns = ["network", "tap", *(name.removeprefix(prefix) for name in metrics)]
-    return Table(title, columns, rows, notes)
+    return Table(title, columns, rows, [*notes, *warnings])
 
 
-def costs(contenders: Sequence[Any]) -> Table:
+def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:
     """Return the costs of a retraining: head, backbone up to the tap, total."""
     rows = []
     for contender in contenders:
@@ -67,6 +70,7 @@ def costs(contenders: Sequence[Any]) -> Table:
     if silent:
         notes.append(f"operators that have no multiply-adds: {', '.join(silent)}")
     columns = ["network", "tap", "M multiply-adds", "k parameters", "MB"]
+    notes += warnings
     return Table("Cost: head + backbone up to the tap = total", columns, rows, notes)
 
 

@@ -1,0 +1,119 @@
+"""``evonas test``: retrained networks on named test sets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from evonas import config, registry
+from evonas.commands.progress import progress_bars
+from evonas.config import Experiment
+from evonas.data.base import Dataset
+from evonas.errors import InputError
+from evonas.evaluation import Result, Retrained
+from evonas.report import published, tested
+from evonas.report.tables import Table, markdown, show
+
+
+def run(folder: Path, words: list[str], beside: bool, as_json: bool, console: Console) -> None:
+    """Test what a retraining left and write ``test.md`` and ``test.json`` beside it.
+
+    Args:
+        folder: of the retraining.
+        words: names of data sets, each followed by its ``key=value`` options; a key with
+            a dot, such as ``backbone.weights=DIR``, changes the experiment.
+        beside: print published results too.
+        as_json: print JSON alone.
+        console: where to print.
+
+    Raises:
+        InputError: the folder, a data set or an option is wrong.
+    """
+    sets, changes = _parsed(words)
+    retrained = Retrained(folder, tuple(changes))
+    content = retrained.content
+    tables: list[Table] = []
+    everything: list[dict[str, Any]] = []
+    datasets: list[Dataset] = [
+        registry.create("data", name, config.options(options)) for name, options in sets
+    ]
+    for (name, _), dataset in zip(sets, datasets, strict=True):
+        with progress_bars(console) as progress:
+            results = retrained.test(name, dataset, progress)
+        tables += _tables(results, _metrics(content), retrained.task.unit, _notes(content, dataset))
+        if beside:
+            train = content["experiment"]["data"]["name"]
+            tables += _beside(name, train, results[0].images)
+        everything += [
+            {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
+            for result in results
+        ]
+    (folder / "test.md").write_text("\n".join(map(markdown, tables)), encoding="utf-8")
+    text = json.dumps(everything, indent=2)
+    (folder / "test.json").write_text(text + "\n", encoding="utf-8")
+    if as_json:
+        print(text)
+        return
+    for table in tables:
+        show(table, console)
+    console.print(f"written: {folder / 'test.md'}, {folder / 'test.json'}", soft_wrap=True)
+
+
+def _parsed(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+    sets: list[tuple[str, list[str]]] = []
+    changes = []
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not equals:
+            sets.append((word, []))
+        elif key.split(".")[0] in Experiment.model_fields and "." in key:
+            changes.append(word)
+        elif sets:
+            sets[-1][1].append(word)
+        else:
+            raise InputError(f"{word!r}: expected the name of a test set first, such as aflw2000")
+    if not sets:
+        known = ", ".join(registry.names("data"))
+        raise InputError(f"no test set was named: expected some of {known}, with root=DIR")
+    return sets, changes
+
+
+def _metrics(content: dict[str, Any]) -> list[str]:
+    """Return the names of the metrics that training reported; a test knows more."""
+    names = next((list(one["results"][0]) for one in content["contenders"] if one["results"]), [])
+    return [name for name in names if name != "epoch" and not name.startswith("test_")]
+
+
+def _notes(content: dict[str, Any], dataset: Dataset) -> list[str]:
+    train = content["protocol"] or content["experiment"]["data"]["name"]
+    notes = [f"trained: {train}"]
+    notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []
+    notes += [f"tested: {dataset.protocol}"] if dataset.protocol else []
+    notes += [f"LEAKY split in testing: {dataset.leaky}"] if dataset.leaky else []
+    return notes
+
+
+def _tables(results: list[Result], metrics: list[str], unit: str, notes: list[str]) -> list[Table]:
+    matrices = [tested.confusion(result) for result in results]
+    return [
+        tested.main(results, metrics, unit, notes),
+        *tested.more(results, metrics),
+        *(matrix for matrix in matrices if matrix is not None),
+    ]
+
+
+def _beside(name: str, train: str, images: int) -> list[Table]:
+    rows = published.rows(name)
+    if not rows:
+        return [Table(f"Published on {name}", ["method"], [], ["no published figures are known"])]
+    return tested.published(rows, train, images)
+
+
+def _plain(result: Result) -> dict[str, Any] | None:
+    if result.matrix is None:
+        return None
+    return {"names": result.matrix.names, "counts": result.matrix.counts.tolist()}

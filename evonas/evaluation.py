@@ -1,0 +1,183 @@
+"""Testing: retrained networks on data sets that they have never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from evonas import config, registry
+from evonas.assembly import Assembly
+from evonas.data.base import Dataset
+from evonas.errors import InputError
+from evonas.estimation.features import Progress
+from evonas.estimation.training import TrainingData, predict
+from evonas.files import read_json
+from evonas.space import Architecture
+from evonas.store import FORMAT
+from evonas.tasks.base import Array, Matrix, Task
+
+_FILE = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One network on one test set.
+
+    Attributes:
+        network: name, as in the table of the retraining.
+        tap: that it stands on; empty for the constant prediction.
+        test_set: name of the data set, and which of its images.
+        images: how many they are.
+        repeats: all metrics (``Task.details``) of each training seed.
+        matrix: confusion matrix of the first seed, where the task has one.
+        head, upto: cost of the head network and of the backbone up to the tap.
+    """
+
+    network: str
+    tap: str
+    test_set: str
+    images: int
+    repeats: tuple[Mapping[str, float], ...]
+    matrix: Matrix | None
+    head: Mapping[str, float]
+    upto: Mapping[str, float]
+
+    def mean(self, metric: str) -> float:
+        """Return a metric's mean over the training seeds."""
+        return float(np.mean([one[metric] for one in self.repeats]))
+
+    def spread(self, metric: str) -> float:
+        """Return a metric's sample standard deviation over the seeds; 0 for a single one."""
+        values = [one[metric] for one in self.repeats]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """What ``evonas retrain`` left in a folder.
+
+    Args:
+        folder: with comparison.json and the weights.
+        overrides: ``key=value`` changes to the experiment, such as where weights lie.
+
+    Raises:
+        InputError: the folder is no result of a retraining, or a file of it is damaged.
+    """
+
+    folder: Path
+    overrides: tuple[str, ...] = ()
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The content of comparison.json."""
+        found = read_json(self.folder / _FILE)
+        keys = ("experiment", "task", "contenders", "data", "protocol", "leaky")
+        missing = [key for key in keys if key not in found]
+        if found.get("format") != FORMAT or missing:
+            raise InputError(
+                f"{self.folder / _FILE}: expected the result of `evonas retrain` in format "
+                f"{FORMAT}, got {f'no {missing[0]!r}' if missing else found.get('format')}: "
+                f"retrain again"
+            )
+        return found
+
+    @cached_property
+    def assembly(self) -> Assembly:
+        """The parts of the experiment that the networks were trained in."""
+        where = str(self.folder / _FILE)
+        experiment = config.check(self.content["experiment"], where)
+        return Assembly(config.changed(experiment, self.overrides))
+
+    @cached_property
+    def task(self) -> Task:
+        """The task, with what the training labels settled."""
+        name, options, labels = self.content["task"]
+        made: Task = registry.create("task", name, options, labels)
+        return made
+
+    def test(self, label: str, dataset: Dataset, progress: Progress) -> list[Result]:
+        """Return the results of every network on a data set.
+
+        Args:
+            label: what to call the data set.
+            dataset: its test split is used where it has one; else all of its images,
+                unless it is the set that was trained on: then its validation split.
+            progress: is told how far the features are.
+
+        Raises:
+            InputError: the data set lacks a label, or has other classes.
+        """
+        targets = self._targets(label, dataset)
+        side, chosen = self._chosen(dataset)
+        networks = [one for one in self.content["contenders"] if one["weights"]]
+        if not networks:
+            raise InputError(f"{self.folder}: holds no trained weights: retrain again")
+        used = {one["tap"] for one in networks}
+        taps = [tap for tap in self.assembly.backbone.taps if tap in used]
+        features = self.assembly.features(self.assembly.backbone, taps, progress, dataset)
+        chosen = np.intersect1d(chosen, features.usable)
+        found = []
+        for one in networks:
+            data = TrainingData(features.open(one["tap"]), targets[None], chosen, chosen)
+            answers = [self._answer(one, file, data, chosen) for file in one["weights"]]
+            found.append(
+                Result(
+                    one["name"],
+                    one["tap"],
+                    f"{label}, {side}",
+                    len(chosen),
+                    tuple(self.task.details(answer, targets[chosen]) for answer in answers),
+                    self.task.matrix(answers[0], targets[chosen]),
+                    one["head"],
+                    one["backbone_up_to_tap"],
+                )
+            )
+        return found
+
+    def _answer(
+        self, network: Mapping[str, Any], file: str, data: TrainingData, chosen: NDArray[np.intp]
+    ) -> Array:
+        architecture = Architecture.from_dict(network["architecture"])
+        shape = self.assembly.backbone.taps[network["tap"]]
+        family = registry.load("network", architecture.network)()
+        module = family.build(architecture, shape, self.task.n_outputs)
+        path = self.folder / Path(file).name
+        try:
+            module.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).split("\n", 1)[0]
+            raise InputError(f"{path}: no weights of {network['name']!r} ({reason})") from error
+        device = "cuda" if self.assembly.gpu else "cpu"
+        outputs = predict(module.to(device), data, chosen, device)
+        return self.task.predictions(outputs)
+
+    def _targets(self, label: str, dataset: Dataset) -> Array:
+        for name, classes in self.content["task"][2].items():
+            here = dataset.schema().get(name)
+            if classes and here is not None and list(here) != list(classes):
+                raise InputError(
+                    f"test set {label}: its classes of {name!r} are {', '.join(here) or 'none'}; "
+                    f"the network knows {', '.join(classes)}: name the same classes in this order"
+                )
+        try:
+            return self.task.targets(dataset)
+        except KeyError as error:
+            raise InputError(
+                f"test set {label}: has no label {error.args[0]!r}, which the task needs: it has "
+                f"{', '.join(dataset.labels)}"
+            ) from error
+
+    def _chosen(self, dataset: Dataset) -> tuple[str, NDArray[np.intp]]:
+        if "test" in dataset.splits:
+            return "test split", dataset.splits["test"]
+        if dataset.fingerprint == self.content["data"]:
+            return "validation split", dataset.sides()["validation"]
+        return "all images", np.arange(len(dataset))

@@ -1,0 +1,142 @@
+"""Tables of ``evonas test``: errors in the form of the literature, ranges, confusion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evonas.report.published import Row
+from evonas.report.tables import Table
+
+#: Order and heads of head pose columns in the literature (Ruiz et al. 2018 and after).
+_POSE = {
+    "mae_yaw": "yaw",
+    "mae_pitch": "pitch",
+    "mae_roll": "roll",
+    "mae": "MAE",
+    "geodesic": "geodesic",
+}
+_RANGE = "|"  # in the name of a metric on part of the images: mae|yaw 0-30
+_COUNT = "n"
+
+
+def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Sequence[str]) -> Table:
+    """Return the main errors and the cost of each network on one test set.
+
+    Args:
+        results: of ``evonas.evaluation``, all on the same test set.
+        metrics: names of the main errors.
+        unit: of the errors.
+        notes: lines below the table: the protocol, warnings.
+    """
+    first = results[0]
+    order = _ordered(metrics)
+    count = max(len(result.repeats) for result in results)
+    title = f"{first.test_set} ({first.images}): errors in {unit or 'units of the label'}"
+    title += f", mean ± sd of {count} trainings" if count > 1 else ""
+    rows = [
+        [result.network, result.tap, *(_cell(result, name) for name in order), *_costs(result)]
+        for result in results
+    ]
+    heads = [_POSE.get(name, name) for name in order]
+    return Table(title, ["network", "tap", *heads, *_COST_HEADS], rows, [*notes, _COST_NOTE])
+
+
+def more(results: Sequence[Any], metrics: Sequence[str]) -> list[Table]:
+    """Return what else was measured: further errors, and all errors by range."""
+    first: Mapping[str, float] = results[0].repeats[0]
+    others = [name for name in first if name not in metrics and _RANGE not in name]
+    tables = []
+    if others:
+        rows = [
+            [result.network, result.tap, *(_cell(result, name) for name in others)]
+            for result in results
+        ]
+        tables.append(Table("Further errors", ["network", "tap", *others], rows))
+    ranges = list(dict.fromkeys(name.split(_RANGE)[1] for name in first if _RANGE in name))
+    names = list(dict.fromkeys(name.split(_RANGE)[0] for name in first if _RANGE in name))
+    if ranges:
+        names.remove(_COUNT)
+        rows = [
+            [
+                f"{result.network} on {result.tap}",
+                part,
+                f"{result.mean(_COUNT + _RANGE + part):.0f}",
+                *(_cell(result, f"{name}{_RANGE}{part}") for name in names),
+            ]
+            for result in results
+            for part in ranges
+        ]
+        tables.append(Table("By range of the label", ["network", "range", "n", *names], rows))
+    return tables
+
+
+def confusion(result: Any) -> Table | None:
+    """Return the confusion matrix of a network, where its task has one."""
+    if result.matrix is None:
+        return None
+    names = [str(name) for name in result.matrix.names]
+    rows = [
+        [name, *(str(count) for count in counts)]
+        for name, counts in zip(names, result.matrix.counts.tolist(), strict=True)
+    ]
+    return Table(f"{result.network} on {result.tap}: {result.matrix.title}", ["", *names], rows)
+
+
+def published(rows: Sequence[Row], train: str, images: int) -> list[Table]:
+    """Return published results, one table a protocol, each saying whether it is ours.
+
+    Args:
+        rows: on one test set.
+        train: name of the data set that our networks were trained on.
+        images: on how many images of the test set ours were tested.
+    """
+    tables = []
+    for protocol in dict.fromkeys(row.protocol for row in rows):
+        same = protocol.followed_by(train, images)
+        title = "Published, same protocol" if same else "Published, NOT comparable with the above"
+        notes = [f"published: {protocol.text}"]
+        if not same:
+            notes.append(f"above: trained on {train}, tested on {images} images")
+        body = [
+            [
+                row.method,
+                *(_number(value) for value in (*row.errors, row.geodesic, row.megabytes)),
+                row.remarks,
+            ]
+            for row in rows
+            if row.protocol == protocol
+        ]
+        heads = ["method", "yaw", "pitch", "roll", "MAE", "geodesic", "MB", "source and remarks"]
+        tables.append(Table(title, heads, body, notes))
+    return tables
+
+
+_COST_HEADS = ("MB head", "MB total", "M MACs head", "M MACs total")
+_COST_NOTE = "total: with the backbone up to the tap; MB decimal, 32-bit floats; 1 MAC = 2 FLOPs"
+
+
+def _costs(result: Any) -> list[str]:
+    head, upto = result.head, result.upto
+    return [
+        f"{head['megabytes']:.2f}",
+        f"{head['megabytes'] + upto['megabytes']:.2f}",
+        f"{head['macs'] / 1e6:.2f}",
+        f"{(head['macs'] + upto['macs']) / 1e6:.2f}",
+    ]
+
+
+def _ordered(metrics: Sequence[str]) -> list[str]:
+    """Return the names with those of head pose first, in the order of the literature."""
+    return [m for m in _POSE if m in metrics] + [m for m in metrics if m not in _POSE]
+
+
+def _cell(result: Any, name: str) -> str:
+    if any(name not in one for one in result.repeats):
+        return "-"
+    spread = result.spread(name)
+    return f"{result.mean(name):.2f}" + (f" ±{spread:.2f}" if spread else "")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
