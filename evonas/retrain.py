@@ -270,7 +270,7 @@ def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
     result: dict[str, float] = {}
     for prefix, side in (("", split.validation), ("test_", split.test)):
         if len(side):
-            predictions = np.broadcast_to(guess, targets[side].shape)
+            predictions = np.broadcast_to(guess, (len(side), *guess.shape))
             metrics = task.metrics(predictions, targets[side])
             result |= {f"{prefix}{name}": value for name, value in metrics.items()}
     return result
