@@ -91,7 +91,7 @@ def retrain(
     epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), constant."),
+        typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), step, constant."),
     ] = None,
     folds: Annotated[
         int, typer.Option(help="Cross-validate by group instead; number of folds.")
@@ -171,6 +171,29 @@ def data_check(
     from evonas.commands import data as verb
 
     verb.check(name, options or [], sheet, as_json, Console(stderr=as_json))
+
+
+backbones = typer.Typer(no_args_is_help=True, help="Look at backbones: their taps and costs.")
+app.add_typer(backbones, name="backbones")
+
+
+@backbones.command(
+    "show", epilog="Example: evonas backbones show torchvision model=resnet18 random=1"
+)
+def show_backbone(
+    name: Annotated[str, typer.Argument(help="A backbone of `evonas list backbone`.")],
+    options: Annotated[
+        list[str] | None, typer.Argument(help="Its options, such as weights=FILE.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also the taps deep inside, which may be hundreds.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show a backbone's taps: shape, cost up to each, and how much its features take."""
+    from evonas.commands import backbones as verb
+
+    verb.run(name, options or [], everything, as_json)
 
 
 def _options(**values: object) -> list[str]:

@@ -51,11 +51,14 @@ class Baseline(Settings):
         name: for tables.
         network: a registered family.
         settings: of its architecture; ``tap`` says where it stands.
+        start: file of weights to start its training from, as ``retraining.start`` is the
+            winner's; empty for a fresh start.
     """
 
     name: str
     network: str
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    start: str = ""
 
 
 class Experiment(Settings):

@@ -36,6 +36,7 @@ class Contender:
         name: for the table.
         architecture: None for the constant prediction.
         source: feature source: ``backbone``, or ``control`` (random weights).
+        start: file of weights to start from; empty for a fresh start.
         tap: that the network stands on; empty for the constant.
         head, upto: cost of the head network and of the backbone up to the tap.
         results: metrics of each repeat or fold.
@@ -46,6 +47,7 @@ class Contender:
     name: str
     architecture: Architecture | None
     source: str = "backbone"
+    start: str = ""
     tap: str = ""
     head: Complexity = _FREE
     upto: Complexity = _FREE
@@ -146,8 +148,8 @@ class Retraining:
         """
         splits = _folds(self.assembly, folds)
         contenders = self._contenders()
-        control = "random" in registry.options("backbone", self.assembly.experiment.backbone.name)
-        if self.winner is not None and control:
+        control = _random(self.assembly.experiment)
+        if self.winner is not None and control is not None:
             contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
         plan = [(c, name, 0) for name in splits for c in contenders]
         training = self.assembly.experiment.retraining.model_copy(update={"keep": "last"})
@@ -155,8 +157,11 @@ class Retraining:
         return contenders
 
     def _contenders(self) -> list[Contender]:
-        found = [Contender("winner", self.winner)] if self.winner is not None else []
-        found += [Contender(name, architecture) for name, architecture in self.assembly.baselines]
+        experiment, found = self.assembly.experiment, []
+        if self.winner is not None:
+            found.append(Contender("winner", self.winner, start=experiment.retraining.start))
+        networks = zip(self.assembly.baselines, experiment.baselines, strict=True)
+        found += [Contender(name, made, start=given.start) for (name, made), given in networks]
         return [*found, Contender("constant", None)]
 
     def _train(
@@ -173,8 +178,9 @@ class Retraining:
         for contender in contenders:
             self._measure(contender)
         backbones = {"backbone": assembly.backbone}
-        if any(contender.source == "control" for contender in contenders):
-            backbones["control"] = _random(experiment)
+        control = _random(experiment) if any(c.source == "control" for c in contenders) else None
+        if control is not None:
+            backbones["control"] = control
         sources = {}
         for name, backbone in backbones.items():
             taps = {c.tap for c in contenders if c.source == name and c.tap}
@@ -192,7 +198,7 @@ class Retraining:
                 index=number,
                 architecture=contender.architecture,
                 seed=candidate_seed(experiment.seed + repeat, digest, training.epochs),
-                training=training,
+                training=training.model_copy(update={"start": contender.start}),
                 label=f"{contender.name}, {split} {repeat}",
                 split=split,
                 source=contender.source,
@@ -245,11 +251,17 @@ def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:
     return splits
 
 
-def _random(experiment: Experiment) -> Backbone:
+def _random(experiment: Experiment) -> Backbone | None:
+    """Return the backbone with random weights, if it can be made with such."""
     name = experiment.backbone.name
     known = registry.options("backbone", name)
     given = {k: v for k, v in experiment.backbone.options.items() if k in known and k != "weights"}
-    made: Backbone = registry.create("backbone", name, given | {"random": _CONTROL_SEED})
+    if "random" not in known:
+        return None
+    try:
+        made: Backbone = registry.create("backbone", name, given | {"random": _CONTROL_SEED})
+    except InputError:  # a user's function that always loads its weights
+        return None
     return made
 
 

@@ -19,6 +19,7 @@ from evonas import registry
 from evonas.errors import EvonasError
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.start import read_start, start_from
 from evonas.estimation.training import Diverged, Outcome, TrainingData, train, validate
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Labels, Task
@@ -154,6 +155,8 @@ class Estimator:
         torch.manual_seed(job.seed)
         module = family.build(job.architecture, shape, self._task.n_outputs)
         known["params"] = sum(p.numel() for p in module.parameters())
+        if job.training.start:
+            start_from(module, read_start(job.training.start), job.training.start)
         split = setting.splits[job.split]
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)

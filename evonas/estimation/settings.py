@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -23,24 +24,65 @@ class TrainingSettings(Settings):
         batch_size: images a step.
         learning_rate: the highest.
         schedule: ``cosine`` to zero, ``exponential`` (times ``decay`` after every
-            epoch; Matak 2020 uses 0.8) or ``constant``.
-        decay: factor of the exponential schedule.
+            epoch; Matak 2020 uses 0.8), ``step`` (times ``decay`` after each of the
+            ``milestones``) or ``constant``.
+        decay: factor of the exponential and the step schedule.
+        milestones: numbers of epochs, rising, after which the step schedule takes its
+            steps; (8, 18) is: epochs 9 to 18 at ``decay``, the later ones at its square.
         warmup: share of all steps over which the rate rises linearly.
-        weight_decay: decoupled (AdamW, Loshchilov & Hutter 2019, arXiv 1711.05101).
+        weight_decay: decoupled (AdamW, Loshchilov & Hutter 2019, arXiv 1711.05101); with
+            0 the optimizer is Adam (Kingma & Ba 2015, arXiv 1412.6980), as Ruiz et al.
+            (2018, arXiv 1710.00925) have it.
         ema: decay per step of the exponential moving average of the weights that is
             validated and kept; 0 keeps the last weights themselves.
         keep: the epoch whose weights count, ``best`` on validation or ``last``.
+        patience: stop early when the task's metric has had no new best on validation for
+            so many epochs; 0 never does. Only with ``keep=best``.
+        start: file of a state dict whose tensors replace the fresh ones where name and
+            shape fit (see ``start.start_from``); empty for a fresh start.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 2e-3
-    schedule: Literal["cosine", "exponential", "constant"] = "cosine"
+    schedule: Literal["cosine", "exponential", "step", "constant"] = "cosine"
     decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    milestones: Annotated[tuple[int, ...], Field(validate_default=True)] = ()
     warmup: Share = 0.1
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-2
     ema: Share = 0.0
     keep: Literal["best", "last"] = "best"
+    patience: Annotated[int, Field(ge=0)] = 0
+    start: str = ""
+
+    @field_validator("milestones")
+    @classmethod
+    def _milestones_fit(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        schedule = info.data.get("schedule")  # missing where it is itself wrong
+        if schedule == "step" and not value:
+            raise PydanticCustomError(
+                "milestones", "expected at least one epoch for schedule=step, such as [8, 18]"
+            )
+        if schedule not in ("step", None) and value:
+            # Taken silently, they would promise steps that never come.
+            raise PydanticCustomError(
+                "milestones",
+                "expected none with schedule={schedule}: choose schedule=step, or milestones=[]",
+                {"schedule": schedule},
+            )
+        if any(late <= early for early, late in zip((0, *value), value, strict=False)):
+            raise PydanticCustomError("milestones", "expected rising numbers of epochs from 1")
+        return value
+
+    @field_validator("patience")
+    @classmethod
+    def _patience_keeps_the_best(cls, value: int, info: ValidationInfo) -> int:
+        if value and info.data.get("keep") == "last":
+            # The last epoch would be one chosen for having got no better.
+            raise PydanticCustomError(
+                "patience", "expected 0 with keep=last: stopping early needs keep=best"
+            )
+        return value
 
 
 class ObjectiveSettings(Settings):

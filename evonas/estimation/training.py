@@ -71,6 +71,10 @@ def train(
 ) -> Outcome:
     """Train a head network and validate it after every epoch.
 
+    It ends early where the settings have patience and keep the best epoch; the history
+    shows the epochs that ran. (With ``keep="last"`` patience has no effect: there,
+    validation images may be those that judge, and must choose nothing.)
+
     Raises:
         Diverged: loss or outputs became nan or infinite.
     """
@@ -81,7 +85,7 @@ def train(
     steps_an_epoch = max(len(data.train) // settings.batch_size, 1)
     total = steps_an_epoch * settings.epochs
     average = _Average(module, settings.ema)
-    outcome, best = Outcome(), math.inf
+    outcome, best, best_epoch = Outcome(), math.inf, 0
     for epoch in range(settings.epochs):
         module.train()
         order = rng.permutation(data.train)
@@ -106,10 +110,12 @@ def train(
         outcome.history.append({"loss": float(losses) / steps_an_epoch, **metrics})
         on_epoch(epoch, metrics)
         if metrics[task.metric] < best or settings.keep == "last":
-            best = metrics[task.metric]
+            best, best_epoch = metrics[task.metric], epoch
             outcome.metrics = dict(metrics, epoch=epoch + 1)
             state = average.module.state_dict()
             outcome.state = {k: v.detach().cpu().clone() for k, v in state.items()}
+        if settings.patience and epoch - best_epoch >= settings.patience:
+            break  # never with keep="last", where every epoch counts as the best
     return outcome
 
 
@@ -175,6 +181,9 @@ def _rate(settings: TrainingSettings, epoch: int, step: int, total: int) -> floa
         return settings.learning_rate * (step + 1) / (rising + 1)
     if settings.schedule == "exponential":
         return settings.learning_rate * settings.decay**epoch
+    if settings.schedule == "step":
+        passed = sum(milestone <= epoch for milestone in settings.milestones)
+        return settings.learning_rate * settings.decay**passed
     if settings.schedule == "cosine":
         done = (step - rising) / max(total - rising, 1)
         return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
