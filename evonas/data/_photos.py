@@ -99,7 +99,7 @@ def remembered(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".npz", delete=False) as draft:
-            np.savez(draft, allow_pickle=False, **made)
+            np.savez(draft, **made)  # type: ignore[arg-type]
         os.replace(draft.name, note)
     except OSError:
         pass

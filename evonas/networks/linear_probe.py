@@ -9,18 +9,23 @@ from __future__ import annotations
 from torch import nn
 
 from evonas.networks._end import end_macs, make_end
+from evonas.networks._settings import number
 from evonas.networks.base import Network, Shape
 from evonas.space import Architecture
 
 
 class LinearProbe(Network):
-    """The family of one member; it has no settings (Alain and Bengio 2016, arXiv 1610.01644)."""
+    """A linear layer on pooled features (Alain and Bengio 2016, arXiv 1610.01644).
+
+    Setting: ``dropout``, the probability of dropping a pooled feature (0 if left out).
+    """
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the probe with fresh weights; see ``Network.build``."""
+        dropout = number(architecture, "dropout", 0.0, 0.95, default=0.0)
         return nn.Sequential(
             nn.BatchNorm2d(in_shape[0]),
-            make_end("pool", in_shape, n_outputs, hidden=0, dropout=0.0, act="relu"),
+            make_end("pool", in_shape, n_outputs, hidden=0, dropout=dropout, act="relu"),
         )
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:

@@ -3,34 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.rotations import ANGLES, Matrices, geodesic, matrices
+from evonas.tasks._pose_errors import between_columns, wrapped, yaw_ranges
+from evonas.tasks._pose_outputs import AngleBins, PlainAngles, PoseOutput, Rotation6D
 from evonas.tasks.base import Array, Labels, Task
-
-_UNIT = 45.0  # degrees of one unit of network output: outputs stay of order one
 
 
 class HeadPose(Task):
-    """Direct regression of the labelled angles with a Huber loss.
+    """The labelled angles, from outputs of one of three kinds (``evonas.tasks._pose_outputs``).
 
     Args:
         labels: names of the data set's labels.
         angles: which of yaw, pitch, roll to learn; by default all that are labelled.
-        delta: where the Huber loss turns from squared to linear, degrees (Matak
-            2020 uses 5).
+        output: ``angles``: one output an angle, with a Huber loss. ``bins``: 66 bins of
+            3 degrees an angle with HopeNet's loss (Ruiz et al. 2018, arXiv 1710.00925);
+            angles of -99 up to, not including, 99. ``rotation6d``: six outputs made a
+            rotation (Zhou et al. 2019, arXiv 1812.07035) with the geodesic distance as
+            loss; near |yaw| = 90 read ``geodesic``, since pitch and roll are defined
+            only together there.
+        delta: of ``angles``: where the Huber loss turns from squared to linear, degrees
+            (Matak 2020 uses 5).
+        alpha: of ``bins``: weight of the squared error (HopeNet publishes 1 and 2).
+
+    Raises:
+        InputError: an option is out of its range, or an angle is not labelled.
     """
 
     metric = "mae"
     unit = "degrees"
 
     def __init__(
-        self, labels: Labels, angles: Sequence[str] | None = None, delta: float = 5.0
+        self,
+        labels: Labels,
+        angles: Sequence[str] | None = None,
+        output: Literal["angles", "bins", "rotation6d"] = "angles",
+        delta: float = 5.0,
+        alpha: float = 1.0,
     ) -> None:
         known = [a for a in ANGLES if a in labels]
         wrong = [a for a in angles or () if a not in known]
@@ -41,13 +56,34 @@ class HeadPose(Task):
             )
         if not 0 < delta < np.inf:
             raise InputError(f"task.delta: expected a positive number of degrees, got {delta}")
+        if not 0 < alpha < np.inf:
+            raise InputError(f"task.alpha: expected a positive weight (1 or 2, say), got {alpha}")
         self.angles = tuple(a for a in known if angles is None or a in angles)
-        self.delta = delta
-        self.n_outputs = len(self.angles)
+        self._columns = [ANGLES.index(a) for a in self.angles]
+        self.output: PoseOutput = PlainAngles(len(self.angles), delta)
+        if output == "bins":
+            self.output = AngleBins(len(self.angles), alpha)
+        elif output == "rotation6d":
+            self.output = Rotation6D(self._columns)
+        self.n_outputs = self.output.n_outputs
 
     def targets(self, dataset: Dataset) -> Array:
-        """Return the labelled angles, (n, k), degrees."""
-        return np.stack([dataset.labels[a] for a in self.angles], 1).astype(np.float32)
+        """Return the labelled angles, (n, k), degrees.
+
+        Raises:
+            InputError: the output has no place for an angle.
+        """
+        found = np.stack([dataset.labels[a] for a in self.angles], 1).astype(np.float32)
+        rows, columns = np.nonzero(self.output.refused(found))
+        if len(rows):
+            row, column = int(rows[0]), int(columns[0])
+            raise InputError(
+                f"task.output=bins: expected angles from -99 up to, not including, 99 degrees, "
+                f"got {self.angles[column]} {found[row, column]:g} of {dataset.describe(row)} and "
+                f"{len(np.unique(rows))} such images in all: leave them out of the data, or use "
+                f"task.output=rotation6d or angles"
+            )
+        return found
 
     def mirrored(self, targets: Array) -> Array:
         """Return the targets of mirrored images: yaw and roll change sign."""
@@ -55,19 +91,19 @@ class HeadPose(Task):
         return targets * np.array(signs, np.float32)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean Huber loss, with both sides in units of 45 degrees."""
-        return torch.nn.functional.huber_loss(outputs, targets / _UNIT, delta=self.delta / _UNIT)
+        """Return the mean loss of the kind of output."""
+        return self.output.loss(outputs, targets)
 
     def predictions(self, outputs: Array) -> Array:
         """Return angles in degrees, (n, k)."""
-        return outputs * np.float32(_UNIT)
+        return self.output.predictions(outputs)
 
     def constant(self, targets: Array) -> Array:
         """Return the median angles, which minimise the mean absolute error."""
         return np.median(targets, axis=0).astype(np.float32)
 
     def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return ``mae`` (mean over the angles), one a angle, and ``geodesic``, degrees.
+        """Return ``mae`` (mean over the angles), one an angle, and ``geodesic``, degrees.
 
         The errors are plain differences, not wrapped. The geodesic error is the
         angle of the rotation between both poses, arccos((tr(R1 R2') - 1) / 2); an
@@ -78,8 +114,40 @@ class HeadPose(Task):
         apart = geodesic(self._rotations(predictions), self._rotations(targets))
         return {"mae": float(errors.mean()), **each, "geodesic": float(apart.mean())}
 
+    def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
+        """Return the metrics, further errors, and the errors in ranges of the true yaw.
+
+        Added are ``wrapped_mae`` (differences on the circle), one an angle, and ``maev``
+        (mean angle between the axes of both heads; Cao et al. 2020, arXiv 2010.07184),
+        degrees.
+        ``mae``, ``wrapped_mae``, ``geodesic`` and ``maev`` follow by |yaw| of the truth,
+        as ``mae|yaw 0-30``, ``30-60``, ``60-90``, with the number of images,
+        ``n|yaw 0-30``. A border belongs to the range above it, 90 to the last; images
+        beyond are in ``>90``. A range without images is left out, and so are all if yaw
+        is not learnt.
+        """
+        differences = predictions.astype(np.float64) - targets
+        first, second = self._rotations(predictions), self._rotations(targets)
+        circle = wrapped(differences)
+        each = {
+            "mae": np.abs(differences).mean(1),
+            "wrapped_mae": circle.mean(1),
+            "geodesic": geodesic(first, second),
+            "maev": between_columns(first, second),
+        }
+        found = dict(self.metrics(predictions, targets))
+        found["wrapped_mae"] = float(each["wrapped_mae"].mean())
+        for name, error in zip(self.angles, circle.mean(0), strict=True):
+            found[f"wrapped_mae_{name}"] = float(error)
+        found["maev"] = float(each["maev"].mean())
+        if "yaw" in self.angles:
+            for span, members in yaw_ranges(targets[:, self.angles.index("yaw")]):
+                found[f"n|yaw {span}"] = float(members.sum())
+                for name, errors in each.items():
+                    found[f"{name}|yaw {span}"] = float(errors[members].mean())
+        return found
+
     def _rotations(self, angles: Array) -> Matrices:
         full = np.zeros((len(angles), 3))
-        for column, name in enumerate(self.angles):
-            full[:, ANGLES.index(name)] = angles[:, column]
+        full[:, self._columns] = angles
         return matrices(full)

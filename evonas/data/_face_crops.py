@@ -1,0 +1,219 @@
+"""The face crops of the head pose literature, and data sets of photos with one box each.
+
+N. Ruiz, E. Chong, J. M. Rehg (2018), "Fine-Grained Head Pose Estimation Without
+Keypoints", https://arxiv.org/abs/1710.00925 (HopeNet), and T.-Y. Yang, Y.-T. Chen,
+Y.-Y. Lin, Y.-Y. Chuang (2019), "FSA-Net: Learning Fine-Grained Structure Aggregation for
+Head Pose Estimation from a Single Image", CVPR: neither paper states its crop; these are
+those of the authors' published programs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.data._photos import Box, content_hash, crop, read_photo, remembered, widened
+from evonas.data.base import Dataset, UnreadableImage
+from evonas.errors import InputError
+from evonas.rotations import ANGLES
+
+Crop = Literal["hopenet", "fsanet"]
+
+LIMIT = 99.0  # degrees
+BEYOND = f"an angle beyond {LIMIT:g} degrees"  # the reason in ``Dataset.dropped``
+
+_MOST_PIXELS = 3000  # of a box's side; larger ones are no pixels of these photos
+_FSANET_MARGIN = 0.4
+
+
+class Widening(NamedTuple):
+    """How far HopeNet moves each edge, in sides of the box."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+def beyond(angles: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which images the protocol leaves out, (n,): those with an angle beyond 99 degrees.
+
+    Angles up to 99 degrees are what HopeNet's 66 bins of 3 degrees cover; 31 of the 2000
+    images of AFLW2000 fall out. Exactly 99 stays, as in the published file lists, though
+    it has no bin; no published label is exactly 99.
+
+    Args:
+        angles: (n, 3) in degrees, in any order.
+    """
+    outside: NDArray[np.bool_] = np.any(np.abs(angles) > LIMIT, axis=1)
+    return outside
+
+
+def landmark_box(points: NDArray[np.float64], inside: bool) -> Box | None:
+    """Return the box around landmarks, pixels; None where they span no 2 x 2 pixels.
+
+    Args:
+        points: (2, k) x and y in pixels.
+        inside: leave out points whose x or y is not positive.
+    """
+    usable = np.isfinite(points).all(axis=0)
+    if inside:
+        usable &= (points > 0).all(axis=0)
+    kept = points[:, usable]
+    if not kept.size:
+        return None
+    (left, top), (right, bottom) = kept.min(axis=1).tolist(), kept.max(axis=1).tolist()
+    fits = all(2.0 <= side <= _MOST_PIXELS for side in (right - left, bottom - top))
+    return (left, top, right, bottom) if fits else None
+
+
+def hopenet_box(box: Box, widening: Widening) -> Box:
+    """Return HopeNet's rectangle, in whole pixels.
+
+    Edges move one after the other: right and bottom by a share of the side that the
+    left and top edge have enlarged already. The program then cuts the decimals off.
+    """
+    left, top, right, bottom = box
+    left -= widening.left * (right - left)
+    top -= widening.top * (bottom - top)
+    right += widening.right * (right - left)
+    bottom += widening.bottom * (bottom - top)
+    return (float(int(left)), float(int(top)), float(int(right)), float(int(bottom)))
+
+
+def fsanet_box(box: Box, width: int, height: int) -> Box:
+    """Return FSA-Net's rectangle: 0.4 of each side more at each edge, cut at the photo's edges.
+
+    Args:
+        box: around the face, pixels.
+        width: of the photo, pixels.
+        height: of the photo, pixels.
+    """
+    left, top, right, bottom = (int(edge) for edge in box)
+    x, y = _FSANET_MARGIN * (right - left), _FSANET_MARGIN * (bottom - top)
+    return (
+        float(max(int(left - x), 0)),
+        float(max(int(top - y), 0)),
+        float(min(int(right + x), width - 1)),
+        float(min(int(bottom + y), height - 1)),
+    )
+
+
+def central_square(box: Box) -> Box:
+    """Return the square of a rectangle's shorter side in its centre.
+
+    HopeNet resizes the shorter side to the network's and cuts the centre out; this is
+    the same without the rounding to a pixel of the resized image.
+    """
+    left, top, right, bottom = box
+    x, y, half = (left + right) / 2, (top + bottom) / 2, min(right - left, bottom - top) / 2
+    return (x - half, y - half, x + half, y + half)
+
+
+class FaceCrops(Dataset):
+    """Photos with one face box each; what the readers of head pose files share.
+
+    ``hopenet``: the central square of HopeNet's rectangle. ``fsanet``: FSA-Net's
+    rectangle, stretched to a square, which changes the apparent angles a little but is
+    what its published numbers were measured on.
+    """
+
+    margin = 0.15
+
+    _photos: list[Path]
+    _names: list[str]
+    _boxes: NDArray[np.float64]
+    _crop: Crop
+    _widening: Widening | None
+    _size: int
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Return the (size, size, 3) RGB standard crop with its margin; black outside the photo.
+
+        Raises:
+            UnreadableImage: the photo is missing or damaged, or the box lies outside it.
+        """
+        path = self._photos[index]
+        photo = read_photo(path)
+        box = self._standard_crop(index, *photo.size)
+        if min(box[2] - box[0], box[3] - box[1]) < 1:
+            raise UnreadableImage(f"{path}: the face box lies outside the photo: remove the photo")
+        return crop(photo, widened(box, self.margin), self._size, self._size)
+
+    def describe(self, index: int) -> str:
+        """Return the photo's name within the data set's folder."""
+        return self._names[index]
+
+    def _standard_crop(self, index: int, width: int, height: int) -> Box:
+        left, top, right, bottom = self._boxes[index].tolist()
+        box = (left, top, right, bottom)
+        if self._crop == "fsanet":
+            return fsanet_box(box, width, height)
+        return central_square(hopenet_box(box, self._widening) if self._widening else box)
+
+    def _fill(
+        self,
+        folder: Path,
+        photos: Sequence[Path],
+        angles: NDArray[np.float64],
+        boxes: NDArray[np.float64],
+        kind: Crop,
+        widening: Widening | None,
+        size: int,
+        missing: Mapping[str, Sequence[int]],
+    ) -> list[Path]:
+        """Keep the photos within the rule and set all attributes but groups and splits.
+
+        Args:
+            folder: that the names are told from.
+            photos: n files.
+            angles: (n, 3) yaw, pitch, roll in degrees.
+            boxes: (n, 4) around the faces, in pixels.
+            kind: which published crop.
+            widening: of the HopeNet crop; None: the box is the crop already.
+            size: side of the returned images, pixels.
+            missing: other reasons -> indices of the photos that are left out.
+
+        Returns:
+            The photos that are kept.
+        """
+        if not 16 <= size <= 1024:
+            raise InputError(f"data.size must be in 16..1024 pixels, got {size}: choose such a one")
+        reasons = {**missing, BEYOND: np.flatnonzero(beyond(angles)).tolist()}
+        names = [path.relative_to(folder).as_posix() for path in photos]
+        self.dropped = {
+            why: tuple(names[i] for i in indices) for why, indices in reasons.items() if indices
+        }
+        out = {i for indices in reasons.values() for i in indices}
+        kept = np.array([i for i in range(len(photos)) if i not in out], np.intp)
+        self.labels = dict(zip(ANGLES, angles[kept].T.astype(np.float32), strict=True))
+        self._photos = [photos[i] for i in kept]
+        self._names = [names[i] for i in kept]
+        self._boxes = boxes[kept]
+        self._crop, self._widening, self._size = kind, widening, size
+        self.fingerprint = self._hash()
+        return self._photos
+
+    def _hash(self) -> str:
+        """Return a hash of names, labels, boxes, options and the photos' bytes.
+
+        Gigabytes are hashed once: a note remembers the result until a file changes.
+        """
+
+        def read() -> dict[str, NDArray[np.generic]]:
+            return {"hash": np.array(content_hash("photos 1", self._photos))}
+
+        content = str(remembered("photo content 1", self._photos, read)["hash"])
+        options = [type(self).__name__, 1, self._crop, self._widening, self._size, self.margin]
+        text = json.dumps([*options, self._names, content])
+        digest = hashlib.blake2b(text.encode(), digest_size=16)
+        for name in ANGLES:
+            digest.update(self.labels[name].tobytes())
+        digest.update(self._boxes.tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,148 @@
+"""300W-LP: 61,225 real faces turned to large poses, and their mirror images; pose labels.
+
+X. Zhu, Z. Lei, X. Liu, H. Shi, S. Z. Li (2016), "Face Alignment Across Large Poses: A 3D
+Solution", https://arxiv.org/abs/1511.07212. Every photo was rendered in several poses,
+and every rendering mirrored, so single images must not be split at random.
+
+Expected under ``root``, as it is distributed: ``AFW``, ``AFW_Flip``, ``HELEN``, ... with
+``NAME_INDEX.jpg`` and ``NAME_INDEX.mat``; other folders are ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.data._face_crops import Crop, FaceCrops, Widening, landmark_box
+from evonas.data._mat_labels import read_all
+from evonas.data._splits import Splits, at_random, by_group
+from evonas.errors import InputError, nearest
+
+_SUBSETS = tuple(
+    f"{name}{flip}" for name in ("AFW", "HELEN", "IBUG", "LFPW") for flip in ("", "_Flip")
+)
+
+# HopeNet draws k from U(0.2, 0.4) whenever it loads an image: an augmentation. Here an
+# image has one standard crop, with the mean k, so that features can be kept and
+# validation repeats itself; augmentation varies shift and scale on top of it.
+_K = 0.3
+_WIDENING = Widening(left=0.6 * _K, top=2 * _K, right=0.6 * _K, bottom=0.6 * _K)
+
+_SPLITS = {
+    "by_photo": "70/30 by source photo",
+    "leaky_90_10": "90/10 of single images at random",
+    "author_70_30": "first 70 % of the sorted list train, the rest validates",
+}
+
+
+class W300LP(FaceCrops):
+    """Square face crops with yaw, pitch and roll in degrees.
+
+    Args:
+        root: folder that holds ``AFW``, ``AFW_Flip`` and so on.
+        subsets: which of them to read; empty: all that are there.
+        crop: ``hopenet`` or ``fsanet``, see ``FaceCrops``.
+        split: ``by_photo``: 70 % of the source photos, with their mirror images, train.
+            ``leaky_90_10``: single images at random, as some published results were
+            measured. ``author_70_30``: the first 70 % of the sorted list, not shuffled.
+            The last two are compared with publications only; ``leaky`` says why.
+        size: side of the returned square, pixels.
+        seed: of the order in which photos or images are dealt to the sides.
+
+    Raises:
+        InputError: a folder or .mat file is missing or damaged, a file has no usable
+            landmarks, or an option is unknown.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        subsets: tuple[str, ...] = (),
+        crop: Crop = "hopenet",
+        split: Literal["by_photo", "leaky_90_10", "author_70_30"] = "by_photo",
+        size: int = 224,
+        seed: int = 0,
+    ) -> None:
+        if crop not in ("hopenet", "fsanet"):
+            raise InputError(f"unknown data.crop {crop!r}: {nearest(crop, ('hopenet', 'fsanet'))}")
+        if split not in _SPLITS:
+            raise InputError(f"unknown data.split {split!r}: {nearest(split, _SPLITS)}")
+        folder = Path(root)
+        read = _subsets(folder, subsets)
+        photos = [photo for name in read for photo in sorted((folder / name).glob("*.jpg"))]
+        angles, points = read_all(photos, ("pt2d",))
+        # Landmarks here are complete, so HopeNet keeps those left of or above the photo;
+        # FSA-Net's program drops them here as it does in AFLW2000.
+        found = [landmark_box(pt2d, inside=crop == "fsanet") for (pt2d,) in points]
+        for photo, box in zip(photos, found, strict=True):
+            if box is None:
+                raise InputError(
+                    f"{photo.with_suffix('.mat')}: expected landmarks pt2d on the photo, got none "
+                    f"that span a box: restore the file or remove its photo"
+                )
+        boxes = np.array(found, np.float64).reshape(-1, 4)
+        kept = self._fill(folder, photos, angles, boxes, crop, _WIDENING, size, {})
+        self.groups = np.array(
+            [source_photo(path.parent.name, path.stem) for path in kept], np.str_
+        )
+        self.splits = _split(split, self.groups, seed)
+        self.leaky = leak(self.groups, self.splits)
+        if split == "leaky_90_10":
+            self.leaky = (
+                "single images were split at random, so that renderings and the mirror images of "
+                f"one photo train and validate; {self.leaky or 'here no photo happens to'}"
+            )
+        self.protocol = (
+            f"300W-LP ({', '.join(read)}), {len(kept)} of {len(photos)} images, {_SPLITS[split]}, "
+            f"{'HopeNet crop (k = 0.3)' if crop == 'hopenet' else 'FSA-Net crop'}, "
+            f"|angle| <= 99 degrees"
+        )
+        self.check()
+
+
+def source_photo(subset: str, stem: str) -> str:
+    """Return the group of an image: its photo, without what rendering and mirroring added.
+
+    Args:
+        subset: folder of the image, such as ``AFW_Flip``.
+        stem: its file name without extension, such as ``AFW_134212_1_0``: the last number
+            counts the renderings of a face.
+    """
+    return f"{subset.removesuffix('_Flip')}/{stem.rpartition('_')[0] or stem}"
+
+
+def leak(groups: NDArray[np.str_], splits: Splits) -> str:
+    """Return a sentence on the photos that both train and validate; empty where none does."""
+    train, validation = (set(groups[splits[side]].tolist()) for side in ("train", "validation"))
+    shared = train & validation
+    if not shared:
+        return ""
+    return f"{len(shared)} of {len(validation)} photos that validate also train"
+
+
+def _split(name: str, groups: NDArray[np.str_], seed: int) -> Splits:
+    if name == "by_photo":
+        return by_group(groups, {"train": 0.7, "validation": 0.3}, seed)
+    if name == "leaky_90_10":
+        return at_random(len(groups), {"train": 0.9, "validation": 0.1}, seed)
+    cut = len(groups) * 7 // 10
+    return {"train": np.arange(cut), "validation": np.arange(cut, len(groups))}
+
+
+def _subsets(folder: Path, wanted: tuple[str, ...]) -> list[str]:
+    """Return which subsets to read, in their fixed order."""
+    there = [name for name in _SUBSETS if (folder / name).is_dir()]
+    if not there:
+        raise InputError(
+            f"{folder}: data.root must be the folder that holds {', '.join(_SUBSETS[:3])}, ...: "
+            f"found none of them"
+        )
+    for name in wanted:
+        if name not in _SUBSETS:
+            raise InputError(f"unknown data.subsets {name!r}: {nearest(name, _SUBSETS)}")
+        if name not in there:
+            raise InputError(f"{folder / name}: no such folder: data.subsets may name {there}")
+    return [name for name in there if not wanted or name in wanted]

@@ -1,0 +1,204 @@
+"""Regression: one or more quantities, such as the age, on a scale settled by the training set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from evonas.data.base import Dataset
+from evonas.errors import InputError, nearest
+from evonas.tasks.base import Array, Labels, Task
+
+_ODD = ("yaw", "roll")
+_NO_DEFAULT = ("image", "area", "identity")
+
+
+class Regression(Task):
+    """Quantities in their own units; a network's outputs are standardised.
+
+    Args:
+        schema: label name -> names of its classes.
+        labels: which to learn, in this order; by default all quantities but key points
+            (``*.x``, ``*.y``, ``*.v``), ``box.*``, ``image``, ``area`` and ``identity``.
+        loss: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), all of
+            standardised differences d.
+        delta: where the Huber loss turns from squared to linear, standard deviations.
+        centre: the value of each label at output 0; settled: the training mean.
+        scale: a step of 1 of the output, positive; settled: the training standard
+            deviation.
+        unit: what the labels are measured in, for people; "years", say.
+        odd: labels that change sign in the mirror; by default yaw and roll, where they
+            are learnt.
+
+    Raises:
+        InputError: a label is not there or no quantity; an option is out of its range.
+    """
+
+    metric = "mae"
+    rising = frozenset({"r2"})
+
+    def __init__(
+        self,
+        schema: Labels,
+        labels: tuple[str, ...] | None = None,
+        loss: Literal["huber", "l1", "l2"] = "huber",
+        delta: float = 1.0,
+        centre: Sequence[float] | None = None,
+        scale: Sequence[float] | None = None,
+        unit: str = "",
+        odd: tuple[str, ...] | None = None,
+    ) -> None:
+        self.labels = _chosen(schema, labels)
+        self.n_outputs = len(self.labels)
+        for name in odd or ():
+            if name not in self.labels:
+                raise InputError(
+                    f"task.odd: expected labels that are learnt, got {name!r}: "
+                    f"{nearest(name, self.labels)}"
+                )
+        if not 0 < delta < np.inf:
+            raise InputError(
+                f"task.delta: expected a positive number of standard deviations, got {delta}"
+            )
+        flipping = _ODD if odd is None else odd
+        self._signs = np.array([-1.0 if n in flipping else 1.0 for n in self.labels], np.float32)
+        self.kind, self.delta = loss, delta
+        self.centre = self._each("centre", centre)
+        self.scale = self._each("scale", scale)
+        if self.scale is not None and not (self.scale > 0).all():
+            raise InputError(f"task.scale: expected positive numbers, got {self.scale.tolist()}")
+        self.unit = unit or "label units"
+        self.rising = frozenset({"r2", *(f"r2_{name}" for name in self.labels)})
+
+    def targets(self, dataset: Dataset) -> Array:
+        """Return the labels, (n, k), in their own units."""
+        return np.stack([dataset.labels[name] for name in self.labels], 1).astype(np.float32)
+
+    def mirrored(self, targets: Array) -> Array:
+        """Return the targets of mirrored images: those named odd change sign."""
+        return targets * self._signs
+
+    def settled(self, targets: Array) -> dict[str, Any]:
+        """Return the mean as ``centre`` and the standard deviation as ``scale``.
+
+        Raises:
+            InputError: a label does not vary among the training targets.
+        """
+        found = {}
+        values = targets.astype(np.float64)
+        if self.centre is None:
+            found["centre"] = values.mean(0).tolist()
+        if self.scale is None:
+            for column in np.flatnonzero(np.ptp(values, axis=0) == 0).tolist():
+                raise InputError(
+                    f"task.labels: expected labels that vary, got {self.labels[column]!r} with "
+                    f"{values[0, column]:g} for each of {len(values)} training images: leave it "
+                    f"out, or give task.scale"
+                )
+            found["scale"] = values.std(0).tolist()
+        return found
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of the standardised differences.
+
+        Raises:
+            InputError: centre and scale are not settled.
+        """
+        centre, scale = (outputs.new_tensor(values) for values in self._scales())
+        truth = (targets - centre) / scale
+        if self.kind == "huber":
+            return functional.huber_loss(outputs, truth, delta=self.delta)
+        measure = functional.l1_loss if self.kind == "l1" else functional.mse_loss
+        return measure(outputs, truth)
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return values in the labels' own units, (n, k).
+
+        Raises:
+            InputError: centre and scale are not settled.
+        """
+        centre, scale = self._scales()
+        return (outputs * scale + centre).astype(np.float32)
+
+    def constant(self, targets: Array) -> Array:
+        """Return the medians, which minimise the mean absolute error."""
+        return np.median(targets, axis=0).astype(np.float32)
+
+    def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
+        """Return ``mae`` and ``rmse`` (means over the labels), one ``mae`` a label, and ``r2``.
+
+        R2 = 1 - SSE / SST, with SST about the mean of the evaluated targets, is the mean
+        over the labels that vary among these targets, and left out where none does.
+        """
+        errors = self._errors(predictions, targets)
+        found = {"mae": float(errors["mae"].mean()), "rmse": float(errors["rmse"].mean())}
+        for name, value in zip(self.labels, errors["mae"], strict=True):
+            found[f"mae_{name}"] = float(value)
+        varying = errors["r2"][np.isfinite(errors["r2"])]
+        return found | ({"r2": float(varying.mean())} if len(varying) else {})
+
+    def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
+        """Return the metrics, and ``rmse`` and ``r2`` of each label, as far as it has them."""
+        errors = self._errors(predictions, targets)
+        found = dict(self.metrics(predictions, targets))
+        for kind in ("rmse", "r2"):
+            for name, value in zip(self.labels, errors[kind], strict=True):
+                if np.isfinite(value):
+                    found[f"{kind}_{name}"] = float(value)
+        return found
+
+    def _errors(self, predictions: Array, targets: Array) -> dict[str, NDArray[np.float64]]:
+        """Return each label's errors; R2 is nan where the targets do not vary."""
+        truth = targets.astype(np.float64)
+        missed = predictions.astype(np.float64) - truth
+        squares, spread = (missed**2).sum(0), ((truth - truth.mean(0)) ** 2).sum(0)
+        # A constant's mean may be off by a rounding: only the range tells.
+        varies = np.ptp(truth, axis=0) > 0
+        r2 = np.full(len(self.labels), np.nan)
+        r2[varies] = 1.0 - squares[varies] / spread[varies]
+        return {"mae": np.abs(missed).mean(0), "rmse": np.sqrt((missed**2).mean(0)), "r2": r2}
+
+    def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.centre is None or self.scale is None:
+            raise InputError(
+                "task.centre and task.scale: expected numbers, got none: add what "
+                "settled(training targets) returns to the options"
+            )
+        return self.centre, self.scale
+
+    def _each(self, option: str, values: Sequence[float] | None) -> NDArray[np.float64] | None:
+        if values is None:
+            return None
+        found = np.asarray(values, np.float64)
+        if found.shape != (len(self.labels),) or not np.isfinite(found).all():
+            raise InputError(
+                f"task.{option}: expected {len(self.labels)} finite numbers, one for each of "
+                f"{', '.join(self.labels)}, got {list(values)}"
+            )
+        return found
+
+
+def _chosen(schema: Labels, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    known = [
+        name
+        for name, classes in schema.items()
+        if not classes and not name.endswith((".x", ".y", ".v")) and not name.startswith("box.")
+    ]
+    for name in labels or ():
+        if name not in known:
+            raise InputError(
+                f"task.labels: expected quantities (not classes, key points or boxes), got "
+                f"{name!r}: {nearest(name, known)}"
+            )
+    found = labels if labels is not None else tuple(n for n in known if n not in _NO_DEFAULT)
+    if not found or len(set(found)) < len(found):
+        raise InputError(
+            f"task.labels: expected at least one quantity, each once, got "
+            f"{', '.join(found) or 'none'}: {nearest('', known)}"
+        )
+    return found
