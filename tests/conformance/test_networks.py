@@ -47,6 +47,14 @@ def of_family(family: str, n: int, seed: int = 0) -> Iterator[Architecture]:
         yield from map(space.decode, [*corners, *rng.random((n, space.dim))])
 
 
+def is_answer(family: str, y: torch.Tensor, in_shape: Shape, n: int) -> bool:
+    """A vector an image; of a dense family a map an output, no smaller than the features."""
+    if not network(family).dense:
+        return y.shape == (n, N_OUTPUTS)
+    wide = y.ndim == 4 and y.shape[2] >= in_shape[1] and y.shape[3] >= in_shape[2]
+    return wide and y.shape[:2] == (n, N_OUTPUTS)
+
+
 def network(family: str) -> Network:
     made: Network = registry.load("network", family)()
     return made
@@ -54,6 +62,7 @@ def network(family: str) -> Network:
 
 def test_there_is_something_to_test() -> None:
     assert {"master_module", "head_pose_nas_2020", "linear_probe", "residual_head"} <= set(FAMILIES)
+    assert network("heatmap_head").dense
     assert {"master_module", "head_pose_nas_2020"} <= {path.stem for path in FILES}
 
 
@@ -90,7 +99,7 @@ def test_trains_and_answers(family: str, in_shape: Shape) -> None:
         module = network(family).build(architecture, in_shape, N_OUTPUTS)
         optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
         y = module(torch.randn(2, *in_shape))
-        assert y.shape == (2, N_OUTPUTS)
+        assert is_answer(family, y, in_shape, 2)
         (y - 1.0).square().mean().backward()
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None, (architecture, name)
@@ -100,7 +109,9 @@ def test_trains_and_answers(family: str, in_shape: Shape) -> None:
         optimizer.step()
         assert all(p.isfinite().all() for p in module.parameters())
         with torch.no_grad():
-            assert module.eval()(torch.randn(1, *in_shape)).isfinite().all()
+            alone = module.eval()(torch.randn(1, *in_shape))
+        assert is_answer(family, alone, in_shape, 1)
+        assert alone.isfinite().all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)

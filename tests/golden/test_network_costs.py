@@ -1,4 +1,4 @@
-"""Digests, multiply-adds and parameters of a dozen architectures a space must not drift.
+"""Digests, multiply-adds and parameters of up to a dozen architectures a space must not drift.
 
 A run's journal and a published result name architectures by digest and cost. If
 a change is wanted, make the file again with
@@ -23,13 +23,18 @@ from evonas.space import Architecture, SearchSpace
 
 GOLDEN = Path(__file__).with_name("network_costs.json")
 SPACES = Path(__file__).parents[2] / "search_spaces"
-SHIPPED = ("head_pose_nas_2020", "master_module")
+SHIPPED = tuple(sorted(path.stem for path in SPACES.glob("*.yaml")))
 IN_SHAPE: Shape = (128, 8, 8)
 BASELINES: list[tuple[str, dict[str, Any], Shape]] = [
     ("linear_probe", {}, (128, 8, 8)),
     ("residual_head", {}, (128, 8, 8)),
     ("residual_head", {"width": 20}, (64, 17, 17)),
     ("residual_head", {"width": 21, "end": "pool"}, (64, 17, 17)),
+    ("heatmap_head", {}, (128, 8, 8)),
+    ("resnet50", {"attention": "none"}, (3, 224, 224)),
+    ("resnet50", {"attention": "cbam"}, (3, 224, 224)),
+    ("shufflenet_v2", {"width": 1.0, "classifier": "kept"}, (3, 224, 224)),
+    ("shufflenet_v2", {"width": 1.5, "classifier": "dropped"}, (3, 224, 224)),
 ]
 
 
@@ -39,7 +44,9 @@ def measured() -> dict[str, list[dict[str, Any]]]:
     for name in SHIPPED:
         space = SearchSpace.from_file(SPACES / f"{name}.yaml")
         genomes = np.random.default_rng(2020).random((12, space.dim))
-        table[name] = [row(space.decode(genome), IN_SHAPE) for genome in genomes]
+        # A small space holds fewer than a dozen: each once.
+        chosen = dict.fromkeys(space.decode(genome) for genome in genomes)
+        table[name] = [row(architecture, IN_SHAPE) for architecture in chosen]
     table["baselines"] = [row(Architecture(n, s), shape) for n, s, shape in BASELINES]
     return table
 
@@ -70,7 +77,10 @@ def test_nothing_drifted() -> None:
 
 def test_the_file_holds_something() -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
-    assert [len(golden[name]) for name in SHIPPED] == [12, 12]
+    for name in SHIPPED:
+        size = SearchSpace.from_file(SPACES / f"{name}.yaml").size
+        assert min(2, size) <= len(golden[name]) <= 12
+        assert len(golden[name]) == 12 or size < 100
     for rows in golden.values():
         assert len({(r["digest"], *r["in_shape"]) for r in rows}) == len(rows)
 

@@ -1,0 +1,58 @@
+"""Key points that change places in a mirrored image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from evonas.errors import InputError
+
+_PREFIXES = (("left_", "right_"), ("right_", "left_"), ("l_", "r_"), ("r_", "l_"))
+_SUFFIXES = (("_left", "_right"), ("_right", "_left"))
+
+
+def named_pairs(points: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that the names tell.
+
+    Raises:
+        InputError: a point's name has a side, and the other side is not there.
+    """
+    pairs: list[tuple[str, str]] = []
+    for point in points:
+        partner = _partner(point)
+        if partner not in points:
+            raise InputError(
+                f"task.points: {point!r} needs {partner!r} for mirrored images, got "
+                f"{', '.join(points)}: learn both, or name the pairs in task.pairs"
+            )
+        if partner != point and (partner, point) not in pairs:
+            pairs.append((point, partner))
+    return tuple(pairs)
+
+
+def _partner(point: str) -> str:
+    """Return a name with its sides exchanged: the name itself where it has none."""
+    for own, other in _PREFIXES:
+        if point.startswith(own):
+            point = other + point.removeprefix(own)
+            break
+    for own, other in _SUFFIXES:
+        if point.endswith(own):
+            return point.removesuffix(own) + other
+    return point
+
+
+def checked_pairs(
+    pairs: Sequence[tuple[str, str]], points: Sequence[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that a user gave.
+
+    Raises:
+        InputError: a name is no point, or is there twice.
+    """
+    names = [name for pair in pairs for name in pair]
+    if len(set(names)) != len(names) or not set(names) <= set(points):
+        raise InputError(
+            f"task.pairs: expected pairs of {', '.join(points)}, each point once at most, "
+            f"got {[list(pair) for pair in pairs]}"
+        )
+    return tuple((one, other) for one, other in pairs)
