@@ -255,7 +255,8 @@ def _random(experiment: Experiment) -> Backbone | None:
     """Return the backbone with random weights, if it can be made with such."""
     name = experiment.backbone.name
     known = registry.options("backbone", name)
-    given = {k: v for k, v in experiment.backbone.options.items() if k in known and k != "weights"}
+    trained = ("weights", "pretrained")
+    given = {k: v for k, v in experiment.backbone.options.items() if k not in trained}
     if "random" not in known:
         return None
     try:

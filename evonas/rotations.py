@@ -46,6 +46,20 @@ def angles(rotations: ArrayLike) -> NDArray[np.float64]:
     return found
 
 
+def angles_without_roll(rotations: ArrayLike) -> NDArray[np.float64]:
+    """Return (n, 2) yaw and pitch in degrees of (n, 3, 3) rotations that are meant to have no roll.
+
+    Without roll the first row is (cos yaw, 0, -sin yaw) and the second column (0, cos
+    pitch, sin pitch), so both angles stay defined at |yaw| = 90, where ``angles`` could
+    exchange pitch for roll.
+    """
+    r = np.asarray(rotations, np.float64)
+    yaw = np.arctan2(-r[..., 0, 2], r[..., 0, 0])
+    pitch = np.arctan2(r[..., 2, 1], r[..., 1, 1])
+    found: NDArray[np.float64] = np.degrees(np.stack([yaw, pitch], -1))
+    return found
+
+
 def from_biwi(rotations: ArrayLike) -> Matrices:
     """Return (n, 3, 3) matrices in this convention of those in BIWI's pose files.
 

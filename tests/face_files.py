@@ -6,6 +6,7 @@ Everything follows from the arguments, bit for bit.
 
 from __future__ import annotations
 
+import argparse
 import io
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,20 @@ def _camera_text() -> str:
 
 def _row(values: NDArray[np.float64]) -> str:
     return "".join(f"{value:.6g} " for value in values)
+
+
+def main() -> None:
+    """Write the three data sets: python tests/face_files.py FOLDER."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--photos", type=int, default=160, help="of 300W-LP")
+    args = parser.parse_args()
+    subsets = ("AFW", "HELEN", "IBUG", "LFPW")
+    write_w300lp(args.folder / "300W_LP", photos=args.photos, poses=4, subsets=subsets)
+    write_aflw2000(args.folder / "AFLW2000", photos=args.photos // 2)
+    write_biwi(args.folder / "hpdb")
+    print(f"written: {args.folder}/300W_LP, AFLW2000, hpdb")
+
+
+if __name__ == "__main__":
+    main()

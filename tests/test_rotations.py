@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from evonas.rotations import angles, from_biwi, geodesic, matrices
+from evonas.rotations import angles, angles_without_roll, from_biwi, geodesic, matrices
 
 yaws = st.floats(-89.0, 89.0)
 turns = st.floats(-179.0, 179.0)
@@ -152,3 +152,11 @@ def test_the_geodesic_does_not_see_how_the_head_is_turned_first() -> None:
     plain = geodesic(first, second)
     np.testing.assert_allclose(geodesic(by @ first, by @ second), plain, atol=1e-9)
     np.testing.assert_allclose(geodesic(first @ by, second @ by), plain, atol=1e-9)
+
+
+@settings(deadline=None)
+@given(yaw=turns, pitch=turns)
+def test_without_roll_two_angles_are_found_at_any_yaw(yaw: float, pitch: float) -> None:
+    found = angles_without_roll(matrices(np.array([[yaw, pitch, 0.0]])))[0]
+    apart = (found - [yaw, pitch] + 180) % 360 - 180
+    np.testing.assert_allclose(apart, 0, atol=1e-6)

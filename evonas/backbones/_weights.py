@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,7 +25,7 @@ _CONVERT = (
 _SHOWN = 3
 
 
-def read_state(path: str | Path) -> dict[str, Tensor]:
+def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Tensor]:
     """Return parameter name -> tensor, on the CPU.
 
     One nesting (``state_dict``, ``model_state_dict`` or ``model``) is unwrapped, and a
@@ -33,6 +34,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     Args:
         path: .safetensors, or .pt, .pth or .bin as ``torch.save`` writes them. The latter
             are read with ``weights_only``: tensors and plain values, no code.
+        key: that the user gave the path under, for messages.
 
     Raises:
         InputError: the file is missing, damaged, of another kind, needs code to be
@@ -40,21 +42,20 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise InputError(f"backbone.weights={path}: no such file: give a file of weights")
+        raise InputError(f"{key}={path}: no such file: give a file of weights")
     if path.suffix not in _SUFFIXES:
         raise InputError(
-            f"backbone.weights={path}: expected a file named {', '.join(_SUFFIXES)}, "
+            f"{key}={path}: expected a file named {', '.join(_SUFFIXES)}, "
             f"got {path.suffix or 'no suffix'!r}"
         )
-    stored = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
+    stored = _safetensors(path, key) if path.suffix == ".safetensors" else _torch(path, key)
     nested = [key for key in _NESTINGS if isinstance(stored.get(key), Mapping)]
     state = dict(stored[nested[0]]) if nested else dict(stored)
     odd = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
     if odd or not state:
         what = f"{odd[0]!r} is no tensor" if odd else "it is empty"
         raise InputError(
-            f"backbone.weights={path}: expected names and tensors, but {what}: "
-            "save model.state_dict() alone"
+            f"{key}={path}: expected names and tensors, but {what}: save model.state_dict() alone"
         )
     if all(str(key).startswith("module.") for key in state):
         state = {str(key).removeprefix("module."): value for key, value in state.items()}
@@ -108,33 +109,33 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
-def _safetensors(path: Path) -> Mapping[str, Any]:
+def _safetensors(path: Path, key: str) -> Mapping[str, Any]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(
-            f"backbone.weights={path}: cannot be read as safetensors ({one_line(error)}): "
-            "get the file again"
+            f"{key}={path}: cannot be read as safetensors ({one_line(error)}): get the file again"
         ) from error
 
 
-def _torch(path: Path) -> Mapping[str, Any]:
+def _torch(path: Path, key: str) -> Mapping[str, Any]:
     try:
-        stored = torch.load(path, weights_only=True, map_location="cpu")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a pickle is of an unusual protocol, say
+            stored = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
         # torch says both with this error: that a file asks for code, and that it is none of its
         # own. Only a file that can be a pickle at all is told how to get rid of its code.
         if _is_pickle(path):
             raise InputError(
-                f"backbone.weights={path}: holds more than tensors, and opening it would run "
-                f"code: {_CONVERT}"
+                f"{key}={path}: holds more than tensors, and opening it would run code: {_CONVERT}"
             ) from error
-        raise _damaged(path, error) from error
+        raise _damaged(path, key, error) from error
     except Exception as error:  # damaged bytes end in errors of any kind inside torch
-        raise _damaged(path, error) from error
+        raise _damaged(path, key, error) from error
     if not isinstance(stored, Mapping):
         raise InputError(
-            f"backbone.weights={path}: expected names and tensors, got {type(stored).__name__}: "
+            f"{key}={path}: expected names and tensors, got {type(stored).__name__}: "
             "save model.state_dict()"
         )
     return stored
@@ -146,8 +147,6 @@ def _is_pickle(path: Path) -> bool:
     return zipfile.is_zipfile(path) or start[:1] == b"\x80"
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def _damaged(path: Path, key: str, error: Exception) -> InputError:
     reason = one_line(error).split(". ", 1)[0]
-    return InputError(
-        f"backbone.weights={path}: cannot be read ({reason}): get the file again, or {_CONVERT}"
-    )
+    return InputError(f"{key}={path}: cannot be read ({reason}): get the file again, or {_CONVERT}")

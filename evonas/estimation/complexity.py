@@ -7,17 +7,21 @@ runs is listed, never silently left out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from fvcore.nn import FlopCountAnalysis
-from fvcore.nn.jit_handles import elementwise_flop_counter
+from fvcore.nn.jit_handles import elementwise_flop_counter, get_shape
 from torch import nn
 
 #: Operators of a trace, as fvcore names them, whose count is multiply-adds.
-MAC_OPERATORS = frozenset({"conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum"})
+MAC_OPERATORS = frozenset(
+    {"conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "scaled_dot_product_attention"}
+)
 
 _IGNORED = ("aten::relu", "aten::relu_", "aten::clamp", "aten::clamp_")
 _BYTES_PER_PARAMETER = 4
@@ -63,6 +67,7 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         analysis = FlopCountAnalysis(module, example)
         # fvcore leaves these out without a word, though they compute.
         analysis.set_op_handle(**dict.fromkeys(_IGNORED, elementwise_flop_counter(0, 1)))
+        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
         analysis.unsupported_ops_warnings(False)
         analysis.uncalled_modules_warnings(False)
         analysis.tracer_warnings("none")
@@ -85,6 +90,14 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         megabytes=params * _BYTES_PER_PARAMETER / 1e6,
         uncounted=tuple(sorted(others.items())),
     )
+
+
+def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
+    """Return the multiply-adds of softmax(Q K') V, which fvcore has no formula for."""
+    query, key, value = (get_shape(one) for one in inputs[:3])
+    batch, length, width = math.prod(query[:-2]), query[-2], query[-1]
+    found: int = batch * length * key[-2] * (width + value[-1])
+    return found
 
 
 @contextmanager

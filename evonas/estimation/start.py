@@ -20,11 +20,7 @@ def read_start(file: str) -> dict[str, Tensor]:
     Raises:
         InputError: the file is missing, no state dict, or needs code to be unpickled.
     """
-    try:
-        return read_state(file)
-    except InputError as error:
-        # The reader speaks of the key that it was written for.
-        raise InputError(f"start={str(error).removeprefix('backbone.weights=')}") from error
+    return read_state(file, "start")
 
 
 def start_from(module: nn.Module, state: Mapping[str, Tensor], where: str) -> list[str]:

@@ -67,7 +67,11 @@ def more(results: Sequence[Any], metrics: Sequence[str]) -> list[Table]:
             for result in results
             for part in ranges
         ]
-        tables.append(Table("By range of the label", ["network", "range", "n", *names], rows))
+        tables.append(
+            Table(
+                "By range of the true label, sign left out", ["network", "range", "n", *names], rows
+            )
+        )
     return tables
 
 

@@ -20,6 +20,7 @@ from evonas.tasks.base import Array
 
 _UNIT = 45.0  # degrees of one unit of plain output: outputs stay of order one
 _BINS, _WIDTH, _FIRST = 66, 3, -99  # degrees; the last edge is 99
+_ROLL = rotations.ANGLES.index("roll")
 _TINY = 1e-6
 
 
@@ -137,7 +138,8 @@ class Rotation6D(PoseOutput):
     [-90, 90], and near |yaw| = 90 pitch and roll share one axis, so that a small
     rotation can exchange tens of degrees between them. ``mae`` then is large where
     ``geodesic`` is small, also for a label beyond 90 degrees of yaw, which comes
-    back as its equal (180 - yaw, pitch + 180, roll + 180).
+    back as its equal (180 - yaw, pitch + 180, roll + 180). Where roll is not labelled it
+    is known to be 0, and yaw and pitch are read without that ambiguity.
 
     Args:
         columns: which of yaw, pitch, roll are labelled, as positions in that order.
@@ -180,7 +182,8 @@ class Rotation6D(PoseOutput):
         """Return the labelled angles of the rotations."""
         with torch.no_grad():
             found = self.rotation(torch.from_numpy(outputs.astype(np.float64))).numpy()
-        return rotations.angles(found)[:, self._columns].astype(np.float32)
+        read = rotations.angles if _ROLL in self._columns else rotations.angles_without_roll
+        return read(found)[:, self._columns].astype(np.float32)
 
 
 def distance(first: Tensor, second: Tensor) -> Tensor:

@@ -40,10 +40,12 @@ def main() -> None:
     parser.add_argument("experiment", nargs="?", default="quickstart")
     parser.add_argument("overrides", nargs="*", help="key=value")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=LOSSES, default=list(LOSSES))
     args = parser.parse_args()
     rows, heads = [], ["output and loss"]
-    for name, words in LOSSES.items():
-        experiment = config.load(args.experiment, [*args.overrides, *words, "retraining.keep=last"])
+    for name in args.only:
+        words = [*args.overrides, *LOSSES[name], "retraining.keep=last"]
+        experiment = config.load(args.experiment, words)
         kept = experiment.baselines[:1]
         assembly = Assembly(experiment.model_copy(update={"baselines": kept}))
         start = time.monotonic()

@@ -2,30 +2,112 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import small_modules
 import torch
-from torch import nn
+from safetensors.torch import save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from evonas import registry
 from evonas.backbones.base import Backbone, UpTo
+from evonas.errors import InputError
 from evonas.estimation.complexity import count
 
 NAMES = registry.names("backbone")
+_CONV = {"taps": ["stem", "layers.0", "layers.1"]}
+_ATTENTION = {"taps": ["patches", "blocks.0", "blocks.1", "norm"]}
+
+#: case -> (backbone, options to be made with trained weights)
+CASES: dict[str, tuple[str, dict[str, object]]] = {
+    "none": ("none", {"input_size": 32}),
+    "synthetic_face": ("synthetic_face", {}),
+    "face_recognition": ("face_recognition", {"weights": "RECOGNITION"}),
+    "torch_module convnet": (
+        "torch_module",
+        {"callable": "small_modules:ConvNet", "weights": "CONVNET", "input_size": 32, **_CONV},
+    ),
+    "torch_module transformer": (
+        "torch_module",
+        {
+            "callable": "small_modules:Transformer",
+            "weights": "TRANSFORMER",
+            "input_size": 32,
+            **_ATTENTION,
+        },
+    ),
+    "exported convnet": ("exported", {"path": "PROGRAM", **_CONV}),
+    "exported transformer": ("exported", {"path": "PROGRAM 1", **_ATTENTION}),
+    "exported script": ("exported", {"path": "SCRIPT", "input_size": 32}),
+    "timm": ("timm", {"model": "tiny_conv", "pretrained": True, **_CONV}),
+    "timm transformer": ("timm", {"model": "tiny_vit", "pretrained": True, **_ATTENTION}),
+    "torchvision": ("torchvision", {"model": "tiny18", "pretrained": True, **_CONV}),
+    "facenet": ("facenet", {"pretrained": True, "input_size": 32, **_CONV}),
+}
+#: Without a seed of fresh weights: nothing to draw, or nobody knows how they were drawn.
+NO_RANDOM = {"none", "exported"}
+#: Users may offer taps between which nothing is computed; of these every tap costs more.
+DISTINCT = {"synthetic_face", "face_recognition"}
 
 
-def options(name: str, weights: Path | None) -> dict[str, object]:
-    """What a backbone needs to be made with trained weights."""
-    return {"weights": str(weights)} if name == "face_recognition" else {}
+@pytest.fixture(scope="module", autouse=True)
+def _libraries() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, module in small_modules.libraries().items():
+            patch.setitem(sys.modules, name, module)
+        yield
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def made(request: pytest.FixtureRequest) -> Backbone:
-    needs = request.param == "face_recognition"
-    weights = request.getfixturevalue("recognition_weights") if needs else None
-    backbone: Backbone = registry.create("backbone", request.param, options(request.param, weights))
+def options(case: str, request: pytest.FixtureRequest) -> dict[str, object]:
+    """The options of a case, with the files that they name made or found."""
+    found = dict(CASES[case][1])
+    for key, value in found.items():
+        if isinstance(value, str) and value.isupper():
+            found[key] = str(request.getfixturevalue("files")(value))
+    return found
+
+
+@pytest.fixture(scope="module")
+def files(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Make (or find) the file that a case needs."""
+    folder = tmp_path_factory.mktemp("backbones")
+
+    def make(what: str) -> Path:
+        if what == "RECOGNITION":
+            found: Path = request.getfixturevalue("recognition_weights")
+            return found
+        path = folder / what.replace(" ", "")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            convnet, transformer = small_modules.ConvNet(), small_modules.Transformer()
+        if what in ("CONVNET", "TRANSFORMER"):
+            path = path.with_suffix(".safetensors")
+            save_file((convnet if what == "CONVNET" else transformer).state_dict(), path)
+        elif what == "SCRIPT":
+            torch.jit.script(torch.nn.Sequential(convnet.stem, convnet.layers[0].down)).save(path)
+        else:
+            net = convnet if what == "PROGRAM" else transformer
+            path = small_modules.export(net, path.with_suffix(".pt2"), dynamic=what == "PROGRAM")
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def made(request: pytest.FixtureRequest, case: str) -> Backbone:
+    backbone: Backbone = registry.create("backbone", CASES[case][0], options(case, request))
     return backbone
 
 
@@ -37,7 +119,7 @@ def images(made: Backbone) -> torch.Tensor:
 
 
 def test_there_is_something_to_test() -> None:
-    assert {"synthetic_face", "face_recognition"} <= set(NAMES)
+    assert {name for name, _ in CASES.values()} == set(NAMES)
 
 
 def test_taps_have_the_declared_shapes_in_the_declared_order(
@@ -84,47 +166,78 @@ def test_a_tap_does_not_depend_on_which_others_are_wanted(
     }
 
 
-class Watch:
-    """Counts the convolutions that run."""
+class Watch(TorchDispatchMode):
+    """Counts the convolutions and products that run."""
 
-    def __init__(self, backbone: nn.Module) -> None:
-        self.ran = 0
-        layers = [m for m in backbone.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-        self._hooks = [layer.register_forward_hook(self._count) for layer in layers]
+    ran = 0
 
-    def _count(self, *_: object) -> None:
-        self.ran += 1
-
-    def __enter__(self) -> Watch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        names = ("convolution", "addmm", "mm", "bmm", "attention")
+        self.ran += any(part in str(func) for part in names)
+        return func(*args, **(kwargs or {}))
 
 
 def test_layers_behind_the_last_wanted_tap_are_not_run(
-    made: Backbone, images: torch.Tensor
+    case: str, made: Backbone, images: torch.Tensor
 ) -> None:
     taps = list(made.taps)
     ran = []
     for tap in taps:
-        with Watch(made) as watch:
+        with Watch() as watch:
             made(images[:1], [tap])
         ran.append(watch.ran)
-    assert ran == sorted(set(ran)), "a later tap must take more layers"
-    with Watch(made) as watch:
-        made(images[:1], [taps[1], taps[0]])
-    assert watch.ran == ran[1]
+    assert ran == sorted(ran), "a later tap must not take fewer layers"
+    if case in DISTINCT:
+        assert len(set(ran)) == len(ran), "a later tap must take more layers"
+    if len(taps) > 1:
+        assert ran[0] < ran[-1]
+        with Watch() as watch:
+            made(images[:1], [taps[1], taps[0]])
+        assert watch.ran == ran[1]
 
 
-def test_the_cost_up_to_a_tap_rises(made: Backbone) -> None:
+def test_the_cost_up_to_a_tap_rises(case: str, made: Backbone) -> None:
     costs = []
     for tap in list(made.taps)[:3]:
         upto = UpTo(made, tap)
         costs.append(count(upto, tuple(upto.example().shape[1:])).macs)
     assert costs == sorted(set(costs))
-    assert costs[0] > 0
+    assert (costs[0] > 0) == (case != "none")
+
+
+def test_the_parameters_up_to_a_tap_rise(case: str, made: Backbone) -> None:
+    first, last = (
+        count(UpTo(made, tap), (3, made.input_size, made.input_size)).params
+        for tap in (next(iter(made.taps)), list(made.taps)[-1])
+    )
+    everything = sum(parameter.numel() for parameter in made.parameters())
+    assert first <= last <= everything
+    assert (first > 0) == (case != "none")
+    assert (first < last) == (len(made.taps) > 1)
+
+
+def test_threads_may_share_it(made: Backbone, images: torch.Tensor) -> None:
+    """The feature cache runs several batches at once."""
+    taps = list(made.taps)
+    wanted = [taps[:1], taps[-1:], taps] * 4
+    with torch.inference_mode():
+        expected = [made(images, names) for names in wanted]
+
+    def work(names: list[str]) -> dict[str, torch.Tensor]:
+        with torch.inference_mode():
+            return made(images, names)
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(work, wanted))
+    for one, other in zip(found, expected, strict=True):
+        assert list(one) == list(other)
+        assert all(torch.equal(one[tap], other[tap]) for tap in one)
+
+
+def test_an_unknown_tap_is_answered_with_the_nearest(made: Backbone, images: torch.Tensor) -> None:
+    tap = list(made.taps)[-1]
+    with pytest.raises(InputError, match=f"no tap '{tap}x': did you mean '{tap}'"):
+        made(images, [f"{tap}x"])
 
 
 @pytest.fixture
@@ -140,24 +253,34 @@ def test_the_fingerprint_changes_with_any_weight_or_buffer(restored: Backbone) -
     assert len(original) == 32
     seen = {original}
     tensors = list(restored.state_dict().values())
-    for tensor in (tensors[0], tensors[len(tensors) // 2], tensors[-1]):
+    places = {0, len(tensors) // 2, len(tensors) - 1}
+    for tensor in (tensors[place] for place in places):
         with torch.no_grad():
             flat = tensor.view(-1)
             before = flat[-1].clone()
             flat[-1] += 1
             seen.add(restored.fingerprint)
             flat[-1] = before
-    assert len(seen) == 4
+    assert len(seen) == 1 + len(places)
     assert restored.fingerprint == original
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_random_weights_are_reproducible_and_differ_by_seed(name: str) -> None:
-    first = registry.create("backbone", name, {"random": 1})
+@pytest.fixture
+def drawn(case: str, request: pytest.FixtureRequest) -> Callable[[int], Backbone]:
+    """Make the case's backbone with fresh weights from a seed."""
+    name, given = CASES[case][0], options(case, request)
+    if name in NO_RANDOM:
+        pytest.skip("it has no random weights")
+    kept = {k: v for k, v in given.items() if k not in ("weights", "pretrained")}
+    return lambda seed: registry.create("backbone", name, {**kept, "random": seed})
+
+
+def test_random_weights_are_reproducible_and_differ_by_seed(
+    drawn: Callable[[int], Backbone],
+) -> None:
+    first = drawn(1)
     torch.manual_seed(5)
-    again = registry.create("backbone", name, {"random": 1})
-    other = registry.create("backbone", name, {"random": 2})
-    zero = registry.create("backbone", name, {"random": 0})
+    again, other, zero = drawn(1), drawn(2), drawn(0)
     prints = {b.fingerprint for b in (first, again, other, zero)}
     assert first.fingerprint == again.fingerprint
     assert len(prints) == 3
@@ -169,6 +292,14 @@ def test_random_weights_are_reproducible_and_differ_by_seed(name: str) -> None:
     assert not any(parameter.requires_grad for parameter in first.parameters())
 
 
-def test_random_weights_are_not_the_trained_ones(made: Backbone) -> None:
-    name = type(made).__module__.rsplit(".", 1)[-1]
-    assert registry.create("backbone", name, {"random": 1}).fingerprint != made.fingerprint
+def test_random_weights_are_not_the_trained_ones(
+    drawn: Callable[[int], Backbone], made: Backbone
+) -> None:
+    assert drawn(1).fingerprint != made.fingerprint
+    assert drawn(1).taps == made.taps
+
+
+@pytest.mark.parametrize("name", sorted(NO_RANDOM))
+def test_where_there_is_no_random_option_it_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"unknown key backbone\.random"):
+        registry.create("backbone", name, {"random": 1})

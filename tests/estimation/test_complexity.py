@@ -119,3 +119,15 @@ class Cut(nn.Module):
 
 def test_parameters_of_what_does_not_run_do_not_count() -> None:
     assert count(Cut(), (3, 8, 8)).params == 3 * 4 + 4
+
+
+def test_attention_counts_its_two_products() -> None:
+    """Q K' and (Q K') V of 9 places and 4 heads of width 5: 2 * 4 * 9 * 9 * 5."""
+
+    class Attention(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.scaled_dot_product_attention(x, x, x)
+
+    found = count(Attention(), (4, 9, 5))
+    assert found.macs == 2 * 4 * 9 * 9 * 5
+    assert found.uncounted == ()

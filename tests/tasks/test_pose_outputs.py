@@ -189,14 +189,25 @@ def test_the_predictions_are_the_labelled_angles_of_the_rotation() -> None:
     found = task.predictions(six_of(poses))
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, poses, atol=1e-3)
-    two = HeadPose({"yaw": (), "pitch": ()}, output="rotation6d").predictions(six_of(poses))
-    np.testing.assert_allclose(two, poses[:, :2], atol=1e-3)
     # The length of the first vector, and the second's part along it, do not matter.
     six = six_of(poses) + np.float32([1, 0, 0, 0, 1, 0])
     six[:, 3:] = 3 * six[:, 3:] + 0.7 * six[:, :3]
     six[:, :3] *= 2
     again = task.predictions(six - np.float32([1, 0, 0, 0, 1, 0]))
     np.testing.assert_allclose(again, poses, atol=1e-3)
+
+
+def test_without_a_label_of_roll_pitch_is_known_in_profile() -> None:
+    """A rotation 2 degrees off a profile: read with roll, pitch would be anything."""
+    poses = np.array([[90.0, 40.0, 0.0], [-90.0, -60.0, 0.0], [30.0, 80.0, 0.0]])
+    off = rotations.matrices(np.array([[1.0, 1.0, 2.0]] * 3)) @ rotations.matrices(poses)
+    six = np.concatenate([off[:, :, 0] - [1, 0, 0], off[:, :, 1] - [0, 1, 0]], 1)
+    two = HeadPose({"yaw": (), "pitch": ()}, output="rotation6d").predictions(
+        six.astype(np.float32)
+    )
+    np.testing.assert_allclose(two, poses[:, :2], atol=4)
+    three = HeadPose(ALL, output="rotation6d").predictions(six.astype(np.float32))
+    assert np.abs(three[:2, 1] - poses[:2, 1]).max() > 10
 
 
 def test_the_loss_is_the_geodesic_in_radians() -> None:
