@@ -1,4 +1,4 @@
-"""Key points that change places in a mirrored image."""
+"""Names, of key points or classes, that change places in a mirrored image."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from evonas.errors import InputError
 
 _PREFIXES = (("left_", "right_"), ("right_", "left_"), ("l_", "r_"), ("r_", "l_"))
 _SUFFIXES = (("_left", "_right"), ("_right", "_left"))
+_WORDS = {"left": "right", "right": "left"}
 
 
 def named_pairs(points: Sequence[str]) -> tuple[tuple[str, str], ...]:
@@ -18,7 +19,7 @@ def named_pairs(points: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """
     pairs: list[tuple[str, str]] = []
     for point in points:
-        partner = _partner(point)
+        partner = partner_of(point)
         if partner not in points:
             raise InputError(
                 f"task.points: {point!r} needs {partner!r} for mirrored images, got "
@@ -29,8 +30,14 @@ def named_pairs(points: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _partner(point: str) -> str:
-    """Return a name with its sides exchanged: the name itself where it has none."""
+def partner_of(point: str) -> str:
+    """Return a name with its sides exchanged: the name itself where it has none.
+
+    ``left_eye`` and ``right_eye``, ``r_hip`` and ``l_hip``, ``eye_left`` and ``eye_right``,
+    ``left`` and ``right``.
+    """
+    if point in _WORDS:
+        return _WORDS[point]
     for own, other in _PREFIXES:
         if point.startswith(own):
             point = other + point.removeprefix(own)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
+from evonas.tasks._point_pairs import partner_of
 from evonas.tasks.base import Array, Labels, Matrix, Task
 
 
@@ -25,10 +26,9 @@ class Classification(Task):
     task with its default options, a data set with shares 0.8, 0.1 and 0.1, and
     ``epochs: 25, schedule: exponential, decay: 0.1`` in ``retraining`` (the rate falls
     to a tenth after every epoch, as the text says, so little happens after the third).
-    The head is the network ``linear_probe``, with a batch norm where the original has
-    dropout; ``master_module`` takes ``end: pool, hidden: 0, dropout: 0.5``, but
-    convolves first. AdamW replaces stochastic gradient descent. One of its 70 test
-    images is 1.4 percent: most of the differences that it reports are of that size.
+    The head is the network ``linear_probe`` with ``dropout: 0.5``. AdamW replaces
+    stochastic gradient descent. One of its 70 test images is 1.4 percent: most of the
+    differences that it reports are of that size.
 
     Args:
         labels: label name -> names of its classes.
@@ -38,6 +38,9 @@ class Classification(Task):
         balanced: weigh classes by the inverse of their training frequency.
         weights: one positive weight a class for the loss. With ``balanced`` they are
             settled from the training targets unless they are given.
+        pairs: classes that change places in a mirrored image (who looks to the left
+            looks to the right in it); by default those that are named so (``left`` and
+            ``right``, ``left_wink`` and ``right_wink``).
 
     Raises:
         InputError: no label, or several, can be meant; an option is out of its range.
@@ -53,6 +56,7 @@ class Classification(Task):
         label_smoothing: float = 0.0,
         balanced: bool = False,
         weights: Sequence[float] | None = None,
+        pairs: tuple[tuple[str, str], ...] | None = None,
     ) -> None:
         self.label = _chosen(labels, label)
         self.names = tuple(labels[self.label])
@@ -70,6 +74,7 @@ class Classification(Task):
                 f"{', '.join(self.names)}, got {list(weights)}"
             )
         self.label_smoothing, self.balanced = label_smoothing, balanced
+        self._mirror = _exchanged(self.names, pairs)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         each = {f"{kind} {name}" for kind in ("recall", "f1") for name in self.names}
         self.rising = frozenset({"accuracy", "macro_f1", *each})
@@ -92,8 +97,8 @@ class Classification(Task):
         return found[:, None]
 
     def mirrored(self, targets: Array) -> Array:
-        """Return the targets themselves: a mirrored face is of the same class."""
-        return targets
+        """Return the classes of mirrored images: those of a pair change places."""
+        return self._mirror[_numbers(targets)][:, None]
 
     def settled(self, targets: Array) -> dict[str, Any]:
         """Return ``weights`` if they are to be balanced: images / (classes * images of the class).
@@ -191,6 +196,20 @@ def _f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     found: NDArray[np.float64] = np.full(len(counts), np.nan)
     np.divide(200.0 * right, among, out=found, where=among > 0)
     return found
+
+
+def _exchanged(names: Sequence[str], pairs: tuple[tuple[str, str], ...] | None) -> Array:
+    """Return the number of each class in a mirrored image."""
+    found = {name: partner_of(name) for name in names if partner_of(name) in names}
+    if pairs is not None:
+        found = {one: other for pair in pairs for one, other in (pair, pair[::-1])}
+        said = [name for pair in pairs for name in pair]
+        if len(set(said)) < len(said) or not set(said) <= set(names):
+            raise InputError(
+                f"task.pairs: expected pairs of {', '.join(names)}, each class once at most, "
+                f"got {[list(pair) for pair in pairs]}"
+            )
+    return np.array([names.index(found.get(name, name)) for name in names], np.float32)
 
 
 def _chosen(labels: Labels, label: str | None) -> str:

@@ -25,7 +25,7 @@ def main() -> None:
     """Write FOLDER/images/*.jpg, FOLDER/labels.csv and FOLDER/face_net.safetensors."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--people", type=int, default=100)
+    parser.add_argument("--people", type=int, default=200)
     parser.add_argument("--each", type=int, default=16, help="photos of each")
     args = parser.parse_args()
     faces = SyntheticFaces(
@@ -34,11 +34,12 @@ def main() -> None:
     (args.folder / "images").mkdir(parents=True, exist_ok=True)
     with (args.folder / "labels.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
-        table.writerow(["file", "person", "mood"])
+        table.writerow(["file", "person", "looks", "smile"])
         for index in range(len(faces)):
             name = f"images/{index:05d}.jpg"
             Image.fromarray(faces.image(index)).save(args.folder / name, quality=92)
-            table.writerow([name, faces.groups[index], _mood(faces, index)])
+            smile = f"{faces.labels['smile'][index]:.3f}"
+            table.writerow([name, faces.groups[index], _looks(faces, index), smile])
             if index % 100 == 99:
                 print(f"{index + 1} of {len(faces)} photos", file=sys.stderr)
     weights = {
@@ -49,16 +50,14 @@ def main() -> None:
     print(f"written: {args.folder}")
 
 
-def _mood(faces: SyntheticFaces, index: int) -> str:
-    """Return a word for what the face does."""
-    strength = {name: float(values[index]) for name, values in faces.labels.items()}
-    if strength["eyes_closed"] > 0.5:
-        return "sleepy"
-    if strength["mouth_open"] > 0.4:
-        return "talking"
-    if strength["smile"] > 0.3:
-        return "glad"
-    return "sad" if strength["smile"] < -0.15 else "calm"
+def _looks(faces: SyntheticFaces, index: int) -> str:
+    """Return where a face looks, as the photo shows it."""
+    yaw, pitch = (float(faces.labels[name][index]) for name in ("yaw", "pitch"))
+    if max(abs(yaw), abs(pitch)) < 20:
+        return "ahead"
+    if abs(yaw) > abs(pitch):
+        return "left" if yaw > 0 else "right"
+    return "up" if pitch > 0 else "down"
 
 
 if __name__ == "__main__":

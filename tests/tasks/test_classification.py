@@ -218,3 +218,16 @@ def test_what_has_no_classes_cannot_be_learnt(
 def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=rf"^task\.{next(iter(options))}: expected [^\n]+$"):
         made(**options)
+
+
+def test_classes_named_by_a_side_change_places_in_the_mirror() -> None:
+    names = ("ahead", "left", "right", "left_wink")
+    task = Classification({"looks": names})
+    assert task.mirrored(np.float32([[0], [1], [2], [3]])).tolist() == [[0], [2], [1], [3]]
+    assert task.mirrored(np.float32([[1]])).dtype == np.float32
+    given = Classification({"looks": names}, pairs=(("ahead", "right"),))
+    assert given.mirrored(np.float32([[0], [1], [2], [3]])).tolist() == [[2], [1], [0], [3]]
+    none = Classification({"looks": names}, pairs=())
+    assert none.mirrored(np.float32([[1]])).tolist() == [[1]]
+    with pytest.raises(InputError, match=r"task\.pairs: expected pairs of ahead, left"):
+        Classification({"looks": names}, pairs=(("left", "rigth"),))
