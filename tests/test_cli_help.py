@@ -14,7 +14,8 @@ from command_line import Cli, said
 
 from evonas import registry
 
-VERBS = ["search", "retrain", "validate", "list"]
+VERBS = ["search", "retrain", "test", "validate", "list"]
+INNER = ["data check", "backbones show"]
 
 
 def test_list_shows_every_part(evonas: Cli) -> None:
@@ -35,9 +36,9 @@ def test_list_as_json_parses(evonas: Cli) -> None:
     assert "did you mean 'optimizer'?" in said(evonas("list", "optimiser"))
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *INNER])
 def test_help_shows_an_example(evonas: Cli, verb: str) -> None:
-    code, out, _ = evonas(verb, "--help")
+    code, out, _ = evonas(*verb.split(), "--help")
     assert code == 0
     assert f"Example: evonas {verb}" in " ".join(out.split())
 

@@ -153,7 +153,9 @@ def test_leaks_of_training_and_test_stand_below_the_table(evonas: Cli, folder: P
     assert evonas("test", folder, *OTHER)[0] == 0
     text = (folder / "test.md").read_text("utf-8")
     assert "trained: faces, 90/10" in text
-    assert "LEAKY split in training: single images at random" in text
+    tables = text.count("\n**") + 1
+    assert tables > 2
+    assert text.count("LEAKY split in training: single images at random") == tables
 
 
 def test_published_rows_are_those_of_the_sources() -> None:

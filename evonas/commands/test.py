@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -99,10 +99,11 @@ def _notes(content: dict[str, Any], dataset: Dataset) -> list[str]:
 
 def _tables(results: list[Result], metrics: list[str], unit: str, notes: list[str]) -> list[Table]:
     matrices = [tested.confusion(result) for result in results]
+    others = [*tested.more(results, metrics), *(m for m in matrices if m is not None)]
+    leaks = [note for note in notes if note.startswith("LEAKY")]
     return [
         tested.main(results, metrics, unit, notes),
-        *tested.more(results, metrics),
-        *(matrix for matrix in matrices if matrix is not None),
+        *(replace(table, notes=[*table.notes, *leaks]) for table in others),
     ]
 
 

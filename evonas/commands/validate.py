@@ -10,6 +10,7 @@ from evonas import config
 from evonas.assembly import Assembly
 from evonas.errors import InputError
 from evonas.estimation.feasibility import feasibility
+from evonas.estimation.start import read_start
 
 
 def run(source: str, overrides: list[str], console: Console) -> None:
@@ -29,12 +30,18 @@ def run(source: str, overrides: list[str], console: Console) -> None:
     def limit() -> object:
         return feasibility(assembly.space, assembly.cost, experiment.objective.max_macs)
 
+    def start() -> None:
+        files = [experiment.training.start, experiment.retraining.start]
+        for file in {*files, *(baseline.start for baseline in experiment.baselines)} - {""}:
+            read_start(file)
+
     steps: dict[str, Callable[[], object]] = {
         "data": lambda: assembly.dataset,
         "backbone": lambda: assembly.backbone,
         "task": lambda: assembly.task,
         "space": lambda: assembly.space,
         "baselines": lambda: assembly.baselines,
+        "start": start,
         "optimizer": assembly.optimizer,
         "cost limit": limit,
         "device": lambda: assembly.gpu,

@@ -121,3 +121,22 @@ def test_beyond_the_image_its_edge_is_repeated() -> None:
     for index in range(20):
         picture = View(1).apply(image, index, 40, 0.0)
         assert np.ptp(picture.astype(int)) <= 2, "a border shows"
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.2])
+@pytest.mark.parametrize("name", ["plain", "flip", "jitter1", "jitter2_flip"])
+def test_a_dot_is_seen_where_the_views_geometry_says(name: str, margin: float) -> None:
+    view, side, size, place = View.parse(name), 200, 100, (0.4, 0.55)
+    image = np.zeros((side, side, 3), np.uint8)
+    inner = side * (1 - 2 * margin)
+    column, row = (round(margin * side + share * inner) for share in place)
+    image[row - 3 : row + 3, column - 3 : column + 3] = 255
+    corner, extent = view.crops(8)
+    for index in range(8):
+        seen = view.apply(image, index, size, margin)[..., 0].astype(float)
+        rows, columns = np.indices(seen.shape) + 0.5
+        found = np.array([(columns * seen).sum(), (rows * seen).sum()]) / seen.sum() / size
+        expected = (np.array(place) - corner[index]) / extent[index]
+        if view.flip:
+            expected[0] = 1 - expected[0]
+        assert found == pytest.approx(expected, abs=0.02)
