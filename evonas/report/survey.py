@@ -66,7 +66,7 @@ class Survey:
         for reason, names in data.dropped.items():
             notes.append(f"dropped, {reason}: {len(names)} ({_some(names)})")
         notes += [f"unreadable: {reason}" for reason in self.unreadable.values()]
-        tables = [Table("Images", ["split", "images", "groups"], rows, notes)]
+        tables = [Table("Images", ["split", "images", "groups"], rows, notes, 1)]
         return (
             tables
             + [table for table in (self._quantities(), self._points()) if table.rows]
@@ -96,7 +96,7 @@ class Survey:
         for name, values in data.labels.items():
             if not data.classes.get(name) and not name.endswith(_PARTS):
                 rows.append([name, *(f"{v:.2f}" for v in _statistics(values).values())])
-        return Table("Quantities", ["label", *_statistics(np.zeros(1))], rows)
+        return Table("Quantities", ["label", *_statistics(np.zeros(1))], rows, names=1)
 
     def _points(self) -> Table:
         rows = []
@@ -104,7 +104,7 @@ class Survey:
             seen = np.asarray(self.dataset.labels[f"{name}.v"])
             shares = [f"{100 * float((seen == v).mean()):.1f} %" for v in (2, 1, 0)]
             rows.append([name, *shares])
-        return Table("Key points", ["point", "visible", "hidden", "not labelled"], rows)
+        return Table("Key points", ["point", "visible", "hidden", "not labelled"], rows, names=1)
 
     def _classes(self) -> list[Table]:
         data, tables = self.dataset, []
@@ -114,7 +114,8 @@ class Survey:
                 [label, *(str(count) for count in by_side.values())]
                 for label, by_side in counts.items()
             ]
-            tables.append(Table(f"Classes of {name}", ["class", "all", *data.splits], rows))
+            heads = ["class", "all", *data.splits]
+            tables.append(Table(f"Classes of {name}", heads, rows, names=1))
         return tables
 
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table as RichTable
 
+_NARROW = 26  # width that a name's column may always have
+
 
 @dataclass(frozen=True)
 class Table:
-    """A title, column heads, rows of text, and notes below."""
+    """A title, column heads, rows of text, and notes below.
+
+    The first ``names`` columns say what a row is about; the others hold figures.
+    """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
+    names: int = 2
 
 
 def errors(
@@ -75,15 +81,34 @@ def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table."""
-    drawn = RichTable(title=table.title)
-    for i, column in enumerate(table.columns):
-        drawn.add_column(column, justify="left" if i < 2 else "right")
-    for row in table.rows:
-        drawn.add_row(*row)
-    console.print(drawn)
+    """Print a table; one that is wider than the console in parts, each with the first columns."""
+    for number, columns in enumerate(_parts(table, console.width)):
+        drawn = RichTable(title=table.title + (" (continued)" if number else ""))
+        for i in columns:
+            justify: Literal["left", "right"] = "left" if i < table.names else "right"
+            drawn.add_column(table.columns[i], justify=justify, overflow="fold")
+        for row in table.rows:
+            drawn.add_row(*(row[i] for i in columns))
+        console.print(drawn)
     for note in table.notes:
         console.print(note, soft_wrap=True)
+
+
+def _parts(table: Table, width: int) -> list[list[int]]:
+    """Return which columns to print together so that no figure is broken."""
+    cells = [table.columns, *table.rows]
+    needs = [max(len(row[i]) for row in cells) + 3 for i in range(len(table.columns))]
+    names = [min(need, _NARROW) for need in needs[: table.names]]  # names may be folded
+    parts: list[list[int]] = []
+    left = 0
+    for i in range(table.names, len(needs)):
+        need = min(needs[i], width - sum(names) - 1)
+        if not parts or need > left:
+            parts.append(list(range(table.names)))
+            left = width - sum(names) - 1
+        parts[-1].append(i)
+        left -= need
+    return parts or [list(range(len(needs)))]
 
 
 def markdown(table: Table) -> str:

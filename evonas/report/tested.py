@@ -84,7 +84,8 @@ def confusion(result: Any) -> Table | None:
         [name, *(str(count) for count in counts)]
         for name, counts in zip(names, result.matrix.counts.tolist(), strict=True)
     ]
-    return Table(f"{result.network} on {result.tap}: {result.matrix.title}", ["", *names], rows)
+    title = f"{result.network} on {result.tap}: {result.matrix.title}"
+    return Table(title, ["", *names], rows, names=1)
 
 
 def published(rows: Sequence[Row], train: str, images: int) -> list[Table]:
@@ -112,7 +113,7 @@ def published(rows: Sequence[Row], train: str, images: int) -> list[Table]:
             if row.protocol == protocol
         ]
         heads = ["method", "yaw", "pitch", "roll", "MAE", "geodesic", "MB", "source and remarks"]
-        tables.append(Table(title, heads, body, notes))
+        tables.append(Table(title, heads, body, notes, names=1))
     return tables
 
 

@@ -44,7 +44,9 @@ def of_family(family: str, n: int, seed: int = 0) -> Iterator[Architecture]:
         rng = np.random.default_rng(seed)
         # The corners of the cube, then random points.
         corners = [np.zeros(space.dim), np.ones(space.dim)]
-        yield from map(space.decode, [*corners, *rng.random((n, space.dim))])
+        points = [*corners, *rng.random((n, space.dim))]
+        # A small space holds few architectures: each once.
+        yield from dict.fromkeys(map(space.decode, points))
 
 
 def is_answer(family: str, y: torch.Tensor, in_shape: Shape, n: int) -> bool:

@@ -1,0 +1,52 @@
+"""Tables in a narrow terminal: nothing is cut, no figure is broken."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from evonas.report.tables import Table, markdown, show
+
+FIGURES = [f"{k}.{k}{k} ±0.{k}{k}" for k in range(1, 9)]
+WIDE = Table(
+    "Errors",
+    ["network", "tap", *(f"metric {k}" for k in range(1, 9))],
+    [["a hand-made residual head", "conv128_2", *FIGURES], ["constant", "-", *FIGURES[::-1]]],
+    ["a note"],
+)
+
+
+def printed(table: Table, width: int) -> str:
+    stream = io.StringIO()
+    show(table, Console(file=stream, width=width))
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 300])
+def test_every_figure_stands_whole_in_one_line(width: int) -> None:
+    text = printed(WIDE, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for cell in (*FIGURES, *WIDE.columns[2:]):
+        assert any(cell in line for line in text.splitlines()), cell
+    assert text.count("a note") == 1
+
+
+def test_a_table_that_fits_is_in_one_part_and_a_wide_one_says_that_it_goes_on() -> None:
+    assert "continued" not in printed(WIDE, 300)
+    assert printed(WIDE, 80).count("continued") >= 1
+
+
+def test_parts_repeat_the_names_of_the_rows() -> None:
+    lines = printed(WIDE, 80).splitlines()
+    heads = [line for line in lines if "network" in line]
+    assert len(heads) == 1 + sum("continued" in line for line in lines)
+    single = Table("t", ["class", *WIDE.columns[2:]], [["x", *FIGURES]], names=1)
+    assert all("metric 1" not in line for line in printed(single, 60).splitlines()[8:])
+
+
+def test_markdown_keeps_all_columns_together() -> None:
+    first = [line for line in markdown(WIDE).splitlines() if line.startswith("| a hand")]
+    assert all(figure in first[0] for figure in FIGURES)
