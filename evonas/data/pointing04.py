@@ -6,6 +6,10 @@ Detection of Salient Facial Structures", FG Net Workshop (Pointing'04).
 Expected under ``root``: ``labels.csv`` with the columns file, person, pitch_deg
 (up is positive), yaw_deg (positive: the face turns to the image's left), box_cx,
 box_cy, box_w, box_h (face box, pixels), and ``images/`` with the files.
+
+The people turned to markers, first about the vertical axis and then up or down, which is
+R = Ry(-yaw) Rx(pitch), not the order of ``evonas.rotations``. The labels stay as they are
+published; where both are large, a geodesic error (or axes drawn) from them is nominal too.
 """
 
 from __future__ import annotations
