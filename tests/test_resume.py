@@ -62,6 +62,8 @@ def stop_after(rows: int, experiment: Path, folder: Path, how: signal.Signals) -
         text=True,
         cwd=experiment.parent,
         env=environment(),
+        # A shell that starts us in the background lets its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         try:
             for _ in range(int(LONGEST_WAIT / STEP)):

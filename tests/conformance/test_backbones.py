@@ -269,12 +269,14 @@ def test_the_fingerprint_changes_with_any_weight_or_buffer(restored: Backbone) -
 def drawn(case: str, request: pytest.FixtureRequest) -> Callable[[int], Backbone]:
     """Make the case's backbone with fresh weights from a seed."""
     name, given = CASES[case][0], options(case, request)
-    if name in NO_RANDOM:
-        pytest.skip("it has no random weights")
     kept = {k: v for k, v in given.items() if k not in ("weights", "pretrained")}
     return lambda seed: registry.create("backbone", name, {**kept, "random": seed})
 
 
+DRAWS = [case for case, (name, _) in CASES.items() if name not in NO_RANDOM]
+
+
+@pytest.mark.parametrize("case", DRAWS, scope="module", indirect=True)
 def test_random_weights_are_reproducible_and_differ_by_seed(
     drawn: Callable[[int], Backbone],
 ) -> None:
@@ -292,6 +294,7 @@ def test_random_weights_are_reproducible_and_differ_by_seed(
     assert not any(parameter.requires_grad for parameter in first.parameters())
 
 
+@pytest.mark.parametrize("case", DRAWS, scope="module", indirect=True)
 def test_random_weights_are_not_the_trained_ones(
     drawn: Callable[[int], Backbone], made: Backbone
 ) -> None:
