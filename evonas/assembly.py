@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -29,6 +29,19 @@ from evonas.networks.base import Network
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a search needs once everything slow is done.
+
+    Attributes:
+        executor: starts the executor.
+        environment: what the run depends on beyond its experiment.
+    """
+
+    executor: Callable[[], Executor]
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -247,22 +260,46 @@ class Assembly:
         )
         return made
 
-    def environment(self, features: Features) -> dict[str, Any]:
-        """Return what a run depended on beyond its experiment."""
-        packages = ("torch", "numpy", "cma", "pymoo", "pyswarms", "Py-BOBYQA", "ray", "fvcore")
-        return {
-            "evonas": evonas.__version__,
-            "code": _code_hash(),
-            "python": platform.python_version(),
-            "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-            "packages": {name: version(name) for name in packages},
-            "data": self.dataset.fingerprint,
-            "backbone": self.backbone.fingerprint,
+    @property
+    def error(self) -> tuple[str, str]:
+        """Name and unit of the metric that counts as the error."""
+        return self.task.metric, self.task.unit
+
+    def place(self) -> tuple[str, ...]:
+        """Return where candidates train."""
+        return (self.executor_name, "gpu" if self.gpu else "cpu")
+
+    def origin(self) -> dict[str, str]:
+        """Return hashes of what measurements follow from."""
+        return {"data": self.dataset.fingerprint, "backbone": self.backbone.fingerprint}
+
+    def ready(self, progress: Progress) -> Ready:
+        """Compute the features that a search may need; return the executor that uses them."""
+        features = self.features(self.backbone, self.taps(), progress)
+        sides = self.dataset.sides()
+        split = Split(sides["train"], sides["validation"])
+        setting = self.setting({"backbone": features}, {"search": split})
+        environment = {
+            **surroundings(),
+            **self.origin(),
             "space": self.space.to_dict(),
             "images": len(self.dataset),
             "views": [view.name for view in features.views],
             "backbone_passes": features.passes,
         }
+        return Ready(lambda: self.executor(setting), environment)
+
+
+def surroundings() -> dict[str, Any]:
+    """Return the versions that a run depends on."""
+    packages = ("torch", "numpy", "cma", "pymoo", "pyswarms", "Py-BOBYQA", "ray", "fvcore")
+    return {
+        "evonas": evonas.__version__,
+        "code": _code_hash(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": {name: version(name) for name in packages},
+    }
 
 
 def _code_hash() -> str:

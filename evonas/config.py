@@ -16,12 +16,15 @@ from evonas.estimation.settings import (
     FeatureSettings,
     ObjectiveSettings,
     Settings,
+    TableSettings,
     TrainingSettings,
 )
 from evonas.files import parse_yaml, read_yaml
 
 # YAML 1.1 takes 1e-3 for text; people who write it mean a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+#: What an experiment on a table says of the parts that training needs.
+_NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "table")
 #: What may differ when a run is resumed: where it runs and how long.
 FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "features.cache")
 
@@ -75,6 +78,8 @@ class Experiment(Settings):
             without a gene ``tap``).
         features, objective, training, retraining, execution: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
+        table: a file of finished trainings to search in, instead of training; space,
+            backbone, data, task and tap are then not asked for.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -94,6 +99,7 @@ class Experiment(Settings):
     baselines: tuple[Baseline, ...] = (
         Baseline(name="pooled features + linear", network="linear_probe"),
     )
+    table: TableSettings | None = None
 
 
 def load(source: str | Path, overrides: Iterable[str] = ()) -> Experiment:
@@ -140,6 +146,8 @@ def check(data: Any, where: str) -> Experiment:
     Raises:
         InputError: a key or value is wrong; all complaints are in ``error.args[1:]``.
     """
+    if isinstance(data, dict) and data.get("table"):
+        data = {**_NO_TRAINING, "baselines": [], **data}
     try:
         return Experiment.model_validate(_numbers(data))
     except ValidationError as error:

@@ -49,6 +49,8 @@ def run(
         experiment = config.load(str(best_file), overrides)
         if not experiment.baselines:
             raise InputError(f"{best_file}: expected baselines to train, got none")
+    if experiment.table:
+        raise InputError(f"{best_file}: a search in a table has nothing to retrain")
     assembly = Assembly(experiment)
     winner = Architecture.from_dict(best["architecture"]) if best else None
     for what, now in (

@@ -20,14 +20,16 @@ from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.config import Experiment, Part
 from evonas.errors import InputError
-from evonas.estimation.estimator import Job, Split
+from evonas.estimation.estimator import Job
 from evonas.estimation.feasibility import feasibility
 from evonas.estimation.measurement import Measurement
 from evonas.execution.base import Executor
+from evonas.replay import Replay
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
 from evonas.store import FORMAT, RunStore, Trial
-from evonas.tasks.base import Task
+
+Plan = Assembly | Replay
 
 
 def run(experiment: Experiment, folder: Path | None, resume: bool, console: Console) -> Path:
@@ -37,11 +39,11 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         InputError: the experiment or the run directory is not usable.
         KeyboardInterrupt: the person stopped it; the message says how to go on.
     """
-    assembly = Assembly(experiment)
-    taps, place = assembly.taps(), (assembly.executor_name, "gpu" if assembly.gpu else "cpu")
+    assembly: Plan = Replay(experiment) if experiment.table else Assembly(experiment)
+    place = assembly.place()
     optimizer = assembly.optimizer()
     experiment = _settled(experiment, optimizer.population_size)
-    limit = experiment.objective.max_macs
+    limit = assembly.objective.settings.max_macs
     possible = feasibility(assembly.space, assembly.cost, limit, experiment.seed)
     folder = folder or _free_folder(experiment)
     with RunStore(folder, resume) as store:
@@ -52,13 +54,9 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         for warning in assembly.warnings():
             console.print(warning, soft_wrap=True)
         with progress_bars(console) as progress:
-            features = assembly.features(assembly.backbone, taps, progress)
-        sides = assembly.dataset.sides()
-        split = Split(sides["train"], sides["validation"])
-        setting = assembly.setting({"backbone": features}, {"search": split})
+            ready = assembly.ready(progress)
         known = sum(trial.trained for trial in store.trials())
-        task = assembly.task
-        view = SearchView(console, experiment.budget, (task.metric, task.unit), known)
+        view = SearchView(console, experiment.budget, assembly.error, known)
         best = [math.inf]
 
         def watch(trial: Trial) -> None:
@@ -71,11 +69,11 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
                 store.write("best.json", _best(trial, experiment, assembly))
 
         start = time.monotonic()
-        with assembly.executor(setting) as executor, _resumable(store, console):
+        with ready.executor() as executor, _resumable(store, console):
             resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
             store.write("experiment.yaml", resolved)  # a resumed run may have a larger budget
             if not resume:
-                store.write("environment.json", assembly.environment(features))
+                store.write("environment.json", ready.environment)
             store.log(f"{'resumed' if resume else 'started'} with {known} trained networks")
             for note in executor.notes():
                 console.print(note, soft_wrap=True)
@@ -99,26 +97,30 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
         spent = duration(time.monotonic() - start)
         reason = optimizer.stop_reason.rstrip(".")
         console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
-        for line in [*_results(winner, rivals, task), *assembly.warnings()]:
+        for line in [*_results(winner, rivals, assembly.error), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
-    console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
+    if not experiment.table:
+        console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
 
 
-def _results(winner: Trial, rivals: list[tuple[str, Measurement]], task: Task) -> Iterator[str]:
+def _results(
+    winner: Trial, rivals: list[tuple[str, Measurement]], counted: tuple[str, str]
+) -> Iterator[str]:
     """Yield a line for the winner and one for each hand-made network."""
+    metric, unit = counted
     yield (
-        f"Best: {task.metric} {winner.metrics[task.metric]:.3f} {task.unit} at "
+        f"Best: {metric} {winner.metrics[metric]:.3f} {unit} at "
         f"{2 * winner.macs / 1e6:.2f} MFLOPs of head, fitness {winner.value:.3f}."
     )
     for name, measurement in rivals:
-        error = measurement.metrics.get(task.metric, math.nan)
-        result = measurement.error or f"{task.metric} {error:.3f} {task.unit}"
+        error = measurement.metrics.get(metric, math.nan)
+        result = measurement.error or f"{metric} {error:.3f} {unit}"
         cost = f"{2 * measurement.macs / 1e6:.2f} MFLOPs of head"
         yield f"Trained the same way, {name}: {result} at {cost}."
 
 
-def _baselines(assembly: Assembly, executor: Executor) -> list[tuple[str, Measurement]]:
+def _baselines(assembly: Plan, executor: Executor) -> list[tuple[str, Measurement]]:
     """Train the hand-made networks as briefly as the candidates, for comparison."""
     training, jobs = assembly.experiment.training, []
     for index, (name, architecture) in enumerate(assembly.baselines):
@@ -159,13 +161,12 @@ def _free_folder(experiment: Experiment) -> Path:
     raise AssertionError("unreachable")
 
 
-def _compare(store: RunStore, experiment: Experiment, assembly: Assembly) -> None:
+def _compare(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
     before = stored(store.folder, []).model_dump(mode="json")
     found = config.differences(before, experiment.model_dump(mode="json"))
     environment = store.read("environment.json")
     now: dict[str, Any] = {
-        "data": assembly.dataset.fingerprint,
-        "backbone": assembly.backbone.fingerprint,
+        **assembly.origin(),
         "space": json.loads(json.dumps(assembly.space.to_dict())),
     }
     found += [f"the content of the {key}" for key in now if environment.get(key) != now[key]]
@@ -176,7 +177,7 @@ def _compare(store: RunStore, experiment: Experiment, assembly: Assembly) -> Non
         )
 
 
-def _headline(experiment: Experiment, assembly: Assembly, place: tuple[str, str]) -> str:
+def _headline(experiment: Experiment, assembly: Plan, place: tuple[str, ...]) -> str:
     size = assembly.space.size
     return (
         f"evonas {evonas.__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
@@ -192,7 +193,7 @@ def _statement(share: float, cheapest: int, limit: int | None) -> str:
     return f"Limit {limit} multiply-adds: {100 * share:.1f} % of the space is feasible; {low}."
 
 
-def _best(trial: Trial, experiment: Experiment, assembly: Assembly) -> dict[str, Any]:
+def _best(trial: Trial, experiment: Experiment, assembly: Plan) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "genome": list(trial.genome),
@@ -206,8 +207,7 @@ def _best(trial: Trial, experiment: Experiment, assembly: Assembly) -> dict[str,
         "cost_scope": "head network at batch 1; flops = 2 x multiply-adds",
         "experiment": experiment.model_dump(mode="json"),
         "space": assembly.space.to_dict(),
-        "backbone": assembly.backbone.fingerprint,
-        "data": assembly.dataset.fingerprint,
+        **assembly.origin(),
         "seed": experiment.seed,
         "evonas": evonas.__version__,
     }

@@ -11,6 +11,7 @@ from evonas.assembly import Assembly
 from evonas.errors import InputError
 from evonas.estimation.feasibility import feasibility
 from evonas.estimation.start import read_start
+from evonas.replay import Replay
 
 
 def run(source: str, overrides: list[str], console: Console) -> None:
@@ -25,6 +26,11 @@ def run(source: str, overrides: list[str], console: Console) -> None:
         for complaint in error.args[1:]:
             console.print(complaint, soft_wrap=True, highlight=False)
         raise
+    if experiment.table:
+        replay = Replay(experiment)
+        replay.optimizer()
+        console.print(f"{source}: fine ({len(replay.table)} trainings)", soft_wrap=True)
+        return
     assembly = Assembly(experiment)
 
     def limit() -> object:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -132,3 +139,33 @@ class ExecutionSettings(Settings):
     executor: str = "auto"
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
+
+
+class TableSettings(Settings):
+    """A table of finished trainings to search in; see ``table.Table``.
+
+    Attributes:
+        file: CSV with a header.
+        genes: columns that say what an architecture is; or ``digits`` instead:
+        digits: column of words of one length, each character of which is a gene.
+        error: column of what is minimised; or ``accuracy`` instead:
+        accuracy: column in percent; the error is 100 minus it.
+        cost: column of the cost, for the penalty and the limit; without, it is 0.
+        cost_in: what it counts: ``flops`` (two a multiply-add) or ``macs``.
+    """
+
+    file: str
+    genes: tuple[str, ...] = ()
+    digits: str = ""
+    error: str = ""
+    accuracy: str = ""
+    cost: str = ""
+    cost_in: Literal["flops", "macs"] = "flops"
+
+    @model_validator(mode="after")
+    def _says_what_is_what(self) -> Self:
+        if bool(self.genes) == bool(self.digits) or bool(self.error) == bool(self.accuracy):
+            raise PydanticCustomError(
+                "table", "expected genes or digits, and error or accuracy, one of each two"
+            )
+        return self

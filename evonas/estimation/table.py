@@ -1,0 +1,163 @@
+"""A table of finished trainings, to search in without training: benchmarks, own past runs.
+
+One row an architecture: columns that say what it is (its genes), its error, and its cost.
+NAS-Bench-Macro (Su et al. 2021, arXiv 2103.11922) is such a table.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from evonas.errors import InputError, nearest
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.settings import TableSettings
+from evonas.space import Architecture, SearchSpace
+
+Value = int | float | str
+_NAME = "table"
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says of an architecture."""
+
+    error: float
+    macs: int
+
+
+class Table:
+    """The rows of a CSV file as a search space with known answers.
+
+    A gene of numbers is ordinal, any other a choice. A table need not hold every
+    combination of its genes: the others cost infinitely much, so that no budget is
+    spent on them.
+
+    Args:
+        settings: which file, and what its columns mean.
+
+    Raises:
+        InputError: the file or a column is missing, a cell is no number, or an
+            architecture is there twice with other values.
+    """
+
+    def __init__(self, settings: TableSettings) -> None:
+        path = Path(settings.file).expanduser()
+        lines = _read(path)
+        for column in _columns(settings):
+            if column not in lines[0]:
+                raise InputError(
+                    f"{path}: the column {column!r} is missing: {nearest(column, lines[0])}"
+                )
+        genes = _genes(lines, settings)
+        values = {name: _values(cells) for name, cells in genes.items()}
+        self.space = SearchSpace.from_dict(
+            {
+                "name": path.stem,
+                "network": _NAME,
+                "genes": [
+                    {"name": name, "kind": "choice" if text else "ordinal", "choices": known}
+                    for name, (known, text) in values.items()
+                ],
+            }
+        )
+        self._rows: dict[str, Row] = {}
+        for number, line in enumerate(lines):
+            place = f"{path}, line {number + 2}"
+            chosen = {
+                name: genes[name][number] if text else _number(genes[name][number])
+                for name, (_, text) in values.items()
+            }
+            row = _row(line, settings, place)
+            digest = Architecture(_NAME, chosen).digest
+            if self._rows.setdefault(digest, row) != row:
+                raise InputError(
+                    f"{place}: this architecture stands above with other values: keep one row, "
+                    f"such as the mean"
+                )
+        self.costliest = max(row.macs for row in self._rows.values())
+        self.fingerprint = hashlib.blake2b(
+            path.read_bytes() + settings.model_dump_json(exclude={"file"}).encode(), digest_size=16
+        ).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def cost(self, architecture: Architecture) -> int:
+        """Return the multiply-adds; more than any row has, for one that is not there."""
+        row = self._rows.get(architecture.digest)
+        return row.macs if row else 2 * self.costliest + 1
+
+    def measure(self, architecture: Architecture) -> Measurement:
+        """Return what training the architecture gave; a failure for one that is not there."""
+        row = self._rows.get(architecture.digest)
+        if row is None:
+            return Measurement.failure("invalid", "this architecture is not in the table")
+        return Measurement("ok", {"error": row.error}, macs=row.macs)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            lines = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"{path}: cannot be read ({error}): table.file must be a CSV file"
+        ) from error
+    if not lines:
+        raise InputError(f"{path}: expected a header and rows, got none")
+    return lines
+
+
+def _columns(settings: TableSettings) -> list[str]:
+    first = [settings.digits] if settings.digits else list(settings.genes)
+    result = settings.error or settings.accuracy
+    return [*first, result, *([settings.cost] if settings.cost else [])]
+
+
+def _genes(lines: list[dict[str, str]], settings: TableSettings) -> dict[str, list[str]]:
+    """Return gene -> its cell in every line."""
+    if not settings.digits:
+        return {name: [line[name] or "" for line in lines] for name in settings.genes}
+    words = [line[settings.digits] or "" for line in lines]
+    if len({len(word) for word in words}) != 1 or not words[0]:
+        raise InputError(
+            f"table.digits={settings.digits}: expected words of one length, such as 00120120, got "
+            f"{', '.join(sorted(set(words), key=len)[:2])}"
+        )
+    return {f"gene{k}": [word[k] for word in words] for k in range(len(words[0]))}
+
+
+def _values(cells: list[str]) -> tuple[list[Value], bool]:
+    """Return the known values of a gene in order, and whether they are words."""
+    known = sorted(set(cells))
+    try:
+        return sorted({_number(cell) for cell in known}), False
+    except ValueError:
+        return list(known), True
+
+
+def _number(cell: str) -> int | float:
+    value = float(cell)
+    if not math.isfinite(value):
+        raise ValueError(cell)
+    return int(value) if value.is_integer() else value
+
+
+def _row(line: dict[str, str], settings: TableSettings, place: str) -> Row:
+    found = {}
+    for column in filter(None, (settings.error, settings.accuracy, settings.cost)):
+        try:
+            found[column] = float(line[column])
+            if not math.isfinite(found[column]):
+                raise ValueError
+        except (TypeError, ValueError) as wrong:
+            raise InputError(
+                f"{place}: {column} is {line[column]!r}, expected a number: mend or remove the row"
+            ) from wrong
+    error = found[settings.error] if settings.error else 100.0 - found[settings.accuracy]
+    cost = found[settings.cost] if settings.cost else 0.0
+    return Row(error, round(cost / 2 if settings.cost_in == "flops" else cost))

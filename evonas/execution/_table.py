@@ -1,0 +1,26 @@
+"""Answers from a table of finished trainings, in the place of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from evonas.estimation.estimator import Job
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.table import Table
+from evonas.execution.base import Executor
+
+
+class TableExecutor(Executor):
+    """Looks up what others train; it has no setting.
+
+    Args:
+        table: the answers.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self._table, self.workers, self.name = table, 1, "table"
+
+    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        """Yield the measurements in order; see ``Executor.evaluate``."""
+        for job in jobs:
+            yield job.index, self._table.measure(job.architecture)

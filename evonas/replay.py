@@ -1,0 +1,90 @@
+"""A search in a table of finished trainings: the parts that it needs, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from evonas import registry
+from evonas.assembly import Ready, surroundings
+from evonas.config import Experiment
+from evonas.errors import InputError
+from evonas.estimation.features import Progress
+from evonas.estimation.objective import Objective
+from evonas.estimation.table import Table
+from evonas.execution._table import TableExecutor
+from evonas.optimizers.base import Optimizer
+from evonas.space import Architecture, SearchSpace
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What ``evonas search`` asks of an assembly, answered from a table.
+
+    Args:
+        experiment: with a ``table``.
+    """
+
+    experiment: Experiment
+    workers: int = 1
+    baselines: tuple[tuple[str, Architecture], ...] = ()
+    error: tuple[str, str] = ("error", "as in the table")
+
+    @cached_property
+    def table(self) -> Table:
+        """The table.
+
+        Raises:
+            InputError: it cannot be read, or the experiment says nothing of one.
+        """
+        if self.experiment.table is None:
+            raise InputError("table: expected the table to search in, got none")
+        return Table(self.experiment.table)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The space that the table's columns span, narrowed as the experiment says."""
+        return self.table.space.narrowed(self.experiment.space.options)
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What is minimised; an architecture that is not in the table is over the limit."""
+        settings = self.experiment.objective
+        limit = min(settings.max_macs or self.table.costliest, self.table.costliest)
+        return Objective("error", settings.model_copy(update={"max_macs": limit}))
+
+    def cost(self, architecture: Architecture) -> int:
+        """Return the multiply-adds that the table tells."""
+        return self.table.cost(architecture)
+
+    def optimizer(self) -> Optimizer:
+        """Return a new optimizer from the experiment's seed."""
+        part = self.experiment.optimizer
+        made: Optimizer = registry.create(
+            "optimizer",
+            part.name,
+            part.options,
+            self.space,
+            budget=self.experiment.budget,
+            seed=self.experiment.seed,
+            macs=self.cost,
+            max_macs=self.objective.settings.max_macs,
+        )
+        return made
+
+    def place(self) -> tuple[str, ...]:
+        """Return where answers come from."""
+        return (f"{len(self.table)} trainings in a table",)
+
+    def origin(self) -> dict[str, str]:
+        """Return hashes of what the answers follow from."""
+        return {"data": self.table.fingerprint, "backbone": ""}
+
+    def warnings(self) -> list[str]:
+        """Return nothing: a table has no split."""
+        return []
+
+    def ready(self, progress: Progress) -> Ready:
+        """Return the executor and what it depends on; nothing has to be computed."""
+        environment = {**surroundings(), **self.origin(), "space": self.space.to_dict()}
+        return Ready(lambda: TableExecutor(self.table), environment)
