@@ -45,7 +45,7 @@ smoke: install  ## a small search, stopped and resumed, and its winner retrained
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
 
 bench: install  ## compare the optimizers on the embedded default
-	$(BIN)/python experiments/benchmarks/optimizers.py experiments/quickstart.yaml --budget 40
+	$(BIN)/evonas compare experiments/quickstart.yaml --budget 40 --seeds 1
 
 clean:  ## remove everything that was made
 	rm -rf .venv runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

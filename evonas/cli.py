@@ -127,6 +127,27 @@ def judge(
     verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json))
 
 
+@app.command(
+    epilog="Example: evonas compare quickstart --optimizers cma,ga,random --seeds 3 budget=40"
+)
+def compare(
+    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    overrides: Overrides = None,
+    optimizers: Annotated[
+        str, typer.Option(help="Strategies, separated by commas; all of them if left out.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Searches of each strategy.", min=1)] = 3,
+    budget: Annotated[int | None, typer.Option(help="Distinct networks a search trains.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of runs, table and picture.")] = None,
+) -> None:
+    """Compare search strategies on an experiment, or on a table, at an equal budget."""
+    from evonas.commands import compare as verb
+
+    names = [name.strip() for name in optimizers.split(",") if name.strip()]
+    changes = [*(overrides or []), *_options(budget=budget)]
+    verb.run(experiment, changes, names, seeds, out, Console())
+
+
 @app.command(epilog="Example: evonas validate experiments/pointing04.yaml data.root=DIR")
 def validate(
     experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],

@@ -1,0 +1,69 @@
+"""``evonas compare``: search strategies on one experiment at an equal budget."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from evonas import config, registry
+from evonas.commands import search
+from evonas.errors import InputError
+from evonas.report import comparison
+from evonas.report.comparison import Curve
+from evonas.report.tables import markdown, show
+from evonas.store import RunStore
+
+
+def run(
+    source: str,
+    overrides: list[str],
+    optimizers: list[str],
+    seeds: int,
+    out: Path | None,
+    console: Console,
+) -> Path:
+    """Run every strategy with every seed, each a run of its own, and compare them.
+
+    A comparison that was stopped goes on where it was: runs that are there are resumed.
+
+    Args:
+        source: experiment, by name or path.
+        overrides: ``key=value`` changes to it.
+        optimizers: names; empty: all there are.
+        seeds: how many, counted from the experiment's own.
+        out: folder of the runs, ``comparison.md`` and ``comparison.png``.
+        console: where to print.
+
+    Raises:
+        InputError: the experiment or a name is wrong.
+    """
+    experiment = config.load(source, overrides)
+    known = registry.names("optimizer")
+    for name in optimizers:
+        registry.load("optimizer", name)
+    folder = out or Path("runs") / f"{experiment.name}-compared"
+    curves = []
+    for name in optimizers or known:
+        # Options of the experiment's own optimizer are not those of another.
+        changed = [] if name == experiment.optimizer.name else [f"optimizer={name}"]
+        for seed in range(experiment.seed, experiment.seed + seeds):
+            one = config.load(source, [*overrides, *changed, f"seed={seed}"])
+            place = folder / f"{name}-s{seed}"
+            console.rule(f"{name}, seed {seed}")
+            start = time.monotonic()
+            search.run(one, place, (place / "journal.jsonl").exists(), console)
+            with RunStore(place, resume=True) as store:
+                trials = store.trials()
+            curves.append(Curve.of(name, seed, trials, time.monotonic() - start))
+    title = f"{experiment.name}: {experiment.budget} distinct trainings a search"
+    result = comparison.table(curves, experiment.budget, title)
+    show(result, console)
+    try:
+        (folder / "comparison.md").write_text(markdown(result), encoding="utf-8")
+        comparison.picture(curves, experiment.budget, title, folder / "comparison.png")
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
+    console.print(f"written: {folder}/comparison.md, comparison.png", soft_wrap=True)
+    return folder

@@ -1,0 +1,93 @@
+"""Strategies side by side: curves, the table's order, the picture, the verb."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from evonas.report.comparison import Curve, picture, table
+from evonas.store import Trial
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+def trial(index: int, status: str, fitness: float | None) -> Trial:
+    return Trial(0, index, (0.5,), str(index), {}, status, fitness, 1)
+
+
+def test_a_curve_counts_distinct_trainings_and_keeps_the_best() -> None:
+    told = [("ok", 5.0), ("repeat", 5.0), ("failed", None), ("infeasible", None), ("ok", 3.0)]
+    trials = [trial(i, status, value) for i, (status, value) in enumerate(told)]
+    curve = Curve.of("cma", 1, [*trials, trial(9, "ok", 4.0)], 2.0)
+    assert curve.best.tolist() == [5.0, 5.0, 3.0, 3.0]
+    assert curve.repeats == 1
+    assert (curve.at(1), curve.at(3), curve.at(50)) == (5.0, 3.0, 3.0)
+    assert Curve.of("cma", 1, [trial(0, "failed", None)], 0.0).at(1) == np.inf
+
+
+def curves() -> list[Curve]:
+    return [
+        Curve("slow", 0, np.array([9.0, 8, 7, 6]), 0, 1.0),
+        Curve("slow", 1, np.array([9.0, 8, 8, 8]), 2, 1.0),
+        Curve("quick", 0, np.array([9.0, 4, 3, 3]), 0, 1.0),
+        Curve("quick", 1, np.array([7.0, 4, 4, 4]), 0, 3.0),
+    ]
+
+
+def test_the_table_puts_the_best_at_the_full_budget_first() -> None:
+    found = table(curves(), 4, "title")
+    assert list(found.columns)[:4] == ["optimizer", "after 1", "after 2", "after 4"]
+    assert [row[0] for row in found.rows] == ["quick", "slow"]
+    assert found.rows[0][1:] == ["8.000 ±1.414", "4.000 ±0.000", "3.500 ±0.707", "4", "0", "2"]
+
+
+def test_the_picture_shows_each_strategy(tmp_path: Path) -> None:
+    picture(curves(), 4, "title", tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.size == (960, 600)
+        colours = {tuple(pixel) for _, pixel in image.convert("RGB").getcolors(1 << 20)}
+    assert {(31, 119, 180), (255, 127, 14)} <= colours
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    rows = [f"{a}{b}{c},{(a - 1) ** 2 + abs(b - 2) + c},{1 + a}" for a in range(3)
+            for b in range(3) for c in range(3)]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(["arch,err,ops", *rows]), "utf-8")
+    content = {
+        "name": "small",
+        "budget": 8,
+        "optimizer": {"name": "ga", "population_size": 4},
+        "table": {"file": "t.csv", "digits": "arch", "error": "err", "cost": "ops"},
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), "utf-8")
+    return tmp_path / "small.yaml"
+
+
+def test_compare_runs_all_at_the_same_budget_and_goes_on_where_it_was(
+    evonas: Cli, experiment: Path, tmp_path: Path
+) -> None:
+    words = ("compare", experiment, "--optimizers", "ga,random", "--seeds", "2", "--out", "runs")
+    code, _, err = evonas(*words)
+    assert code == 0, err
+    text = (tmp_path / "runs" / "comparison.md").read_text("utf-8")
+    assert "small: 8 distinct trainings a search" in text
+    assert text.count("| ga |") == text.count("| random |") == 1
+    assert (tmp_path / "runs" / "comparison.png").stat().st_size > 5000
+    journals = {p: p.read_bytes() for p in (tmp_path / "runs").glob("*/journal.jsonl")}
+    assert sorted(p.parent.name for p in journals) == ["ga-s0", "ga-s1", "random-s0", "random-s1"]
+    assert evonas(*words)[0] == 0
+    assert {p: p.read_bytes() for p in journals} == journals
+
+
+def test_an_unknown_strategy_is_refused_before_anything_runs(
+    evonas: Cli, experiment: Path, tmp_path: Path
+) -> None:
+    code, _, err = evonas("compare", experiment, "--optimizers", "ga,cmaa", "--out", "runs")
+    assert (code, "did you mean 'cma'?" in err) == (2, True)
+    assert not (tmp_path / "runs").exists()
