@@ -1,13 +1,15 @@
-"""Genetic algorithm: tournaments, uniform crossover, Gaussian mutation, the best survive.
+"""Genetic algorithm: the fittest few mate, genes cross uniformly, one gene mutates.
 
 Holland 1975; in architecture search Real et al. 2017, https://arxiv.org/abs/1703.01041.
-Gaussian mutation and tournaments of three follow Matak 2020,
-https://github.com/jmatak/HeadPoseNAS, which has mutation=0.3 step=0.3 crossover=0.
+Tournaments of three follow Matak 2020, https://github.com/jmatak/HeadPoseNAS.
 Library: pymoo, https://pymoo.org/algorithms/soo/ga.html.
 
-pymoo compares floats to eliminate duplicates, and so lets through genomes that
-decode to a known architecture. Here digests are compared, against everything that
-was ever asked, before anything is asked.
+Its own operators are for floats: on genes with a few values most of what they change
+decodes to the same architecture, and equal architectures with unequal floats pass its
+elimination of duplicates. So mutation here moves from value to value, and digests are
+compared, against everything that was ever asked, before anything is asked. Its
+tournaments deal out permutations, by which a tournament as large as the population has
+one winner only; these draw with replacement.
 """
 
 from __future__ import annotations
@@ -22,44 +24,59 @@ from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
+from pymoo.core.selection import Selection
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
-from pymoo.operators.selection.tournament import TournamentSelection
 
+from evonas.optimizers._arguments import whole_number
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import SearchSpace
 
 #: Parents compared in one tournament.
 TOURNAMENT = 3
+#: Matings without enough new children after which one gene more is mutated.
+MATINGS_PER_GENE = 25
 
 
 class Genetic(Optimizer):
-    """A (mu + lambda) genetic algorithm; population_size is both mu and lambda.
+    """A (mu + lambda) genetic algorithm: mu is ``parents``, lambda population_size.
 
-    An ask may be shorter than population_size: offspring that repeat a known
-    architecture, or are infeasible, are drawn again a hundred times and then left out.
+    Few parents, since trainings are few: what is known best is built upon at once, and
+    diversity is left to mating, which makes nothing twice.
+
+    An ask may be shorter than population_size: children that repeat a known
+    architecture, or are infeasible, are drawn again a hundred times, in the end with
+    more genes mutated, and then left out.
 
     Args:
-        mutation: probability that a gene is mutated, in (0, 1].
-        step: standard deviation of a mutation, in (0, 1]; never below half a bin.
+        mutation: probability that a child is mutated, in (0, 1]; the others only mix
+            their parents.
+        step: standard deviation of a mutation where values are ordered, in (0, 1] of the
+            range; never below one value. Where they are not, any other value is drawn.
         crossover: probability that two parents exchange genes, in [0, 1].
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 10.
+        parents: how many of the best ever asked may mate, at least 2.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 5.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        mutation: float = 0.15,
+        mutation: float = 0.5,
         step: float = 0.2,
-        crossover: float = 0.5,
+        crossover: float = 1.0,
+        parents: int = 3,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
         self._mutation = number_in("mutation", mutation, 1e-3, 1.0)
         self._step = number_in("step", step, 1e-3, 1.0)
         self._crossover = number_in("crossover", crossover, 0.0, 1.0)
+        self._parents = whole_number("parents", parents, 2)
         self._ga: Any = None
+
+    def _default_population_size(self) -> int:
+        return 5
 
     def _restart(self) -> None:
         self._ga = None
@@ -67,13 +84,14 @@ class Genetic(Optimizer):
     def _begin(self) -> None:
         # a hint about compiled modules, which a genetic algorithm does not use
         Config.warnings["not_compiled"] = False
+        self._mutate = _OneGene(self.space, self._mutation, self._step)
         self._ga = GA(
-            pop_size=self.population_size,
+            pop_size=self._parents,
             n_offsprings=self.population_size,
             sampling=self.sample(self.population_size),
-            selection=TournamentSelection(func_comp=_fittest, pressure=TOURNAMENT),
+            selection=_Tournaments(self._parents),
             crossover=UniformCrossover(prob=self._crossover),
-            mutation=_Gaussian(self._mutation, np.maximum(self._step, self.space.bins / 2.0)),
+            mutation=self._mutate,
             eliminate_duplicates=_UnknownOnly(self),
             output=None,
         )
@@ -84,6 +102,7 @@ class Genetic(Optimizer):
     def _ask(self) -> NDArray[np.float64]:
         if self._ga is None:
             self._begin()
+        self._mutate.matings = 0
         self._offspring = self._ga.ask()
         if self._offspring is None:
             return np.empty((0, self.space.dim))
@@ -95,22 +114,71 @@ class Genetic(Optimizer):
         self._ga.tell(infills=self._offspring)
 
 
-class _Gaussian(Mutation):  # type: ignore[misc]
-    """Add N(0, step) to some genes, at least one; clip to [0, 1]."""
+class _Tournaments(Selection):  # type: ignore[misc]
+    """The fittest of TOURNAMENT draws, with replacement, from the fittest few."""
 
-    def __init__(self, probability: float, step: NDArray[np.float64]) -> None:
+    def __init__(self, parents: int) -> None:
         super().__init__()
+        self._parents = parents
+
+    def _do(
+        self,
+        problem: Any,
+        pop: Any,
+        n_select: int,
+        n_parents: int,
+        random_state: Any = None,
+        **kwargs: Any,
+    ) -> NDArray[np.int64]:
+        # the first generation comes whole, before any survival
+        ranked = np.argsort(np.asarray(pop.get("F"))[:, 0], kind="stable")[: self._parents]
+        draws = random_state.integers(len(ranked), size=(n_select, n_parents, TOURNAMENT))
+        winners: NDArray[np.int64] = ranked[draws.min(axis=2)]
+        return winners
+
+
+class _OneGene(Mutation):  # type: ignore[misc]
+    """Give one gene of some children another value.
+
+    A gene is moved by N(0, step) rounded to whole values, at least one, where values are
+    ordered; to any other value where they are not. So neighbours are met more often than
+    what is far, as far as there are neighbours, and no mutation is void.
+
+    Attributes:
+        matings: in this ask so far; where they bring too little, more genes are mutated.
+    """
+
+    def __init__(self, space: SearchSpace, probability: float, step: float) -> None:
+        super().__init__()
+        self._space = space
         self._probability = probability
         self._step = step
+        self._movable = np.flatnonzero(space.bins < 1.0)
+        self.matings = 0
 
     def _do(self, problem: Any, parents: Any, random_state: Any = None, **kwargs: Any) -> Any:
-        genomes = np.asarray(parents, dtype=np.float64)
-        chosen = random_state.random(genomes.shape) < self._probability
-        chosen[
-            np.arange(len(genomes)), random_state.integers(genomes.shape[1], size=len(genomes))
-        ] = True
-        steps = random_state.normal(size=genomes.shape) * self._step
-        return np.clip(genomes + np.where(chosen, steps, 0.0), 0.0, 1.0)
+        genomes = np.array(parents, dtype=np.float64)
+        genes = min(1 + self.matings // MATINGS_PER_GENE, len(self._movable))
+        self.matings += 1
+        for genome in genomes:
+            if random_state.random() < self._probability:
+                for i in random_state.choice(self._movable, genes, replace=False):
+                    genome[i] = self._moved(int(i), float(genome[i]), random_state)
+        return genomes
+
+    def _moved(self, i: int, x: float, rng: np.random.Generator) -> float:
+        values = len(self._space.genes[i].values)
+        if values == 0:
+            return float(np.clip(x + rng.normal() * self._step, 0.0, 1.0))
+        own = max(int(np.ceil(x * values)), 1) - 1
+        if not self._space.ordered[i]:
+            return float((own + rng.integers(1, values)) % values + 0.5) / values
+        size = max(round(abs(rng.normal()) * self._step * values), 1)
+        size = min(size, max(own, values - 1 - own))
+        to = own + size * int(rng.choice((-1, 1)))
+        # a wall reflects: what would leave on one side goes to the other
+        to = to if 0 <= to < values else 2 * own - to
+        return (to + 0.5) / values
 
 
 class _UnknownOnly(DuplicateElimination):  # type: ignore[misc]
@@ -133,10 +201,3 @@ class _UnknownOnly(DuplicateElimination):  # type: ignore[misc]
                 known.add(digest)
                 keep.append(i)
         return pop[np.array(keep, dtype=int)]
-
-
-def _fittest(pop: Any, rounds: NDArray[np.int64], **kwargs: Any) -> NDArray[np.int64]:
-    """Return the winner of each tournament, (n, 1) indices from (n, k)."""
-    fitness = np.asarray(pop.get("F"))[:, 0]
-    winners: NDArray[np.int64] = rounds[np.arange(len(rounds)), fitness[rounds].argmin(axis=1)]
-    return winners[:, None]

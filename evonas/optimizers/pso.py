@@ -1,11 +1,17 @@
 """Particle swarm: particles drawn towards their own best place and the swarm's.
 
 Kennedy and Eberhart 1995, https://doi.org/10.1109/ICNN.1995.488968; inertia weight:
-Shi and Eberhart 1998, https://doi.org/10.1109/ICEC.1998.699146; constriction constants:
-Clerc and Kennedy 2002, https://doi.org/10.1109/4235.985692. Library: pyswarms,
-https://github.com/ljvmiranda921/pyswarms, of which only the functions for one step
-are used: its optimizers have no ask and tell, log to the root logger and write
-report.log, and its handler classes set up logging each time they are built.
+Shi and Eberhart 1998, https://doi.org/10.1109/ICEC.1998.699146. Genes are values in bins,
+which changes three things. A step is never shorter than a bin in every gene, as it would
+end where it began. A particle that lands on a known architecture flies on at once, since
+that costs no training, and learns from what the architecture is known to be worth. And
+between choices there is no order, hence no way: such a gene is copied, with the same pulls
+as probabilities, as in the binary swarm (Kennedy and Eberhart 1997,
+https://doi.org/10.1109/ICSMC.1997.637339).
+
+Library: pyswarms, https://github.com/ljvmiranda921/pyswarms, of which only the functions
+for one step are used: its optimizers have no ask and tell, log to the root logger and
+write report.log, and its handler classes set up logging each time they are built.
 """
 
 from __future__ import annotations
@@ -23,24 +29,39 @@ with no_logging_setup():  # merely importing pyswarms writes report.log
     from pyswarms.backend.operators import compute_pbest, compute_position, compute_velocity
     from pyswarms.backend.swarms import Swarm
 
+#: The longest step in a gene, the customary half of the range.
+LIMIT = 0.5
+#: The shortest step of a gene without bins.
+CONTINUOUS_FLOOR = 0.1
+#: Steps of a particle in one ask that may end at known or infeasible architectures.
+FLIGHTS = 40
+#: As many of them without a floor: a particle that still flies needs no push.
+FREE_FLIGHTS = 3
+
 
 class ParticleSwarm(Optimizer):
-    """A global-best swarm that moves one step an ask; population_size is the swarm.
+    """A global-best swarm; population_size is the swarm.
+
+    The pull of the swarm is strong and the inertia small: with some tens of trainings
+    there is no time to circle around the best place, as coefficients for thousands do.
+
+    An ask may be shorter than population_size: a particle that finds nothing new in
+    forty steps sits it out.
 
     Args:
         inertia: share of the velocity that is kept, in [0, 1).
         cognitive: pull of a particle's own best place, in [0, 4].
         social: pull of the swarm's best place, in [0, 4].
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 10.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 5.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        inertia: float = 0.7298,
-        cognitive: float = 1.49618,
-        social: float = 1.49618,
+        inertia: float = 0.3,
+        cognitive: float = 0.5,
+        social: float = 1.5,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -49,9 +70,14 @@ class ParticleSwarm(Optimizer):
             "c1": number_in("cognitive", cognitive, 0.0, 4.0),
             "c2": number_in("social", social, 0.0, 4.0),
         }
+        self._floor = np.where(space.bins > 0.0, space.bins, CONTINUOUS_FLOOR)
+        self._movable = np.flatnonzero(space.bins < 1.0)
         # pyswarms draws from numpy's global generator and from nothing else
         self._state = np.random.RandomState(self.rng.integers(2**31))
         self._swarm: Any = None
+
+    def _default_population_size(self) -> int:
+        return 5
 
     def _restart(self) -> None:
         self._swarm = None
@@ -61,32 +87,114 @@ class ParticleSwarm(Optimizer):
             shape = (self.population_size, self.space.dim)
             self._swarm = Swarm(
                 self.sample(self.population_size),
-                self.rng.uniform(-0.25, 0.25, shape),
+                self.rng.uniform(-LIMIT / 2, LIMIT / 2, shape),
                 options=dict(self._pulls),
             )
-        else:
-            with fenced_global_rng(self._state):
-                self._swarm.velocity = compute_velocity(self._swarm, None, _limited)
-                before = self._swarm.position
-                self._swarm.position = compute_position(self._swarm, (0.0, 1.0), _clipped)
-            # a particle at a wall loses the speed that pushes it out
-            self._swarm.velocity = self._swarm.position - before
-        return np.array(self._swarm.position)
+            self._asked_particles = np.arange(self.population_size)
+            return np.array(self._swarm.position)
+        self._asked_particles = np.array(self._fly(), dtype=np.intp)
+        return np.array(self._swarm.position[self._asked_particles])
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         swarm = self._swarm
-        swarm.current_cost = fitness
+        swarm.position[self._asked_particles] = genomes
         if len(swarm.pbest_cost) == 0:
             swarm.pbest_pos, swarm.pbest_cost = genomes.copy(), fitness.copy()
+            self._follow()
         else:
-            swarm.pbest_pos, swarm.pbest_cost = compute_pbest(swarm)
+            self._learn(self._asked_particles, fitness)
+
+    def _learn(self, particles: NDArray[np.intp], fitness: NDArray[np.float64]) -> None:
+        """Let some particles remember where they are, if it is better than their best."""
+        swarm = self._swarm
+        swarm.current_cost = np.full(len(swarm.pbest_cost), np.inf)
+        swarm.current_cost[particles] = fitness
+        swarm.pbest_pos, swarm.pbest_cost = compute_pbest(swarm)
+        self._follow()
+
+    def _follow(self) -> None:
+        swarm = self._swarm
         leader = int(np.argmin(swarm.pbest_cost))
         swarm.best_pos, swarm.best_cost = swarm.pbest_pos[leader], float(swarm.pbest_cost[leader])
+
+    def _fly(self) -> list[int]:
+        """Move each particle to something new; return those that got there, in order."""
+        found: dict[str, int] = {}
+        pending = np.arange(self.population_size)
+        for flight in range(FLIGHTS):
+            self._step(pending, floor=flight >= FREE_FLIGHTS)
+            stay, known, worth = [], [], []
+            for particle in pending.tolist():
+                digest, violation = self.identify(self._swarm.position[particle])
+                if violation == 0.0 and self.is_new(digest) and digest not in found:
+                    found[digest] = particle
+                    continue
+                stay.append(particle)
+                recalled = self.recall(digest)
+                if recalled is not None:
+                    known.append(particle)
+                    worth.append(recalled)
+            if known:
+                self._learn(np.array(known, dtype=np.intp), np.array(worth, dtype=np.float64))
+            pending = np.array(stay, dtype=np.intp)
+            if len(pending) == 0:
+                break
+        return sorted(found.values())
+
+    def _step(self, particles: NDArray[np.intp], floor: bool) -> None:
+        """Move some particles by one velocity."""
+        swarm = self._swarm
+        part = Swarm(
+            swarm.position[particles],
+            swarm.velocity[particles],
+            options=swarm.options,
+            pbest_pos=swarm.pbest_pos[particles],
+            best_pos=swarm.best_pos,
+        )
+        with fenced_global_rng(self._state):
+            part.velocity = compute_velocity(part, None, _limited)
+            part.position = self._copied(part)
+            if floor:
+                self._push(part)
+            position = compute_position(part, (0.0, 1.0), _clipped)
+        # a particle at a wall loses the speed that pushes it out
+        swarm.velocity[particles] = position - part.position
+        swarm.position[particles] = position
+
+    def _copied(self, part: Any) -> NDArray[np.float64]:
+        """Return positions with the genes of choices copied; those keep no velocity."""
+        choice = ~self.space.ordered
+        part.velocity[:, choice] = 0.0
+        pulls = np.cumsum([self._pulls["c2"], self._pulls["c1"], self._pulls["w"]])
+        drawn = self.rng.random(part.position.shape) * max(pulls[-1], 1e-9)
+        copied = np.where(drawn < pulls[1], part.pbest_pos, part.position)
+        copied = np.where(drawn < pulls[0], part.best_pos, copied)
+        copied = np.where(choice, copied, part.position)
+        return np.asarray(copied, dtype=np.float64)
+
+    def _push(self, part: Any) -> None:
+        """Give each particle the speed of at least a bin in one gene, or another choice there."""
+        if len(self._movable) == 0:
+            return
+        for row, gene in enumerate(self.rng.choice(self._movable, len(part.position))):
+            if self.space.ordered[gene]:
+                x, speed = part.position[row, gene], part.velocity[row, gene]
+                least = self._floor[gene]
+                if abs(speed) < least:
+                    speed = least * self.rng.choice((-1.0, 1.0))
+                # a wall reflects, or the push would be lost
+                inside = 0.0 <= x + speed <= 1.0
+                part.velocity[row, gene] = speed if inside else -speed
+            else:
+                values = len(self.space.genes[gene].values)
+                own = max(int(np.ceil(part.position[row, gene] * values)), 1) - 1
+                other = (own + self.rng.integers(1, values)) % values
+                part.position[row, gene] = (other + 0.5) / values
 
 
 def _limited(velocity: NDArray[np.float64], clamp: Any, **kwargs: Any) -> NDArray[np.float64]:
     """At most half the range a step, the customary limit."""
-    return np.clip(velocity, -0.5, 0.5)
+    return np.clip(velocity, -LIMIT, LIMIT)
 
 
 def _clipped(position: NDArray[np.float64], bounds: tuple[float, float]) -> NDArray[np.float64]:

@@ -172,8 +172,8 @@ class Trace:
         return float(there[0] + 1) if len(there) else float("inf")
 
     def regret(self, budget: int, best: float) -> float:
-        """Return how far the best of the first ``budget`` trainings is from the best there is."""
-        return float(self.values[:budget].min() - best)
+        """Return how far what the search believes in after ``budget`` trainings is from the best."""
+        return float(self.values[:budget][-1] - best)
 
 
 def run(

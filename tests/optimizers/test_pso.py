@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optimizer_problems import bowl, build, by_digest, drive, ordinal
+from optimizer_problems import bowl, build, by_digest, cost, distinct, drive, ordinal, space_of
 
 from evonas.errors import InputError
 
@@ -59,11 +59,37 @@ def test_particles_keep_their_best_and_follow_the_leader() -> None:
     told = []
     for _ in range(6):
         genomes = optimizer.ask()
+        assert len(genomes) == optimizer.population_size
         told.append(bowl(optimizer.space, genomes))
         optimizer.tell(told[-1])
     swarm = optimizer._swarm
-    assert np.array_equal(swarm.pbest_cost, np.min(told, axis=0))
+    # or better, where a particle came by a place that another had found
+    assert np.all(swarm.pbest_cost <= np.min(told, axis=0))
+    assert np.array_equal(swarm.pbest_cost, bowl(optimizer.space, swarm.pbest_pos))
     assert swarm.best_cost == np.min(told)
+
+
+def test_nothing_is_asked_twice_and_every_ask_is_full_while_there_is_room() -> None:
+    optimizer = build("pso", ordinal(8, 4), budget=200, population_size=8)
+    asked = drive(optimizer, bowl)
+    assert [len(genomes) for genomes in asked] == [8] * 25
+    assert len(distinct(optimizer, asked)) == 200
+
+
+def test_particles_fly_on_from_infeasible_places() -> None:
+    optimizer = build("pso", ordinal(), budget=80, macs=cost, max_macs=15)
+    genomes = np.concatenate(drive(optimizer, bowl))
+    assert all(cost(optimizer.space.decode(g)) <= 15 for g in genomes)
+
+
+def test_a_particle_learns_from_a_known_place_it_passes() -> None:
+    optimizer = build("pso", ordinal(), budget=500)
+    first = optimizer.ask()
+    optimizer.tell(np.arange(5.0) + 1.0)
+    optimizer._swarm.position[4] = first[0]
+    optimizer._learn(np.array([4]), np.array([1.0]))
+    assert optimizer._swarm.pbest_cost.tolist() == [1.0, 2.0, 3.0, 4.0, 1.0]
+    assert np.array_equal(optimizer._swarm.pbest_pos[4], first[0])
 
 
 def test_a_failed_first_place_is_left_for_any_success() -> None:
@@ -77,11 +103,62 @@ def test_a_failed_first_place_is_left_for_any_success() -> None:
 
 def test_velocity_is_limited_and_ends_at_walls() -> None:
     optimizer = build("pso", ordinal(), budget=300, social=4.0, cognitive=4.0)
-    drive(optimizer, bowl, asks=8)
+    for _ in range(8):
+        drive(optimizer, bowl, asks=1)
+        swarm = optimizer._swarm
+        assert np.all(np.abs(swarm.velocity) <= 0.5)
+        assert np.all((swarm.position >= 0.0) & (swarm.position <= 1.0))
+
+
+@pytest.mark.parametrize("place", [0.0, 0.05, 0.5, 0.95, 1.0])
+def test_a_swarm_at_rest_is_pushed_by_a_bin_and_walls_reflect(place: float) -> None:
+    optimizer = build("pso", ordinal(6, 8), budget=300)
+    drive(optimizer, bowl, asks=1)
     swarm = optimizer._swarm
-    assert np.all(np.abs(swarm.velocity) <= 0.5)
-    outward = (swarm.position == 0.0) & (swarm.velocity < -0.5)
-    assert not outward.any()
+    swarm.position[:] = swarm.pbest_pos[:] = place
+    swarm.best_pos = np.full(6, place)
+    swarm.velocity[:] = 0.0
+    everyone = np.arange(len(swarm.position))
+    optimizer._step(everyone, floor=False)
+    assert np.all(swarm.velocity == 0.0)
+    optimizer._step(everyone, floor=True)
+    assert np.array_equal(np.count_nonzero(swarm.velocity, axis=1), np.ones(5))
+    assert np.allclose(np.abs(swarm.velocity).max(axis=1), 1 / 8)
+    assert np.allclose(np.abs(swarm.position - place).max(axis=1), 1 / 8)
+
+
+def test_choices_are_copied_not_averaged() -> None:
+    space = space_of(*[{"kind": "choice", "choices": list(range(7))}] * 5)
+    optimizer = build("pso", space, budget=300)
+    drive(optimizer, by_digest, asks=1)
+    swarm = optimizer._swarm
+    swarm.position[:], swarm.pbest_pos[:], swarm.best_pos = 0.1, 0.4, np.full(5, 0.9)
+    for _ in range(200):
+        optimizer._step(np.arange(5), floor=False)
+        assert set(swarm.position.ravel()) <= {0.1, 0.4, 0.9}
+        assert np.all(swarm.velocity == 0.0)
+    assert not np.any(swarm.position == 0.1)
+
+
+def test_a_push_gives_a_choice_another_value() -> None:
+    space = space_of({"kind": "choice", "choices": list("abcd")})
+    optimizer = build("pso", space, budget=300, population_size=4)
+    drive(optimizer, by_digest, asks=1)
+    swarm = optimizer._swarm
+    met = set()
+    for _ in range(20):
+        swarm.position[:] = swarm.pbest_pos[:] = 0.375
+        swarm.best_pos = np.full(1, 0.375)
+        optimizer._step(np.arange(4), floor=True)
+        met |= set(swarm.position.ravel())
+    assert met == {0.125, 0.625, 0.875}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_bowl_of_65536_is_solved_in_150_trainings(seed: int) -> None:
+    optimizer = build("pso", ordinal(8, 4), budget=150, seed=seed)
+    drive(optimizer, bowl)
+    assert optimizer.best_fitness == 0.0
 
 
 @pytest.mark.parametrize(("option", "value"), [("inertia", 1.0), ("cognitive", -1), ("social", 5)])
@@ -90,8 +167,8 @@ def test_options_out_of_range(option: str, value: float) -> None:
         build("pso", ordinal(), **{option: value})
 
 
-def test_a_converged_swarm_is_scattered() -> None:
-    optimizer = build("pso", ordinal(3, 6), budget=150, inertia=0.3)
-    drive(optimizer, bowl)
+def test_a_swarm_without_anything_new_around_is_scattered() -> None:
+    optimizer = build("pso", ordinal(3, 6), budget=150)
+    asked = drive(optimizer, bowl)
     assert optimizer.restarts > 0
-    assert optimizer.trained == 150
+    assert len(distinct(optimizer, asked)) == sum(map(len, asked)) == 150

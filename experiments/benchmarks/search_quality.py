@@ -1,0 +1,295 @@
+"""Search strategies of evonas against general optimizers, on problems with known answers.
+
+python experiments/benchmarks/search_quality.py --table nas_bench_macro_cifar10.csv --seeds 25 75
+
+Counts are distinct trainings; a repeat is answered from memory and costs nothing, for
+everyone. Every finished search is a line of runs.csv, and is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import quality_report
+import replay
+from replay import Problem, SyntheticProblem, TableProblem
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rivals import RIVALS
+
+from evonas import optimizers, registry
+from evonas.errors import EvonasError, InputError, nearest
+from evonas.optimizers.base import Optimizer
+
+PROBLEMS, PROTOCOLS = ("table", "synthetic"), ("clean", "noisy")
+COLUMNS = ("arch", "test_acc1", "test_acc2", "test_acc3", "mean_acc", "flops")
+MARKS = quality_report.MARKS
+#: What tells two searches apart; a line with another version is of other code.
+KEY = ("strategy", "problem", "protocol", "batch", "budget", "seed", "version")
+FIELDS = (
+    *("strategy", "kind", "problem", "protocol", "batch", "population", "budget", "seed"),
+    *("trained", "trainings_to_best", *(f"regret{mark}" for mark in MARKS), "regret"),
+    *("seconds", "steps", "version"),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search. ``problem`` is the label of its lines, ``table`` the CSV, None: synthetic."""
+
+    strategy: str
+    kind: str
+    problem: str
+    protocol: str
+    batch: int
+    budget: int
+    seed: int
+    version: str
+    table: Path | None
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it apart from others, as it stands in the CSV."""
+        return tuple(str(getattr(self, name)) for name in KEY)
+
+
+def main() -> None:
+    """Run what is missing, then write tables and plots."""
+    args = _arguments()
+    console = Console(stderr=True)
+    # Before the workers start: numpy and torch read it when they are imported.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    try:
+        jobs, notes = plan(args)
+        args.out.mkdir(parents=True, exist_ok=True)
+        for note in notes:
+            console.print(note, markup=False, soft_wrap=True)
+        rows, failures = measure(jobs, args.out / "runs.csv", args.workers, console)
+        problems = {job.problem: _problem(job.table) for job in jobs}
+        notes += failures
+        text = quality_report.write(args.out, rows, problems, args.budget, notes)
+    except (EvonasError, OSError) as error:
+        raise SystemExit(f"search_quality: {error}") from error
+    print(text)
+    if failures:
+        raise SystemExit(1)
+
+
+def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
+    """Return the searches, seed by seed, and what has to stand beside the tables.
+
+    Raises:
+        InputError: a name is unknown, or the table is none.
+    """
+    notes = []
+    contenders = [(name, "own", own_version(name)) for name in args.strategies]
+    for name in args.rivals:
+        if name not in RIVALS:
+            raise InputError(f"unknown rival {name!r}: {nearest(name, RIVALS)}")
+        if missing := RIVALS[name].missing():
+            notes.append(f"{RIVALS[name].label} is left out: {', '.join(missing)} not installed.")
+        else:
+            contenders.append((name, "rival", RIVALS[name].version()))
+    jobs = []
+    for problem in args.problems:
+        label, table = "synthetic", None
+        if problem == "table":
+            table = checked_table(args.table)
+            label = f"{table.stem}-{hashlib.sha256(table.read_bytes()).hexdigest()[:6]}"
+        for number, protocol in enumerate(args.protocols):
+            seeds = args.seeds[min(number, len(args.seeds) - 1)]
+            for name, kind, version in contenders:
+                slow = kind == "rival" and RIVALS[name].slow
+                for batch in args.batch:
+                    if kind == "rival" and batch > 1 and not RIVALS[name].batches:
+                        notes.append(f"{RIVALS[name].label} has no batches.")
+                        continue
+                    jobs += [
+                        Job(name, kind, label, protocol, batch, args.budget, seed, version, table)
+                        for seed in range(min(seeds, args.slow_seeds) if slow else seeds)
+                    ]
+    # An interrupted benchmark has a few seeds of all rather than all seeds of a few.
+    return sorted(jobs, key=lambda job: job.seed), list(dict.fromkeys(notes))
+
+
+def measure(
+    jobs: list[Job], path: Path, workers: int, console: Console
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Run the searches that a CSV does not hold yet; return all its lines of them, and failures.
+
+    Args:
+        jobs: what is asked for.
+        path: the CSV; each finished search is appended at once.
+        workers: processes; 0 runs the searches in this one.
+        console: for the progress.
+    """
+    wanted = {job.key for job in jobs}
+    rows = [row for row in finished(path) if tuple(row[name] for name in KEY) in wanted]
+    done = {tuple(row[name] for name in KEY) for row in rows}
+    waiting = [job for job in jobs if job.key not in done]
+    failures: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
+        path.open("a", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, FIELDS)
+        if stream.tell() == 0:
+            writer.writeheader()
+        task = progress.add_task("searches", total=len(jobs), completed=len(jobs) - len(waiting))
+        for job, row in _results(waiting, workers):
+            if isinstance(row, str):
+                failures.setdefault(job.strategy, f"{job.strategy} failed, seed {job.seed}: {row}")
+            else:
+                writer.writerow(row)
+                stream.flush()
+                rows.append({name: str(value) for name, value in row.items()})
+            progress.advance(task)
+    return rows, list(failures.values())
+
+
+def finished(path: Path) -> list[dict[str, str]]:
+    """Return the whole lines of a CSV; a last line that was cut off is removed from it."""
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text, encoding="utf-8", newline="")
+    rows = list(csv.DictReader(text.splitlines()))
+    if rows and set(rows[0]) != set(FIELDS):
+        raise InputError(f"{path} holds other columns than this benchmark's: take another --out")
+    return rows
+
+
+def execute(job: Job) -> dict[str, Any] | str:
+    """Run one search; return its line, or in one line why it failed."""
+    problem = _problem(job.table)
+    noisy = job.protocol == "noisy"
+    try:
+        if job.kind == "rival":
+            rival = RIVALS[job.strategy]
+            rival.load()
+            start = time.process_time()
+            found = rival(problem, job.budget, job.seed, noisy, job.batch)
+            population = rival.asks(job.batch)
+        else:
+            own = registry.load("optimizer", job.strategy)
+            size = {} if job.batch == 1 else {"population_size": job.batch}
+            built: list[Optimizer] = []
+
+            def make(*args: Any, **options: Any) -> Optimizer:
+                built.append(own(*args, **options, **size))
+                return built[-1]
+
+            start = time.process_time()
+            found = replay.run(make, problem, job.budget, job.seed, noisy)
+            population = built[-1].population_size
+    except Exception as error:  # one broken contender is no reason to lose the others
+        return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    row = {name: getattr(job, name) for name in FIELDS if hasattr(job, name)}
+    row |= {"population": population, "trained": len(found.values)}
+    row |= quality_report.figures(found, problem, job.budget)
+    return row | {"seconds": f"{time.process_time() - start:.2f}"}
+
+
+def checked_table(path: Path | None) -> Path:
+    """Return a table's path.
+
+    Raises:
+        InputError: it is missing, lacks a column, or does not hold all 6561 architectures.
+    """
+    if path is None:
+        raise InputError("--problems table needs --table CSV, with NAS-Bench-Macro's columns")
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                raise InputError(f"{path}: expected columns {list(COLUMNS)}, missing: {missing}")
+            known = {row["arch"] for row in reader}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: expected a CSV with {list(COLUMNS)}, got: {error}") from error
+    for number in range(3**8):
+        arch = "".join(str(number // 3**k % 3) for k in range(7, -1, -1))
+        if arch not in known:
+            raise InputError(f"{path}: expected all 6561 archs of 8 digits 0..2, missing: {arch}")
+    return path.resolve()
+
+
+def own_version(name: str) -> str:
+    """Return a mark of a strategy's sources, and of what all strategies share.
+
+    Raises:
+        InputError: no strategy has the name.
+    """
+    if name not in registry.names("optimizer"):
+        raise InputError(f"unknown strategy {name!r}: {nearest(name, registry.names('optimizer'))}")
+    folder = Path(optimizers.__file__).parent
+    shared = sorted(folder.glob("_*.py"))
+    sources = [folder / f"{name}.py", folder / "base.py", *shared]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
+@lru_cache
+def _problem(table: Path | None) -> Problem:
+    return SyntheticProblem() if table is None else TableProblem(table)
+
+
+def _results(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any] | str]]:
+    if workers == 0:
+        yield from ((job, execute(job)) for job in jobs)
+        return
+    # spawn: a forked process would share locks and random states with this one
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting: dict[Future[dict[str, Any] | str], Job] = {
+            pool.submit(execute, job): job for job in jobs
+        }
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise SystemExit("interrupted; the same command goes on from here") from None
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--table", type=Path, help="CSV with the columns of NAS-Bench-Macro")
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
+    parser.add_argument("--strategies", nargs="*", default=registry.names("optimizer"))
+    parser.add_argument("--rivals", nargs="*", default=list(RIVALS), help=", ".join(RIVALS))
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[25, 75], help="how many, for each protocol"
+    )
+    parser.add_argument("--slow-seeds", type=int, default=12, help="at most so many of Optuna GP")
+    parser.add_argument("--budget", type=int, default=200)
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="1: its own default")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=Path("runs/search_quality"))
+    args = parser.parse_args()
+    least = {"seeds": 1, "slow_seeds": 1, "budget": 1, "batch": 1, "workers": 0}
+    for name, bound in least.items():
+        given = getattr(args, name)
+        for number in given if isinstance(given, list) else [given]:
+            if number < bound:
+                parser.error(f"--{name.replace('_', '-')}: expected at least {bound}, got {number}")
+    return args
+
+
+if __name__ == "__main__":
+    main()
