@@ -4,14 +4,19 @@ Powell 2009, "The BOBYQA algorithm for bound constrained optimization without
 derivatives", https://www.damtp.cam.ac.uk/user/na/NA_papers/NA2009_06.pdf; library
 Py-BOBYQA: Cartis, Fiala, Marteau, Roberts 2019, https://arxiv.org/abs/1804.00154.
 
-Made for smooth functions of ordered genes. A start spends dim + 2 evaluations before
-its first model step, so few starts with long runs are better than many short ones.
-On a plateau it asks the same architecture again and again; those calls are answered
-from memory and cost neither a training nor an ask.
+It is made for smooth functions of ordered quantities. Three measures bring genomes of
+bins near to that. A run moves on the places of the values, not on the widths of their
+bins, so that its first steps reach other values and the range ends on values. The
+values of a gene without order are ranked by what is known of them, as regression trees
+do (Fisher 1958, https://doi.org/10.1080/01621459.1958.10501479), anew for each run. And
+runs start at the best architecture known, at first that of a small random design, each
+with other directions of the genes; what an earlier run met is answered from memory and
+costs neither a training nor an ask.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from functools import partial
 from typing import Any, Unpack
@@ -19,47 +24,57 @@ from typing import Any, Unpack
 import numpy as np
 import pybobyqa
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from evonas.optimizers._callback_bridge import CallbackBridge, Function
 from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
 from evonas.space import Genome, SearchSpace
 
-#: Fresh starts for one place in an ask that all meet only known architectures.
-VAIN_STARTS = 2
+#: Runs at one place of an ask, the present one among them, before a start elsewhere.
+STARTS_AT_BEST = 2
+#: A step of this share of the range changes a gene of two values.
+BINARY_STEP = 0.25
 
 
 class Bobyqa(Optimizer):
-    """Independent BOBYQA runs side by side; population_size is their number.
+    """A random design of dim genomes, then BOBYQA runs side by side from the best.
 
-    A run that ends, or fails, is replaced by one from a new random point.
+    A run that ends, or fails, is replaced by one that starts at the best architecture so
+    far; where this brings nothing new, by one from a random point.
 
     Args:
-        radius: initial trust region radius, in (0, 0.5]; raised above the widest bin.
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 2 to 4,
-            as many runs as the budget gives three times their first model.
+        radius: initial trust region radius as a share of each gene's range, in
+            (0, 0.5]; raised so that a step of it changes every gene. Long first steps pass
+            over neighbours that are worse than both ends.
+        population_size: and the rest of ``common``: as in ``Optimizer``; number of runs
+            side by side; default: 2, the fewest, since each spends dim + 2 evaluations
+            before its first model step.
     """
 
     def __init__(
         self,
         space: SearchSpace,
         *,
-        radius: float = 0.3,
+        radius: float = 0.5,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
-        bins = space.bins[(space.bins > 0.0) & (space.bins < 1.0)]
-        widest = float(bins.max()) if len(bins) else 0.0
-        finest = float(bins.min()) if len(bins) else 0.04
-        # Below a bin no step would change the architecture. The box must hold 2 radii.
-        self._radius = min(max(number_in("radius", radius, 1e-3, 0.5), 1.05 * widest), 0.49)
-        self._last_radius = min(finest / 4.0, self._radius / 4.0)
+        # Places of values are 1 / (n - 1) apart, and half of that changes the value.
+        steps = [1.0 / (len(g.values) - 1) for g in space.genes if len(g.values) > 2]
+        least = max([0.55 * step for step in steps], default=0.0)
+        if any(len(g.values) == 2 for g in space.genes):
+            least = max(least, 1.1 * BINARY_STEP)
+        # The box must hold 2 radii.
+        self._radius = min(max(number_in("radius", radius, 1e-3, 0.5), least), 0.49)
+        self._last_radius = min([step / 4.0 for step in steps] + [0.01 if not steps else 1.0])
+        self._last_radius = min(self._last_radius, self._radius / 4.0)
         self._state = np.random.RandomState(self.rng.integers(2**31))
-        self._runs: list[CallbackBridge | None] = [None] * self.population_size
-        self._waiting: list[int] = []
-        self._answers: dict[int, float] = {}
+        self._known: dict[str, Genome] = {}
+        self._runs: list[tuple[CallbackBridge, Chart] | None] = [None] * self.population_size
+        self._open: dict[int, str] = {}  # place -> digest that its run waits for
 
     def _default_population_size(self) -> int:
-        return int(np.clip(self.budget // (3 * (self.space.dim + 2)), 2, 4))
+        return 2
 
     def _restart(self) -> None:
         self._close()
@@ -67,51 +82,61 @@ class Bobyqa(Optimizer):
     def _close(self) -> None:
         for run in self._runs:
             if run is not None:
-                run.close()
+                run[0].close()
         self._runs = [None] * self.population_size
-        self._waiting = []
-        self._answers = {}
+        self._open = {}
 
     def _ask(self) -> NDArray[np.float64]:
-        answers = self._answers
-        self._waiting, rows = [], []
+        if len(self._known) < self.space.dim and self.restarts == 0:
+            return self.sample(self.population_size)
+        answers, self._open = self._open, {}
+        rows: dict[str, Genome] = {}
         for place in range(self.population_size):
-            genome = self._next(place, answers.get(place))
-            if genome is not None:
-                self._waiting.append(place)
-                rows.append(genome)
-        self._answers = {}
-        return np.array(rows, dtype=np.float64).reshape(-1, self.space.dim)
+            found = self._next(place, self.recall(answers[place]) if place in answers else None)
+            if found is not None:
+                self._open[place], genome = found
+                # where two runs meet, one question serves both
+                rows.setdefault(self._open[place], genome)
+        return np.array(list(rows.values()), dtype=np.float64).reshape(-1, self.space.dim)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        self._answers = dict(zip(self._waiting, map(_tamed, fitness.tolist()), strict=True))
+        for genome in genomes:
+            self._known[self.identify(genome)[0]] = genome
 
-    def _next(self, place: int, answer: float | None) -> Genome | None:
+    def _next(self, place: int, answer: float | None) -> tuple[str, Genome] | None:
         """Drive the run at a place to its next unknown architecture; None: there is none."""
-        for _ in range(1 + VAIN_STARTS):
-            run = self._runs[place]
-            if run is None:
-                run = self._runs[place] = self._start()
-            genome = self._advance(run, answer)
-            while genome is not None:
-                known = self.recall(self.identify(genome)[0])
-                if known is None:
-                    return genome
-                genome = self._advance(run, _tamed(known))
+        for start in range(STARTS_AT_BEST + 1):
+            current = self._runs[place]
+            if current is None:
+                current = self._runs[place] = self._start(at_best=start < STARTS_AT_BEST)
+            run, chart = current
+            point = self._advance(run, answer)
+            while point is not None:
+                genome = chart.genome(point)
+                digest = self.identify(genome)[0]
+                answer = self.recall(digest)
+                if answer is None:
+                    return digest, genome
+                point = self._advance(run, answer)
             self._runs[place] = answer = None
             self.restarts += 1
         return None
 
-    def _advance(self, run: CallbackBridge, answer: float | None) -> Genome | None:
+    def _advance(self, run: CallbackBridge, answer: float | None) -> NDArray[np.float64] | None:
         # The solver moves only inside this call, so fences here hold in its thread.
         with warnings.catch_warnings(), fenced_global_rng(self._state):
             warnings.simplefilter("ignore")
-            return run.advance(answer)
+            return run.advance(None if answer is None else _tamed(answer))
 
-    def _start(self) -> CallbackBridge:
+    def _start(self, at_best: bool) -> tuple[CallbackBridge, Chart]:
         dim = self.space.dim
+        best = self.best_genome if at_best else None
+        start = self.sample(1)[0] if best is None else best
+        told = [(genome, self.recall(digest)) for digest, genome in self._known.items()]
+        known = [(genome, value) for genome, value in told if value is not None]
+        chart = Chart(self.space, start, known, self.rng)
         options: dict[str, Any] = {
-            "x0": self.sample(1)[0],
+            "x0": chart.point(start),
             "bounds": (np.zeros(dim), np.ones(dim)),
             "npt": dim + 2,
             "rhobeg": self._radius,
@@ -120,7 +145,75 @@ class Bobyqa(Optimizer):
             "maxfun": 40 * (dim + 2),
             "do_logging": False,
         }
-        return CallbackBridge(partial(_solve, options))
+        return CallbackBridge(partial(_solve, options)), chart
+
+
+class Chart:
+    """The coordinates of one run: each gene's values in some order, evenly over [0, 1].
+
+    Args:
+        space: the search space.
+        start: (dim,) genome where the run starts.
+        known: genomes and their finite fitness, smaller is better; they order the
+            values of genes without an order of their own.
+        rng: decides in which direction each gene counts, and which gene comes first:
+            the solver's first steps go up where they can, one coordinate after another,
+            so another chart is another set of first steps.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        start: Genome,
+        known: list[tuple[Genome, float]],
+        rng: np.random.Generator,
+    ) -> None:
+        # ranks: one failure must not decide about all values that it has
+        shares = rankdata([value for _, value in known]) / max(len(known), 1)
+        # gene of each coordinate: runs that start at one place part with their first step
+        self._genes = rng.permutation(space.dim)
+        self._orders: list[NDArray[np.int64]] = []
+        for i, gene in enumerate(space.genes):
+            n = len(gene.values)
+            order = np.arange(n)
+            if gene.kind == "choice":
+                held = np.array([_index(genome[i], n) for genome, _ in known], dtype=np.int64)
+                count = np.bincount(held, minlength=n)
+                total = np.bincount(held, weights=shares, minlength=n)
+                # one observation of average rank stands for a value never seen
+                order = np.lexsort((rng.random(n), (total + 0.5) / (count + 1.0)))
+            if rng.random() < 0.5:
+                order = order[::-1]
+            if n == 2 and order[0] != _index(start[i], n):
+                # half a range cannot be told from either end: the start is one end
+                order = order[::-1]
+            self._orders.append(order)
+
+    def genome(self, point: NDArray[np.float64]) -> Genome:
+        """Return the genome of bin centres nearest to (dim,) coordinates in [0, 1]."""
+        genome = np.empty_like(point)
+        genome[self._genes] = point
+        for i, order in enumerate(self._orders):
+            n = len(order)
+            if n == 2:
+                genome[i] = (order[int(genome[i] > BINARY_STEP)] + 0.5) / n
+            elif n:
+                genome[i] = (order[int(genome[i] * (n - 1) + 0.5)] + 0.5) / n
+        return genome
+
+    def point(self, genome: Genome) -> NDArray[np.float64]:
+        """Return the (dim,) coordinates in [0, 1] of a genome's values."""
+        point = genome.copy()
+        for i, order in enumerate(self._orders):
+            n = len(order)
+            if n:
+                place = int(np.flatnonzero(order == _index(genome[i], n))[0])
+                point[i] = place / (n - 1) if n > 1 else 0.5
+        return point[self._genes]
+
+
+def _index(x: float, n: int) -> int:
+    return min(max(math.ceil(x * n), 1), n) - 1
 
 
 def _solve(options: dict[str, Any], function: Function) -> object:

@@ -4,10 +4,13 @@ Hansen and Ostermeier 2001, "Completely derandomized self-adaptation in evolutio
 strategies", https://doi.org/10.1162/106365601750190398; tutorial: Hansen 2016,
 https://arxiv.org/abs/1604.00772; library: https://github.com/CMA-ES/pycma.
 
-On a genome of bins the step size collapses inside one bin, after which every ask
-repeats itself. The remedy follows CMA-ES with margin (Hamano, Saito, Nomura,
-Shirakawa 2022, https://arxiv.org/abs/2205.13482): in every coordinate the marginal
-probability of leaving the mean's bin stays above a margin.
+On a genome of bins the step size collapses inside one bin, after which every draw
+repeats itself. Two remedies. Following CMA-ES with margin (Hamano, Saito, Nomura,
+Shirakawa 2022, https://arxiv.org/abs/2205.13482), in every coordinate the marginal
+probability of leaving the mean's bin stays above a margin. And draws are free, trainings
+are not: each generation is drawn until it holds only new architectures, from a
+distribution that widens with each repeat, several times over; a model of what is known
+chooses among the draws (``_cma_screen``). The strategy learns only from its own draws.
 """
 
 from __future__ import annotations
@@ -21,26 +24,35 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from evonas.errors import InputError
+from evonas.optimizers._cma_screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
-from evonas.space import SearchSpace
+from evonas.space import Genome, SearchSpace
 
 #: Stops that mean "converged". The others (flat fitness, stagnation) are everyday
 #: life on plateaus; the base restarts a strategy that only repeats itself.
 CONVERGED = ("tolx", "tolfacupx", "tolupsigma", "noeffectaxis", "noeffectcoord", "tolconditioncov")
-#: Draws for one infeasible genome before it is asked as it is.
-RESAMPLES = 20
+#: Draws for one place of a generation before it takes a repeat or an infeasible one.
+DRAWS = 20
+#: Growth of the draws' deviation with each repeat: twice as wide after 35.
+WIDENING = 1.02
 
 
 class CMAES(Optimizer):
-    """CMA-ES with bounds [0, 1] and a margin against freezing inside a bin.
+    """CMA-ES with bounds [0, 1] that spends its trainings on new architectures.
+
+    The first generation is a random design; the distribution starts at its best.
 
     Args:
         sigma: initial standard deviation, in (0, 1].
         margin: least probability, in each coordinate, that a genome leaves the bin of
             the mean, in [0, 0.5]; None: 1 / dim, about one gene a genome.
-        start: where the mean starts, ``random`` or ``centre``; restarts are random.
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 4 + 3 ln(dim), at
-            least 6; no fewer than 4, of which two shape the next generation.
+        start: where the mean starts, ``random`` (at the best of the design) or
+            ``centre``, without a design; restarts are random.
+        screen: new draws for one genome that is asked, among which the model chooses,
+            in 1 .. 100; 1: no choice.
+        population_size: and the rest of ``common``: as in ``Optimizer``; default: 6, fewer
+            than the usual 4 + 3 ln(dim), since what is told was chosen from more;
+            no fewer than 4, of which two shape the next generation.
     """
 
     least_population_size = 4
@@ -52,6 +64,7 @@ class CMAES(Optimizer):
         sigma: float = 0.3,
         margin: float | None = None,
         start: str = "random",
+        screen: int = 6,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -62,22 +75,25 @@ class CMAES(Optimizer):
         self._quantile = float(norm.isf(max(share, 1e-12) / 2.0))
         if start not in ("random", "centre"):
             raise InputError(f"start: expected 'random' or 'centre', got {start!r}")
+        if screen != int(number_in("screen", screen, 1, 100)):
+            raise InputError(f"screen: expected a whole number in [1, 100], got {screen!r}")
+        self._draws_each = int(screen)
+        self._screen = Screen(space)
+        self._known: dict[str, Genome] = {}
+        self._solutions: list[NDArray[np.float64]] = []
         self._es: Any = None
         self._centre = start == "centre"
 
     def _default_population_size(self) -> int:
-        return max(6, 4 + int(3 * math.log(self.space.dim)))
+        return 6
 
     def _restart(self) -> None:
         self._es = None
 
-    def _begin(self) -> None:
-        x0 = np.full(self.space.dim, 0.5)
-        if self._met or not self._centre:
-            x0 = self.sample(1)[0]
+    def _begin(self, mean: Genome) -> None:
         # pycma has no strategy in one dimension: a second coordinate without effect
         # stands in. An edge of the cube is no start for its boundary transformation.
-        x0 = np.resize(np.clip(x0, 0.02, 0.98), max(2, self.space.dim))
+        x0 = np.resize(np.clip(mean, 0.02, 0.98), max(2, self.space.dim))
         rng = self.rng  # not self: pycma keeps the function, and so would keep its owner
         self._es = cma.CMAEvolutionStrategy(
             x0,
@@ -98,22 +114,58 @@ class CMAES(Optimizer):
         )
 
     def _ask(self) -> NDArray[np.float64]:
-        if self._es is None or any(key in self._es.stop() for key in CONVERGED):
-            self.restarts += self._es is not None
-            self._begin()
-        self._solutions = [self._resampled(x) for x in self._es.ask()]
-        return np.array(self._solutions)[:, : self.space.dim]
+        if self._es is not None and any(key in self._es.stop() for key in CONVERGED):
+            self.restarts += 1
+            self._restart()
+        if self._es is None:
+            if self._met or not self._centre:
+                return self.sample(self.population_size)
+            self._begin(np.full(self.space.dim, 0.5))
+        new, rest = self._drawn(self._draws_each if self._known else 1)
+        chosen = self._screen.order([self._genome(x) for x in new])
+        if self._draws_each == 1:
+            chosen = np.arange(len(new))
+        self._solutions = [*(new[i] for i in chosen), *rest][: self.population_size]
+        return np.array([self._genome(x) for x in self._solutions])
 
-    def _resampled(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        for _ in range(RESAMPLES):
-            if self.identify(np.clip(x[: self.space.dim], 0.0, 1.0))[1] == 0.0:
-                break
-            x = self._es.ask(1)[0]
-        return x
+    def _genome(self, solution: NDArray[np.float64]) -> Genome:
+        return np.clip(solution[: self.space.dim], 0.0, 1.0)
+
+    def _drawn(self, each: int) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+        """Draw ``each`` new feasible architectures for each place; the rest, repeats first."""
+        new: dict[str, NDArray[np.float64]] = {}
+        repeats: list[NDArray[np.float64]] = []
+        infeasible: list[NDArray[np.float64]] = []
+        wanted = each * self.population_size
+        widening, draws = 1.0, 0
+        while len(new) < wanted and draws < DRAWS * wanted:
+            batch = self._es.ask(wanted - len(new), sigma_fac=widening)
+            draws += len(batch)
+            for x in batch:
+                digest, violation = self.identify(self._genome(x))
+                if violation > 0.0:
+                    infeasible.append(x)
+                elif self.is_new(digest) and digest not in new:
+                    new[digest] = x
+                else:
+                    repeats.append(x)
+                    widening *= WIDENING
+        return list(new.values()), [*repeats, *infeasible]
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        self._es.opts["minstd"] = self._floor()
-        self._es.tell(self._solutions, fitness.tolist())
+        for genome in genomes:
+            digest, violation = self.identify(genome)
+            if violation == 0.0:  # the cost of the others is known without a model
+                self._known[digest] = genome
+        told = [(genome, self.recall(digest)) for digest, genome in self._known.items()]
+        known = [(genome, value) for genome, value in told if value is not None]
+        if known:
+            self._screen.learn([genome for genome, _ in known], [value for _, value in known])
+        if self._es is None:
+            self._begin(genomes[np.argmin(fitness)])
+        else:
+            self._es.opts["minstd"] = self._floor()
+            self._es.tell(self._solutions, fitness.tolist())
 
     def _floor(self) -> NDArray[np.float64]:
         """Least standard deviations, (dim,), that keep the margin around the present mean."""

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optimizer_problems import bowl, build, cost, drive, ordinal
+from optimizer_problems import bowl, build, cost, drive, ordinal, space_of
+from scipy.stats import norm, spearmanr
 
 from evonas.errors import InputError
+from evonas.optimizers._cma_screen import Screen
 
 
 def test_it_draws_from_its_own_generator() -> None:
@@ -76,13 +78,96 @@ def test_start_at_the_centre() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("sigma", 0), ("sigma", 1.5), ("margin", 0.7), ("start", "middle"), ("population_size", 3)],
+    [
+        ("sigma", 0),
+        ("sigma", 1.5),
+        ("margin", 0.7),
+        ("start", "middle"),
+        ("population_size", 3),
+        ("screen", 0),
+        ("screen", 2.5),
+    ],
 )
 def test_options_out_of_range(option: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{option}: expected .* got {value!r}"):
         build("cma", ordinal(), **{option: value})
 
 
-def test_default_population_follows_the_dimension() -> None:
-    assert build("cma", ordinal(1)).population_size == 6
-    assert build("cma", ordinal(13)).population_size == 11
+def test_population_size_is_small_by_default_and_honoured() -> None:
+    assert build("cma", ordinal(13)).population_size == 6
+    optimizer = build("cma", ordinal(), budget=90, population_size=15)
+    assert [len(genomes) for genomes in drive(optimizer, bowl)] == [15] * 6
+
+
+def trainings_to_the_optimum(seed: int, **options: Any) -> int:
+    """Of the bowl on 6 genes of 4 values: one architecture among 4096."""
+    optimizer = build("cma", ordinal(6, 4), budget=200, seed=seed, **options)
+    while len(genomes := optimizer.ask()):
+        optimizer.tell(bowl(optimizer.space, genomes))
+        if optimizer.best_fitness == 0.0:
+            break
+    return optimizer.trained
+
+
+def test_the_model_halves_the_trainings() -> None:
+    screened = [trainings_to_the_optimum(seed) for seed in range(7)]
+    unscreened = [trainings_to_the_optimum(seed, screen=1) for seed in range(7)]
+    assert max(screened) <= 60
+    assert np.median(screened) <= 0.6 * np.median(unscreened)
+
+
+@pytest.mark.parametrize("screen", [1, 6])
+def test_nearly_every_genome_asked_is_new_even_after_convergence(screen: int) -> None:
+    optimizer = build("cma", ordinal(6, 4), budget=300, screen=screen)
+    asked = drive(optimizer, bowl)
+    assert optimizer.best_fitness == 0.0
+    assert optimizer.trained / sum(map(len, asked)) > 0.95
+    assert optimizer._fruitless == 0
+
+
+def test_the_distribution_starts_at_the_best_of_a_random_design() -> None:
+    optimizer = build("cma", ordinal(), population_size=8)
+    design = optimizer.ask()
+    values = bowl(optimizer.space, design)
+    optimizer.tell(values)
+    mean = optimizer._es.result.xfavorite
+    assert np.allclose(mean, np.clip(design[np.argmin(values)], 0.02, 0.98))
+
+
+def test_it_learns_only_from_solutions_that_it_drew() -> None:
+    optimizer = build("cma", ordinal(), budget=60)
+    drive(optimizer, bowl, asks=1)
+    told = []
+    tell = optimizer._es.tell
+    optimizer._es.tell = lambda solutions, values: (told.extend(solutions), tell(solutions, values))
+    genomes = np.concatenate(drive(optimizer, bowl, asks=5))
+    assert np.array_equal(np.clip(told, 0.0, 1.0), genomes)
+    assert optimizer._es.countiter == 5
+
+
+def test_the_floor_keeps_the_margin() -> None:
+    optimizer = build("cma", ordinal(), margin=0.2, sigma=0.001, start="centre")
+    drive(optimizer, bowl, asks=2)
+    mean, deviation = optimizer._es.result.xfavorite, optimizer._floor()
+    edges = np.arange(1, 8) / 8
+    nearest = np.abs(mean[:, None] - edges).min(axis=1)
+    assert np.allclose(2.0 * norm.sf(nearest / deviation), 0.2)
+
+
+def test_the_model_finds_main_effects_and_survives_flat_and_huge_fitness() -> None:
+    space = space_of(
+        {"kind": "choice", "choices": ["a", "b", "c"]},
+        {"kind": "integer", "low": 1, "high": 5},
+        {"kind": "log_float", "low": 0.01, "high": 1.0},
+    )
+    screen = Screen(space)
+    genomes = list(np.random.default_rng(0).random((60, 3)))
+    assert screen.order(genomes).tolist() == list(range(60)), "nothing is known yet"
+    values = np.array([(g[0] < 1 / 3) + 4 * (g[1] - 0.5) ** 2 + g[2] for g in genomes])
+    values[7] = 1e100
+    screen.learn(genomes, values)
+    new = list(np.random.default_rng(1).random((60, 3)))
+    truth = np.array([(g[0] < 1 / 3) + 4 * (g[1] - 0.5) ** 2 + g[2] for g in new])
+    assert spearmanr(truth[screen.order(new)], np.arange(60)).statistic > 0.85
+    screen.learn(genomes, np.ones(60))
+    assert screen.order(new).tolist() == list(range(60))
