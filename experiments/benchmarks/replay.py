@@ -172,7 +172,7 @@ class Trace:
         return float(there[0] + 1) if len(there) else float("inf")
 
     def regret(self, budget: int, best: float) -> float:
-        """Return how far what the search believes in after ``budget`` trainings is from the best."""
+        """Return how far what is believed best after ``budget`` trainings is from the best."""
         return float(self.values[:budget][-1] - best)
 
 

@@ -118,7 +118,7 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
                         continue
                     jobs += [
                         Job(name, kind, label, protocol, batch, args.budget, seed, version, table)
-                        for seed in range(min(seeds, args.slow_seeds) if slow else seeds)
+                        for seed in _from(args.first_seed, seeds, args.slow_seeds if slow else 0)
                     ]
     # An interrupted benchmark has a few seeds of all rather than all seeds of a few.
     return sorted(jobs, key=lambda job: job.seed), list(dict.fromkeys(notes))
@@ -244,6 +244,11 @@ def own_version(name: str) -> str:
 
 
 @lru_cache
+def _from(first: int, count: int, most: int) -> range:
+    """Return ``count`` seeds, at most ``most`` of them unless that is 0."""
+    return range(first, first + (min(count, most) if most else count))
+
+
 def _problem(table: Path | None) -> Problem:
     return SyntheticProblem() if table is None else TableProblem(table)
 
@@ -276,13 +281,16 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[25, 75], help="how many, for each protocol"
     )
+    parser.add_argument(
+        "--first-seed", type=int, default=0, help="leave those out that settings were tuned on"
+    )
     parser.add_argument("--slow-seeds", type=int, default=12, help="at most so many of Optuna GP")
     parser.add_argument("--budget", type=int, default=200)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8], help="1: its own default")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("runs/search_quality"))
     args = parser.parse_args()
-    least = {"seeds": 1, "slow_seeds": 1, "budget": 1, "batch": 1, "workers": 0}
+    least = {"first_seed": 0, "seeds": 1, "slow_seeds": 1, "budget": 1, "batch": 1, "workers": 0}
     for name, bound in least.items():
         given = getattr(args, name)
         for number in given if isinstance(given, list) else [given]:

@@ -150,10 +150,18 @@ def test_misuse_is_answered_with_a_remedy(name: str) -> None:
 
 
 @every
+def test_a_population_below_the_least_is_refused(name: str) -> None:
+    least = registry.load("optimizer", name).least_population_size
+    build(name, mixed(), population_size=least)
+    with pytest.raises(InputError, match=f"population_size.*{least}"):
+        build(name, mixed(), population_size=least - 1)
+
+
+@every
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("population_size", 1),
+        ("population_size", 0),
         ("population_size", 2.5),
         ("budget", 0),
         ("budget", True),

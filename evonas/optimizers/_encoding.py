@@ -1,0 +1,81 @@
+"""Genomes as points that a kernel can compare: bin indices, activity, logarithm of cost."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.optimizers._arguments import Cost
+from evonas.optimizers._kernel import INACTIVE
+from evonas.space import SearchSpace
+
+Array = NDArray[np.float64]
+
+
+class Encoding:
+    """Maps genomes to points; two of one architecture get one point.
+
+    A gene's column is its bin index as a share of the range, or a ``log_float``'s place
+    in it, both in [0, 1]; ``INACTIVE`` where its ``when`` does not hold.
+
+    Args:
+        space: the search space.
+        macs: cost of an architecture; None: the points have no column for it.
+        max_macs: the most it may be; None: anything.
+        sample: (n, dim) genomes, n at least 1, that show the range of the costs.
+    """
+
+    def __init__(
+        self, space: SearchSpace, macs: Cost | None, max_macs: int | None, sample: Array
+    ) -> None:
+        self._space = space
+        self._macs = macs
+        self._limit = np.inf if max_macs is None else float(max_macs)
+        logs = np.log(self._costs(sample))
+        self._centre, self._scale = float(logs.mean()), max(float(logs.std()), 1e-6)
+
+    def feasible(self, genomes: Array) -> tuple[Array, Array]:
+        """Return those of (n, dim) genomes within ``max_macs``, (m, dim), and their points.
+
+        The points have shape (m, dim) or, with ``macs``, (m, dim + 1).
+        """
+        costs = self._costs(genomes)
+        within = costs <= self._limit
+        genomes = genomes[within]
+        columns = self._genes(genomes)
+        if self._macs is not None:
+            columns.append((np.log(costs[within]) - self._centre) / self._scale)
+        return genomes, np.array(columns, dtype=np.float64).T
+
+    def _costs(self, genomes: Array) -> Array:
+        if self._macs is None:
+            return np.ones(len(genomes))
+        costs = [self._macs(self._space.decode(genome)) for genome in genomes]
+        return np.maximum(np.array(costs, dtype=np.float64), 1.0)
+
+    def _genes(self, genomes: Array) -> list[Array]:
+        genes = self._space.genes
+        active: dict[str, NDArray[np.bool_]] = {}
+        index: dict[str, NDArray[np.int64]] = {}
+        columns: list[Array] = []
+        for i, gene in enumerate(genes):
+            n = len(gene.values)
+            if n:
+                at = np.maximum(np.ceil(genomes[:, i] * n).astype(np.int64), 1) - 1
+                column = at / max(n - 1, 1)
+            else:
+                at = np.zeros(len(genomes), dtype=np.int64)
+                column = np.array([gene.encode(gene.decode(x)) for x in genomes[:, i].tolist()])
+            counts = np.ones(len(genomes), dtype=bool)
+            for other, values in gene.when:
+                j = next(k for k, g in enumerate(genes) if g.name == other)
+                holds = np.array([value in values for value in genes[j].values], dtype=bool)
+                met = (
+                    holds[index[other]]
+                    if len(holds)
+                    else np.array([genes[j].decode(x) in values for x in genomes[:, j].tolist()])
+                )
+                counts &= active[other] & met
+            active[gene.name], index[gene.name] = counts, at
+            columns.append(np.where(counts, column, INACTIVE))
+        return columns
