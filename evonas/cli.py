@@ -38,7 +38,8 @@ def search(
     ] = "quickstart",
     overrides: Overrides = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="Search strategy: cma, ga, pso, bobyqa, surrogate, random, local.")
+        str | None,
+        typer.Option(help="Search strategy: cma, ga, pso, bobyqa, surrogate, random, local."),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
