@@ -13,6 +13,7 @@ from typing import Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from evonas.optimizers._acquisition import Belief, knowledge_gains, normal_scores
 from evonas.optimizers._arguments import whole_number
@@ -79,6 +80,12 @@ class Surrogate(Optimizer):
         return 1
 
     def _ask(self) -> Array:
+        # Sums of several threads differ in the last bit with their number, and a resumed
+        # search, elsewhere, has to ask the same.
+        with threadpool_limits(1):
+            return self._asked_next()
+
+    def _asked_next(self) -> Array:
         if self._process is None:
             self._process = self._begin()
         n = len(self._digests)
