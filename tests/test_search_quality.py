@@ -146,7 +146,7 @@ def arguments(table: Path, out: Path, **changes: object) -> SimpleNamespace:
     plain = {
         **{"table": table, "problems": ["table"], "protocols": ["clean", "noisy"], "batch": [1, 8]},
         **{"strategies": ["random"], "rivals": ["plain_ga", "plain_bobyqa"], "seeds": [2, 3]},
-        **{"slow_seeds": 1, "budget": BUDGET, "out": out, "workers": 0},
+        **{"first_seed": 0, "slow_seeds": 1, "budget": BUDGET, "out": out, "workers": 0},
     }
     return SimpleNamespace(**plain | changes)
 
