@@ -207,6 +207,6 @@ def _header(budget: int) -> str:
     return (
         f"# Search quality\n\n{date.today()}; {platform.machine()}, {os.cpu_count()} cores, "
         f"{platform.system()}, Python {platform.python_version()}; budget {budget} distinct "
-        f"trainings; seeds 0, 1, ..\n\n`{' '.join(words)}`\n\n"
+        f"trainings; seeds as the command says\n\n`{' '.join(words)}`\n\n"
         f"{', '.join(map(version, (*LIBRARIES, *OPTIONAL)))}\n"
     )
