@@ -106,18 +106,8 @@ class Assembly:
 
     def optimizer(self) -> Optimizer:
         """Return a new optimizer from the experiment's seed."""
-        part = self.experiment.optimizer
-        made: Optimizer = registry.create(
-            "optimizer",
-            part.name,
-            part.options,
-            self.space,
-            budget=self.experiment.budget,
-            seed=self.experiment.seed,
-            macs=self.cost,
-            max_macs=self.experiment.objective.max_macs,
-        )
-        return made
+        limit = self.experiment.objective.max_macs
+        return strategy(self.experiment, self.space, self.cost, limit)
 
     def shape(self, architecture: Architecture) -> Shape:
         """Return (channels, height, width) of the map an architecture stands on."""
@@ -288,6 +278,26 @@ class Assembly:
             "backbone_passes": features.passes,
         }
         return Ready(lambda: self.executor(setting), environment)
+
+
+def strategy(
+    experiment: Experiment,
+    space: SearchSpace,
+    cost: Callable[[Architecture], int],
+    max_macs: int | None,
+) -> Optimizer:
+    """Return the experiment's optimizer, new, from its seed."""
+    made: Optimizer = registry.create(
+        "optimizer",
+        experiment.optimizer.name,
+        experiment.optimizer.options,
+        space,
+        budget=experiment.budget,
+        seed=experiment.seed,
+        macs=cost,
+        max_macs=max_macs,
+    )
+    return made
 
 
 def surroundings() -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from evonas import registry
-from evonas.assembly import Ready, surroundings
+from evonas.assembly import Ready, strategy, surroundings
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.features import Progress
@@ -59,18 +58,8 @@ class Replay:
 
     def optimizer(self) -> Optimizer:
         """Return a new optimizer from the experiment's seed."""
-        part = self.experiment.optimizer
-        made: Optimizer = registry.create(
-            "optimizer",
-            part.name,
-            part.options,
-            self.space,
-            budget=self.experiment.budget,
-            seed=self.experiment.seed,
-            macs=self.cost,
-            max_macs=self.objective.settings.max_macs,
-        )
-        return made
+        limit = self.objective.settings.max_macs
+        return strategy(self.experiment, self.space, self.cost, limit)
 
     def place(self) -> tuple[str, ...]:
         """Return where answers come from."""

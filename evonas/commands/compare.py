@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas import config, registry
+from evonas.assembly import Assembly
 from evonas.commands import search
 from evonas.errors import InputError
 from evonas.report import comparison
@@ -58,7 +59,8 @@ def run(
                 trials = store.trials()
             curves.append(Curve.of(name, seed, trials, time.monotonic() - start))
     title = f"{experiment.name}: {experiment.budget} distinct trainings a search"
-    result = comparison.table(curves, experiment.budget, title)
+    warnings = [] if experiment.table else Assembly(experiment).warnings()
+    result = comparison.table(curves, experiment.budget, title, warnings)
     show(result, console)
     try:
         (folder / "comparison.md").write_text(markdown(result), encoding="utf-8")

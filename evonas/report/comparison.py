@@ -46,7 +46,7 @@ class Curve:
         return float(self.best[min(trainings, len(self.best)) - 1]) if len(self.best) else np.inf
 
 
-def table(curves: Sequence[Curve], budget: int, title: str) -> Table:
+def table(curves: Sequence[Curve], budget: int, title: str, warnings: Sequence[str] = ()) -> Table:
     """Return mean and spread over the seeds of each strategy, the best strategy first."""
     places = [max(round(share * budget), 1) for share in _SHARES]
     rows: list[tuple[float, list[str]]] = []
@@ -64,6 +64,7 @@ def table(curves: Sequence[Curve], budget: int, title: str) -> Table:
     heads = ["optimizer", *(f"after {place}" for place in places), "trained", "repeats", "seconds"]
     count = len({curve.seed for curve in curves})
     notes = [f"best fitness after so many distinct trainings, mean ± sd of {count} seed(s)"]
+    notes += warnings
     ordered = [cells for _, cells in sorted(rows, key=lambda row: row[0])]
     return Table(title, heads, ordered, notes, names=1)
 

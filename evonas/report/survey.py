@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -62,16 +62,14 @@ class Survey:
         ]
         rows.append(["all", str(len(data)), str(len(np.unique(data.groups)))])
         notes = [data.protocol] if data.protocol else []
-        notes += [f"LEAKY: {data.leaky}"] if data.leaky else []
         for reason, names in data.dropped.items():
             notes.append(f"dropped, {reason}: {len(names)} ({_some(names)})")
         notes += [f"unreadable: {reason}" for reason in self.unreadable.values()]
         tables = [Table("Images", ["split", "images", "groups"], rows, notes, 1)]
-        return (
-            tables
-            + [table for table in (self._quantities(), self._points()) if table.rows]
-            + (self._classes())
-        )
+        tables += [table for table in (self._quantities(), self._points()) if table.rows]
+        tables += self._classes()
+        leaks = [f"LEAKY: {data.leaky}"] if data.leaky else []
+        return [replace(table, notes=[*table.notes, *leaks]) for table in tables]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON."""
