@@ -3,6 +3,9 @@
 The public ``ask`` and ``tell`` keep the books: which architectures were met, what
 the budget still allows, what was best, how a failure is passed on, when a strategy
 only repeats itself. A strategy is one file with ``_ask``, ``_tell`` and ``_restart``.
+
+A search need not begin with nothing: ``learn`` takes over what an earlier one found out,
+``suggest`` what may be good. ``sample``, where strategies start, offers both first.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evonas.errors import InputError
 from evonas.optimizers._arguments import Cost, number_in, whole_number
+from evonas.optimizers._books import Books
 from evonas.optimizers._fences import fenced_global_rng
 from evonas.optimizers._sampling import Sampler
 from evonas.space import Genome, SearchSpace
@@ -27,8 +31,6 @@ __all__ = ["Cost", "Optimizer", "fenced_global_rng", "number_in"]
 REPEATS, INFEASIBLE, PATIENCE = 3, 1, 9
 #: Restarts in a row that bring nothing new, before the rest is drawn at random.
 FRUITLESS_RESTARTS = 3
-#: Beyond this a fitness is only "very bad": squares of it must stay finite.
-HUGE = 1e100
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,7 @@ class Optimizer(ABC):
     what a user's keys and values are checked against.
 
     Attributes:
-        best_genome: (dim,) best genome so far; None as long as nothing succeeded.
-        best_fitness: its fitness; inf as long as nothing succeeded.
+        books: what is known of every architecture that was met.
         trained: number of distinct feasible architectures asked so far.
         restarts: how often the strategy started afresh.
         stop_reason: why the search ended, one sentence; empty while it goes on.
@@ -103,21 +104,66 @@ class Optimizer(ABC):
             if population_size is None
             else whole_number("population_size", population_size, self.least_population_size)
         )
-        self.best_genome: Genome | None = None
-        self.best_fitness = float("inf")
+        self.books = Books()
         self.trained = 0
         self.restarts = 0
         self.stop_reason = ""
-        self._worst = -float("inf")
-        self._met: dict[str, float] = {}  # digest -> cost violation, of all ever asked
-        self._fitness: dict[str, float] = {}  # digest -> fitness as told, nan if failed
+        self._begun = False
         self._asked: _Asked | None = None
+        self._favourites: list[Genome] = []
         self._stale = 0
         self._fruitless = 0
         self._at_random = False
-        self._sampler = Sampler(space, self.rng, self._met)
+        self._sampler = Sampler(space, self.rng, self.books.met)
 
     # ------------------------------------------------------------------ public
+
+    @property
+    def best_genome(self) -> Genome | None:
+        """The (dim,) best genome so far; None as long as nothing succeeded."""
+        return self.books.best_genome
+
+    @property
+    def best_fitness(self) -> float:
+        """The lowest fitness so far; inf as long as nothing succeeded."""
+        return self.books.best_fitness
+
+    def learn(
+        self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None
+    ) -> None:
+        """Take over what an earlier search found out, before the first ask.
+
+        These architectures cost no budget, now or later, and the strategy starts from
+        the best of them.
+
+        Args:
+            genomes: (n, dim) numbers in [0, 1].
+            fitness: (n,) comparable with what will be told; nan or inf: failed.
+            axes: (n, m), as in ``tell``.
+
+        Raises:
+            InputError: the search has begun, or a shape is wrong.
+        """
+        told, sides = self._early(genomes), None
+        values = self._values(fitness, len(told))
+        sides = self._sides(axes, values)
+        for genome, value, side in zip(told, values.tolist(), sides, strict=True):
+            digest, violation = self.identify(genome)
+            self.books.met[digest] = violation
+            self.books.remember(digest, genome, np.nan if violation else value, side)
+        order = self._preferred(values, sides)
+        self._favourites = [told[i].copy() for i in order[: self.population_size].tolist()]
+
+    def suggest(self, genomes: ArrayLike) -> None:
+        """Ask these first, the first of them soonest, before the first ask.
+
+        Args:
+            genomes: (n, dim) numbers in [0, 1].
+
+        Raises:
+            InputError: the search has begun, or the shape is wrong.
+        """
+        self._favourites = [*self._early(genomes)]
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
@@ -136,7 +182,8 @@ class Optimizer(ABC):
                 "ask() came twice: expected tell(fitness) for the last ask, got another ask; "
                 f"tell its {len(self._asked.genomes)} genomes first"
             )
-        if not self.stop_reason and not self._met:
+        if not self._begun:
+            self._begun = True
             self._check_feasible()
         genomes = self._none() if self.stop_reason else self._generation()
         if len(genomes) == 0:
@@ -144,11 +191,14 @@ class Optimizer(ABC):
         self._asked = self._enter(genomes)
         return self._asked.genomes.copy()
 
-    def tell(self, fitness: ArrayLike) -> None:
+    def tell(self, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
         """Take the fitness of the last ask.
 
         Args:
             fitness: (n,) in the order of the ask, smaller is better; nan or inf: failed.
+            axes: (n, m) what is traded off, such as error and cost, each smaller is
+                better. Only a strategy that looks for a whole front heeds them; without
+                them it takes the fitness for the only axis.
 
         Raises:
             InputError: nothing was asked, or the shape is wrong (the ask stays open).
@@ -159,19 +209,25 @@ class Optimizer(ABC):
             )
         asked = self._asked
         told = self._values(fitness, len(asked.genomes))
+        told[asked.violations > 0.0] = np.nan
+        sides = self._sides(axes, told)
         self._asked = None
-        self._remember(asked, told)
+        rows = zip(asked.digests, asked.genomes, told.tolist(), sides, strict=True)
+        for digest, genome, value, side in rows:
+            self.books.remember(digest, genome, value, side)
         if self.trained >= self.budget:
             self._finish(f"The budget of {self.budget} distinct architectures is spent.")
-        elif len(self._met) >= self.space.size:
-            self._finish(f"The space is exhausted: all {len(self._met)} architectures were met.")
-        elif asked.own and not np.isfinite(self._worst):
+        elif len(self.books.met) >= self.space.size:
+            count = len(self.books.met)
+            self._finish(f"The space is exhausted: all {count} architectures were met.")
+        elif asked.own and not self.books.any_success:
             # Failures alone rank nothing: whatever stood for them now would be wrong
             # once the first success shows the scale. Better look elsewhere.
             self.restarts += 1
             self._restart()
         elif asked.own:
-            repaired = [self._repaired(d, f) for d, f in zip(asked.digests, told, strict=True)]
+            pairs = zip(asked.digests, told.tolist(), strict=True)
+            repaired = [self.books.repaired(digest, value) for digest, value in pairs]
             self._tell(asked.genomes.copy(), np.array(repaired, dtype=np.float64))
 
     # -------------------------------------------------------- for the strategies
@@ -193,9 +249,25 @@ class Optimizer(ABC):
     def _default_population_size(self) -> int:
         return 10
 
+    def _preferred(
+        self, fitness: NDArray[np.float64], axes: NDArray[np.float64]
+    ) -> NDArray[np.intp]:
+        """Return indices of what was learned, from where the strategy would rather start."""
+        return np.argsort(fitness, kind="stable")[: int(np.isfinite(fitness).sum())]
+
+    def favourites(self, n: int) -> NDArray[np.float64]:
+        """Return (m, dim) genomes to start from, m <= n, each once: none in most searches."""
+        taken, self._favourites = self._favourites[:n], self._favourites[n:]
+        return np.array(taken, dtype=np.float64).reshape(-1, self.space.dim)
+
     def sample(self, n: int) -> NDArray[np.float64]:
-        """Return (n, dim) random genomes, feasible and new as far as draws can find."""
-        return self._sampler.start(n, self.identify)
+        """Return (n, dim) genomes to start from: favourites, then random ones.
+
+        The latter are feasible and new as far as draws can find.
+        """
+        first = self.favourites(n)
+        rest = self._sampler.start(n - len(first), self.identify)
+        return np.concatenate([first, rest])
 
     def sample_new(self, n: int) -> NDArray[np.float64]:
         """Return (m, dim) random feasible genomes of m <= n architectures never asked."""
@@ -207,22 +279,20 @@ class Optimizer(ABC):
         digest = architecture.digest
         if self.max_macs is None or self.macs is None:
             return digest, 0.0
-        if digest in self._met:
-            return digest, self._met[digest]
+        if digest in self.books.met:
+            return digest, self.books.met[digest]
         return digest, max(0.0, self.macs(architecture) / self.max_macs - 1.0)
 
     def is_new(self, digest: str) -> bool:
         """Whether an architecture was never asked."""
-        return digest not in self._met
+        return digest not in self.books.met
 
     def recall(self, digest: str) -> float | None:
         """Return the (repaired) fitness of an architecture that was told, else None.
 
         None too as long as every architecture failed.
         """
-        if digest not in self._fitness or not np.isfinite(self._worst):
-            return None
-        return self._repaired(digest, self._fitness[digest])
+        return self.books.recall(digest)
 
     # ---------------------------------------------------------------- the books
 
@@ -230,9 +300,9 @@ class Optimizer(ABC):
         return np.empty((0, self.space.dim), dtype=np.float64)
 
     def _check_feasible(self) -> None:
-        if self.max_macs is None or self.macs is None:
+        if self.max_macs is None or self.macs is None or self.stop_reason:
             return
-        genome = self.sample(1)[0]
+        genome = self._sampler.start(1, self.identify)[0]
         if self.identify(genome)[1] > 0.0:
             cheapest = self.macs(self.space.decode(genome))
             self._finish(
@@ -258,7 +328,7 @@ class Optimizer(ABC):
         genomes = self.sample_new(self.population_size)
         if len(genomes) == 0:
             self._finish(
-                f"The space is exhausted: after {len(self._met)} architectures no new "
+                f"The space is exhausted: after {len(self.books.met)} architectures no new "
                 f"{'feasible ' if self.max_macs else ''}one could be found."
             )
         return genomes
@@ -276,21 +346,22 @@ class Optimizer(ABC):
         """Enter a generation in the books, cut where it would exceed the budget."""
         digests: list[str] = []
         violations: list[float] = []
-        met_before, trained_before = len(self._met), self.trained
+        met = self.books.met
+        met_before, trained_before = len(met), self.trained
         for genome in genomes:
             digest, violation = self.identify(genome)
-            if digest not in self._met:
+            if digest not in met:
                 if violation == 0.0:
                     if self.trained == self.budget:
                         break
                     self.trained += 1
-                self._met[digest] = violation
+                met[digest] = violation
             digests.append(digest)
             violations.append(violation)
         if self.trained > trained_before:
             self._stale = self._fruitless = 0
         else:
-            self._stale += INFEASIBLE if len(self._met) > met_before else REPEATS
+            self._stale += INFEASIBLE if len(met) > met_before else REPEATS
         return _Asked(
             genomes[: len(digests)],
             tuple(digests),
@@ -310,38 +381,28 @@ class Optimizer(ABC):
                 f"tell() expected fitness of shape ({n},), one number for each genome of the last "
                 f"ask, got shape {told.shape}; tell all of them in the order of the ask"
             )
+        told[~np.isfinite(told)] = np.nan
         return told
 
-    def _remember(self, asked: _Asked, told: NDArray[np.float64]) -> None:
-        told[~np.isfinite(told) | (asked.violations > 0.0)] = np.nan
-        for genome, digest, value in zip(asked.genomes, asked.digests, told.tolist(), strict=True):
-            if np.isnan(self._fitness.get(digest, np.nan)):
-                self._fitness[digest] = value
-            if np.isnan(value):
-                continue
-            self._worst = max(self._worst, _bounded(value))
-            if value < self.best_fitness:
-                self.best_fitness, self.best_genome = value, genome.copy()
+    def _sides(self, axes: ArrayLike | None, told: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return axes as (n, m) numbers; the fitness where there are none."""
+        if axes is None:
+            return told[:, None]
+        sides = np.array(axes, dtype=np.float64)
+        if sides.ndim != 2 or len(sides) != len(told) or sides.shape[1] < 1:
+            raise InputError(
+                f"tell() expected axes of shape ({len(told)}, m), a row for each genome of the "
+                f"last ask, got shape {sides.shape}"
+            )
+        return sides
 
-    def _repaired(self, digest: str, fitness: float) -> float:
-        """A failure is worse than every success, an infeasible one worse still, by its cost.
-
-        The distance is the range of the successes, at least a hundredth of the worst:
-        enough to rank last in floating point, too little to bend a model.
-        """
-        if not np.isnan(fitness):
-            return _bounded(fitness)
-        spread = self._worst - _bounded(self.best_fitness)
-        step = max(spread, 0.01 * abs(self._worst)) or 0.1
-        violation = self._met[digest]
-        return self._worst + step * (
-            1.0 + (1.0 + violation / (1.0 + violation)) * (violation > 0.0)
-        )
+    def _early(self, genomes: ArrayLike) -> NDArray[np.float64]:
+        """Return (n, dim) genomes that may still decide where the search starts."""
+        given = np.array(genomes, dtype=np.float64).reshape(-1, self.space.dim)
+        if self._begun:
+            raise InputError("learn() and suggest() come before the first ask()")
+        return given
 
     def _finish(self, reason: str) -> None:
         self.stop_reason = reason
         self._close()
-
-
-def _bounded(fitness: float) -> float:
-    return min(max(fitness, -HUGE), HUGE)

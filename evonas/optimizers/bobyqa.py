@@ -69,7 +69,6 @@ class Bobyqa(Optimizer):
         self._last_radius = min([step / 4.0 for step in steps] + [0.01 if not steps else 1.0])
         self._last_radius = min(self._last_radius, self._radius / 4.0)
         self._state = np.random.RandomState(self.rng.integers(2**31))
-        self._known: dict[str, Genome] = {}
         self._runs: list[tuple[CallbackBridge, Chart] | None] = [None] * self.population_size
         self._open: dict[int, str] = {}  # place -> digest that its run waits for
 
@@ -87,7 +86,7 @@ class Bobyqa(Optimizer):
         self._open = {}
 
     def _ask(self) -> NDArray[np.float64]:
-        if len(self._known) < self.space.dim and self.restarts == 0:
+        if len(self.books.genomes) < self.space.dim and self.restarts == 0:
             return self.sample(self.population_size)
         answers, self._open = self._open, {}
         rows: dict[str, Genome] = {}
@@ -100,8 +99,7 @@ class Bobyqa(Optimizer):
         return np.array(list(rows.values()), dtype=np.float64).reshape(-1, self.space.dim)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        for genome in genomes:
-            self._known[self.identify(genome)[0]] = genome
+        """What was told stands in the books, where each run looks it up."""
 
     def _next(self, place: int, answer: float | None) -> tuple[str, Genome] | None:
         """Drive the run at a place to its next unknown architecture; None: there is none."""
@@ -132,9 +130,7 @@ class Bobyqa(Optimizer):
         dim = self.space.dim
         best = self.best_genome if at_best else None
         start = self.sample(1)[0] if best is None else best
-        told = [(genome, self.recall(digest)) for digest, genome in self._known.items()]
-        known = [(genome, value) for genome, value in told if value is not None]
-        chart = Chart(self.space, start, known, self.rng)
+        chart = Chart(self.space, start, self.books.history(), self.rng)
         options: dict[str, Any] = {
             "x0": chart.point(start),
             "bounds": (np.zeros(dim), np.ones(dim)),

@@ -79,7 +79,6 @@ class CMAES(Optimizer):
             raise InputError(f"screen: expected a whole number in [1, 100], got {screen!r}")
         self._draws_each = int(screen)
         self._screen = Screen(space)
-        self._known: dict[str, Genome] = {}
         self._solutions: list[NDArray[np.float64]] = []
         self._es: Any = None
         self._centre = start == "centre"
@@ -118,10 +117,10 @@ class CMAES(Optimizer):
             self.restarts += 1
             self._restart()
         if self._es is None:
-            if self._met or not self._centre:
+            if self.books.met or not self._centre:
                 return self.sample(self.population_size)
             self._begin(np.full(self.space.dim, 0.5))
-        new, rest = self._drawn(self._draws_each if self._known else 1)
+        new, rest = self._drawn(self._draws_each if self.books.genomes else 1)
         chosen = self._screen.order([self._genome(x) for x in new])
         if self._draws_each == 1:
             chosen = np.arange(len(new))
@@ -153,12 +152,7 @@ class CMAES(Optimizer):
         return list(new.values()), [*repeats, *infeasible]
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        for genome in genomes:
-            digest, violation = self.identify(genome)
-            if violation == 0.0:  # the cost of the others is known without a model
-                self._known[digest] = genome
-        told = [(genome, self.recall(digest)) for digest, genome in self._known.items()]
-        known = [(genome, value) for genome, value in told if value is not None]
+        known = self.books.history()
         if known:
             self._screen.learn([genome for genome, _ in known], [value for _, value in known])
         if self._es is None:

@@ -191,13 +191,14 @@ class _UnknownOnly(DuplicateElimination):  # type: ignore[misc]
 
     def do(self, pop: Any, *others: Any, **kwargs: Any) -> Any:
         # The last of the others is the offspring kept so far; the population has been
-        # asked, and at the start there is none.
+        # asked. At the start there is none, and what was learned before may come again.
         kept_so_far = others[-1] if len(others) > 1 else Population.empty()
         known = {self._identify(individual.X)[0] for individual in kept_so_far}
+        start = not others
         keep = []
         for i, individual in enumerate(pop):
             digest, violation = self._identify(individual.X)
-            if violation == 0.0 and self._is_new(digest) and digest not in known:
+            if violation == 0.0 and (start or self._is_new(digest)) and digest not in known:
                 known.add(digest)
                 keep.append(i)
         return pop[np.array(keep, dtype=int)]

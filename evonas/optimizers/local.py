@@ -61,7 +61,8 @@ class LocalSearch(Optimizer):
                 return np.array(batch)
             self.restarts += 1  # a local optimum
             self._restart()
-        return self.sample_new(self.population_size)
+        start = self.favourites(self.population_size)
+        return start if len(start) else self.sample_new(self.population_size)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         for genome, value in zip(genomes, fitness.tolist(), strict=True):

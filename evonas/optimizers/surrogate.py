@@ -91,8 +91,11 @@ class Surrogate(Optimizer):
         n = len(self._digests)
         fitness = [self.recall(digest) for digest in self._digests]
         known = np.array([f for f in fitness if f is not None], dtype=np.float64)
+        suggested = self._suggested()
         # Before the first success nothing is known of anything: the start goes on.
-        if n < self._start or len(known) < n:
+        if suggested:
+            batch = suggested
+        elif n < self._start or len(known) < n:
             batch = self._design(self.population_size)
         else:
             batch = self._improvements(self._process, known)
@@ -103,6 +106,19 @@ class Surrogate(Optimizer):
         self._genomes = np.concatenate([self._genomes, genomes])
         self._points = np.concatenate([self._points, points])
         return genomes
+
+    def _suggested(self) -> list[Genome]:
+        """Return the next favourites that were never asked; what was learned is known anyway."""
+        while len(favourites := self.favourites(self.population_size)):
+            found = {
+                digest: genome
+                for genome in favourites
+                for digest, violation in [self.identify(genome)]
+                if violation == 0.0 and self.is_new(digest)
+            }
+            if found:
+                return list(found.values())
+        return []
 
     def _tell(self, genomes: Array, fitness: Array) -> None:
         """``recall`` remembers, and moves failures as the scale of the successes unfolds."""
@@ -115,7 +131,10 @@ class Surrogate(Optimizer):
         draws = draws[:REFERENCE]
         self._encoding = Encoding(self.space, self.macs, self.max_macs, draws)
         self._reference = self._encoding.feasible(draws)[1]
-        self._points = self._reference[:0]
+        learned = {d: g for d, g in self.books.genomes.items() if self.books.met[d] == 0.0}
+        self._digests = list(learned)
+        genomes = np.array(list(learned.values()), dtype=np.float64).reshape(-1, self.space.dim)
+        self._genomes, self._points = self._encoding.feasible(genomes)
         self._listing = self._list() if self.space.size <= LISTABLE else None
         return GaussianProcess(Kernel(self.space.ordered, cost=self.macs is not None))
 

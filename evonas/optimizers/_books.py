@@ -1,0 +1,103 @@
+"""What a search knows of every architecture that it met, and how it speaks of failures."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from evonas.space import Genome
+
+Array = NDArray[np.float64]
+
+#: Beyond this a fitness is only "very bad": squares of it must stay finite.
+HUGE = 1e100
+
+
+class Books:
+    """Architectures by digest: how far over the limit, and what was told of them.
+
+    A failure has no value of its own. It stands behind every success, one over the limit
+    on cost further behind, by its cost, so there is a way back.
+
+    Attributes:
+        met: digest -> cost violation, of all ever asked or learned.
+        genomes: digest -> (dim,) genome, of all that was told.
+        best_genome: (dim,) best genome so far; None as long as nothing succeeded.
+        best_fitness: its fitness; inf as long as nothing succeeded.
+    """
+
+    def __init__(self) -> None:
+        self.met: dict[str, float] = {}
+        self.best_genome: Genome | None = None
+        self.best_fitness = float("inf")
+        self.genomes: dict[str, Genome] = {}
+        self._fitness: dict[str, float] = {}  # as told, nan if failed
+        self._axes: dict[str, Array] = {}  # as told, of successes alone
+        self._worst = -float("inf")
+
+    @property
+    def any_success(self) -> bool:
+        """Whether anything succeeded yet: until then nothing ranks."""
+        return bool(np.isfinite(self._worst))
+
+    def remember(self, digest: str, genome: Genome, fitness: float, axes: Array) -> None:
+        """Write down what was told; nan is a failure, and gives way to a later success."""
+        self.genomes.setdefault(digest, genome.copy())
+        if np.isnan(self._fitness.get(digest, np.nan)):
+            self._fitness[digest] = fitness
+        if np.isnan(fitness):
+            return
+        if np.isfinite(axes).all():
+            self._axes.setdefault(digest, np.clip(axes, -HUGE, HUGE))
+        self._worst = max(self._worst, _bounded(fitness))
+        if fitness < self.best_fitness:
+            self.best_fitness, self.best_genome = fitness, genome.copy()
+
+    def recall(self, digest: str) -> float | None:
+        """Return the fitness, repaired if it failed; None if it, or any success, is unknown."""
+        if digest not in self._fitness or not self.any_success:
+            return None
+        return self.repaired(digest, self._fitness[digest])
+
+    def repaired(self, digest: str, fitness: float) -> float:
+        """Return a finite fitness: a failure is worse than every success, by its cost.
+
+        The distance is the range of the successes, at least a hundredth of the worst:
+        enough to rank last in floating point, too little to bend a model.
+        """
+        if not np.isnan(fitness):
+            return _bounded(fitness)
+        best = _bounded(self.best_fitness)
+        return float(self._behind(digest, np.array([best]), np.array([self._worst]))[0])
+
+    def recall_axes(self, digest: str) -> Array | None:
+        """Return the (m,) axes, repaired as a fitness is; None as ``recall``."""
+        if not self._axes:
+            return None
+        known = self._axes.get(digest)
+        if known is not None:
+            return known
+        told = np.array(list(self._axes.values()))
+        return self._behind(digest, told.min(axis=0), told.max(axis=0))
+
+    def history(self) -> list[tuple[Genome, float]]:
+        """Return genome and (repaired) fitness of all feasible architectures that were told."""
+        told = [
+            (genome, self.recall(digest))
+            for digest, genome in self.genomes.items()
+            if self.met[digest] == 0.0
+        ]
+        return [(genome, value) for genome, value in told if value is not None]
+
+    def _behind(self, digest: str, best: Array, worst: Array) -> Array:
+        step = np.maximum(worst - best, 0.01 * np.abs(worst))
+        step = np.where(step == 0.0, 0.1, step)
+        violation = self.met[digest]
+        behind: Array = worst + step * (
+            1.0 + (1.0 + violation / (1.0 + violation)) * (violation > 0.0)
+        )
+        return behind
+
+
+def _bounded(fitness: float) -> float:
+    return min(max(fitness, -HUGE), HUGE)
