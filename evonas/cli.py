@@ -39,10 +39,14 @@ def search(
     overrides: Overrides = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(help="Search strategy: cma, ga, pso, bobyqa, surrogate, random, local."),
+        typer.Option(help="Search strategy: see `evonas list optimizer`."),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run whose results this one begins with, whatever searched."),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
     run_dir: RunDir = None,
@@ -69,11 +73,13 @@ def search(
         changes, experiment, given = [experiment, *changes], "quickstart", False
     if resume and run_dir is None:
         raise InputError("--resume needs --run-dir: which run is to go on?")
+    if resume and begin_with is not None:
+        raise InputError("--from is for a new run: one that is resumed knows what it began with")
     if resume and run_dir is not None and not given:
         chosen = verb.stored(run_dir, changes)
     else:
         chosen = config.load(experiment, changes)
-    path = verb.run(chosen, run_dir, resume, Console(stderr=as_json))
+    path = verb.run(chosen, run_dir, resume, Console(stderr=as_json), begin_with)
     if as_json:
         import json
 
@@ -85,7 +91,7 @@ def retrain(
     best: Annotated[
         Path,
         typer.Argument(
-            help="The best.json of a search; or an experiment, to train its baselines alone."
+            help="best.json or front.json of a search; or an experiment: its baselines alone."
         ),
     ],
     overrides: Overrides = None,
@@ -98,13 +104,26 @@ def retrain(
         int, typer.Option(help="Cross-validate by group instead; number of folds.")
     ] = 0,
     repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
+    pick: Annotated[
+        str,
+        typer.Option(help="Which network of a front.json: knee, cheapest:ERROR or best:MACS."),
+    ] = "",
+    ranking: Annotated[
+        int,
+        typer.Option(
+            help="Retrain so many more, spread over the search's ranking: do short trainings "
+            "rank as long ones?",
+            min=0,
+        ),
+    ] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
 ) -> None:
     """Train the winner longer, beside hand-made baselines; keep its weights."""
     from evonas.commands import retrain as verb
 
     changes = _options(**{"retraining.epochs": epochs, "retraining.schedule": schedule})
-    verb.run(best, [*(overrides or []), *changes], folds, repeats, out, Console())
+    changed = [*(overrides or []), *changes]
+    verb.run(best, changed, folds, repeats, out, Console(), pick, ranking)
 
 
 @app.command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.settings import (
     ExecutionSettings,
     FeatureSettings,
+    FinalsSettings,
     ObjectiveSettings,
     Settings,
     TableSettings,
@@ -26,7 +27,7 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 #: What an experiment on a table says of the parts that training needs.
 _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "table")
 #: What may differ when a run is resumed: where it runs and how long.
-FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "features.cache")
+FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "finals", "features.cache")
 
 
 class Part(BaseModel):
@@ -76,7 +77,7 @@ class Experiment(Settings):
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
-        features, objective, training, retraining, execution: see their classes.
+        features, objective, training, finals, retraining, execution: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
@@ -94,6 +95,7 @@ class Experiment(Settings):
     features: FeatureSettings = FeatureSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
+    finals: FinalsSettings = FinalsSettings()
     retraining: TrainingSettings = TrainingSettings(epochs=30)
     execution: ExecutionSettings = ExecutionSettings()
     baselines: tuple[Baseline, ...] = (
@@ -185,16 +187,21 @@ def places() -> list[Path]:
     return [Path.cwd(), Path(__file__).parents[1], Path(sys.prefix) / "share" / "evonas"]
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return ``key: old -> new`` for all that differs and may not, when resuming."""
+def differences(
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    prefix: str = "",
+    free: Sequence[str] = FREE_ON_RESUME,
+) -> list[str]:
+    """Return ``key: old -> new`` for all that differs and may not; ``free`` may."""
     found = []
     for key in sorted({*old, *new}):
         name = f"{prefix}{key}"
         before, after = old.get(key), new.get(key)
-        if name in FREE_ON_RESUME or before == after:
+        if name in free or before == after:
             continue
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            found += differences(before, after, f"{name}.")
+            found += differences(before, after, f"{name}.", free)
         else:
             found.append(f"{name}: {before!r} -> {after!r}")
     return found

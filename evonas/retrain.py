@@ -19,10 +19,8 @@ from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
 from evonas.estimation.settings import TrainingSettings
-from evonas.files import read_json
 from evonas.search import candidate_seed
 from evonas.space import Architecture
-from evonas.store import FORMAT
 
 _FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes
@@ -37,6 +35,7 @@ class Contender:
         architecture: None for the constant prediction.
         source: feature source: ``backbone``, or ``control`` (random weights).
         start: file of weights to start from; empty for a fresh start.
+        searched: its error in the search, of a short training; None if it had none.
         tap: that the network stands on; empty for the constant.
         head, upto: cost of the head network and of the backbone up to the tap.
         results: metrics of each repeat or fold.
@@ -48,6 +47,7 @@ class Contender:
     architecture: Architecture | None
     source: str = "backbone"
     start: str = ""
+    searched: float | None = None
     tap: str = ""
     head: Complexity = _FREE
     upto: Complexity = _FREE
@@ -71,6 +71,7 @@ class Contender:
             "name": self.name,
             "architecture": self.architecture and self.architecture.to_dict(),
             "source": self.source,
+            "searched": self.searched,
             "tap": self.tap,
             "head": _cost(self.head),
             "backbone_up_to_tap": _cost(self.upto),
@@ -78,25 +79,6 @@ class Contender:
             "weights": self.weights,
             "failures": self.failures,
         }
-
-
-def read_best(path: Path) -> dict[str, Any]:
-    """Return the content of a best.json.
-
-    Raises:
-        InputError: the file is missing, damaged, or of another format version.
-    """
-    best = read_json(path)
-    if best.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: expected a best.json of format {FORMAT}, got {best.get('format')!r}"
-        )
-    for key in ("architecture", "experiment", "digest", "seed"):
-        if key not in best:
-            raise InputError(f"{path}: the key {key!r} is missing: not a best.json of evonas")
-    if Architecture.from_dict(best["architecture"]).digest != best["digest"]:
-        raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
-    return best
 
 
 @dataclass
@@ -107,11 +89,15 @@ class Retraining:
         assembly: of the winner's experiment.
         winner: the architecture that the search found; None to train the baselines alone.
         progress: is told how far the features are.
+        others: further networks of the search, with names for tables.
+        searched: digest -> error in the search.
     """
 
     assembly: Assembly
     winner: Architecture | None
     progress: Progress = lambda label, done, total: None
+    others: Sequence[tuple[str, Architecture]] = ()
+    searched: Mapping[str, float] = field(default_factory=dict)
 
     def compare(
         self, repeats: int, weights: Path | None, done: Callable[[int, int], None]
@@ -160,8 +146,15 @@ class Retraining:
         experiment, found = self.assembly.experiment, []
         if self.winner is not None:
             found.append(Contender("winner", self.winner, start=experiment.retraining.start))
+        found += [
+            Contender(name, network, start=experiment.retraining.start)
+            for name, network in self.others
+        ]
         networks = zip(self.assembly.baselines, experiment.baselines, strict=True)
         found += [Contender(name, made, start=given.start) for (name, made), given in networks]
+        for contender in found:
+            assert contender.architecture is not None
+            contender.searched = self.searched.get(contender.architecture.digest)
         return [*found, Contender("constant", None)]
 
     def _train(

@@ -1,4 +1,4 @@
-"""The search loop: ask, decode, reuse or train, judge, write down, tell.
+"""The search loop: ask, decode, reuse or train, judge, write down, tell; then the finals.
 
 Resuming needs no code of its own: the optimizer is rebuilt from the seed and asks
 the same again, and what the journal knows is not trained twice.
@@ -52,8 +52,18 @@ class Search:
         self.space, self.optimizer, self.executor = space, optimizer, executor
         self.objective, self.store = objective, store
         self.training, self.cost = training, cost
-        self._rows = {(t.generation, t.index): t for t in store.trials()}
+        self._rows = {(t.generation, t.index): t for t in store.trials() if not t.repeat}
         self._known: dict[str, Trial] = {}
+
+    def begin(self, earlier: Iterable[Trial]) -> None:
+        """Take over trials of another run, before ``run``; a resumed run has them already.
+
+        Args:
+            earlier: with status ``earlier`` or ``suggested``, in generation -1.
+        """
+        for trial in earlier:
+            self.store.append(trial)
+            self._rows[trial.generation, trial.index] = trial
 
     def run(self, seed: int, watch: Watch = lambda trial: None) -> Trial | None:
         """Search until the optimizer has nothing more to ask; return the best trial.
@@ -62,12 +72,60 @@ class Search:
             seed: of the run; a candidate's own seed follows from it.
             watch: is shown every trial, also those known from the journal.
         """
+        self._inform(watch)
         generation = 0
         while len(genomes := self.optimizer.ask()):
             trials = self._generation(generation, genomes, seed, watch)
-            self.optimizer.tell(np.array([trial.value for trial in trials]))
+            values = np.array([trial.value for trial in trials])
+            self.optimizer.tell(values, np.array([self.objective.axes(t) for t in trials]))
             generation += 1
         return self.store.best()
+
+    def finals(
+        self, seed: int, networks: int, seeds: int, watch: Watch = lambda trial: None
+    ) -> None:
+        """Train the best networks again with further seeds; ``finals`` tells what it means.
+
+        Args:
+            seed: of the run.
+            networks: how many of the best by the search's own results.
+            seeds: further seeds of each; those that the journal holds are not trained again.
+            watch: is shown every new training.
+        """
+        trials = self.store.trials()
+        own = {trial.digest: trial for trial in trials if trial.succeeded}
+        best = sorted(own.values(), key=lambda trial: trial.value)[:networks]
+        done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
+        waiting = [
+            replace(trial, status="final", repeat=repeat, error="")
+            for repeat in range(1, seeds + 1)
+            for trial in best
+            if (trial.digest, repeat) not in done
+        ]
+        jobs = [
+            replace(self._job(trial, seed + trial.repeat), index=number)
+            for number, trial in enumerate(waiting)
+        ]
+        for number, measurement in self.executor.evaluate(jobs):
+            judged = self._judged(waiting[number], measurement)
+            trial = replace(judged, status="final")
+            self.store.append(trial)
+            watch(trial)
+
+    def _inform(self, watch: Watch) -> None:
+        """Tell the optimizer what was known before the first ask."""
+        rows = [self._rows[place] for place in sorted(self._rows)]
+        known = [row for row in rows if row.status == "earlier"]
+        if known:
+            self._known |= {row.digest: row for row in known}
+            values = [row.value for row in known]
+            axes = [self.objective.axes(row) for row in known]
+            self.optimizer.learn([row.genome for row in known], values, axes)
+        suggested = [row.genome for row in rows if row.status == "suggested"]
+        if suggested:
+            self.optimizer.suggest(suggested)
+        for row in known:
+            watch(row)
 
     def _generation(
         self, generation: int, genomes: NDArray[np.float64], seed: int, watch: Watch
@@ -121,16 +179,18 @@ class Search:
     def _jobs(self, proposals: Iterable[Trial], seed: int) -> list[Job]:
         """Return jobs, the longest first: a long one that starts last leaves workers idle."""
         rows = sorted(proposals, key=lambda trial: (-trial.macs, trial.index))
-        return [
-            Job(
-                index=trial.index,
-                architecture=Architecture.from_dict(trial.architecture),
-                seed=candidate_seed(seed, trial.digest, self.training.epochs),
-                training=self.training,
-                label=f"generation {trial.generation} #{trial.index}",
-            )
-            for trial in rows
-        ]
+        return [self._job(trial, seed) for trial in rows]
+
+    def _job(self, trial: Trial, seed: int) -> Job:
+        again = f", seed {trial.repeat}" if trial.repeat else ""
+        return Job(
+            index=trial.index,
+            architecture=Architecture.from_dict(trial.architecture),
+            seed=candidate_seed(seed, trial.digest, self.training.epochs),
+            training=self.training,
+            label=f"generation {trial.generation} #{trial.index}{again}",
+            latency="latency" in self.objective.settings.axes,
+        )
 
     def _judged(self, proposal: Trial, measurement: Measurement) -> Trial:
         fitness = self.objective(measurement)
@@ -142,6 +202,7 @@ class Search:
             params=measurement.params,
             seconds=round(measurement.seconds, 3),
             metrics=dict(measurement.metrics),
+            latency=measurement.latency,
             error=error,
         )
 

@@ -11,7 +11,7 @@ import fcntl
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -35,10 +35,15 @@ class Trial:
         generation, index: which ask, and which row of it.
         genome: as asked.
         digest, architecture: what it decodes to.
-        status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial) or
-            ``infeasible`` (over the hard limit, not trained).
+        status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial),
+            ``infeasible`` (over the hard limit, not trained), ``final`` (trained again with
+            another seed, in the place of the trial that it repeats); and, in generation
+            -1, ``earlier`` (taken over from another run) or ``suggested`` (by one, without
+            a result that would hold here).
         fitness: None unless finite.
         macs, params: of the head network.
+        latency: of the head network, milliseconds for one image; 0: not measured.
+        repeat: which further seed of a ``final``, from 1; else 0.
         seconds: of the training; 0 for a trial without one.
         metrics: of the validation split.
         error: kind and one line; empty if ok.
@@ -56,6 +61,8 @@ class Trial:
     seconds: float = 0.0
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    latency: float = 0.0
+    repeat: int = 0
 
     @property
     def value(self) -> float:
@@ -66,6 +73,11 @@ class Trial:
     def trained(self) -> bool:
         """Whether the trial cost a training."""
         return self.status in ("ok", "failed")
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the trial has a result of its own that the search may choose."""
+        return self.status in ("ok", "earlier") and self.fitness is not None
 
 
 class RunStore:
@@ -111,7 +123,7 @@ class RunStore:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
         try:
-            self._trials = _read(self._journal) if resume else []
+            self._trials = _restored(self._journal) if resume else []
         except InputError:
             self._lock.close()
             raise
@@ -125,13 +137,13 @@ class RunStore:
         self._trials.append(trial)
 
     def trials(self) -> list[Trial]:
-        """Return all trials, sorted by generation and index."""
-        return sorted(self._trials, key=lambda trial: (trial.generation, trial.index))
+        """Return all trials, sorted by generation, index and repeat."""
+        return in_order(self._trials)
 
     def best(self) -> Trial | None:
-        """Return the trained trial of lowest fitness; the earliest among equals."""
-        trained = [trial for trial in self.trials() if trial.status == "ok"]
-        return min(trained, key=lambda trial: trial.value, default=None)
+        """Return the trial of lowest fitness with one seed; the earliest among equals."""
+        known = [trial for trial in self.trials() if trial.succeeded]
+        return min(known, key=lambda trial: trial.value, default=None)
 
     def write(self, name: str, content: Mapping[str, Any] | str) -> Path:
         """Replace a file of the run directory in one step; mappings become JSON."""
@@ -180,13 +192,36 @@ class RunStore:
                 self.folder.rmdir()
 
 
-def _read(journal: Path) -> list[Trial]:
+def in_order(trials: Iterable[Trial]) -> list[Trial]:
+    """Return trials sorted by generation, index and repeat."""
+    return sorted(trials, key=lambda trial: (trial.generation, trial.index, trial.repeat))
+
+
+def read_journal(folder: Path) -> list[Trial]:
+    """Return the trials of a run directory, in order, without opening it; it may be running.
+
+    Raises:
+        InputError: it holds no run, or the journal is damaged.
+    """
+    try:
+        raw = (folder / "journal.jsonl").read_bytes()
+    except OSError as error:
+        raise InputError(f"{folder}: holds no run: journal.jsonl cannot be read") from error
+    return in_order(_parsed(raw, folder / "journal.jsonl"))
+
+
+def _restored(journal: Path) -> list[Trial]:
     """Read the journal; a last line that was cut off is removed, any other is refused."""
     raw = journal.read_bytes()
     complete = raw.rfind(b"\n") + 1
     if complete < len(raw):
         os.truncate(journal, complete)
+    return _parsed(raw, journal)
+
+
+def _parsed(raw: bytes, journal: Path) -> list[Trial]:
     trials = []
+    complete = raw.rfind(b"\n") + 1
     for number, line in enumerate(raw[:complete].splitlines(), start=1):
         try:
             row = json.loads(line)

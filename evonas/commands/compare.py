@@ -11,10 +11,11 @@ from evonas import config, registry
 from evonas.assembly import Assembly
 from evonas.commands import search
 from evonas.errors import InputError
+from evonas.replay import Replay
 from evonas.report import comparison
 from evonas.report.comparison import Curve
 from evonas.report.tables import markdown, show
-from evonas.store import RunStore
+from evonas.store import read_journal
 
 
 def run(
@@ -45,6 +46,7 @@ def run(
     for name in optimizers:
         registry.load("optimizer", name)
     folder = out or Path("runs") / f"{experiment.name}-compared"
+    assembly = Replay(experiment) if experiment.table else Assembly(experiment)
     curves = []
     for name in optimizers or known:
         # Options of the experiment's own optimizer are not those of another.
@@ -55,12 +57,11 @@ def run(
             console.rule(f"{name}, seed {seed}")
             start = time.monotonic()
             search.run(one, place, (place / "journal.jsonl").exists(), console)
-            with RunStore(place, resume=True) as store:
-                trials = store.trials()
-            curves.append(Curve.of(name, seed, trials, time.monotonic() - start))
+            trials = read_journal(place)
+            spent = time.monotonic() - start
+            curves.append(Curve.of(name, seed, trials, spent, assembly.objective))
     title = f"{experiment.name}: {experiment.budget} distinct trainings a search"
-    warnings = [] if experiment.table else Assembly(experiment).warnings()
-    result = comparison.table(curves, experiment.budget, title, warnings)
+    result = comparison.table(curves, experiment.budget, title, assembly.warnings())
     show(result, console)
     try:
         (folder / "comparison.md").write_text(markdown(result), encoding="utf-8")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
-from evonas import config
+from evonas import config, results
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.errors import InputError
+from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
-from evonas.retrain import Retraining, read_best
+from evonas.retrain import Retraining
 from evonas.space import Architecture
-from evonas.store import FORMAT
+from evonas.store import FORMAT, read_journal
 
 
 def run(
@@ -25,23 +28,29 @@ def run(
     repeats: int,
     out: Path | None,
     console: Console,
+    pick: str = "",
+    ranking: int = 0,
 ) -> Path:
     """Retrain and return the folder with the results.
 
     Args:
-        best_file: a best.json; or an experiment, of which only the baselines are trained.
+        best_file: a best.json or front.json; or an experiment, of which only the baselines
+            are trained.
         overrides: ``key=value`` changes to the experiment.
         folds: of a cross-validation by group; 0: the experiment's own split.
         repeats: seeds a network on the experiment's own split.
         out: folder for the results; by default beside best.json.
         console: where to print.
+        pick: which network of a front.json; see ``results.read``.
+        ranking: further networks, spread over the ranking of the search, to see whether
+            its short trainings rank as long ones do.
 
     Raises:
         InputError: the file or an override is wrong.
     """
     best: dict[str, Any] = {}
     if best_file.suffix == ".json":
-        best = read_best(best_file)
+        best = results.read(best_file, pick)
         experiment = config.check(best["experiment"], str(best_file))
         if overrides:
             experiment = config.changed(experiment, overrides)
@@ -52,6 +61,9 @@ def run(
     if experiment.table:
         raise InputError(f"{best_file}: a search in a table has nothing to retrain")
     assembly = Assembly(experiment)
+    if pick:
+        console.print(_picked(best, pick), soft_wrap=True)
+    others, searched = _of_the_search(best, best_file.parent, ranking, assembly.error[0])
     winner = Architecture.from_dict(best["architecture"]) if best else None
     for what, now in (
         ("data", assembly.dataset.fingerprint),
@@ -68,7 +80,7 @@ def run(
             f"{folder}: cannot be made ({error.strerror}): choose another folder with --out"
         ) from error
     with progress_bars(console) as progress:
-        work = Retraining(assembly, winner, progress)
+        work = Retraining(assembly, winner, progress, others, searched)
 
         def done(number: int, total: int) -> None:
             progress("trainings", number, total)
@@ -83,6 +95,11 @@ def run(
     for table in tables:
         show(table, console)
     text = "\n".join(markdown(table) for table in tables)
+    agreement = rank_correlation(contenders, assembly.task.metric)
+    if agreement is not None:
+        line = agreement.statement(experiment.training.epochs)
+        console.print(line, soft_wrap=True)
+        text += f"\n{line}\n"
     (folder / "comparison.md").write_text(text, encoding="utf-8")
     content = {
         "format": FORMAT,
@@ -94,8 +111,42 @@ def run(
         "leaky": assembly.dataset.leaky,
         "folds": folds,
         "repeats": repeats,
+        "rank_correlation": agreement and asdict(agreement),
         "contenders": [contender.to_dict() for contender in contenders],
     }
     (folder / "comparison.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     console.print(f"written: {folder}", soft_wrap=True)
     return folder
+
+
+def _picked(network: dict[str, Any], pick: str) -> str:
+    error = network["axes"]["error"]
+    return f"{pick}: {network['digest']}, error {error:.3f} and {network['macs']} multiply-adds"
+
+
+def _of_the_search(
+    best: dict[str, Any], run: Path, ranking: int, metric: str
+) -> tuple[list[tuple[str, Architecture]], dict[str, float]]:
+    """Return networks spread over a search's ranking, and all errors that are known of it.
+
+    Raises:
+        InputError: the journal is not beside best.json.
+    """
+    searched = {b["digest"]: b["metrics"].get(metric) for b in best.get("baselines", [])}
+    own = best.get("searched", best).get("metrics", {})
+    if best:
+        searched[best["digest"]] = own.get(metric)
+    others = []
+    if ranking and not best:
+        raise InputError("--ranking needs the best.json of a search, got an experiment")
+    if ranking:
+        known = {t.digest: t for t in read_journal(run) if t.succeeded and metric in t.metrics}
+        ranked = sorted(known.values(), key=lambda trial: trial.metrics[metric])
+        places = np.linspace(0, len(ranked) - 1, min(ranking, len(ranked))).round().astype(int)
+        for place in sorted(set(places.tolist())):
+            trial = ranked[place]
+            searched[trial.digest] = trial.metrics[metric]
+            if trial.digest != best["digest"]:
+                name = f"number {place + 1} of {len(ranked)}"
+                others.append((name, Architecture.from_dict(trial.architecture)))
+    return others, {digest: error for digest, error in searched.items() if error is not None}

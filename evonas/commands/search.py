@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,22 +17,36 @@ import evonas
 from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
+from evonas.commands.run_files import Plan, Rival, RunFiles
 from evonas.config import Experiment, Part
+from evonas.earlier import Earlier, earlier
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.feasibility import feasibility
-from evonas.estimation.measurement import Measurement
+from evonas.estimation.settings import FinalsSettings
 from evonas.execution.base import Executor
+from evonas.optimizers.base import Optimizer
 from evonas.replay import Replay
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
-from evonas.store import FORMAT, RunStore, Trial
-
-Plan = Assembly | Replay
+from evonas.store import RunStore, Trial
 
 
-def run(experiment: Experiment, folder: Path | None, resume: bool, console: Console) -> Path:
+def run(
+    experiment: Experiment,
+    folder: Path | None,
+    resume: bool,
+    console: Console,
+    begin_with: Path | None = None,
+) -> Path:
     """Search and return the path of best.json; everything wrong is said before training.
+
+    Args:
+        experiment: what to search.
+        folder: of the run; a free one below ``runs`` if left out.
+        resume: whether to go on with the run that is there.
+        console: where to print.
+        begin_with: folder of another run, whose results this one begins with.
 
     Raises:
         InputError: the experiment or the run directory is not usable.
@@ -43,30 +56,30 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
     place = assembly.place()
     optimizer = assembly.optimizer()
     experiment = _settled(experiment, optimizer.population_size)
-    limit = assembly.objective.settings.max_macs
+    objective, limit = assembly.objective, assembly.objective.settings.max_macs
     possible = feasibility(assembly.space, assembly.cost, limit, experiment.seed)
+    known: Earlier | None = None
+    if begin_with is not None:
+        known = earlier(begin_with, experiment, assembly.origin(), assembly.space, objective)
     folder = folder or _free_folder(experiment)
     with RunStore(folder, resume) as store:
         if resume:
             _compare(store, experiment, assembly)
         console.print(_headline(experiment, assembly, place), soft_wrap=True)
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
-        for warning in assembly.warnings():
+        if known is not None and begin_with is not None:
+            console.print(known.statement(begin_with), soft_wrap=True)
+        for warning in [*assembly.warnings(), *_idle(optimizer, assembly)]:
             console.print(warning, soft_wrap=True)
         with progress_bars(console) as progress:
             ready = assembly.ready(progress)
-        known = sum(trial.trained for trial in store.trials())
-        view = SearchView(console, experiment.budget, assembly.error, known)
-        best = [math.inf]
+        done = sum(trial.trained for trial in store.trials())
+        view = SearchView(console, experiment.budget, assembly.error, done)
+        files = RunFiles(store, experiment, assembly)
 
         def watch(trial: Trial) -> None:
             view.show(trial)
-            if trial.status == "failed":
-                store.log(f"{trial.digest} failed: {trial.error}")
-            if trial.status == "ok" and trial.value < best[0]:
-                best[0] = trial.value
-                store.log(f"{trial.digest} is the best so far: {trial.value}")
-                store.write("best.json", _best(trial, experiment, assembly))
+            files.note(trial)
 
         start = time.monotonic()
         with ready.executor() as executor, _resumable(store, console):
@@ -74,53 +87,56 @@ def run(experiment: Experiment, folder: Path | None, resume: bool, console: Cons
             store.write("experiment.yaml", resolved)  # a resumed run may have a larger budget
             if not resume:
                 store.write("environment.json", ready.environment)
-            store.log(f"{'resumed' if resume else 'started'} with {known} trained networks")
+            store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
             for note in executor.notes():
                 console.print(note, soft_wrap=True)
+            search = Search(
+                assembly.space,
+                optimizer,
+                executor,
+                objective,
+                store,
+                experiment.training,
+                assembly.cost,
+            )
+            if known is not None:
+                search.begin(known.trials)
             with view:
-                search = Search(
-                    assembly.space,
-                    optimizer,
-                    executor,
-                    assembly.objective,
-                    store,
-                    experiment.training,
-                    assembly.cost,
-                )
-                winner = search.run(experiment.seed, watch)
+                search.run(experiment.seed, watch)
+                finals = _finals(experiment)
+                if finals is not None:
+                    view.finals(finals.networks, finals.seeds)
+                    search.finals(experiment.seed, finals.networks, finals.seeds, watch)
             rivals = _baselines(assembly, executor)
-        if winner is None:
-            raise InputError(_nothing(store))
-        store.write("best.json", _best(winner, experiment, assembly))
         trained = sum(trial.trained for trial in store.trials())
         store.log(f"finished with {trained} trained networks")
         spent = duration(time.monotonic() - start)
         reason = optimizer.stop_reason.rstrip(".")
         console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
-        for line in [*_results(winner, rivals, assembly.error), *assembly.warnings()]:
+        for line in [*files.finish(rivals), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
 
 
-def _results(
-    winner: Trial, rivals: list[tuple[str, Measurement]], counted: tuple[str, str]
-) -> Iterator[str]:
-    """Yield a line for the winner and one for each hand-made network."""
-    metric, unit = counted
-    yield (
-        f"Best: {metric} {winner.metrics[metric]:.3f} {unit} at "
-        f"{2 * winner.macs / 1e6:.2f} MFLOPs of head, fitness {winner.value:.3f}."
-    )
-    for name, measurement in rivals:
-        error = measurement.metrics.get(metric, math.nan)
-        result = measurement.error or f"{metric} {error:.3f} {unit}"
-        cost = f"{2 * measurement.macs / 1e6:.2f} MFLOPs of head"
-        yield f"Trained the same way, {name}: {result} at {cost}."
+def _finals(experiment: Experiment) -> FinalsSettings | None:
+    """Return how the finals are held; None where there is nothing to hold."""
+    same_again = experiment.table is not None  # a table has one answer
+    return None if same_again or not experiment.finals.networks else experiment.finals
 
 
-def _baselines(assembly: Plan, executor: Executor) -> list[tuple[str, Measurement]]:
+def _idle(optimizer: Optimizer, assembly: Plan) -> Iterator[str]:
+    size = optimizer.population_size
+    if size < assembly.workers:
+        yield (
+            f"{assembly.experiment.optimizer.name} asks for {size} network(s) at a time, so "
+            f"{assembly.workers - size} worker(s) will wait; optimizer.population_size="
+            f"{assembly.workers} uses all of them"
+        )
+
+
+def _baselines(assembly: Plan, executor: Executor) -> list[Rival]:
     """Train the hand-made networks as briefly as the candidates, for comparison."""
     training, jobs = assembly.experiment.training, []
     for index, (name, architecture) in enumerate(assembly.baselines):
@@ -128,7 +144,11 @@ def _baselines(assembly: Plan, executor: Executor) -> list[tuple[str, Measuremen
         jobs.append(Job(index, architecture, seed, training, name))
     found = dict(executor.evaluate(jobs))
     return [
-        (f"{job.label} on {executor.setting.tap_of(job.architecture)}", found[job.index])
+        (
+            f"{job.label} on {executor.setting.tap_of(job.architecture)}",
+            job.architecture.digest,
+            found[job.index],
+        )
         for job in jobs
     ]
 
@@ -191,34 +211,6 @@ def _statement(share: float, cheapest: int, limit: int | None) -> str:
     if limit is None:
         return f"No hard limit on cost; {low}."
     return f"Limit {limit} multiply-adds: {100 * share:.1f} % of the space is feasible; {low}."
-
-
-def _best(trial: Trial, experiment: Experiment, assembly: Plan) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "genome": list(trial.genome),
-        "architecture": dict(trial.architecture),
-        "digest": trial.digest,
-        "fitness": trial.fitness,
-        "metrics": dict(trial.metrics),
-        "macs": trial.macs,
-        "flops": 2 * trial.macs,
-        "params": trial.params,
-        "cost_scope": "head network at batch 1; flops = 2 x multiply-adds",
-        "experiment": experiment.model_dump(mode="json"),
-        "space": assembly.space.to_dict(),
-        **assembly.origin(),
-        "seed": experiment.seed,
-        "evonas": evonas.__version__,
-    }
-
-
-def _nothing(store: RunStore) -> str:
-    errors = [trial.error for trial in store.trials() if trial.error]
-    return (
-        f"{store.folder}: no network was trained successfully; the first error: "
-        f"{errors[0] if errors else 'none'}"
-    )
 
 
 @contextmanager

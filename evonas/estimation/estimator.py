@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from evonas import registry
 from evonas.errors import EvonasError
+from evonas.estimation.latency import latency
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.start import read_start, start_from
@@ -55,6 +56,7 @@ class Job:
         source: name of the feature source.
         weights: file to keep the trained weights in (safetensors); none if empty.
         history: whether to return the metrics of every epoch.
+        latency: whether to measure the network's latency as well.
     """
 
     index: int
@@ -66,6 +68,7 @@ class Job:
     source: str = "backbone"
     weights: str = ""
     history: bool = False
+    latency: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,8 @@ class Estimator:
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         outcome = train(module, data, self._task, job.training, job.seed, setting.device)
+        if job.latency:
+            known["latency"] = latency(module, shape, setting.device)
         if len(split.test):
             module.load_state_dict(outcome.state)
             test = validate(module, data, self._task, split.test, setting.device)

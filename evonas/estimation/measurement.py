@@ -17,6 +17,7 @@ class Measurement:
         macs: multiply-adds of the head network at batch 1.
         params: its parameters.
         seconds: wall time of building, training and validating.
+        latency: of the head network for one image, milliseconds; 0: not measured.
         error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``,
             ``worker-death`` or ``exception``; empty if ok.
         error: one line for people; empty if ok.
@@ -28,6 +29,7 @@ class Measurement:
     macs: int = 0
     params: int = 0
     seconds: float = 0.0
+    latency: float = 0.0
     error_kind: str = ""
     error: str = ""
     history: tuple[Mapping[str, float], ...] = ()

@@ -10,10 +10,32 @@ not penalised (Matak's article 2020).
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import ObjectiveSettings
+
+
+class Measured(Protocol):
+    """What can be traded off: a measurement, or a trial."""
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Of the task, on the validation split."""
+
+    @property
+    def macs(self) -> int:
+        """Of the head network."""
+
+    @property
+    def params(self) -> int:
+        """Of the head network."""
+
+    @property
+    def latency(self) -> float:
+        """Of the head network, milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +63,17 @@ class Objective:
         if self.settings.mode == "one_sided":
             ratio = max(1.0, ratio)
         return float(ratio**self.settings.weight)
+
+    def axes(self, measured: Measured) -> tuple[float, ...]:
+        """Return what is traded off, each smaller is better; nan where there is no error."""
+        error = measured.metrics.get(self.metric, math.nan)
+        known = {
+            "error": error,
+            "macs": float(measured.macs),
+            "params": float(measured.params),
+            "latency": measured.latency,
+        }
+        return tuple(known[axis] for axis in self.settings.axes)
 
     def feasible(self, macs: int) -> bool:
         """Whether the hard limit admits ``macs`` multiply-adds."""

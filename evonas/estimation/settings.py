@@ -15,6 +15,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Axis = Literal["error", "macs", "params", "latency"]
 
 
 class Settings(BaseModel):
@@ -102,12 +103,37 @@ class ObjectiveSettings(Settings):
         weight: w, the exponent of the penalty.
         max_macs: hard limit on the head network's multiply-adds, checked before
             training; none if left out.
+        axes: what the archive ``front.json`` and a strategy for fronts trade off:
+            ``error``, and one or more of ``macs``, ``params``, ``latency`` (measured on
+            one thread, batch 1, of the head network).
     """
 
     mode: Literal["one_sided", "soft"] = "one_sided"
     target_mflops: Annotated[float, Field(gt=0.0)] = 10.0
     weight: Annotated[float, Field(ge=0.0)] = 0.06
     max_macs: Annotated[int, Field(ge=1)] | None = None
+    axes: Annotated[tuple[Axis, ...], Field(validate_default=True)] = ("error", "macs")
+
+    @field_validator("axes")
+    @classmethod
+    def _trade_something(cls, value: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        if value[:1] != ("error",) or len(value) < 2 or len(set(value)) < len(value):
+            raise PydanticCustomError(
+                "axes", "expected error first, then one or more of macs, params, latency"
+            )
+        return value
+
+
+class FinalsSettings(Settings):
+    """How the winner is named: the best are trained again; see ``finals``.
+
+    Attributes:
+        networks: how many of the best; 0: none, the search's own results decide.
+        seeds: further seeds of each.
+    """
+
+    networks: Annotated[int, Field(ge=0)] = 3
+    seeds: Annotated[int, Field(ge=1)] = 3
 
 
 class FeatureSettings(Settings):

@@ -32,7 +32,10 @@ class SearchView:
         self._console, self._budget, self._known = console, budget, known
         self._metric, self._unit = metric
         self._start = time.monotonic()
-        self._counts = {"ok": 0, "failed": 0, "repeat": 0, "infeasible": 0}
+        self._counts = dict.fromkeys(
+            ("ok", "failed", "repeat", "infeasible", "earlier", "final"), 0
+        )
+        self._finals = 0
         self._best: Trial | None = None
         self._generation = 0
         self._live = Live(console=console, get_renderable=self._panel, refresh_per_second=4)
@@ -51,14 +54,23 @@ class SearchView:
         if self._console.is_terminal:
             self._live.stop()
 
+    def finals(self, networks: int, seeds: int) -> None:
+        """Say that the search is over and its best are trained again."""
+        self._finals = networks * seeds
+        if not self._console.is_terminal:
+            self._console.print(
+                f"Finals: the {networks} best are trained again with {seeds} further seed(s)",
+                soft_wrap=True,
+            )
+
     def show(self, trial: Trial) -> None:
         """Take a trial into account."""
         self._counts[trial.status] += 1
-        self._generation = trial.generation
-        better = trial.status == "ok" and (self._best is None or trial.value < self._best.value)
+        self._generation = max(trial.generation, self._generation)
+        better = trial.succeeded and (self._best is None or trial.value < self._best.value)
         if better:
             self._best = trial
-        if self._console.is_terminal:
+        if self._console.is_terminal or trial.status == "final":
             return
         if (
             better or trial.status == "failed" or self.trained == self._budget
@@ -106,6 +118,8 @@ class SearchView:
             f"{self._counts['repeat']} repeats, {self._counts['infeasible']} over the limit, "
             f"{self._counts['failed']} failed",
         )
+        if self._finals:
+            grid.add_row("finals", f"{self._counts['final']} / {self._finals} further trainings")
         spent = duration(time.monotonic() - self._start)
         grid.add_row("time", f"{spent} spent, about {self._left()} left")
         bar = Table.grid()

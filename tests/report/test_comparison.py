@@ -10,10 +10,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from evonas.estimation.objective import Objective
+from evonas.estimation.settings import ObjectiveSettings
 from evonas.report.comparison import Curve, picture, table
 from evonas.store import Trial
 
 Cli = Callable[..., tuple[int, str, str]]
+OBJECTIVE = Objective("error", ObjectiveSettings())
 
 
 def trial(index: int, status: str, fitness: float | None) -> Trial:
@@ -23,11 +26,11 @@ def trial(index: int, status: str, fitness: float | None) -> Trial:
 def test_a_curve_counts_distinct_trainings_and_keeps_the_best() -> None:
     told = [("ok", 5.0), ("repeat", 5.0), ("failed", None), ("infeasible", None), ("ok", 3.0)]
     trials = [trial(i, status, value) for i, (status, value) in enumerate(told)]
-    curve = Curve.of("cma", 1, [*trials, trial(9, "ok", 4.0)], 2.0)
+    curve = Curve.of("cma", 1, [*trials, trial(9, "ok", 4.0)], 2.0, OBJECTIVE)
     assert curve.best.tolist() == [5.0, 5.0, 3.0, 3.0]
     assert curve.repeats == 1
     assert (curve.at(1), curve.at(3), curve.at(50)) == (5.0, 3.0, 3.0)
-    assert Curve.of("cma", 1, [trial(0, "failed", None)], 0.0).at(1) == np.inf
+    assert Curve.of("cma", 1, [trial(0, "failed", None)], 0.0, OBJECTIVE).at(1) == np.inf
 
 
 def curves() -> list[Curve]:

@@ -1,0 +1,94 @@
+"""best.json and front.json of a running search."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import evonas
+from evonas import results
+from evonas.assembly import Assembly
+from evonas.config import Experiment
+from evonas.errors import InputError
+from evonas.estimation.measurement import Measurement
+from evonas.finals import Finalist, as_good, standing
+from evonas.replay import Replay
+from evonas.report import outcome
+from evonas.store import RunStore, Trial
+
+Plan = Assembly | Replay
+Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave
+
+
+class RunFiles:
+    """Keeps both files up to date, so that a run that was stopped has them.
+
+    Args:
+        store: of the run.
+        experiment: as it runs.
+        assembly: of it.
+    """
+
+    def __init__(self, store: RunStore, experiment: Experiment, assembly: Plan) -> None:
+        self._store, self._assembly = store, assembly
+        self._best = math.inf
+        self._front: list[Trial] = []
+        self._common = {
+            "experiment": experiment.model_dump(mode="json"),
+            "space": assembly.space.to_dict(),
+            **assembly.origin(),
+            "seed": experiment.seed,
+            "evonas": evonas.__version__,
+        }
+
+    def note(self, trial: Trial) -> None:
+        """Take note of a trial; write what changes with it."""
+        if trial.status == "failed":
+            self._store.log(f"{trial.digest} failed: {trial.error}")
+        if not trial.succeeded:
+            return
+        if trial.value < self._best:
+            self._best = trial.value
+            self._store.log(f"{trial.digest} is the best so far: {trial.value}")
+            self._write_best([Finalist(trial)], [])
+        front = results.front([*self._front, trial], self._assembly.objective)
+        if front != self._front:
+            self._front = front
+            self._write_front()
+
+    def finish(self, rivals: list[Rival]) -> Iterator[str]:
+        """Write both files as they stay, and yield what there is to say.
+
+        Raises:
+            InputError: no network was trained successfully.
+        """
+        trials, objective = self._store.trials(), self._assembly.objective
+        finalists = standing(trials)
+        if not finalists:
+            raise InputError(self._nothing())
+        metric, unit = self._assembly.error
+        cheaper = as_good(finalists, trials, metric)
+        self._common["baselines"] = [
+            {"name": name, "digest": digest, "metrics": dict(found.metrics)}
+            for name, digest, found in rivals
+        ]
+        self._write_best(finalists, cheaper)
+        self._write_front()
+        yield from outcome.winner(finalists, metric, unit)
+        yield from filter(None, [outcome.as_good(finalists, cheaper, metric)])
+        yield outcome.front(self._front, metric, unit, objective.settings.axes)
+        yield from outcome.baselines(rivals, metric, unit)
+
+    def _write_best(self, finalists: list[Finalist], cheaper: list[Finalist]) -> None:
+        self._store.write("best.json", results.best(finalists, cheaper, self._common))
+
+    def _write_front(self) -> None:
+        content = results.front_file(self._front, self._assembly.objective, self._common)
+        self._store.write("front.json", content)
+
+    def _nothing(self) -> str:
+        errors = [trial.error for trial in self._store.trials() if trial.error]
+        return (
+            f"{self._store.folder}: no network was trained successfully; the first error: "
+            f"{errors[0] if errors else 'none'}"
+        )

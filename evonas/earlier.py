@@ -1,0 +1,117 @@
+"""What another run found out, for a search to begin with: ``evonas search --from RUN``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evonas import config
+from evonas.config import Experiment
+from evonas.errors import InputError
+from evonas.estimation.objective import Objective
+from evonas.files import read_json
+from evonas.space import Architecture, SearchSpace
+from evonas.store import Trial, read_journal
+
+#: What may differ while a result stays what it was: how was searched, and how judged.
+SEARCHING = (
+    *("name", "seed", "optimizer", "space", "objective", "finals", "retraining"),
+    *("baselines", "budget", "execution", "features.cache", "table.file"),
+)
+#: Networks that are trained anew where earlier results do not hold: the most, and the share
+#: of the budget that they may take.
+SUGGESTIONS, SHARE = 10, 0.25
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Trials of another run, as this one may use them.
+
+    Attributes:
+        trials: with status ``earlier``, or ``suggested`` if their results do not hold here.
+        differences: why not; empty if they do.
+        left_out: architectures that this run's space or limit has no place for.
+    """
+
+    trials: tuple[Trial, ...]
+    differences: tuple[str, ...]
+    left_out: int
+
+    def statement(self, folder: Path) -> str:
+        """Return a line for people."""
+        outside = f"; {self.left_out} are outside this space or limit" if self.left_out else ""
+        if not self.differences:
+            return f"Begins with {len(self.trials)} trained networks of {folder}{outside}."
+        return (
+            f"The results of {folder} do not hold here ({'; '.join(self.differences)}): its "
+            f"{len(self.trials)} best are trained anew, first{outside}."
+        )
+
+
+def earlier(
+    folder: Path,
+    experiment: Experiment,
+    origin: Mapping[str, str],
+    space: SearchSpace,
+    objective: Objective,
+) -> Earlier:
+    """Read another run.
+
+    Results are taken over where data, backbone, task and training are the same; they are
+    judged by this run's objective. Otherwise only the architectures are.
+
+    Raises:
+        InputError: the folder holds no run, or nothing in it fits this space.
+    """
+    if not (folder / "experiment.yaml").is_file():
+        raise InputError(f"--from {folder}: expected the folder of a run, found no experiment.yaml")
+    before = config.load(folder / "experiment.yaml")
+    found = config.differences(
+        before.model_dump(mode="json"), experiment.model_dump(mode="json"), free=SEARCHING
+    )
+    environment = read_json(folder / "environment.json")
+    found += [f"the {key}" for key in origin if environment.get(key) != origin[key]]
+    placed: dict[str, Trial] = {}
+    outside = set()
+    for trial in read_journal(folder):
+        if not (trial.trained or trial.status == "earlier") or trial.digest in placed:
+            continue
+        moved = _placed(trial, space)
+        if moved is None or not objective.feasible(trial.macs):
+            outside.add(trial.digest)
+        else:
+            placed[trial.digest] = moved
+    trials = sorted(placed.values(), key=lambda trial: trial.value)
+    if found:
+        most = min(SUGGESTIONS, max(1, int(SHARE * experiment.budget)))
+        trials = [trial for trial in trials if trial.fitness is not None][:most]
+    if not trials:
+        raise InputError(
+            f"--from {folder}: none of its networks fits space {space.name!r} and its limit: "
+            f"start without it"
+        )
+    return Earlier(
+        tuple(_taken(trial, i, objective, bool(found)) for i, trial in enumerate(trials)),
+        tuple(found),
+        len(outside),
+    )
+
+
+def _placed(trial: Trial, space: SearchSpace) -> Trial | None:
+    """Return a trial with its genome in this space; None if there is none."""
+    try:
+        genome = space.encode(Architecture.from_dict(trial.architecture))
+    except InputError:
+        return None
+    return replace(trial, genome=tuple(genome.tolist()))
+
+
+def _taken(trial: Trial, index: int, objective: Objective, anew: bool) -> Trial:
+    nothing: dict[str, Any] = {"generation": -1, "index": index, "seconds": 0.0}
+    if anew:
+        return replace(trial, **nothing, status="suggested", fitness=None, metrics={})
+    error = trial.metrics.get(objective.metric)
+    fitness = None if error is None else error * objective.penalty(trial.macs)
+    return replace(trial, **nothing, status="earlier", fitness=fitness)

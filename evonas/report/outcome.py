@@ -1,0 +1,83 @@
+"""What a search came to, in a few lines for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from evonas.estimation.measurement import Measurement
+from evonas.finals import DOUBT, Finalist, noise
+from evonas.store import Trial
+
+_NAMED = 3  # networks as good and cheaper that are named one by one
+
+
+def winner(finalists: Sequence[Finalist], metric: str, unit: str) -> Iterator[str]:
+    """Yield lines on the winner and on how sure it is.
+
+    Args:
+        finalists: the winner first.
+        metric, unit: of what counts as the error.
+    """
+    best = finalists[0]
+    error, own = best.metrics()[metric], best.trial.metrics[metric]
+    spread = best.spread().get(metric)
+    around = "" if spread is None else f" ±{spread:.3f}"
+    yield (
+        f"Best: {metric} {error:.3f}{around} {unit} at {_cost(best.trial.macs)}, "
+        f"fitness {best.fitness:.3f}."
+    )
+    if not best.further:
+        return
+    place = sorted(finalists, key=lambda one: one.trial.value).index(best) + 1
+    deviation = noise(finalists, metric)
+    noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f} {unit} (sd)"
+    yield (
+        f"That is the mean of {len(best.further)} further seed(s), which name the best of "
+        f"{len(finalists)} finalist(s); in the search it was number {place} with {own:.3f}{noisy}."
+    )
+
+
+def as_good(finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: str) -> str:
+    """Return a line on cheaper networks within seed noise of the winner; empty: none is known."""
+    if not cheaper:
+        return ""
+    named = [
+        f"{one.trial.digest} {one.metrics()[metric]:.3f} at {_cost(one.trial.macs)} "
+        f"({len(one.further) or 1} seed{'s' if len(one.further) > 1 else ''})"
+        for one in cheaper[:_NAMED]
+    ]
+    more = f" and {len(cheaper) - _NAMED} more" if len(cheaper) > _NAMED else ""
+    return (
+        f"Within seed noise of it ({DOUBT:g} standard errors) and cheaper: "
+        f"{', '.join(named)}{more}: see best.json."
+    )
+
+
+def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) -> str:
+    """Return a line on the front.
+
+    Args:
+        trials: on the front, the cheapest first, at least one.
+        metric, unit: of what counts as the error.
+        axes: names of what is traded off.
+    """
+    low, high = trials[0], trials[-1]
+    ends = f"{low.metrics[metric]:.3f} {unit} at {_cost(low.macs)}"
+    if len(trials) > 1:
+        ends += f" to {high.metrics[metric]:.3f} at {_cost(high.macs)}"
+    return f"Front of {' and '.join(axes)}: {len(trials)} network(s), {ends}: front.json."
+
+
+def baselines(
+    rivals: Sequence[tuple[str, str, Measurement]], metric: str, unit: str
+) -> Iterator[str]:
+    """Yield a line for each hand-made network that was trained as briefly."""
+    for name, _, measurement in rivals:
+        error = measurement.metrics.get(metric, math.nan)
+        result = measurement.error or f"{metric} {error:.3f} {unit}"
+        yield f"Trained the same way, {name}: {result} at {_cost(measurement.macs)}."
+
+
+def _cost(macs: int) -> str:
+    return f"{2 * macs / 1e6:.2f} MFLOPs of head"

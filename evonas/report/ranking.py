@@ -1,0 +1,55 @@
+"""Whether short trainings rank networks as long ones do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import kendalltau, spearmanr
+
+_LEAST = 3  # networks below which a rank correlation says nothing
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    """Of the errors in the search and after retraining, over the networks that have both.
+
+    Attributes:
+        spearman: Spearman's rho.
+        kendall: Kendall's tau-b.
+        networks: how many.
+    """
+
+    spearman: float
+    kendall: float
+    networks: int
+
+    def statement(self, epochs: int) -> str:
+        """Return a line for people; ``epochs`` are those of the search."""
+        return (
+            f"Rank correlation of errors in the search ({epochs} epochs, one seed) and retrained: "
+            f"Spearman {self.spearman:.2f}, Kendall {self.kendall:.2f}, over "
+            f"{self.networks} networks."
+        )
+
+
+def rank_correlation(contenders: Sequence[Any], metric: str) -> RankCorrelation | None:
+    """Return the rank correlation; None for fewer than 3 networks with both errors.
+
+    Args:
+        contenders: what ``evonas.retrain`` returns; ``searched`` is the error in the search.
+        metric: that counts as the error; on the test split where there is one.
+    """
+    pairs = []
+    for contender in contenders:
+        retrained = contender.mean(f"test_{metric}")
+        retrained = contender.mean(metric) if math.isnan(retrained) else retrained
+        if contender.searched is not None and math.isfinite(retrained):
+            pairs.append((contender.searched, retrained))
+    if len(pairs) < _LEAST or any(len(set(column)) < 2 for column in zip(*pairs, strict=True)):
+        return None
+    before, after = zip(*pairs, strict=True)
+    rho, tau = spearmanr(before, after).statistic, kendalltau(before, after).statistic
+    return RankCorrelation(float(rho), float(tau), len(pairs))

@@ -1,0 +1,173 @@
+"""best.json and front.json: written by a search, read by whatever goes on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evonas.errors import InputError
+from evonas.estimation.objective import Objective
+from evonas.files import read_json
+from evonas.finals import Finalist
+from evonas.front import knee, nondominated
+from evonas.space import Architecture
+from evonas.store import FORMAT, Trial
+
+#: ``--pick`` of one network of a front.
+PICKS = "knee, cheapest:ERROR or best:MACS"
+_SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def best(
+    finalists: Sequence[Finalist], as_good: Sequence[Finalist], common: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of best.json.
+
+    Args:
+        finalists: the winner first.
+        as_good: cheaper networks that seed noise does not tell from it.
+        common: what the whole search follows from.
+    """
+    winner = finalists[0]
+    return {
+        "format": FORMAT,
+        **_network(winner.trial),
+        "fitness": winner.fitness,
+        "metrics": winner.metrics(),
+        "spread": winner.spread(),
+        "seeds": max(len(winner.further), 1),
+        "searched": {"fitness": winner.trial.fitness, "metrics": dict(winner.trial.metrics)},
+        "finalists": [_standing(finalist) for finalist in finalists],
+        "as_good_and_cheaper": [_standing(finalist) for finalist in as_good],
+        **common,
+    }
+
+
+def front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Return the trials that no other dominates on the objective's axes, the cheapest first."""
+    known = list({trial.digest: trial for trial in trials if trial.succeeded}.values())
+    if not known:
+        return []
+    points = np.array([objective.axes(trial) for trial in known])
+    kept = [known[i] for i in nondominated(points)]
+    return sorted(kept, key=lambda trial: (trial.macs, trial.metrics[objective.metric]))
+
+
+def front_file(
+    trials: Sequence[Trial], objective: Objective, common: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of front.json.
+
+    Args:
+        trials: of the front, in order.
+        objective: its axes are those of the front.
+        common: what the whole search follows from.
+    """
+    networks = []
+    for trial in trials:
+        axes = dict(zip(objective.settings.axes, objective.axes(trial), strict=True))
+        networks.append({**_network(trial), "metrics": dict(trial.metrics), "axes": axes})
+    return {
+        "format": FORMAT,
+        "axes": list(objective.settings.axes),
+        "note": "errors are of one short training each; the best of many are lucky too",
+        "front": networks,
+        **common,
+    }
+
+
+def read(path: Path, pick: str = "") -> dict[str, Any]:
+    """Return the chosen network of a best.json or front.json, with what it follows from.
+
+    Args:
+        path: the file.
+        pick: which network of a front; empty for a best.json.
+
+    Raises:
+        InputError: the file is missing, damaged, of another format version, or no network
+            is as ``pick`` asks.
+    """
+    content = read_json(path)
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: expected a best.json of format {FORMAT}, got {content.get('format')!r}"
+        )
+    if "front" in content:
+        chosen = _picked(path, content, pick)
+        content = {**content, **chosen}
+    elif pick:
+        raise InputError(f"{path}: --pick chooses from a front.json, and this holds one network")
+    for key in ("architecture", "experiment", "digest", "seed"):
+        if key not in content:
+            raise InputError(f"{path}: the key {key!r} is missing: not a best.json of evonas")
+    if Architecture.from_dict(content["architecture"]).digest != content["digest"]:
+        raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
+    return content
+
+
+def _picked(path: Path, content: Mapping[str, Any], pick: str) -> dict[str, Any]:
+    """Return one network of a front."""
+    if not pick:
+        raise InputError(f"{path}: a front holds several networks: choose with --pick {PICKS}")
+    try:
+        networks: list[dict[str, Any]] = list(content["front"])
+        points = np.array([[float(n["axes"][a]) for a in content["axes"]] for n in networks])
+        errors = np.array([float(network["axes"]["error"]) for network in networks])
+        macs = np.array([int(network["macs"]) for network in networks])
+    except (TypeError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: is no front of evonas ({error}): restore the file") from error
+    if not networks:
+        raise InputError(f"{path}: the front is empty: no network was trained successfully")
+    rule, _, text = pick.partition(":")
+    if rule == "knee" and not text:
+        return networks[knee(points)]
+    if rule not in ("cheapest", "best") or not text:
+        raise InputError(f"--pick {pick}: expected {PICKS}")
+    limit = _number(text, pick)
+    measured, aim = (errors, macs) if rule == "cheapest" else (macs, errors)
+    within = np.flatnonzero(measured <= limit)
+    if len(within) == 0:
+        what = "error" if rule == "cheapest" else "number of multiply-adds"
+        raise InputError(
+            f"--pick {pick}: no network of {path} has this {what}: the lowest is {measured.min():g}"
+        )
+    return networks[int(within[np.argmin(aim[within])])]
+
+
+def _number(text: str, pick: str) -> float:
+    factor = _SUFFIXES.get(text[-1:], 1.0)
+    try:
+        return float(text.removesuffix(text[-1]) if factor != 1.0 else text) * factor
+    except ValueError as error:
+        raise InputError(
+            f"--pick {pick}: expected a number after the colon, such as 7.5 or 1.2M"
+        ) from error
+
+
+def _network(trial: Trial) -> dict[str, Any]:
+    return {
+        "genome": list(trial.genome),
+        "architecture": dict(trial.architecture),
+        "digest": trial.digest,
+        "fitness": trial.fitness,
+        "macs": trial.macs,
+        "flops": 2 * trial.macs,
+        "params": trial.params,
+        **({"latency_ms": trial.latency} if trial.latency else {}),
+        "cost_scope": "head network at batch 1; flops = 2 x multiply-adds",
+    }
+
+
+def _standing(finalist: Finalist) -> dict[str, Any]:
+    return {
+        "digest": finalist.trial.digest,
+        "architecture": dict(finalist.trial.architecture),
+        "macs": finalist.trial.macs,
+        "fitness": finalist.fitness,
+        "metrics": finalist.metrics(),
+        "spread": finalist.spread(),
+        "further_seeds": len(finalist.further),
+    }
