@@ -49,6 +49,13 @@ class Replay:
     def objective(self) -> Objective:
         """What is minimised; an architecture that is not in the table is over the limit."""
         settings = self.experiment.objective
+        told = {"error", "macs", *(["params"] if self.table.tells_params else [])}
+        for axis in settings.axes:
+            if axis not in told:
+                raise InputError(
+                    f"objective.axes: the table does not tell {axis!r}"
+                    f"{': name its column as table.params' if axis == 'params' else ''}"
+                )
         limit = min(settings.max_macs or self.table.costliest, self.table.costliest)
         return Objective("error", settings.model_copy(update={"max_macs": limit}))
 

@@ -68,6 +68,33 @@ def test_answers_are_those_of_the_rows(table_file: Path) -> None:
     assert Table(settings(table_file, cost_in="macs")).cost(arch(8, "plain")) == 996
 
 
+def test_numbers_may_be_mere_names(table_file: Path) -> None:
+    def kinds(unordered: object) -> list[str]:
+        table = Table(settings(table_file, unordered=unordered))
+        return [gene.kind for gene in table.space.genes]
+
+    assert kinds(["width"]) == kinds(True) == ["choice", "choice"]
+    assert kinds([]) == kinds(False) == ["ordinal", "choice"]
+    with pytest.raises(InputError, match="no gene 'widht': did you mean 'width'"):
+        kinds(["widht"])
+
+
+def test_parameters_are_an_axis_where_the_table_tells_them(tmp_path: Path) -> None:
+    file = write(tmp_path / "p.csv", [row | {"size": 7 * i} for i, row in enumerate(grid())])
+    assert Table(settings(file, params="size")).measure(arch(8, "residual")).params == 7
+
+    def objective(axes: list[str], **table: str) -> object:
+        given = settings(file, **table).model_dump()
+        data = {"name": "t", "table": given, "objective": {"axes": axes}}
+        return Replay(check(data, "test")).objective
+
+    objective(["error", "params"], params="size")
+    with pytest.raises(InputError, match="does not tell 'params': name its column as table.param"):
+        objective(["error", "params"])
+    with pytest.raises(InputError, match="does not tell 'latency'$"):
+        objective(["error", "macs", "latency"], params="size")
+
+
 def test_digits_and_accuracy(tmp_path: Path) -> None:
     words = ["".join(word) for word in itertools.product("012", repeat=3)]
     rows = [{"arch": word, "acc": 90 + sum(map(int, word))} for word in words]

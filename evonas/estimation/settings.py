@@ -178,6 +178,9 @@ class TableSettings(Settings):
         accuracy: column in percent; the error is 100 minus it.
         cost: column of the cost, for the penalty and the limit; without, it is 0.
         cost_in: what it counts: ``flops`` (two a multiply-add) or ``macs``.
+        params: column of parameters, for ``objective.axes``; without, it is 0.
+        unordered: genes whose numbers are mere names, so that 1 is no nearer to 2 than to
+            5; ``true``: all of them. A gene of words is unordered anyway.
     """
 
     file: str
@@ -187,6 +190,8 @@ class TableSettings(Settings):
     accuracy: str = ""
     cost: str = ""
     cost_in: Literal["flops", "macs"] = "flops"
+    params: str = ""
+    unordered: bool | tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _says_what_is_what(self) -> Self:

@@ -27,12 +27,14 @@ class Row:
 
     error: float
     macs: int
+    params: int
 
 
 class Table:
     """The rows of a CSV file as a search space with known answers.
 
-    A gene of numbers is ordinal, any other a choice. A table need not hold every
+    A gene of numbers is ordinal, unless the settings call it unordered; any other is a
+    choice. A table need not hold every
     combination of its genes: the others cost infinitely much, so that no budget is
     spent on them.
 
@@ -54,12 +56,21 @@ class Table:
                 )
         genes = _genes(lines, settings)
         values = {name: _values(cells) for name, cells in genes.items()}
+        named = () if isinstance(settings.unordered, bool) else settings.unordered
+        for name in named:
+            if name not in genes:
+                raise InputError(f"table.unordered: no gene {name!r}: {nearest(name, genes)}")
+        unordered = genes if settings.unordered is True else named
         self.space = SearchSpace.from_dict(
             {
                 "name": path.stem,
                 "network": _NAME,
                 "genes": [
-                    {"name": name, "kind": "choice" if text else "ordinal", "choices": known}
+                    {
+                        "name": name,
+                        "kind": "choice" if text or name in unordered else "ordinal",
+                        "choices": known,
+                    }
                     for name, (known, text) in values.items()
                 ],
             }
@@ -78,6 +89,7 @@ class Table:
                     f"{place}: this architecture stands above with other values: keep one row, "
                     f"such as the mean"
                 )
+        self.tells_params = bool(settings.params)
         self.costliest = max(row.macs for row in self._rows.values())
         self.fingerprint = hashlib.blake2b(
             path.read_bytes() + settings.model_dump_json(exclude={"file"}).encode(), digest_size=16
@@ -96,7 +108,7 @@ class Table:
         row = self._rows.get(architecture.digest)
         if row is None:
             return Measurement.failure("invalid", "this architecture is not in the table")
-        return Measurement("ok", {"error": row.error}, macs=row.macs)
+        return Measurement("ok", {"error": row.error}, macs=row.macs, params=row.params)
 
 
 def _read(path: Path) -> list[dict[str, str]]:
@@ -115,7 +127,7 @@ def _read(path: Path) -> list[dict[str, str]]:
 def _columns(settings: TableSettings) -> list[str]:
     first = [settings.digits] if settings.digits else list(settings.genes)
     result = settings.error or settings.accuracy
-    return [*first, result, *([settings.cost] if settings.cost else [])]
+    return [*first, result, *filter(None, (settings.cost, settings.params))]
 
 
 def _genes(lines: list[dict[str, str]], settings: TableSettings) -> dict[str, list[str]]:
@@ -149,7 +161,8 @@ def _number(cell: str) -> int | float:
 
 def _row(line: dict[str, str], settings: TableSettings, place: str) -> Row:
     found = {}
-    for column in filter(None, (settings.error, settings.accuracy, settings.cost)):
+    numbers = (settings.error, settings.accuracy, settings.cost, settings.params)
+    for column in filter(None, numbers):
         try:
             found[column] = float(line[column])
             if not math.isfinite(found[column]):
@@ -160,4 +173,5 @@ def _row(line: dict[str, str], settings: TableSettings, place: str) -> Row:
             ) from wrong
     error = found[settings.error] if settings.error else 100.0 - found[settings.accuracy]
     cost = found[settings.cost] if settings.cost else 0.0
-    return Row(error, round(cost / 2 if settings.cost_in == "flops" else cost))
+    macs = round(cost / 2 if settings.cost_in == "flops" else cost)
+    return Row(error, macs, round(found[settings.params]) if settings.params else 0)

@@ -1,4 +1,4 @@
-"""How an argument of a strategy is checked."""
+"""How arguments of a strategy are checked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import operator
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from evonas.errors import InputError
 from evonas.space import Architecture
@@ -38,3 +39,69 @@ def whole_number(name: str, value: int, low: int) -> int:
     if isinstance(value, bool) or number < low:
         raise InputError(f"{name}: expected a whole number of at least {low}, got {value!r}")
     return number
+
+
+def told_fitness(verb: str, fitness: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Return (n,) numbers, nan for what failed.
+
+    Raises:
+        InputError: they are no numbers, or not n.
+    """
+    try:
+        told = np.array(fitness, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{verb}() expected {n} numbers, got {fitness!r}; nan stands for failed"
+        ) from error
+    if told.shape != (n,):
+        raise InputError(
+            f"{verb}() expected fitness of shape ({n},), one number for each genome"
+            f"{' of the last ask' if verb == 'tell' else ''}, got shape {told.shape}; give all "
+            f"of them in the order of the genomes"
+        )
+    told[~np.isfinite(told)] = np.nan
+    return told
+
+
+def told_axes(
+    verb: str, axes: ArrayLike | None, fitness: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return (n, m) numbers; the fitness as the only axis where there are none.
+
+    Raises:
+        InputError: they are no numbers, or not a row for each fitness.
+    """
+    if axes is None:
+        return fitness[:, None]
+    try:
+        told = np.array(axes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{verb}() expected axes as rows of numbers, got {axes!r}") from error
+    if told.ndim != 2 or len(told) != len(fitness) or told.shape[1] == 0:
+        raise InputError(
+            f"{verb}() expected axes of shape ({len(fitness)}, m), a row for each fitness, got "
+            f"shape {told.shape}"
+        )
+    return told
+
+
+def unit_cube(verb: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
+    """Return (n, dim) numbers in [0, 1].
+
+    Raises:
+        InputError: the shape is wrong, or a number is outside.
+    """
+    try:
+        given = np.array(genomes, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{verb}() expected genomes as rows of numbers, got {genomes!r}"
+        ) from error
+    if given.size == 0:
+        return given.reshape(0, dim)
+    if given.ndim != 2 or given.shape[1] != dim or not ((given >= 0.0) & (given <= 1.0)).all():
+        raise InputError(
+            f"{verb}() expected genomes of shape (n, {dim}) with numbers in [0, 1], got shape "
+            f"{given.shape}"
+        )
+    return given

@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evonas.errors import InputError
-from evonas.optimizers._arguments import Cost, number_in, whole_number
+from evonas.optimizers._arguments import (
+    Cost,
+    number_in,
+    told_axes,
+    told_fitness,
+    unit_cube,
+    whole_number,
+)
 from evonas.optimizers._books import Books
 from evonas.optimizers._fences import fenced_global_rng
 from evonas.optimizers._sampling import Sampler
@@ -128,9 +135,7 @@ class Optimizer(ABC):
         """The lowest fitness so far; inf as long as nothing succeeded."""
         return self.books.best_fitness
 
-    def learn(
-        self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None
-    ) -> None:
+    def learn(self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
         """Take over what an earlier search found out, before the first ask.
 
         These architectures cost no budget, now or later, and the strategy starts from
@@ -144,9 +149,9 @@ class Optimizer(ABC):
         Raises:
             InputError: the search has begun, or a shape is wrong.
         """
-        told, sides = self._early(genomes), None
-        values = self._values(fitness, len(told))
-        sides = self._sides(axes, values)
+        told = self._early("learn", genomes)
+        values = told_fitness("learn", fitness, len(told))
+        sides = told_axes("learn", axes, values)
         for genome, value, side in zip(told, values.tolist(), sides, strict=True):
             digest, violation = self.identify(genome)
             self.books.met[digest] = violation
@@ -163,7 +168,7 @@ class Optimizer(ABC):
         Raises:
             InputError: the search has begun, or the shape is wrong.
         """
-        self._favourites = [*self._early(genomes)]
+        self._favourites = [*self._early("suggest", genomes)]
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
@@ -208,9 +213,9 @@ class Optimizer(ABC):
                 "tell() came before ask(): expected an ask first, got fitness; call ask()"
             )
         asked = self._asked
-        told = self._values(fitness, len(asked.genomes))
+        told = told_fitness("tell", fitness, len(asked.genomes))
         told[asked.violations > 0.0] = np.nan
-        sides = self._sides(axes, told)
+        sides = told_axes("tell", axes, told)
         self._asked = None
         rows = zip(asked.digests, asked.genomes, told.tolist(), sides, strict=True)
         for digest, genome, value, side in rows:
@@ -369,39 +374,11 @@ class Optimizer(ABC):
             own=len(digests) == len(genomes) and not self._at_random,
         )
 
-    def _values(self, fitness: ArrayLike, n: int) -> NDArray[np.float64]:
-        try:
-            told = np.array(fitness, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"tell() expected {n} numbers, got {fitness!r}; nan stands for failed"
-            ) from error
-        if told.shape != (n,):
-            raise InputError(
-                f"tell() expected fitness of shape ({n},), one number for each genome of the last "
-                f"ask, got shape {told.shape}; tell all of them in the order of the ask"
-            )
-        told[~np.isfinite(told)] = np.nan
-        return told
-
-    def _sides(self, axes: ArrayLike | None, told: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return axes as (n, m) numbers; the fitness where there are none."""
-        if axes is None:
-            return told[:, None]
-        sides = np.array(axes, dtype=np.float64)
-        if sides.ndim != 2 or len(sides) != len(told) or sides.shape[1] < 1:
-            raise InputError(
-                f"tell() expected axes of shape ({len(told)}, m), a row for each genome of the "
-                f"last ask, got shape {sides.shape}"
-            )
-        return sides
-
-    def _early(self, genomes: ArrayLike) -> NDArray[np.float64]:
+    def _early(self, verb: str, genomes: ArrayLike) -> NDArray[np.float64]:
         """Return (n, dim) genomes that may still decide where the search starts."""
-        given = np.array(genomes, dtype=np.float64).reshape(-1, self.space.dim)
         if self._begun:
-            raise InputError("learn() and suggest() come before the first ask()")
-        return given
+            raise InputError(f"{verb}() came after ask(): expected it before the first ask")
+        return unit_cube(verb, genomes, self.space.dim)
 
     def _finish(self, reason: str) -> None:
         self.stop_reason = reason
