@@ -11,6 +11,8 @@ probability of leaving the mean's bin stays above a margin. And draws are free, 
 are not: each generation is drawn until it holds only new architectures, from a
 distribution that widens with each repeat, several times over; a model of what is known
 chooses among the draws (``_cma_screen``). The strategy learns only from its own draws.
+What has converged restarts with twice the population (Auger and Hansen 2005,
+https://doi.org/10.1109/CEC.2005.1554902).
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ from evonas.space import Genome, SearchSpace
 CONVERGED = ("tolx", "tolfacupx", "tolupsigma", "noeffectaxis", "noeffectcoord", "tolconditioncov")
 #: Draws for one place of a generation before it takes a repeat or an infeasible one.
 DRAWS = 20
+#: A restart doubles the population, up to so many times what it was.
+LARGEST = 8
 #: Growth of the draws' deviation with each repeat: twice as wide after 35.
 WIDENING = 1.02
 
@@ -81,12 +85,15 @@ class CMAES(Optimizer):
         self._screen = Screen(space)
         self._solutions: list[NDArray[np.float64]] = []
         self._es: Any = None
+        self._size = self.population_size  # of the present run; it grows with restarts
         self._centre = start == "centre"
 
     def _default_population_size(self) -> int:
         return 6
 
     def _restart(self) -> None:
+        if self._es is not None:
+            self._size = min(2 * self._size, LARGEST * self.population_size)
         self._es = None
 
     def _begin(self, mean: Genome) -> None:
@@ -99,7 +106,7 @@ class CMAES(Optimizer):
             self._sigma,
             {
                 "bounds": [0.0, 1.0],
-                "popsize": self.population_size,
+                "popsize": self._size,
                 "CMA_mirrors": 0,
                 # seed= would reseed numpy's global generator
                 "seed": np.nan,
@@ -118,13 +125,13 @@ class CMAES(Optimizer):
             self._restart()
         if self._es is None:
             if self.books.met or not self._centre:
-                return self.sample(self.population_size)
+                return self.sample(self._size)
             self._begin(np.full(self.space.dim, 0.5))
         new, rest = self._drawn(self._draws_each if self.books.genomes else 1)
         chosen = self._screen.order([self._genome(x) for x in new])
         if self._draws_each == 1:
             chosen = np.arange(len(new))
-        self._solutions = [*(new[i] for i in chosen), *rest][: self.population_size]
+        self._solutions = [*(new[i] for i in chosen), *rest][: self._size]
         return np.array([self._genome(x) for x in self._solutions])
 
     def _genome(self, solution: NDArray[np.float64]) -> Genome:
@@ -135,7 +142,7 @@ class CMAES(Optimizer):
         new: dict[str, NDArray[np.float64]] = {}
         repeats: list[NDArray[np.float64]] = []
         infeasible: list[NDArray[np.float64]] = []
-        wanted = each * self.population_size
+        wanted = each * self._size
         widening, draws = 1.0, 0
         while len(new) < wanted and draws < DRAWS * wanted:
             batch = self._es.ask(wanted - len(new), sigma_fac=widening)

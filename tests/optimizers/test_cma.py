@@ -54,6 +54,26 @@ def test_it_does_not_freeze_inside_a_bin() -> None:
     assert frozen.min() < 0.5 / 6
 
 
+def test_restarts_grow_the_population_to_a_bound() -> None:
+    optimizer = build("cma", ordinal(8, 8), budget=10_000, population_size=4)
+    sizes = []
+    for _ in range(5):
+        for _ in range(2):  # the design, and what is drawn from the distribution
+            genomes = optimizer.ask()
+            optimizer.tell(bowl(optimizer.space, genomes))
+        sizes.append(len(genomes))
+        optimizer._restart()
+    assert sizes == [4, 8, 16, 32, 32]
+
+
+def test_nothing_that_never_began_grows() -> None:
+    optimizer = build("cma", ordinal(), budget=100)
+    for _ in range(4):  # failures alone restart each time
+        genomes = optimizer.ask()
+        optimizer.tell(np.full(len(genomes), np.nan))
+    assert (optimizer.restarts, len(optimizer.ask())) == (4, 6)
+
+
 def test_it_reads_no_signals_from_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
