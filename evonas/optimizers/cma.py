@@ -53,7 +53,8 @@ class CMAES(Optimizer):
         start: where the mean starts, ``random`` (at the best of the design) or
             ``centre``, without a design; restarts are random.
         screen: new draws for one genome that is asked, among which the model chooses,
-            in 1 .. 100; 1: no choice.
+            in 1 .. 100; 1: no choice. Beyond 24 little is gained, and where genes
+            interact strongly and trainings are many, nothing.
         population_size: and the rest of ``common``: as in ``Optimizer``; default: 6, fewer
             than the usual 4 + 3 ln(dim), since what is told was chosen from more;
             no fewer than 4, of which two shape the next generation.
@@ -68,7 +69,7 @@ class CMAES(Optimizer):
         sigma: float = 0.3,
         margin: float | None = None,
         start: str = "random",
-        screen: int = 6,
+        screen: int = 24,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
