@@ -64,23 +64,27 @@ def told_fitness(verb: str, fitness: ArrayLike, n: int) -> NDArray[np.float64]:
 
 
 def told_axes(
-    verb: str, axes: ArrayLike | None, fitness: NDArray[np.float64]
+    verb: str, axes: ArrayLike | None, fitness: NDArray[np.float64], width: int | None
 ) -> NDArray[np.float64]:
     """Return (n, m) numbers; the fitness as the only axis where there are none.
 
     Raises:
-        InputError: they are no numbers, or not a row for each fitness.
+        InputError: they are no numbers, not a row for each fitness, or not ``width``
+            columns, as those told before.
     """
-    if axes is None:
-        return fitness[:, None]
     try:
-        told = np.array(axes, dtype=np.float64)
+        told = fitness[:, None] if axes is None else np.array(axes, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"{verb}() expected axes as rows of numbers, got {axes!r}") from error
     if told.ndim != 2 or len(told) != len(fitness) or told.shape[1] == 0:
         raise InputError(
             f"{verb}() expected axes of shape ({len(fitness)}, m), a row for each fitness, got "
             f"shape {told.shape}"
+        )
+    if width not in (None, told.shape[1]):
+        raise InputError(
+            f"{verb}() expected {width} axes, as were told before, got {told.shape[1]}"
+            f"{' (the fitness alone)' if axes is None else ''}"
         )
     return told
 
@@ -99,9 +103,9 @@ def unit_cube(verb: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
         ) from error
     if given.size == 0:
         return given.reshape(0, dim)
-    if given.ndim != 2 or given.shape[1] != dim or not ((given >= 0.0) & (given <= 1.0)).all():
-        raise InputError(
-            f"{verb}() expected genomes of shape (n, {dim}) with numbers in [0, 1], got shape "
-            f"{given.shape}"
-        )
+    if given.ndim != 2 or given.shape[1] != dim:
+        raise InputError(f"{verb}() expected genomes of shape (n, {dim}), got shape {given.shape}")
+    outside = given[~((given >= 0.0) & (given <= 1.0))]
+    if len(outside):
+        raise InputError(f"{verb}() expected genomes with numbers in [0, 1], got {outside[0]}")
     return given

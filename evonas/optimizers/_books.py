@@ -24,6 +24,7 @@ class Books:
         genomes: digest -> (dim,) genome, of all that was told.
         best_genome: (dim,) best genome so far; None as long as nothing succeeded.
         best_fitness: its fitness; inf as long as nothing succeeded.
+        width: how many axes were told; None as long as none were.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class Books:
         self.genomes: dict[str, Genome] = {}
         self._fitness: dict[str, float] = {}  # as told, nan if failed
         self._axes: dict[str, Array] = {}  # as told, of successes alone
+        self.width: int | None = None
         self._worst = -float("inf")
 
     @property
@@ -43,6 +45,7 @@ class Books:
     def remember(self, digest: str, genome: Genome, fitness: float, axes: Array) -> None:
         """Write down what was told; nan is a failure, and gives way to a later success."""
         self.genomes.setdefault(digest, genome.copy())
+        self.width = len(axes)
         if np.isnan(self._fitness.get(digest, np.nan)):
             self._fitness[digest] = fitness
         if np.isnan(fitness):
@@ -79,6 +82,19 @@ class Books:
             return known
         told = np.array(list(self._axes.values()))
         return self._behind(digest, told.min(axis=0), told.max(axis=0))
+
+    def successes(self) -> tuple[Array, Array, Array]:
+        """Return (n, dim) genomes, (n,) fitness and (n, m) axes of all that succeeded."""
+        digests = [
+            digest
+            for digest, fitness in self._fitness.items()
+            if self.met[digest] == 0.0 and digest in self._axes and not np.isnan(fitness)
+        ]
+        return (
+            np.array([self.genomes[digest] for digest in digests], dtype=np.float64),
+            np.array([self._fitness[digest] for digest in digests], dtype=np.float64),
+            np.array([self._axes[digest] for digest in digests], dtype=np.float64),
+        )
 
     def history(self) -> list[tuple[Genome, float]]:
         """Return genome and (repaired) fitness of all feasible architectures that were told."""

@@ -5,7 +5,8 @@ the budget still allows, what was best, how a failure is passed on, when a strat
 only repeats itself. A strategy is one file with ``_ask``, ``_tell`` and ``_restart``.
 
 A search need not begin with nothing: ``learn`` takes over what an earlier one found out,
-``suggest`` what may be good. ``sample``, where strategies start, offers both first.
+and what ``suggest`` names is asked first. ``sample``, where strategies start, then offers
+the best of both.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ class Optimizer(ABC):
         self.stop_reason = ""
         self._begun = False
         self._asked: _Asked | None = None
-        self._favourites: list[Genome] = []
+        self._suggestions: list[Genome] = []
+        self._favourites: list[Genome] | None = None  # not looked up yet
         self._stale = 0
         self._fruitless = 0
         self._at_random = False
@@ -151,16 +153,16 @@ class Optimizer(ABC):
         """
         told = self._early("learn", genomes)
         values = told_fitness("learn", fitness, len(told))
-        sides = told_axes("learn", axes, values)
+        sides = told_axes("learn", axes, values, self.books.width)
         for genome, value, side in zip(told, values.tolist(), sides, strict=True):
             digest, violation = self.identify(genome)
             self.books.met[digest] = violation
             self.books.remember(digest, genome, np.nan if violation else value, side)
-        order = self._preferred(values, sides)
-        self._favourites = [told[i].copy() for i in order[: self.population_size].tolist()]
 
     def suggest(self, genomes: ArrayLike) -> None:
-        """Ask these first, the first of them soonest, before the first ask.
+        """Ask these before the strategy decides, the first of them soonest.
+
+        They cost their share of the budget. Comes before the first ask.
 
         Args:
             genomes: (n, dim) numbers in [0, 1].
@@ -168,7 +170,7 @@ class Optimizer(ABC):
         Raises:
             InputError: the search has begun, or the shape is wrong.
         """
-        self._favourites = [*self._early("suggest", genomes)]
+        self._suggestions = [*self._early("suggest", genomes)]
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
@@ -190,10 +192,11 @@ class Optimizer(ABC):
         if not self._begun:
             self._begun = True
             self._check_feasible()
+        own = not self._suggestions
         genomes = self._none() if self.stop_reason else self._generation()
         if len(genomes) == 0:
             return genomes
-        self._asked = self._enter(genomes)
+        self._asked = self._enter(genomes, own)
         return self._asked.genomes.copy()
 
     def tell(self, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
@@ -215,7 +218,7 @@ class Optimizer(ABC):
         asked = self._asked
         told = told_fitness("tell", fitness, len(asked.genomes))
         told[asked.violations > 0.0] = np.nan
-        sides = told_axes("tell", axes, told)
+        sides = told_axes("tell", axes, told, self.books.width)
         self._asked = None
         rows = zip(asked.digests, asked.genomes, told.tolist(), sides, strict=True)
         for digest, genome, value, side in rows:
@@ -257,11 +260,18 @@ class Optimizer(ABC):
     def _preferred(
         self, fitness: NDArray[np.float64], axes: NDArray[np.float64]
     ) -> NDArray[np.intp]:
-        """Return indices of what was learned, from where the strategy would rather start."""
-        return np.argsort(fitness, kind="stable")[: int(np.isfinite(fitness).sum())]
+        """Return indices of what succeeded, first from where the strategy would rather start."""
+        return np.argsort(fitness, kind="stable")
 
     def favourites(self, n: int) -> NDArray[np.float64]:
-        """Return (m, dim) genomes to start from, m <= n, each once: none in most searches."""
+        """Return (m, dim) genomes to start from, m <= n, each once: none in most searches.
+
+        They are the best of what was known before the strategy's first own ask.
+        """
+        if self._favourites is None:
+            genomes, fitness, axes = self.books.successes()
+            order = self._preferred(fitness, axes).tolist() if len(fitness) else []
+            self._favourites = [genomes[i] for i in order[: self.population_size]]
         taken, self._favourites = self._favourites[:n], self._favourites[n:]
         return np.array(taken, dtype=np.float64).reshape(-1, self.space.dim)
 
@@ -317,6 +327,10 @@ class Optimizer(ABC):
 
     def _generation(self) -> NDArray[np.float64]:
         """The strategy's next genomes, restarted where it is stuck, in the end at random."""
+        if self._suggestions:
+            first, rest = np.split(np.array(self._suggestions), [self.population_size])
+            self._suggestions = [*rest]
+            return first
         while not self._at_random:
             if self._stale >= PATIENCE:
                 if self._fruitless == FRUITLESS_RESTARTS:
@@ -347,7 +361,7 @@ class Optimizer(ABC):
             )
         return np.clip(genomes, 0.0, 1.0)
 
-    def _enter(self, genomes: NDArray[np.float64]) -> _Asked:
+    def _enter(self, genomes: NDArray[np.float64], own: bool) -> _Asked:
         """Enter a generation in the books, cut where it would exceed the budget."""
         digests: list[str] = []
         violations: list[float] = []
@@ -371,7 +385,7 @@ class Optimizer(ABC):
             genomes[: len(digests)],
             tuple(digests),
             np.array(violations, dtype=np.float64),
-            own=len(digests) == len(genomes) and not self._at_random,
+            own=own and len(digests) == len(genomes) and not self._at_random,
         )
 
     def _early(self, verb: str, genomes: ArrayLike) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ Shirakawa 2022, https://arxiv.org/abs/2205.13482), in every coordinate the margi
 probability of leaving the mean's bin stays above a margin. And draws are free, trainings
 are not: each generation is drawn until it holds only new architectures, from a
 distribution that widens with each repeat, several times over; a model of what is known
-chooses among the draws (``_cma_screen``). The strategy learns only from its own draws.
+chooses among the draws (``_screen``). The strategy learns only from its own draws.
 What has converged restarts with twice the population (Auger and Hansen 2005,
 https://doi.org/10.1109/CEC.2005.1554902).
 """
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from evonas.errors import InputError
-from evonas.optimizers._cma_screen import Screen
+from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import Genome, SearchSpace
 

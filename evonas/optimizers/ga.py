@@ -4,12 +4,9 @@ Holland 1975; in architecture search Real et al. 2017, https://arxiv.org/abs/170
 Tournaments of three follow Matak 2020, https://github.com/jmatak/HeadPoseNAS.
 Library: pymoo, https://pymoo.org/algorithms/soo/ga.html.
 
-Its own operators are for floats: on genes with a few values most of what they change
-decodes to the same architecture, and equal architectures with unequal floats pass its
-elimination of duplicates. So mutation here moves from value to value, and digests are
-compared, against everything that was ever asked, before anything is asked. Its
-tournaments deal out permutations, by which a tournament as large as the population has
-one winner only; these draw with replacement.
+Its tournaments deal out permutations, by which a tournament as large as the population
+has one winner only; these draw with replacement. What mutates, and which children are
+asked, is in ``_mating``.
 """
 
 from __future__ import annotations
@@ -20,22 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pymoo.algorithms.soo.nonconvex.ga import GA
 from pymoo.config import Config
-from pymoo.core.duplicate import DuplicateElimination
-from pymoo.core.mutation import Mutation
-from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.core.selection import Selection
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
 from evonas.optimizers._arguments import whole_number
+from evonas.optimizers._mating import OneGene, UnknownOnly
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import SearchSpace
 
 #: Parents compared in one tournament.
 TOURNAMENT = 3
-#: Matings without enough new children after which one gene more is mutated.
-MATINGS_PER_GENE = 25
 
 
 class Genetic(Optimizer):
@@ -84,7 +77,7 @@ class Genetic(Optimizer):
     def _begin(self) -> None:
         # a hint about compiled modules, which a genetic algorithm does not use
         Config.warnings["not_compiled"] = False
-        self._mutate = _OneGene(self.space, self._mutation, self._step)
+        self._mutate = OneGene(self.space, self._mutation, self._step)
         self._ga = GA(
             pop_size=self._parents,
             n_offsprings=self.population_size,
@@ -92,7 +85,7 @@ class Genetic(Optimizer):
             selection=_Tournaments(self._parents),
             crossover=UniformCrossover(prob=self._crossover),
             mutation=self._mutate,
-            eliminate_duplicates=_UnknownOnly(self),
+            eliminate_duplicates=UnknownOnly(self),
             output=None,
         )
         problem = Problem(n_var=self.space.dim, n_obj=1, xl=0.0, xu=1.0)
@@ -135,70 +128,3 @@ class _Tournaments(Selection):  # type: ignore[misc]
         draws = random_state.integers(len(ranked), size=(n_select, n_parents, TOURNAMENT))
         winners: NDArray[np.int64] = ranked[draws.min(axis=2)]
         return winners
-
-
-class _OneGene(Mutation):  # type: ignore[misc]
-    """Give one gene of some children another value.
-
-    A gene is moved by N(0, step) rounded to whole values, at least one, where values are
-    ordered; to any other value where they are not. So neighbours are met more often than
-    what is far, as far as there are neighbours, and no mutation is void.
-
-    Attributes:
-        matings: in this ask so far; where they bring too little, more genes are mutated.
-    """
-
-    def __init__(self, space: SearchSpace, probability: float, step: float) -> None:
-        super().__init__()
-        self._space = space
-        self._probability = probability
-        self._step = step
-        self._movable = np.flatnonzero(space.bins < 1.0)
-        self.matings = 0
-
-    def _do(self, problem: Any, parents: Any, random_state: Any = None, **kwargs: Any) -> Any:
-        genomes = np.array(parents, dtype=np.float64)
-        genes = min(1 + self.matings // MATINGS_PER_GENE, len(self._movable))
-        self.matings += 1
-        for genome in genomes:
-            if random_state.random() < self._probability:
-                for i in random_state.choice(self._movable, genes, replace=False):
-                    genome[i] = self._moved(int(i), float(genome[i]), random_state)
-        return genomes
-
-    def _moved(self, i: int, x: float, rng: np.random.Generator) -> float:
-        values = len(self._space.genes[i].values)
-        if values == 0:
-            return float(np.clip(x + rng.normal() * self._step, 0.0, 1.0))
-        own = max(int(np.ceil(x * values)), 1) - 1
-        if not self._space.ordered[i]:
-            return float((own + rng.integers(1, values)) % values + 0.5) / values
-        size = max(round(abs(rng.normal()) * self._step * values), 1)
-        size = min(size, max(own, values - 1 - own))
-        to = own + size * int(rng.choice((-1, 1)))
-        # a wall reflects: what would leave on one side goes to the other
-        to = to if 0 <= to < values else 2 * own - to
-        return (to + 0.5) / values
-
-
-class _UnknownOnly(DuplicateElimination):  # type: ignore[misc]
-    """Keep offspring whose architecture is feasible, was never asked, and is not in this ask."""
-
-    def __init__(self, optimizer: Genetic) -> None:
-        super().__init__()
-        self._identify = optimizer.identify
-        self._is_new = optimizer.is_new
-
-    def do(self, pop: Any, *others: Any, **kwargs: Any) -> Any:
-        # The last of the others is the offspring kept so far; the population has been
-        # asked. At the start there is none, and what was learned before may come again.
-        kept_so_far = others[-1] if len(others) > 1 else Population.empty()
-        known = {self._identify(individual.X)[0] for individual in kept_so_far}
-        start = not others
-        keep = []
-        for i, individual in enumerate(pop):
-            digest, violation = self._identify(individual.X)
-            if violation == 0.0 and (start or self._is_new(digest)) and digest not in known:
-                known.add(digest)
-                keep.append(i)
-        return pop[np.array(keep, dtype=int)]

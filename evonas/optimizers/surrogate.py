@@ -91,11 +91,8 @@ class Surrogate(Optimizer):
         n = len(self._digests)
         fitness = [self.recall(digest) for digest in self._digests]
         known = np.array([f for f in fitness if f is not None], dtype=np.float64)
-        suggested = self._suggested()
         # Before the first success nothing is known of anything: the start goes on.
-        if suggested:
-            batch = suggested
-        elif n < self._start or len(known) < n:
+        if n < self._start or len(known) < n:
             batch = self._design(self.population_size)
         else:
             batch = self._improvements(self._process, known)
@@ -106,19 +103,6 @@ class Surrogate(Optimizer):
         self._genomes = np.concatenate([self._genomes, genomes])
         self._points = np.concatenate([self._points, points])
         return genomes
-
-    def _suggested(self) -> list[Genome]:
-        """Return the next favourites that were never asked; what was learned is known anyway."""
-        while len(favourites := self.favourites(self.population_size)):
-            found = {
-                digest: genome
-                for genome in favourites
-                for digest, violation in [self.identify(genome)]
-                if violation == 0.0 and self.is_new(digest)
-            }
-            if found:
-                return list(found.values())
-        return []
 
     def _tell(self, genomes: Array, fitness: Array) -> None:
         """``recall`` remembers, and moves failures as the scale of the successes unfolds."""

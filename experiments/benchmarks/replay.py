@@ -33,17 +33,22 @@ class Problem(Protocol):
         space: what is searched.
         threshold: value that the best 0.1 % of the space reach.
         best: the lowest value there is (or was found by sampling).
+        worst: the highest error and the highest cost there are (or were found by sampling).
     """
 
     space: SearchSpace
     threshold: float
     best: float
+    worst: tuple[float, float]
 
     def cost(self, architecture: Architecture) -> int:
         """Return its exact cost in multiply-adds, as a strategy may know it."""
 
     def value(self, architecture: Architecture) -> float:
         """Return what counts: the objective at its mean over training seeds."""
+
+    def axes(self, architecture: Architecture) -> tuple[float, float]:
+        """Return what a front trades off, each smaller is better: error and cost."""
 
     def told(self, architecture: Architecture, seed: int) -> float:
         """Return the objective of a single training, as the noisy protocol tells it."""
@@ -94,6 +99,12 @@ class TableProblem:
         """The lowest value."""
         return float(self._values[0])
 
+    @property
+    def worst(self) -> tuple[float, float]:
+        """The highest error and the highest cost."""
+        error, cost = self.every().max(axis=0)
+        return float(error), float(cost)
+
     def cost(self, architecture: Architecture) -> int:
         """Return the table's operations."""
         return self._rows[_key(architecture)][2]
@@ -102,6 +113,15 @@ class TableProblem:
         """Return the objective at the mean accuracy."""
         _, mean, flops = self._rows[_key(architecture)]
         return _objective(mean, flops)
+
+    def axes(self, architecture: Architecture) -> tuple[float, float]:
+        """Return 100 - mean accuracy in percent, and the table's operations."""
+        _, mean, flops = self._rows[_key(architecture)]
+        return 100.0 - mean, float(flops)
+
+    def every(self) -> NDArray[np.float64]:
+        """Return the (6561, 2) axes of the whole table."""
+        return np.array([(100.0 - mean, flops) for _, mean, flops in self._rows.values()])
 
     def told(self, architecture: Architecture, seed: int) -> float:
         """Return the objective at one training's accuracy; ``seed`` says which."""
@@ -136,9 +156,11 @@ class SyntheticProblem:
             for genes in [*pairs, *triples]
         ]
         points = np.random.default_rng([992, seed]).random((40_000, self.space.dim))
-        values = np.sort([self.value(self.space.decode(point)) for point in points])
+        axes = [self.axes(self.space.decode(point)) for point in points]
+        values = np.sort([_penalised(error, cost) for error, cost in axes])
         self.threshold = float(values[int(BEST_SHARE * len(values)) - 1])
         self.best = float(values[0])
+        self.worst = (max(error for error, _ in axes), max(cost for _, cost in axes))
 
     def cost(self, architecture: Architecture) -> int:
         """Return the multiply-adds on a 128 x 8 x 8 map."""
@@ -147,12 +169,16 @@ class SyntheticProblem:
 
     def value(self, architecture: Architecture) -> float:
         """Return degrees x max(1, FLOPs / 10 M)^0.06."""
+        return _penalised(*self.axes(architecture))
+
+    def axes(self, architecture: Architecture) -> tuple[float, float]:
+        """Return degrees, without the penalty on cost, and multiply-adds."""
         at = [gene.values.index(architecture.settings[gene.name]) for gene in self.space.genes]
         cost = self.cost(architecture)
         error = 9.0 + sum(effect[k] for effect, k in zip(self._main, at, strict=True))
         error += sum(table[tuple(at[g] for g in genes)] for genes, table in self._together)
         error -= self._strength * (np.log10(cost) - 6.0)
-        return float(max(error, 1.0) * max(1.0, 2 * cost / 10e6) ** WEIGHT)
+        return float(max(error, 1.0)), float(cost)
 
     def told(self, architecture: Architecture, seed: int) -> float:
         """Return the value with a training's noise."""
@@ -198,6 +224,25 @@ def run(
     return trace(list(met.values()))
 
 
+def run_front(
+    make: Callable[..., Optimizer], problem: Problem, budget: int, seed: int
+) -> NDArray[np.float64]:
+    """Drive a strategy of evonas; return (n, 2) error and cost in the order of training.
+
+    It is told the objective and the axes, and heeds what it can.
+    """
+    optimizer = make(problem.space, budget=budget, seed=seed, macs=problem.cost)
+    met: dict[str, tuple[float, float]] = {}
+    while len(genomes := optimizer.ask()):
+        asked = [problem.space.decode(genome) for genome in genomes]
+        for architecture in asked:
+            if architecture.digest not in met:
+                met[architecture.digest] = problem.axes(architecture)
+        axes = [met[architecture.digest] for architecture in asked]
+        optimizer.tell([problem.value(architecture) for architecture in asked], axes)
+    return np.array(list(met.values()))
+
+
 def trace(met: list[tuple[float, float]]) -> Trace:
     """Return the truth about whatever had been told the lowest value so far."""
     followed, lowest, kept = [], float("inf"), float("inf")
@@ -210,6 +255,10 @@ def trace(met: list[tuple[float, float]]) -> Trace:
 
 def _objective(accuracy: float, flops: float) -> float:
     return float((100.0 - accuracy) * max(1.0, flops / TARGET_FLOPS) ** WEIGHT)
+
+
+def _penalised(error: float, cost: float) -> float:
+    return float(error * max(1.0, 2 * cost / 10e6) ** WEIGHT)
 
 
 def _key(architecture: Architecture) -> str:

@@ -58,6 +58,7 @@ class Memo:
         self._latest = 0  # call that met something new, or raised Stuck
         self._seed, self._noisy = seed, noisy
         self._met: dict[str, tuple[float, float]] = {}  # digest -> what was told, and the truth
+        self._axes: dict[str, tuple[float, float]] = {}
 
     @property
     def space(self) -> SearchSpace:
@@ -85,12 +86,30 @@ class Memo:
 
     def at(self, indices: Sequence[int]) -> float:
         """Return the objective where each gene takes the value of an index."""
-        places = zip(indices, self.sizes, strict=True)
-        return self._told(self.space.decode([(index + 0.5) / size for index, size in places]))
+        return self(self._centre(indices))
+
+    def axes(self, genome: Sequence[float] | NDArray[np.float64]) -> tuple[float, float]:
+        """Return error and cost at a point; counts, and raises, as a call does."""
+        architecture = self.space.decode(np.clip(np.asarray(genome, dtype=float), 0.0, 1.0))
+        self._told(architecture)
+        if architecture.digest not in self._axes:
+            self._axes[architecture.digest] = self.problem.axes(architecture)
+        return self._axes[architecture.digest]
+
+    def axes_at(self, indices: Sequence[int]) -> tuple[float, float]:
+        """Return error and cost where each gene takes the value of an index."""
+        return self.axes(self._centre(indices))
+
+    def met_axes(self) -> NDArray[np.float64]:
+        """Return (n, 2) error and cost, in the order of training, of who asked for axes."""
+        return np.array(list(self._axes.values()))
 
     def trace(self) -> Trace:
         """Return what the rival met."""
         return trace(list(self._met.values()))
+
+    def _centre(self, indices: Sequence[int]) -> list[float]:
+        return [(index + 0.5) / size for index, size in zip(indices, self.sizes, strict=True)]
 
     def _told(self, architecture: Architecture) -> float:
         self.calls += 1
@@ -134,6 +153,11 @@ class Rival:
     ) -> Trace:
         """Search with a number of distinct trainings; ``batch`` 1 leaves the rival's own."""
         memo = Memo(problem, budget, seed, noisy)
+        self.search(memo, seed, batch, noisy)
+        return memo.trace()
+
+    def search(self, memo: Memo, seed: int, batch: int = 1, noisy: bool = False) -> None:
+        """Search until the memo's budget is spent."""
         size = self.asks(batch)
         # one stream of numbers for each rival and seed, never that of the noise
         own = int(np.random.default_rng([zlib.crc32(self.label.encode()), seed]).integers(1, 2**31))
@@ -145,7 +169,6 @@ class Rival:
                 own = own % (2**31 - 1) + 1
                 if memo.calls == calls:
                     raise RuntimeError(f"{self.label} ended without a single call")
-        return memo.trace()
 
     def asks(self, batch: int) -> int:
         """Return how many it asks before it is told."""
@@ -174,15 +197,22 @@ class Rival:
 DISTRIBUTIONS = {"pybobyqa": "Py-BOBYQA"}
 
 RIVALS: dict[str, Rival] = {}
+#: Those that look for a whole front of error and cost.
+FRONT_RIVALS: dict[str, Rival] = {}
 
 
 def rival(
-    label: str, *libraries: str, serial: int = 1, batches: bool = True, slow: bool = False
+    label: str,
+    *libraries: str,
+    serial: int = 1,
+    batches: bool = True,
+    slow: bool = False,
+    among: dict[str, Rival] = RIVALS,
 ) -> Callable[[Callable[[Memo, int, int, bool], None]], Callable[[Memo, int, int, bool], None]]:
     """Enter a function among the rivals, under its own name."""
 
     def enter(body: Callable[[Memo, int, int, bool], None]) -> Any:
-        RIVALS[body.__name__] = Rival(label, libraries, serial, batches, slow, body)
+        among[body.__name__] = Rival(label, libraries, serial, batches, slow, body)
         return body
 
     return enter
@@ -233,16 +263,18 @@ def _optuna(memo: Memo, batch: int, sampler: Any) -> None:
         trials = [study.ask() for _ in range(batch)]
         asked = []
         for trial in trials:  # all of a batch before the first is told
-            asked.append(
-                [
-                    trial.suggest_categorical(gene.name, list(range(len(gene.values))))
-                    if gene.kind == "choice"
-                    else trial.suggest_int(gene.name, 0, len(gene.values) - 1)
-                    for gene in memo.space.genes
-                ]
-            )
+            asked.append(_suggested(trial, memo.space))
         for trial, indices in zip(trials, asked, strict=True):
             study.tell(trial, memo.at(indices))
+
+
+def _suggested(trial: Any, space: SearchSpace) -> list[int]:
+    return [
+        trial.suggest_categorical(gene.name, list(range(len(gene.values))))
+        if gene.kind == "choice"
+        else trial.suggest_int(gene.name, 0, len(gene.values) - 1)
+        for gene in space.genes
+    ]
 
 
 @rival("Nevergrad portfolio 1+1", "nevergrad")
@@ -383,3 +415,47 @@ def plain_bobyqa(memo: Memo, seed: int, batch: int, noisy: bool) -> None:
         rhobeg=0.3,
         seek_global_minimum=True,
     )
+
+
+@rival("Optuna NSGA-II", "optuna", batches=False, among=FRONT_RIVALS)
+def optuna_nsga2(memo: Memo, seed: int, batch: int, noisy: bool) -> None:
+    """Optuna's NSGAIISampler as it comes: population 50; Deb et al. 2002."""
+    _optuna_front(memo, seed, population=50)
+
+
+@rival("Optuna NSGA-II, population 20", "optuna", batches=False, among=FRONT_RIVALS)
+def optuna_nsga2_20(memo: Memo, seed: int, batch: int, noisy: bool) -> None:
+    """The same with ten generations of 20 in 200 trainings, instead of four of 50."""
+    _optuna_front(memo, seed, population=20)
+
+
+def _optuna_front(memo: Memo, seed: int, population: int) -> None:
+    import optuna
+
+    sampler = optuna.samplers.NSGAIISampler(population_size=population, seed=seed)
+    study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
+    while True:
+        trial = study.ask()
+        study.tell(trial, list(memo.axes_at(_suggested(trial, memo.space))))
+
+
+@rival("plain NSGA-II (pymoo)", "pymoo", serial=20, among=FRONT_RIVALS)
+def plain_nsga2(memo: Memo, seed: int, batch: int, noisy: bool) -> None:
+    """pymoo's NSGA-II (SBX, polynomial mutation) on floats, Deb et al. 2002; population as asked.
+
+    20 instead of the library's 100, with which 200 trainings would be two generations.
+    """
+    from pymoo.algorithms.moo.nsga2 import NSGA2
+    from pymoo.core.problem import Problem as Box
+
+    algorithm = NSGA2(pop_size=batch)
+    box = Box(n_var=memo.space.dim, n_obj=2, xl=0.0, xu=1.0)
+    algorithm.setup(box, termination=("n_gen", PATIENCE * memo.budget), seed=seed, verbose=False)
+    while algorithm.has_next():
+        asked = algorithm.ask()
+        if asked is None or len(asked) == 0:
+            return
+        asked.set("F", np.array([memo.axes(point) for point in asked.get("X")]))
+        for individual in asked:
+            individual.evaluated.add("F")
+        algorithm.tell(infills=asked)

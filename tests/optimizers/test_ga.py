@@ -17,7 +17,8 @@ from optimizer_problems import (
 )
 
 from evonas.errors import InputError
-from evonas.optimizers.ga import _OneGene, _Tournaments
+from evonas.optimizers._mating import OneGene
+from evonas.optimizers.ga import _Tournaments
 
 
 def test_no_architecture_is_asked_twice() -> None:
@@ -77,7 +78,7 @@ def test_without_crossover_a_child_is_one_of_the_best_parents_with_one_gene_muta
 
 
 def test_ordered_values_move_to_neighbours_more_often_than_far() -> None:
-    mutate = _OneGene(ordinal(1, 9), probability=1.0, step=0.1)
+    mutate = OneGene(ordinal(1, 9), probability=1.0, step=0.1)
     middle = np.full((2000, 1), 0.5)
     moved = np.abs(_values(mutate._do(None, middle, np.random.default_rng(0)), 9) - 4).ravel()
     counts = np.bincount(moved, minlength=5)
@@ -86,7 +87,7 @@ def test_ordered_values_move_to_neighbours_more_often_than_far() -> None:
 
 
 def test_a_wall_reflects_a_mutation() -> None:
-    mutate = _OneGene(ordinal(1, 3), probability=1.0, step=0.001)
+    mutate = OneGene(ordinal(1, 3), probability=1.0, step=0.001)
     for place, expected in ((0.1, 1), (0.9, 1)):
         moved = mutate._do(None, np.full((50, 1), place), np.random.default_rng(1))
         assert set(_values(moved, 3).ravel()) == {expected}
@@ -94,7 +95,7 @@ def test_a_wall_reflects_a_mutation() -> None:
 
 def test_choices_jump_to_every_other_value_alike() -> None:
     space = space_of({"kind": "choice", "choices": list("abcde")})
-    mutate = _OneGene(space, probability=1.0, step=0.001)
+    mutate = OneGene(space, probability=1.0, step=0.001)
     moved = mutate._do(None, np.full((4000, 1), 0.1), np.random.default_rng(2))
     counts = np.bincount(_values(moved, 5).ravel(), minlength=5)
     assert counts[0] == 0
@@ -102,7 +103,7 @@ def test_choices_jump_to_every_other_value_alike() -> None:
 
 
 def test_more_genes_are_mutated_where_matings_bring_too_little() -> None:
-    mutate = _OneGene(ordinal(6, 4), probability=1.0, step=0.1)
+    mutate = OneGene(ordinal(6, 4), probability=1.0, step=0.1)
     start = np.full((20, 6), 0.5)
     changed = []
     for matings in (0, 24, 25, 50, 1000):
@@ -114,7 +115,7 @@ def test_more_genes_are_mutated_where_matings_bring_too_little() -> None:
 
 def test_a_gene_with_one_value_is_left_alone() -> None:
     fixed = {"kind": "choice", "choices": ["only"]}
-    mutate = _OneGene(space_of(fixed, {"kind": "ordinal", "choices": [1, 2]}), 1.0, 0.2)
+    mutate = OneGene(space_of(fixed, {"kind": "ordinal", "choices": [1, 2]}), 1.0, 0.2)
     moved = mutate._do(None, np.full((30, 2), 0.25), np.random.default_rng(4))
     assert np.all(moved == [0.25, 0.75])
 
