@@ -111,8 +111,8 @@ def retrain(
     ranking: Annotated[
         int,
         typer.Option(
-            help="Retrain so many more, spread over the search's ranking: do short trainings "
-            "rank as long ones?",
+            help="Retrain so many networks, spread over the search's ranking: do short "
+            "trainings rank as long ones?",
             min=0,
         ),
     ] = 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -45,8 +46,8 @@ class Earlier:
         if not self.differences:
             return f"Begins with {len(self.trials)} trained networks of {folder}{outside}."
         return (
-            f"The results of {folder} do not hold here ({'; '.join(self.differences)}): its "
-            f"{len(self.trials)} best are trained anew, first{outside}."
+            f"The results of {folder} do not hold here ({'; '.join(self.differences)}): "
+            f"{len(self.trials)} of its best are trained anew, first{outside}."
         )
 
 
@@ -83,15 +84,17 @@ def earlier(
             outside.add(trial.digest)
         else:
             placed[trial.digest] = moved
-    trials = sorted(placed.values(), key=lambda trial: trial.value)
+    trials = sorted(placed.values(), key=lambda trial: _judged(trial, objective))
     if found:
         most = min(SUGGESTIONS, max(1, int(SHARE * experiment.budget)))
         trials = [trial for trial in trials if trial.fitness is not None][:most]
-    if not trials:
+    if not placed and outside:
         raise InputError(
             f"--from {folder}: none of its networks fits space {space.name!r} and its limit: "
             f"start without it"
         )
+    if not trials:
+        raise InputError(f"--from {folder}: it trained no network successfully: start without it")
     return Earlier(
         tuple(_taken(trial, i, objective, bool(found)) for i, trial in enumerate(trials)),
         tuple(found),
@@ -112,6 +115,12 @@ def _taken(trial: Trial, index: int, objective: Objective, anew: bool) -> Trial:
     nothing: dict[str, Any] = {"generation": -1, "index": index, "seconds": 0.0}
     if anew:
         return replace(trial, **nothing, status="suggested", fitness=None, metrics={})
+    fitness = _judged(trial, objective)
+    known = fitness if math.isfinite(fitness) else None
+    return replace(trial, **nothing, status="earlier", fitness=known)
+
+
+def _judged(trial: Trial, objective: Objective) -> float:
+    """Return the fitness by this run's objective, or by its own where the metric is another."""
     error = trial.metrics.get(objective.metric)
-    fitness = None if error is None else error * objective.penalty(trial.macs)
-    return replace(trial, **nothing, status="earlier", fitness=fitness)
+    return trial.value if error is None else error * objective.penalty(trial.macs)

@@ -16,7 +16,7 @@ def nondominated(points: Array) -> NDArray[np.intp]:
     """Return the indices of the points that no other dominates, each place once.
 
     A point dominates another if it is nowhere worse and somewhere better. Points with a
-    nan are left out.
+    coordinate that is nan or infinite are left out.
     """
     known = np.flatnonzero(np.isfinite(points).all(axis=1))
     if len(known) == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ def read(path: Path, pick: str = "") -> dict[str, Any]:
     content = read_json(path)
     if content.get("format") != FORMAT:
         raise InputError(
-            f"{path}: expected a best.json of format {FORMAT}, got {content.get('format')!r}"
+            f"{path}: expected a best.json or front.json of format {FORMAT}, got "
+            f"{content.get('format')!r}"
         )
     if "front" in content:
         chosen = _picked(path, content, pick)
@@ -117,7 +119,7 @@ def _picked(path: Path, content: Mapping[str, Any], pick: str) -> dict[str, Any]
         points = np.array([[float(n["axes"][a]) for a in content["axes"]] for n in networks])
         errors = np.array([float(network["axes"]["error"]) for network in networks])
         macs = np.array([int(network["macs"]) for network in networks])
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise InputError(f"{path}: is no front of evonas ({error}): restore the file") from error
     if not networks:
         raise InputError(f"{path}: the front is empty: no network was trained successfully")
@@ -140,11 +142,12 @@ def _picked(path: Path, content: Mapping[str, Any], pick: str) -> dict[str, Any]
 def _number(text: str, pick: str) -> float:
     factor = _SUFFIXES.get(text[-1:], 1.0)
     try:
-        return float(text.removesuffix(text[-1]) if factor != 1.0 else text) * factor
-    except ValueError as error:
-        raise InputError(
-            f"--pick {pick}: expected a number after the colon, such as 7.5 or 1.2M"
-        ) from error
+        number = float(text.removesuffix(text[-1]) if factor != 1.0 else text) * factor
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"--pick {pick}: expected a number after the colon, such as 7.5 or 1.2M")
+    return number
 
 
 def _network(trial: Trial) -> dict[str, Any]:

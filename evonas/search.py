@@ -7,7 +7,7 @@ the same again, and what the journal knows is not trained twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -61,9 +61,9 @@ class Search:
         Args:
             earlier: with status ``earlier`` or ``suggested``, in generation -1.
         """
-        for trial in earlier:
-            self.store.append(trial)
-            self._rows[trial.generation, trial.index] = trial
+        rows = list(earlier)
+        self.store.append(*rows)
+        self._rows |= {(trial.generation, trial.index): trial for trial in rows}
 
     def run(self, seed: int, watch: Watch = lambda trial: None) -> Trial | None:
         """Search until the optimizer has nothing more to ask; return the best trial.
@@ -81,31 +81,35 @@ class Search:
             generation += 1
         return self.store.best()
 
-    def finals(
-        self, seed: int, networks: int, seeds: int, watch: Watch = lambda trial: None
-    ) -> None:
-        """Train the best networks again with further seeds; ``finals`` tells what it means.
+    def finals(self, networks: int, seeds: int) -> list[Trial]:
+        """Return the further trainings to be done; ``evonas.finals`` tells what they mean.
 
         Args:
-            seed: of the run.
             networks: how many of the best by the search's own results.
-            seeds: further seeds of each; those that the journal holds are not trained again.
-            watch: is shown every new training.
+            seeds: further seeds of each; those that the journal holds are left out.
         """
         trials = self.store.trials()
         own = {trial.digest: trial for trial in trials if trial.succeeded}
         best = sorted(own.values(), key=lambda trial: trial.value)[:networks]
         done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
-        waiting = [
+        return [
             replace(trial, status="final", repeat=repeat, error="")
             for repeat in range(1, seeds + 1)
             for trial in best
             if (trial.digest, repeat) not in done
         ]
-        jobs = [
-            replace(self._job(trial, seed + trial.repeat), index=number)
-            for number, trial in enumerate(waiting)
-        ]
+
+    def train_again(
+        self, waiting: Sequence[Trial], seed: int, watch: Watch = lambda trial: None
+    ) -> None:
+        """Do the trainings of ``finals``.
+
+        Args:
+            waiting: as ``finals`` returned them.
+            seed: of the run.
+            watch: is shown every one that is done.
+        """
+        jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(waiting)]
         for number, measurement in self.executor.evaluate(jobs):
             judged = self._judged(waiting[number], measurement)
             trial = replace(judged, status="final")
@@ -182,13 +186,13 @@ class Search:
         return [self._job(trial, seed) for trial in rows]
 
     def _job(self, trial: Trial, seed: int) -> Job:
-        again = f", seed {trial.repeat}" if trial.repeat else ""
+        label = f"generation {trial.generation} #{trial.index}"
         return Job(
             index=trial.index,
             architecture=Architecture.from_dict(trial.architecture),
-            seed=candidate_seed(seed, trial.digest, self.training.epochs),
+            seed=candidate_seed(seed, trial.digest, self.training.epochs, trial.repeat),
             training=self.training,
-            label=f"generation {trial.generation} #{trial.index}{again}",
+            label=f"final, seed {trial.repeat}" if trial.repeat else label,
             latency="latency" in self.objective.settings.axes,
         )
 
@@ -216,9 +220,13 @@ class Search:
         return trial
 
 
-def candidate_seed(seed: int, digest: str, epochs: int) -> int:
-    """Return the seed of a candidate: a hash of run seed, digest and budget, below 2^31."""
-    text = f"{seed}:{digest}:{epochs}".encode()
+def candidate_seed(seed: int, digest: str, epochs: int, repeat: int = 0) -> int:
+    """Return the seed of a candidate: a hash of run seed, digest, budget and repeat, below 2^31.
+
+    A repeat is hashed, not added: seed 2 again must not be the training of seed 3, whose luck
+    may be why the network was chosen.
+    """
+    text = f"{seed}:{digest}:{epochs}{f':{repeat}' if repeat else ''}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
 
 

@@ -129,12 +129,13 @@ class RunStore:
             raise
         self._stream = self._journal.open("a", encoding="utf-8")
 
-    def append(self, trial: Trial) -> None:
-        """Write a trial to the journal; it is on the disk when this returns."""
-        self._stream.write(json.dumps(asdict(trial), allow_nan=False) + "\n")
+    def append(self, *trials: Trial) -> None:
+        """Write trials to the journal in one step; they are on the disk when this returns."""
+        lines = [json.dumps(asdict(trial), allow_nan=False) + "\n" for trial in trials]
+        self._stream.write("".join(lines))
         self._stream.flush()
         os.fsync(self._stream.fileno())
-        self._trials.append(trial)
+        self._trials += trials
 
     def trials(self) -> list[Trial]:
         """Return all trials, sorted by generation, index and repeat."""

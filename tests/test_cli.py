@@ -294,8 +294,14 @@ def test_cross_validation_judges_on_every_fold(evonas: Cli, finished: Path) -> N
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda best: best.pop("format"), "expected a best.json of format 1, got None"),
-        (lambda best: best.update(format=99), "expected a best.json of format 1, got 99"),
+        (
+            lambda best: best.pop("format"),
+            "expected a best.json or front.json of format 1, got None",
+        ),
+        (
+            lambda best: best.update(format=99),
+            "expected a best.json or front.json of format 1, got 99",
+        ),
         (lambda best: best.pop("architecture"), "the key 'architecture' is missing"),
         (lambda best: best.update(architecture=3), "expected an architecture"),
         (lambda best: best.update(digest="0" * 16), "the digest does not fit"),

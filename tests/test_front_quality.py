@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import sys
@@ -15,12 +16,13 @@ BENCHMARKS = Path(__file__).parents[1] / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import front_quality  # noqa: E402
+import replay  # noqa: E402
 import rivals  # noqa: E402
-import search_quality  # noqa: E402
 from replay import TableProblem, run_front  # noqa: E402
 
 from evonas import registry  # noqa: E402
 
+COLUMNS = ("arch", "test_acc1", "test_acc2", "test_acc3", "mean_acc", "flops")
 BUDGET = 30
 
 
@@ -31,7 +33,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(7)
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(search_quality.COLUMNS)
+        writer.writerow(COLUMNS)
         for number in range(3**8):
             arch = np.base_repr(number, 3).zfill(8)
             single = rng.normal(60 + sum(map(int, arch)), 0.3, 3).round(3)
@@ -51,7 +53,9 @@ def arguments(table: Path, out: Path, **changes: object) -> SimpleNamespace:
         **{"rivals": ["plain_nsga2"], "first_seed": 3, "seeds": [2], "slow_seeds": 1},
         **{"budget": BUDGET, "out": out, "workers": 0},
     }
-    return SimpleNamespace(**plain | changes)
+    parser = argparse.ArgumentParser()
+    replay.add_problem_arguments(parser)
+    return SimpleNamespace(**vars(parser.parse_args([])) | plain | changes)
 
 
 def test_shares_of_a_handmade_front() -> None:
@@ -119,7 +123,7 @@ def test_a_benchmark_resumes(table: Path, tmp_path: Path, monkeypatch: pytest.Mo
     rows = front_quality.measure(jobs, path, 0)
     assert ran == jobs[4:]
     assert len(rows) == 6
-    tables = {job.problem: job.table for job in jobs}
+    tables = {job.problem: job.source for job in jobs}
     text = front_quality.write(tmp_path, rows, tables, ["A note."])
     assert text == front_quality.write(tmp_path, rows[::-1], tables, ["A note."])
     assert "A note." in text

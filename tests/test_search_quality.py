@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import os
 import random
@@ -18,10 +19,14 @@ BENCHMARKS = Path(__file__).parents[1] / "experiments" / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import quality_report  # noqa: E402
+import replay  # noqa: E402
 import rivals  # noqa: E402
 import search_quality  # noqa: E402
-from replay import TableProblem, Trace  # noqa: E402
+from replay import Columns, TableProblem, Trace  # noqa: E402
 
+from evonas.errors import InputError  # noqa: E402
+
+COLUMNS = ("arch", "test_acc1", "test_acc2", "test_acc3", "mean_acc", "flops")
 BUDGET = 12
 QUICK = [name for name, rival in rivals.RIVALS.items() if not rival.slow]
 
@@ -33,7 +38,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(7)
     with path.open("w", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(search_quality.COLUMNS)
+        writer.writerow(COLUMNS)
         for number in range(3**8):
             arch = np.base_repr(number, 3).zfill(8)
             single = rng.normal(90 + sum(map(int, arch)) / 4, 0.3, 3)
@@ -148,7 +153,9 @@ def arguments(table: Path, out: Path, **changes: object) -> SimpleNamespace:
         **{"strategies": ["random"], "rivals": ["plain_ga", "plain_bobyqa"], "seeds": [2, 3]},
         **{"first_seed": 0, "slow_seeds": 1, "budget": BUDGET, "out": out, "workers": 0},
     }
-    return SimpleNamespace(**plain | changes)
+    parser = argparse.ArgumentParser()
+    replay.add_problem_arguments(parser)
+    return SimpleNamespace(**vars(parser.parse_args([])) | plain | changes)
 
 
 def test_a_benchmark_resumes(table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,11 +231,24 @@ def test_a_table_must_be_whole(table: Path, tmp_path: Path) -> None:
     lines = table.read_text().splitlines()
     short, other = tmp_path / "short.csv", tmp_path / "other.csv"
     short.write_text("\n".join(lines[:-1]))
-    other.write_text("arch,mean_acc\n")
-    with pytest.raises(search_quality.InputError, match="missing: 22222222"):
-        search_quality.checked_table(short)
-    with pytest.raises(search_quality.InputError, match=r"missing: .*test_acc1"):
-        search_quality.checked_table(other)
+    other.write_text("arch,mean_acc\n00000000,90\n")
+    with pytest.raises(InputError, match=r"expected all 6561 combinations .* got 6560"):
+        TableProblem(short)
+    with pytest.raises(InputError, match="the column 'flops' is missing"):
+        TableProblem(other)
+
+
+def test_any_whole_table_will_do(tmp_path: Path) -> None:
+    path = tmp_path / "own.csv"
+    rows = [f"{w},{k},{w + len(k)},{100 * w}" for w in (1, 2, 4) for k in ("a", "bb")]
+    path.write_text("\n".join(["width,kind,rmse,ops", *rows]) + "\n")
+    columns = Columns(
+        genes=("width", "kind"), error="rmse", single=(), cost="ops", unordered=True, target=50.0
+    )
+    problem = TableProblem(path, columns)
+    assert [gene.kind for gene in problem.space.genes] == ["choice", "choice"]
+    assert problem.best == problem.threshold == pytest.approx(2 * 2**0.06)
+    assert (problem.worst, problem.noisy) == ((6.0, 400.0), False)
 
 
 def test_script_with_workers(table: Path, tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def run(
         experiment = config.load(str(best_file), overrides)
         if not experiment.baselines:
             raise InputError(f"{best_file}: expected baselines to train, got none")
+        if pick:
+            raise InputError(f"{best_file}: --pick chooses from a front.json, got an experiment")
     if experiment.table:
         raise InputError(f"{best_file}: a search in a table has nothing to retrain")
     assembly = Assembly(experiment)
@@ -72,7 +74,8 @@ def run(
         if best.get(what) not in (None, now):
             console.print(f"note: the {what} differ from what the search saw", soft_wrap=True)
     runs = best_file.parent if best else Path("runs") / experiment.name
-    folder = out or runs / ("cross-validation" if folds else "retrained")
+    what = "cross-validation" if folds else "retrained"
+    folder = out or runs / (f"{what}-{pick.replace(':', '-')}" if pick else what)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

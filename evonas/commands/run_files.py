@@ -43,7 +43,7 @@ class RunFiles:
 
     def note(self, trial: Trial) -> None:
         """Take note of a trial; write what changes with it."""
-        if trial.status == "failed":
+        if trial.error and trial.status in ("failed", "final"):
             self._store.log(f"{trial.digest} failed: {trial.error}")
         if not trial.succeeded:
             return
@@ -75,7 +75,8 @@ class RunFiles:
         self._write_best(finalists, cheaper)
         self._write_front()
         yield from outcome.winner(finalists, metric, unit)
-        yield from filter(None, [outcome.as_good(finalists, cheaper, metric)])
+        lines = [outcome.failed_finals(trials), outcome.as_good(finalists, cheaper, metric)]
+        yield from filter(None, lines)
         yield outcome.front(self._front, metric, unit, objective.settings.axes)
         yield from outcome.baselines(rivals, metric, unit)
 

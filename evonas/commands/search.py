@@ -86,7 +86,8 @@ def run(
             resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
             store.write("experiment.yaml", resolved)  # a resumed run may have a larger budget
             if not resume:
-                store.write("environment.json", ready.environment)
+                begun = {"begins_with": len(known.trials)} if known else {}
+                store.write("environment.json", {**ready.environment, **begun})
             store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
             for note in executor.notes():
                 console.print(note, soft_wrap=True)
@@ -104,9 +105,9 @@ def run(
             with view:
                 search.run(experiment.seed, watch)
                 finals = _finals(experiment)
-                if finals is not None:
-                    view.finals(finals.networks, finals.seeds)
-                    search.finals(experiment.seed, finals.networks, finals.seeds, watch)
+                if finals and (waiting := search.finals(finals.networks, finals.seeds)):
+                    view.finals(len(waiting))
+                    search.train_again(waiting, experiment.seed, watch)
             rivals = _baselines(assembly, executor)
         trained = sum(trial.trained for trial in store.trials())
         store.log(f"finished with {trained} trained networks")
@@ -190,6 +191,12 @@ def _compare(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
         "space": json.loads(json.dumps(assembly.space.to_dict())),
     }
     found += [f"the content of the {key}" for key in now if environment.get(key) != now[key]]
+    begun = sum(trial.generation < 0 and not trial.repeat for trial in store.trials())
+    if begun != environment.get("begins_with", 0):
+        raise InputError(
+            f"{store.folder}: cannot be resumed: of the {environment.get('begins_with', 0)} "
+            f"networks that it began with, the journal holds {begun}: start a new run"
+        )
     if found:
         raise InputError(
             f"{store.folder}: cannot be resumed with other values; what differs: "

@@ -65,13 +65,13 @@ class Objective:
         return float(ratio**self.settings.weight)
 
     def axes(self, measured: Measured) -> tuple[float, ...]:
-        """Return what is traded off, each smaller is better; nan where there is no error."""
+        """Return what is traded off, each smaller is better; nan for what is not known."""
         error = measured.metrics.get(self.metric, math.nan)
         known = {
             "error": error,
             "macs": float(measured.macs),
             "params": float(measured.params),
-            "latency": measured.latency,
+            "latency": measured.latency or math.nan,  # 0: it was not measured
         }
         return tuple(known[axis] for axis in self.settings.axes)
 

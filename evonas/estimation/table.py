@@ -98,6 +98,10 @@ class Table:
     def __len__(self) -> int:
         return len(self._rows)
 
+    def rows(self) -> list[Row]:
+        """Return what is told of every architecture."""
+        return list(self._rows.values())
+
     def cost(self, architecture: Architecture) -> int:
         """Return the multiply-adds; more than any row has, for one that is not there."""
         row = self._rows.get(architecture.digest)

@@ -29,8 +29,8 @@ from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_func
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from evonas.optimizers._arguments import whole_number
-from evonas.optimizers._screen import Screen
 from evonas.optimizers._mating import OneGene, UnknownOnly
+from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import SearchSpace
 

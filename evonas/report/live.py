@@ -54,12 +54,12 @@ class SearchView:
         if self._console.is_terminal:
             self._live.stop()
 
-    def finals(self, networks: int, seeds: int) -> None:
-        """Say that the search is over and its best are trained again."""
-        self._finals = networks * seeds
+    def finals(self, trainings: int) -> None:
+        """Say that the search is over and its best are trained again, so many times in all."""
+        self._finals = trainings
         if not self._console.is_terminal:
             self._console.print(
-                f"Finals: the {networks} best are trained again with {seeds} further seed(s)",
+                f"Finals: {trainings} further training(s) of the best, with other seeds",
                 soft_wrap=True,
             )
 
@@ -72,9 +72,8 @@ class SearchView:
             self._best = trial
         if self._console.is_terminal or trial.status == "final":
             return
-        if (
-            better or trial.status == "failed" or self.trained == self._budget
-        ) and self.trained > self._known:
+        last = trial.trained and self.trained == self._budget
+        if (better or trial.status == "failed" or last) and self.trained > self._known:
             self._console.print(
                 f"{self._progress()}; best {self._best_line()}", soft_wrap=True, highlight=False
             )

@@ -38,6 +38,14 @@ def winner(finalists: Sequence[Finalist], metric: str, unit: str) -> Iterator[st
     )
 
 
+def failed_finals(trials: Sequence[Trial]) -> str:
+    """Return a line on further trainings that failed; empty if none did."""
+    failed = [trial for trial in trials if trial.status == "final" and trial.fitness is None]
+    if not failed:
+        return ""
+    return f"{len(failed)} further training(s) failed, the first: {failed[0].error}"
+
+
 def as_good(finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: str) -> str:
     """Return a line on cheaper networks within seed noise of the winner; empty: none is known."""
     if not cheaper:
@@ -66,7 +74,7 @@ def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) 
     ends = f"{low.metrics[metric]:.3f} {unit} at {_cost(low.macs)}"
     if len(trials) > 1:
         ends += f" to {high.metrics[metric]:.3f} at {_cost(high.macs)}"
-    return f"Front of {' and '.join(axes)}: {len(trials)} network(s), {ends}: front.json."
+    return f"Front of {', '.join(axes)}: {len(trials)} network(s), {ends}: front.json."
 
 
 def baselines(
@@ -80,4 +88,5 @@ def baselines(
 
 
 def _cost(macs: int) -> str:
-    return f"{2 * macs / 1e6:.2f} MFLOPs of head"
+    flops = 2 * macs / 1e6
+    return f"{flops:.2f} MFLOPs of head" if flops >= 0.1 else f"{flops:.2g} MFLOPs of head"

@@ -29,7 +29,7 @@ class RankCorrelation:
     def statement(self, epochs: int) -> str:
         """Return a line for people; ``epochs`` are those of the search."""
         return (
-            f"Rank correlation of errors in the search ({epochs} epochs, one seed) and retrained: "
+            f"Rank correlation of errors in the search (epochs: {epochs}, one seed) and retrained: "
             f"Spearman {self.spearman:.2f}, Kendall {self.kendall:.2f}, over "
             f"{self.networks} networks."
         )

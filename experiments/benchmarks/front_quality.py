@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
 import importlib.metadata
 import multiprocessing
 import os
@@ -23,7 +22,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import moocore
@@ -31,11 +29,11 @@ import numpy as np
 import replay
 from numpy.typing import NDArray
 from quality_report import MARKS, mean_interval
-from replay import Problem, SyntheticProblem, TableProblem
+from replay import Source, TableProblem, problem_of
 from rich.console import Console
 from rich.progress import track
 from rivals import FRONT_RIVALS, Memo
-from search_quality import checked_table, own_version
+from search_quality import own_version
 
 from evonas import registry
 from evonas.errors import EvonasError, InputError, nearest
@@ -55,14 +53,14 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """One search. ``problem`` is the label of its lines, ``table`` the CSV, None: synthetic."""
+    """One search. ``problem`` is the label of its lines, of what ``source`` leads to."""
 
     strategy: str
     problem: str
     budget: int
     seed: int
     version: str
-    table: Path | None
+    source: Source
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -79,7 +77,7 @@ def main() -> None:
         jobs, notes = plan(args)
         args.out.mkdir(parents=True, exist_ok=True)
         rows = measure(jobs, args.out / "fronts.csv", args.workers)
-        text = write(args.out, rows, {job.problem: job.table for job in jobs}, notes)
+        text = write(args.out, rows, {job.problem: job.source for job in jobs}, notes)
     except (EvonasError, OSError) as error:
         raise SystemExit(f"front_quality: {error}") from error
     print(text)
@@ -101,14 +99,10 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
         else:
             versions[name] = FRONT_RIVALS[name].version()
     jobs = []
-    for number, problem in enumerate(args.problems):
-        label, table = "synthetic", None
-        if problem == "table":
-            table = checked_table(args.table)
-            label = f"{table.stem}-{hashlib.sha256(table.read_bytes()).hexdigest()[:6]}"
+    for number, source in enumerate(replay.sources(args)):
         count = args.seeds[min(number, len(args.seeds) - 1)]
         jobs += [
-            Job(name, label, args.budget, seed, version, table)
+            Job(name, source.label, args.budget, seed, version, source)
             for seed in range(args.first_seed, args.first_seed + count)
             for name, version in versions.items()
             if name not in SLOW or seed < args.first_seed + args.slow_seeds
@@ -140,7 +134,7 @@ def measure(jobs: Sequence[Job], path: Path, workers: int) -> list[Row]:
 
 def execute(job: Job) -> Row:
     """Run one search; return its line. ``axes`` are error:cost in the order of training."""
-    problem = _problem(job.table)
+    problem = problem_of(job.source)
     if job.strategy in FRONT_RIVALS:
         FRONT_RIVALS[job.strategy].load()
         start = time.process_time()
@@ -179,14 +173,14 @@ def shares(axes: Sequence[Array], whole: Array, worst: tuple[float, float], budg
 
 
 def write(
-    out: Path, rows: Sequence[Row], tables: Mapping[str, Path | None], notes: Sequence[str]
+    out: Path, rows: Sequence[Row], sources: Mapping[str, Source], notes: Sequence[str]
 ) -> str:
     """Write fronts.md and a plot for each problem; return the Markdown."""
     words = [Path(word).name if os.sep in word else word for word in sys.argv]
     parts = [f"# Fronts of error and cost\n\n`{' '.join(words)}`\n", f"{_versions()}\n"]
     parts += [f"{note}\n" for note in notes]
-    for label, table in tables.items():
-        problem, own = _problem(table), [row for row in rows if row["problem"] == label]
+    for label, source in sources.items():
+        problem, own = problem_of(source), [row for row in rows if row["problem"] == label]
         every = [_axes(row) for row in own]
         # a table knows its front; a space too large to list, only what anyone ever found
         whole = problem.every() if isinstance(problem, TableProblem) else np.concatenate(every)
@@ -279,11 +273,6 @@ def _finished(path: Path) -> list[Row]:
     return rows
 
 
-@lru_cache(maxsize=4)
-def _problem(table: Path | None) -> Problem:
-    return SyntheticProblem() if table is None else TableProblem(table)
-
-
 def _results(jobs: Sequence[Job], workers: int) -> Iterator[Row]:
     if workers == 0 or not jobs:
         yield from map(execute, jobs)
@@ -304,9 +293,7 @@ def _versions() -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    problems = ["table", "synthetic"]
-    parser.add_argument("--table", type=Path, help="CSV with the columns of NAS-Bench-Macro")
-    parser.add_argument("--problems", nargs="+", choices=problems, default=problems)
+    replay.add_problem_arguments(parser)
     parser.add_argument("--strategies", nargs="*", default=list(STRATEGIES))
     parser.add_argument(
         "--rivals", nargs="*", default=list(FRONT_RIVALS), help=", ".join(FRONT_RIVALS)

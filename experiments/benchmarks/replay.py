@@ -1,17 +1,18 @@
 """Problems whose every answer is known at once, to compare search strategies on.
 
 ``table``: NAS-Bench-Macro (Su et al. 2021, arXiv 2103.11922), 6561 trained networks of
-8 layers with 3 choices each, from its CSV. ``synthetic``: a rugged function of the 13
-genes of ``head_pose_nas_2020`` with main effects, interactions of two and three genes,
-its real multiply-adds, and noise.
+8 layers with 3 choices each, from its CSV; or any other table with all its combinations.
+``synthetic``: a rugged function of the 13 genes of ``head_pose_nas_2020`` with main effects,
+interactions of two and three genes, its real multiply-adds, and noise.
 """
 
 from __future__ import annotations
 
-import csv
+import argparse
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas import config, registry
+from evonas.errors import InputError
+from evonas.estimation.settings import TableSettings
+from evonas.estimation.table import Table
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 
@@ -55,78 +59,102 @@ class Problem(Protocol):
 
 
 @dataclass(frozen=True)
-class TableProblem:
-    """NAS-Bench-Macro: (100 - accuracy) x max(1, FLOPs / 70 M)^0.06, minimised.
+class Columns:
+    """What the columns of a table mean; those of NAS-Bench-Macro, unless told otherwise.
 
-    Args:
-        path: CSV with arch (8 digits of 0..2), test_acc1, test_acc2, test_acc3,
-            mean_acc, flops.
+    Attributes:
+        digits: column of words, each character of which is a gene; or:
+        genes: columns that are a gene each.
+        accuracy: column in percent, the mean over trainings; or:
+        error: column of what is minimised, the same.
+        single: columns of single trainings, for the noisy protocol; may be empty.
+        cost: column of operations.
+        unordered: whether values of genes are mere names.
+        target: operations that are not penalised.
     """
 
-    path: Path
-    space: SearchSpace = field(
-        default_factory=lambda: SearchSpace.from_dict(
+    digits: str = "arch"
+    genes: tuple[str, ...] = ()
+    accuracy: str = "mean_acc"
+    error: str = ""
+    single: tuple[str, ...] = ("test_acc1", "test_acc2", "test_acc3")
+    cost: str = "flops"
+    unordered: bool = False
+    target: float = TARGET_FLOPS
+
+    def settings(self, path: Path, single: str = "") -> TableSettings:
+        """Return how to read the mean, or one column of single trainings."""
+        result = {"error": single or self.error} if self.error else {}
+        return TableSettings.model_validate(
             {
-                "name": "nas_bench_macro",
-                "network": "nas_bench_macro",
-                "genes": [
-                    {"name": f"layer{k}", "kind": "ordinal", "choices": [0, 1, 2]} for k in range(8)
-                ],
+                "file": str(path),
+                **({"genes": self.genes} if self.genes else {"digits": self.digits}),
+                **(result or {"accuracy": single or self.accuracy}),
+                "cost": self.cost,
+                "cost_in": "macs",  # taken as they stand
+                "unordered": self.unordered,
             }
         )
-    )
 
-    @cached_property
-    def _rows(self) -> dict[str, tuple[NDArray[np.float64], float, int]]:
-        found = {}
-        with self.path.open(newline="", encoding="utf-8") as stream:
-            for row in csv.DictReader(stream):
-                single = np.array([float(row[f"test_acc{k}"]) for k in (1, 2, 3)])
-                found[row["arch"]] = (single, float(row["mean_acc"]), int(row["flops"]))
-        return found
 
-    @cached_property
-    def _values(self) -> NDArray[np.float64]:
-        return np.sort([_objective(mean, flops) for _, mean, flops in self._rows.values()])
+class TableProblem:
+    """error x max(1, cost / target)^0.06, minimised, over all rows of a table.
 
-    @property
-    def threshold(self) -> float:
-        """Value of the last of the best 0.1 % (6 of 6561)."""
-        return float(self._values[max(int(BEST_SHARE * len(self._values)), 1) - 1])
+    Args:
+        path: CSV with a row for every combination of its genes' values.
+        columns: what is what.
 
-    @property
-    def best(self) -> float:
-        """The lowest value."""
-        return float(self._values[0])
+    Raises:
+        InputError: the file or a column is missing, or a combination is.
+    """
 
-    @property
-    def worst(self) -> tuple[float, float]:
-        """The highest error and the highest cost."""
+    def __init__(self, path: Path, columns: Columns = Columns()) -> None:
+        self._columns = columns
+        self._table = Table(columns.settings(path))
+        self._single = [Table(columns.settings(path, name)) for name in columns.single]
+        self.space = self._table.space
+        if len(self._table) != self.space.size:
+            raise InputError(
+                f"{path}: expected all {self.space.size:.0f} combinations of its genes' values, "
+                f"got {len(self._table)}"
+            )
+        values = np.array([self._objective(error, cost) for error, cost in self.every()])
+        values.sort()
+        self.threshold = float(values[max(int(BEST_SHARE * len(values)), 1) - 1])
+        self.best = float(values[0])
         error, cost = self.every().max(axis=0)
-        return float(error), float(cost)
+        self.worst = (float(error), float(cost))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether single trainings are known."""
+        return bool(self._single)
 
     def cost(self, architecture: Architecture) -> int:
         """Return the table's operations."""
-        return self._rows[_key(architecture)][2]
+        return self._table.cost(architecture)
 
     def value(self, architecture: Architecture) -> float:
-        """Return the objective at the mean accuracy."""
-        _, mean, flops = self._rows[_key(architecture)]
-        return _objective(mean, flops)
+        """Return the objective at the mean over trainings."""
+        return self._objective(*self.axes(architecture))
 
     def axes(self, architecture: Architecture) -> tuple[float, float]:
-        """Return 100 - mean accuracy in percent, and the table's operations."""
-        _, mean, flops = self._rows[_key(architecture)]
-        return 100.0 - mean, float(flops)
+        """Return the mean error and the table's operations."""
+        found = self._table.measure(architecture)
+        return found.metrics["error"], float(found.macs)
 
     def every(self) -> NDArray[np.float64]:
-        """Return the (6561, 2) axes of the whole table."""
-        return np.array([(100.0 - mean, flops) for _, mean, flops in self._rows.values()])
+        """Return the (n, 2) axes of the whole table."""
+        return np.array([(row.error, row.macs) for row in self._table.rows()])
 
     def told(self, architecture: Architecture, seed: int) -> float:
-        """Return the objective at one training's accuracy; ``seed`` says which."""
-        single, _, flops = self._rows[_key(architecture)]
-        return _objective(float(single[_mix(architecture, seed) % 3]), flops)
+        """Return the objective at one training's error; ``seed`` says which."""
+        table = self._single[_mix(architecture, seed) % len(self._single)]
+        found = table.measure(architecture)
+        return self._objective(found.metrics["error"], float(found.macs))
+
+    def _objective(self, error: float, cost: float) -> float:
+        return float(error * max(1.0, cost / self._columns.target) ** WEIGHT)
 
 
 class SyntheticProblem:
@@ -253,16 +281,86 @@ def trace(met: list[tuple[float, float]]) -> Trace:
     return Trace(np.array(followed))
 
 
-def _objective(accuracy: float, flops: float) -> float:
-    return float((100.0 - accuracy) * max(1.0, flops / TARGET_FLOPS) ** WEIGHT)
+@dataclass(frozen=True)
+class Source:
+    """Where a problem comes from: a table, or, where there is none, a synthetic landscape."""
+
+    table: Path | None = None
+    columns: Columns = Columns()
+    landscape: int = 0
+
+    @property
+    def label(self) -> str:
+        """What its lines are called; another content, or reading, is another label."""
+        if self.table is None:
+            return f"synthetic-{self.landscape}" if self.landscape else "synthetic"
+        reading = b"" if self.columns == Columns() else repr(self.columns).encode()
+        mark = hashlib.sha256(self.table.read_bytes() + reading).hexdigest()[:6]
+        return f"{self.table.stem}-{mark}"
+
+
+@lru_cache(maxsize=4)
+def problem_of(source: Source) -> Problem:
+    """Return a problem, built once a process.
+
+    Raises:
+        InputError: the table is missing, or not whole.
+    """
+    if source.table is None:
+        return SyntheticProblem(source.landscape)
+    return TableProblem(source.table, source.columns)
+
+
+def add_problem_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which problems to run on, and how to read a table."""
+    plain, kinds = Columns(), ["table", "synthetic"]
+    parser.add_argument("--table", type=Path, help="CSV of all combinations of genes' values")
+    parser.add_argument("--problems", nargs="+", choices=kinds, default=kinds)
+    parser.add_argument(
+        "--digits", default=plain.digits, help="column of words, a gene a character"
+    )
+    parser.add_argument("--genes", nargs="+", default=[], help="columns of genes, instead")
+    parser.add_argument("--accuracy", default=plain.accuracy, help="column in percent, the mean")
+    parser.add_argument("--error", default="", help="column of what is minimised, instead")
+    parser.add_argument(
+        "--single", nargs="*", default=list(plain.single), help="columns of single trainings"
+    )
+    parser.add_argument("--cost", default=plain.cost, help="column of operations")
+    parser.add_argument("--unordered", action="store_true", help="values of genes are mere names")
+    parser.add_argument("--target", type=float, default=plain.target, help="operations unpenalised")
+    parser.add_argument("--landscape", type=int, default=0, help="seed of the synthetic problem")
+
+
+def sources(args: argparse.Namespace) -> list[Source]:
+    """Return what the arguments ask for, each problem known to be usable.
+
+    Raises:
+        InputError: a table is asked for and none is named, or it cannot be used.
+    """
+    found = []
+    for problem in args.problems:
+        source = Source(landscape=args.landscape)
+        if problem == "table":
+            if args.table is None:
+                raise InputError("--problems table needs --table CSV")
+            columns = Columns(
+                digits=args.digits,
+                genes=tuple(args.genes),
+                accuracy=args.accuracy,
+                error=args.error,
+                single=tuple(args.single),
+                cost=args.cost,
+                unordered=args.unordered,
+                target=args.target,
+            )
+            source = Source(args.table.expanduser().absolute(), columns)
+            problem_of(source)
+        found.append(source)
+    return found
 
 
 def _penalised(error: float, cost: float) -> float:
     return float(error * max(1.0, 2 * cost / 10e6) ** WEIGHT)
-
-
-def _key(architecture: Architecture) -> str:
-    return "".join(str(architecture.settings[f"layer{k}"]) for k in range(8))
 
 
 def _mix(architecture: Architecture, seed: int) -> int:

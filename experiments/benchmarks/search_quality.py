@@ -17,13 +17,12 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import quality_report
 import replay
-from replay import Problem, SyntheticProblem, TableProblem
+from replay import Source, TableProblem, problem_of
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rivals import RIVALS
@@ -32,8 +31,7 @@ from evonas import optimizers, registry
 from evonas.errors import EvonasError, InputError, nearest
 from evonas.optimizers.base import Optimizer
 
-PROBLEMS, PROTOCOLS = ("table", "synthetic"), ("clean", "noisy")
-COLUMNS = ("arch", "test_acc1", "test_acc2", "test_acc3", "mean_acc", "flops")
+PROTOCOLS = ("clean", "noisy")
 MARKS = quality_report.MARKS
 #: What tells two searches apart; a line with another version is of other code.
 KEY = ("strategy", "problem", "protocol", "batch", "budget", "seed", "version")
@@ -46,7 +44,7 @@ FIELDS = (
 
 @dataclass(frozen=True)
 class Job:
-    """One search. ``problem`` is the label of its lines, ``table`` the CSV, None: synthetic."""
+    """One search. ``problem`` is the label of its lines, of what ``source`` leads to."""
 
     strategy: str
     kind: str
@@ -56,7 +54,7 @@ class Job:
     budget: int
     seed: int
     version: str
-    table: Path | None
+    source: Source
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -77,7 +75,7 @@ def main() -> None:
         for note in notes:
             console.print(note, markup=False, soft_wrap=True)
         rows, failures = measure(jobs, args.out / "runs.csv", args.workers, console)
-        problems = {job.problem: _problem(job.table) for job in jobs}
+        problems = {job.problem: problem_of(job.source) for job in jobs}
         notes += failures
         text = quality_report.write(args.out, rows, problems, args.budget, notes)
     except (EvonasError, OSError) as error:
@@ -103,13 +101,13 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
         else:
             contenders.append((name, "rival", RIVALS[name].version()))
     jobs = []
-    for problem in args.problems:
-        label, table = "synthetic", None
-        if problem == "table":
-            table = checked_table(args.table)
-            label = f"{table.stem}-{hashlib.sha256(table.read_bytes()).hexdigest()[:6]}"
+    for source in replay.sources(args):
+        problem = problem_of(source)
         for number, protocol in enumerate(args.protocols):
             seeds = args.seeds[min(number, len(args.seeds) - 1)]
+            if protocol == "noisy" and isinstance(problem, TableProblem) and not problem.noisy:
+                notes.append(f"{source.label}: no columns of single trainings, no noise.")
+                continue
             for name, kind, version in contenders:
                 slow = kind == "rival" and RIVALS[name].slow
                 for batch in args.batch:
@@ -117,7 +115,10 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[str]]:
                         notes.append(f"{RIVALS[name].label} has no batches.")
                         continue
                     jobs += [
-                        Job(name, kind, label, protocol, batch, args.budget, seed, version, table)
+                        Job(
+                            *(name, kind, source.label, protocol, batch),
+                            *(args.budget, seed, version, source),
+                        )
                         for seed in _from(args.first_seed, seeds, args.slow_seeds if slow else 0)
                     ]
     # An interrupted benchmark has a few seeds of all rather than all seeds of a few.
@@ -176,7 +177,7 @@ def finished(path: Path) -> list[dict[str, str]]:
 
 def execute(job: Job) -> dict[str, Any] | str:
     """Run one search; return its line, or in one line why it failed."""
-    problem = _problem(job.table)
+    problem = problem_of(job.source)
     noisy = job.protocol == "noisy"
     try:
         if job.kind == "rival":
@@ -205,30 +206,6 @@ def execute(job: Job) -> dict[str, Any] | str:
     return row | {"seconds": f"{time.process_time() - start:.2f}"}
 
 
-def checked_table(path: Path | None) -> Path:
-    """Return a table's path.
-
-    Raises:
-        InputError: it is missing, lacks a column, or does not hold all 6561 architectures.
-    """
-    if path is None:
-        raise InputError("--problems table needs --table CSV, with NAS-Bench-Macro's columns")
-    try:
-        with path.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if missing:
-                raise InputError(f"{path}: expected columns {list(COLUMNS)}, missing: {missing}")
-            known = {row["arch"] for row in reader}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: expected a CSV with {list(COLUMNS)}, got: {error}") from error
-    for number in range(3**8):
-        arch = "".join(str(number // 3**k % 3) for k in range(7, -1, -1))
-        if arch not in known:
-            raise InputError(f"{path}: expected all 6561 archs of 8 digits 0..2, missing: {arch}")
-    return path.resolve()
-
-
 def own_version(name: str) -> str:
     """Return a mark of a strategy's sources, and of what all strategies share.
 
@@ -243,14 +220,9 @@ def own_version(name: str) -> str:
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
-@lru_cache
 def _from(first: int, count: int, most: int) -> range:
     """Return ``count`` seeds, at most ``most`` of them unless that is 0."""
     return range(first, first + (min(count, most) if most else count))
-
-
-def _problem(table: Path | None) -> Problem:
-    return SyntheticProblem() if table is None else TableProblem(table)
 
 
 def _results(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any] | str]]:
@@ -273,8 +245,7 @@ def _results(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=Path, help="CSV with the columns of NAS-Bench-Macro")
-    parser.add_argument("--problems", nargs="+", choices=PROBLEMS, default=list(PROBLEMS))
+    replay.add_problem_arguments(parser)
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
     parser.add_argument("--strategies", nargs="*", default=registry.names("optimizer"))
     parser.add_argument("--rivals", nargs="*", default=list(RIVALS), help=", ".join(RIVALS))

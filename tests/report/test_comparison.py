@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,89 @@ def test_the_picture_shows_each_strategy(tmp_path: Path) -> None:
         assert image.size == (960, 600)
         colours = {tuple(pixel) for _, pixel in image.convert("RGB").getcolors(1 << 20)}
     assert {(31, 119, 180), (255, 127, 14)} <= colours
+
+
+def traded(index: int, error: float | None, macs: int) -> Trial:
+    status = "failed" if error is None else "ok"
+    metrics = {} if error is None else {"error": error}
+    return replace(trial(index, status, error), macs=macs, metrics=metrics)
+
+
+def front_curves() -> list[Curve]:
+    """Logarithms of cost 1, 2, 3 and errors 1 to 5: a box of 2 x 4."""
+    told = {
+        "wide": [traded(0, 5.0, 10), traded(1, 3.0, 100), traded(2, 1.0, 1000)],
+        "narrow": [traded(0, 3.0, 1000), traded(1, None, 10), traded(2, 2.0, 1000)],
+    }
+    return [Curve.of(name, 0, trials, 1.0, OBJECTIVE) for name, trials in told.items()]
+
+
+def test_a_curve_holds_errors_and_logarithms_of_costs() -> None:
+    wide, narrow = front_curves()
+    assert wide.axes.tolist() == [[5.0, 1.0], [3.0, 2.0], [1.0, 3.0]]
+    assert np.isnan(narrow.axes[:, 0]).tolist() == [False, True, False]
+    three = Objective("error", ObjectiveSettings(axes=("error", "macs", "latency")))
+    timed = Curve.of("x", 0, [replace(traded(0, 5.0, 10), latency=0.1)], 1.0, three)
+    assert timed.axes.tolist() == [[5.0, 1.0, pytest.approx(-1.0)]]
+    free = Curve.of("x", 0, [traded(0, 5.0, 0)], 1.0, OBJECTIVE)
+    assert np.isfinite(free.axes).all(), "what costs nothing has no logarithm"
+    assert Curve.of("x", 0, [], 0.0, three).axes.shape == (0, 3)
+
+
+def test_the_hypervolume_is_a_share_of_the_box() -> None:
+    # only the point in the middle is inside the box: a quarter of it; ends have no area
+    wide, narrow = front_curves()
+    box = (np.array([1.0, 1.0]), np.array([5.0, 3.0]))
+    assert [wide.volume(n, *box) for n in (1, 2, 3)] == [0.0, 0.25, 0.25]
+    assert narrow.volume(3, *box) == 0.0
+    wider = (np.array([1.0, 1.0]), np.array([5.0, 5.0]))
+    assert narrow.volume(3, *wider) == pytest.approx(3 * 2 / 16)
+    flat = (np.array([1.0, 3.0]), np.array([5.0, 3.0]))
+    assert narrow.volume(3, *flat) == pytest.approx(3 / 4), "a constant axis is no axis"
+
+
+def test_the_table_has_a_column_for_the_front() -> None:
+    found = table(front_curves(), 3, "title")
+    assert list(found.columns)[4:] == ["hypervolume", "trained", "repeats", "seconds"]
+    shares = {row[0]: row[4] for row in found.rows}
+    assert shares == {"wide": "0.250", "narrow": "0.000"}
+    assert any(note.startswith("hypervolume: of the front, on logarithms") for note in found.notes)
+
+
+def test_the_table_has_a_column_for_winners_that_were_trained_again() -> None:
+    sure = [replace(curve, winner=w) for curve, w in zip(curves(), (9, 7, 4, 4.5), strict=True)]
+    found = table(sure, 4, "title")
+    assert list(found.columns)[4:] == ["further seeds", "trained", "repeats", "seconds"]
+    assert [row[4] for row in found.rows] == ["4.250 ±0.354", "8.000 ±1.414"]
+    assert any(note.startswith("further seeds: ") for note in found.notes)
+
+
+def test_a_winner_is_told_only_where_every_search_has_one() -> None:
+    some = [replace(curve, winner=4.0) for curve in curves()[:3]] + curves()[3:]
+    assert "further seeds" not in table(some, 4, "title").columns
+
+
+def test_a_curve_knows_its_winner_by_further_seeds_alone() -> None:
+    own = [trial(0, "ok", 1.0), trial(1, "ok", 2.0)]
+    assert math.isnan(Curve.of("x", 0, own, 0.0, OBJECTIVE).winner)
+    again = [replace(own[0], status="final", repeat=n, fitness=f) for n, f in ((1, 6.0), (2, 8.0))]
+    curve = Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE)
+    assert curve.winner == 7.0
+    assert curve.best.tolist() == [1.0, 1.0]
+    assert len(curve.axes) == 2
+
+
+def test_what_another_run_found_is_not_this_ones_merit() -> None:
+    given = replace(trial(0, "earlier", 0.5), generation=-1)
+    curve = Curve.of("x", 0, [given, trial(0, "ok", 3.0)], 0.0, OBJECTIVE)
+    assert curve.best.tolist() == [3.0]
+    assert len(curve.axes) == 1
+
+
+def test_the_picture_has_a_panel_for_the_front(tmp_path: Path) -> None:
+    picture(front_curves(), 3, "title", tmp_path / "c.png")
+    with Image.open(tmp_path / "c.png") as image:
+        assert image.size == (1560, 600)
 
 
 @pytest.fixture

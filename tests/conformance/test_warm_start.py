@@ -1,0 +1,289 @@
+"""What every strategy does with what was known before it began: ``learn`` and ``suggest``."""
+
+from __future__ import annotations
+
+import statistics
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from optimizer_problems import (
+    bowl,
+    build,
+    by_digest,
+    cost,
+    distinct,
+    drive,
+    mixed,
+    ordinal,
+    space_of,
+)
+
+from evonas import registry
+from evonas.errors import InputError
+from evonas.optimizers.base import Optimizer
+from evonas.space import SearchSpace
+
+NAMES = registry.names("optimizer")
+every = pytest.mark.parametrize("name", NAMES)
+Array = NDArray[np.float64]
+
+
+def drawn(space: SearchSpace, n: int, seed: int = 0) -> Array:
+    """Return (n, dim) random genomes of different architectures."""
+    found: dict[str, Array] = {}
+    rng = np.random.default_rng(seed)
+    while len(found) < n:
+        genome = rng.random(space.dim)
+        found.setdefault(space.decode(genome).digest, genome)
+    return np.array(list(found.values()))
+
+
+def digests(space: SearchSpace, genomes: Array) -> list[str]:
+    return [space.decode(genome).digest for genome in genomes]
+
+
+def learned(name: str, space: SearchSpace, genomes: Array, **arguments: object) -> Optimizer:
+    optimizer = build(name, space, **arguments)
+    optimizer.learn(genomes, by_digest(space, genomes))
+    return optimizer
+
+
+def traded(space: SearchSpace, genomes: Array) -> Array:
+    """Return (n, 2) axes: a rugged one, and one that falls where the first gene rises."""
+    return np.stack([by_digest(space, genomes), 1.0 - genomes[:, 0]], axis=1)
+
+
+@every
+def test_what_was_learned_costs_no_budget_and_is_never_new(name: str) -> None:
+    space = mixed()
+    genomes = drawn(space, 30)
+    optimizer = learned(name, space, genomes, budget=20)
+    known = set(digests(space, genomes))
+    assert optimizer.trained == 0
+    assert not any(optimizer.is_new(digest) for digest in known)
+    assert [optimizer.recall(d) for d in digests(space, genomes)] == by_digest(
+        space, genomes
+    ).tolist()
+    asked = drive(optimizer)
+    assert len(distinct(optimizer, asked) - known) == optimizer.trained == 20
+    assert optimizer.stop_reason == "The budget of 20 distinct architectures is spent."
+
+
+@every
+def test_the_best_is_that_of_all_that_is_known(name: str) -> None:
+    space = mixed()
+    genomes = drawn(space, 10)
+    values = np.linspace(0.5, 1.0, 10)
+    values[3] = -1.0
+    optimizer = build(name, space, budget=10)
+    optimizer.learn(genomes, values)
+    assert optimizer.best_fitness == -1.0
+    assert np.array_equal(optimizer.best_genome, genomes[3])
+    drive(optimizer)
+    assert optimizer.best_fitness == -1.0
+    assert np.array_equal(optimizer.best_genome, genomes[3])
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"random"}))
+def test_a_search_that_knows_something_is_better(name: str) -> None:
+    """It finds better networks of its own; those that it was told of do not count."""
+    space = ordinal()
+
+    def found(seed: int, knows: bool) -> float:
+        optimizer = build(name, space, budget=12, seed=seed)
+        genomes = drawn(space, 30, seed)
+        if knows:
+            optimizer.learn(genomes, bowl(space, genomes))
+        known = set(digests(space, genomes)) if knows else set()
+        asked = np.concatenate(drive(optimizer, bowl))
+        own = [d not in known for d in digests(space, asked)]
+        return float(bowl(space, asked)[own].min())
+
+    with_it, without = ([found(seed, knows) for seed in range(8)] for knows in (True, False))
+    assert statistics.mean(with_it) <= statistics.mean(without)
+
+
+@every
+def test_after_the_first_ask_it_is_too_late(name: str) -> None:
+    space = mixed()
+    optimizer = build(name, space)
+    genomes = optimizer.ask()
+    for told in (False, True):
+        late = "came after ask(): expected it before the first ask"
+        with pytest.raises(InputError) as caught:
+            optimizer.learn(genomes, np.zeros(len(genomes)))
+        assert str(caught.value) == f"learn() {late}"
+        with pytest.raises(InputError) as caught:
+            optimizer.suggest(genomes)
+        assert str(caught.value) == f"suggest() {late}"
+        if not told:
+            optimizer.tell(by_digest(space, genomes))
+    assert len(drive(optimizer))
+
+
+@every
+@pytest.mark.parametrize("n", [1, 4, 10])
+def test_what_is_suggested_is_asked_first(name: str, n: int) -> None:
+    """``suggest`` says: ask these first; a run says so of up to ten."""
+    space = ordinal()
+    genomes = drawn(space, n)
+    optimizer = build(name, space, budget=30)
+    optimizer.suggest(genomes)
+    asked = np.concatenate(drive(optimizer, bowl))
+    first = list(dict.fromkeys(digests(space, asked)))
+    assert set(first[:n]) == set(digests(space, genomes))
+    assert len(first) == 30
+
+
+@every
+def test_nothing_learned_and_nothing_suggested_changes_nothing(name: str) -> None:
+    space = mixed()
+    optimizer = build(name, space)
+    optimizer.learn(np.empty((0, space.dim)), [])
+    optimizer.suggest(np.empty((0, space.dim)))
+    pairs = zip(drive(optimizer), drive(build(name, space)), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@every
+def test_the_same_seed_and_the_same_knowledge_ask_the_same(name: str) -> None:
+    space = mixed()
+    genomes = drawn(space, 15)
+    first, again = (drive(learned(name, space, genomes)) for _ in range(2))
+    assert len(first) == len(again)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+@every
+def test_axes_that_are_learned_go_with_axes_that_are_told(name: str) -> None:
+    space = mixed()
+    genomes = drawn(space, 15)
+    values = traded(space, genomes)
+    values[3] = np.nan
+    optimizer = build(name, space, budget=15)
+    optimizer.learn(genomes, values[:, 0], values)
+    while len(asked := optimizer.ask()):
+        axes = traded(space, asked)
+        optimizer.tell(axes[:, 0], axes)
+    assert optimizer.trained == 15
+    for genome, axes in zip(genomes, values, strict=True):
+        found = optimizer.books.recall_axes(space.decode(genome).digest)
+        assert np.array_equal(found, axes) == bool(np.isfinite(axes).all())
+
+
+@every
+def test_what_was_handed_over_may_be_changed_afterwards(name: str) -> None:
+    space = mixed()
+    genomes, values = drawn(space, 8), np.arange(8.0)
+    clean, spoilt = build(name, space), build(name, space)
+    clean.learn(genomes.copy(), values.copy())
+    spoilt.learn(genomes, values)
+    genomes[:], values[:] = 0.5, -9.0
+    pairs = zip(drive(clean), drive(spoilt), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@every
+@pytest.mark.parametrize("failed", [0.5, 1.0])
+def test_failures_among_what_was_learned_spoil_nothing(name: str, failed: float) -> None:
+    space = mixed()
+    genomes = drawn(space, 20)
+    values = by_digest(space, genomes)
+    values[: int(20 * failed)] = [np.nan, np.inf] * int(10 * failed)
+    optimizer = build(name, space, budget=15)
+    optimizer.learn(genomes, values)
+    known = values[np.isfinite(values)]
+    assert optimizer.best_fitness == min(known, default=np.inf)
+    asked = drive(optimizer)
+    assert len(distinct(optimizer, asked) - set(digests(space, genomes))) == 15
+    told = by_digest(space, np.concatenate(asked))
+    assert np.isfinite(optimizer.best_fitness)
+    assert optimizer.best_fitness <= min(known, default=np.inf)
+    assert optimizer.best_fitness >= min(*told, *known, 1.0)
+
+
+@every
+def test_infeasible_results_are_neither_best_nor_a_start(name: str) -> None:
+    space, limit = ordinal(), 20
+    genomes = drawn(space, 30)
+    over = np.array([cost(space.decode(genome)) > limit for genome in genomes])
+    assert 3 < over.sum() < 27
+    optimizer = build(name, space, budget=25, macs=cost, max_macs=limit)
+    values = bowl(space, genomes)
+    optimizer.learn(genomes, np.where(over, -1.0, values))
+    assert optimizer.best_fitness == values[~over].min()
+    known = set(digests(space, genomes[over]))
+    first = optimizer.ask()
+    assert not known & set(digests(space, first)), "what cannot win is no place to start from"
+    optimizer.tell(bowl(space, first))
+    drive(optimizer, bowl)
+    assert optimizer.trained == 25
+    assert cost(space.decode(optimizer.best_genome)) <= limit
+
+
+@every
+def test_learning_everything_ends_the_search(name: str) -> None:
+    space = ordinal(2, 4)
+    genomes = drawn(space, 16)
+    optimizer = learned(name, space, genomes)
+    asked = drive(optimizer)
+    assert not asked or distinct(optimizer, asked) <= set(digests(space, genomes))
+    assert optimizer.trained == 0
+    assert optimizer.stop_reason.startswith("The space is exhausted: ")
+    assert len(optimizer.ask()) == 0
+    assert optimizer.best_fitness == by_digest(space, genomes).min()
+
+
+@every
+def test_learning_all_but_one_leaves_one(name: str) -> None:
+    space = space_of(*[{"kind": "choice", "choices": [1, 2, 3]}] * 2)
+    genomes = drawn(space, 9)
+    optimizer = learned(name, space, genomes[:8])
+    asked = drive(optimizer)
+    assert distinct(optimizer, asked) - set(digests(space, genomes[:8])) == set(
+        digests(space, genomes[8:])
+    )
+    assert optimizer.trained == 1
+    assert optimizer.stop_reason.startswith("The space is exhausted: ")
+
+
+WRONG = [
+    ("genomes of another length", [[0.5] * 5], [1.0], None, "genomes", "(1, 5)"),
+    ("as many numbers by chance", [[0.5] * 8] * 3, [1.0] * 4, None, "genomes", "(3, 8)"),
+    ("one genome, not a list", [0.5] * 6, [1.0], None, "genomes", "(6,)"),
+    ("genomes outside", [[1.5] * 6], [1.0], None, "genomes", "[0, 1]"),
+    ("genomes of nan", [[np.nan] * 6], [1.0], None, "genomes", "[0, 1]"),
+    ("no genomes", "abc", [1.0], None, "genomes", "'abc'"),
+    ("ragged genomes", [[0.5] * 6, [0.5]], [1.0, 2.0], None, "genomes", ""),
+    ("too much fitness", [[0.5] * 6], [1.0, 2.0], None, "fitness", "(2,)"),
+    ("fitness of words", [[0.5] * 6], ["good"], None, "1 numbers", "good"),
+    ("too many axes", [[0.5] * 6], [1.0], [[1.0], [2.0]], "axes", "(2, 1)"),
+    ("flat axes", [[0.5] * 6], [1.0], [1.0], "axes", "(1,)"),
+    ("no axes", [[0.5] * 6], [1.0], [[]], "axes", "(1, 0)"),
+    ("axes of words", [[0.5] * 6], [1.0], [["low"]], "axes", "low"),
+]
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=[wrong[0] for wrong in WRONG])
+def test_wrong_shapes_are_one_line_that_names_what_is_wrong(wrong: tuple) -> None:
+    _, genomes, fitness, axes, what, got = wrong
+    optimizer = build("random", ordinal())
+    with pytest.raises(InputError) as caught:
+        optimizer.learn(genomes, fitness, axes)
+    assert str(caught.value).startswith("learn() expected ")
+    assert what in str(caught.value)
+    assert got in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if what == "genomes":
+        with pytest.raises(InputError, match=r"^suggest\(\) expected genomes"):
+            optimizer.suggest(genomes)
+    # what was refused left nothing behind
+    pairs = zip(drive(optimizer, asks=3), drive(build("random", ordinal()), asks=3), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_numbers_outside_the_range_are_named_as_such() -> None:
+    """The shape is right, so a message that only tells the shape helps nobody."""
+    with pytest.raises(InputError, match=r"learn\(\) expected .*\[0, 1\], got .*1\.5"):
+        build("random", ordinal()).learn([[0.5] * 5 + [1.5]], [1.0])

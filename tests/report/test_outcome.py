@@ -1,0 +1,103 @@
+"""The lines after a search: what won, how sure that is, what else there is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from evonas.estimation.measurement import Measurement
+from evonas.finals import Finalist
+from evonas.report import outcome
+from evonas.store import Trial
+
+
+def finalist(name: str, error: float, *errors: float, macs: int = 1_000_000) -> Finalist:
+    trial = Trial(0, 0, (0.5,), name, {}, "ok", 2 * error, macs, metrics={"mae": error})
+    return Finalist(
+        trial,
+        tuple(
+            replace(trial, status="final", repeat=i, fitness=2 * e, metrics={"mae": e})
+            for i, e in enumerate(errors, start=1)
+        ),
+    )
+
+
+def winner(*finalists: Finalist) -> list[str]:
+    return list(outcome.winner(finalists, "mae", "degrees"))
+
+
+def test_a_winner_by_further_seeds_says_how_sure_it_is() -> None:
+    assert winner(finalist("b", 4.0, 5.0, 7.0), finalist("a", 3.0, 8.0, 8.0)) == [
+        "Best: mae 6.000 ±1.414 degrees at 2.00 MFLOPs of head, fitness 12.000.",
+        "That is the mean of 2 further seed(s), which name the best of 2 finalist(s); in the "
+        "search it was number 2 with 4.000; seeds differ by 1.000 degrees (sd).",
+    ]
+
+
+def test_one_further_seed_says_nothing_of_noise() -> None:
+    assert winner(finalist("b", 4.0, 5.0)) == [
+        "Best: mae 5.000 degrees at 2.00 MFLOPs of head, fitness 10.000.",
+        "That is the mean of 1 further seed(s), which name the best of 1 finalist(s); in the "
+        "search it was number 1 with 4.000.",
+    ]
+
+
+def test_without_finals_there_is_one_line() -> None:
+    assert winner(finalist("b", 4.0, macs=1234)) == [
+        "Best: mae 4.000 degrees at 0.0025 MFLOPs of head, fitness 8.000."
+    ]
+
+
+def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
+    best = finalist("a", 3.0, 3.0, 5.0)
+    some = [finalist("b", 4.0, macs=500_000), finalist("c", 9.0, 4.5, 4.5, macs=600_000)]
+    assert outcome.as_good([best], some, "mae") == (
+        "Within seed noise of it (2 standard errors) and cheaper: b 4.000 at 1.00 MFLOPs of head "
+        "(1 seed), c 4.500 at 1.20 MFLOPs of head (2 seeds): see best.json."
+    )
+
+
+def test_of_many_that_are_as_good_three_are_named() -> None:
+    many = [finalist(name, 4.0) for name in "bcdef"]
+    line = outcome.as_good([finalist("a", 3.0)], many, "mae")
+    assert line.count(" 4.000 at ") == 3
+    assert line.endswith("(1 seed) and 2 more: see best.json.")
+    assert "more" not in outcome.as_good([finalist("a", 3.0)], many[:3], "mae")
+
+
+def test_nothing_as_good_is_no_line() -> None:
+    assert outcome.as_good([finalist("a", 3.0)], [], "mae") == ""
+
+
+@pytest.mark.parametrize(
+    ("axes", "expected"),
+    [
+        (("error", "macs"), "Front of error, macs: 2 network(s), "),
+        (("error", "macs", "latency"), "Front of error, macs, latency: 2 network(s), "),
+    ],
+)
+def test_a_front_is_told_by_its_ends(axes: tuple[str, ...], expected: str) -> None:
+    trials = [finalist("b", 7.0, macs=500_000).trial, finalist("a", 3.0).trial]
+    assert outcome.front(trials, "mae", "degrees", axes) == (
+        f"{expected}7.000 degrees at 1.00 MFLOPs of head to 3.000 at 2.00 MFLOPs of head: "
+        "front.json."
+    )
+
+
+def test_a_front_of_one_has_one_end() -> None:
+    line = outcome.front([finalist("a", 3.0).trial], "mae", "degrees", ("error", "macs"))
+    assert line == (
+        "Front of error, macs: 1 network(s), 3.000 degrees at 2.00 MFLOPs of head: front.json."
+    )
+
+
+def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
+    rivals = [
+        ("linear on block3", "d", Measurement("ok", {"mae": 9.0}, macs=500)),
+        ("head on block4", "e", Measurement.failure("diverged", "loss is nan", macs=1_500_000)),
+    ]
+    assert list(outcome.baselines(rivals, "mae", "degrees")) == [
+        "Trained the same way, linear on block3: mae 9.000 degrees at 0.001 MFLOPs of head.",
+        "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head.",
+    ]
