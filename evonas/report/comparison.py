@@ -132,7 +132,7 @@ def picture(curves: Sequence[Curve], budget: int, title: str, path: Path) -> Non
     # The first random networks would leave no room for what is compared.
     top = float(np.quantile(known, 0.9))
     panels[0].set_ylim(float(known.min()) - 0.03 * (top - float(known.min())), top)
-    panels[0].legend()
+    panels[0].legend(loc="upper right")
     figure.savefig(path, dpi=120)
 
 
