@@ -46,10 +46,11 @@ class GaussianProcess:
             points: (n, d) as the kernel reads them.
             targets: (n,) about standardised.
         """
+        distances = self.kernel.distances(points, points)
         found = minimize(
             self.objective,
             self.log,
-            args=(self.kernel.distances(points, points), points, targets),
+            args=(distances, points, targets - self.kernel.mean(points)),
             jac=True,
             method="L-BFGS-B",
             bounds=[(mean - REACH, mean + REACH) for mean in self.kernel.prior_mean.tolist()],
@@ -66,7 +67,7 @@ class GaussianProcess:
             log: (p,) hyperparameters.
             distances: (d, n, n) from ``Kernel.distances``.
             points: (n, d).
-            targets: (n,).
+            targets: (n,) less their prior means.
         """
         covariance, gradient = self.kernel.with_gradient(log, distances, points)
         n = len(targets)
@@ -92,7 +93,8 @@ class GaussianProcess:
         covariance = self.kernel(self.log, points, points)
         covariance[np.diag_indices(len(points))] += self.noise
         self._lower = _factor(covariance)
-        self._weights = cho_solve((self._lower, True), targets, check_finite=False)
+        surprise = targets - self.kernel.mean(points)
+        self._weights = cho_solve((self._lower, True), surprise, check_finite=False)
 
     def predict(self, points: Array) -> tuple[Array, Array, Array]:
         """Return the posterior of the noiseless function.
@@ -107,7 +109,8 @@ class GaussianProcess:
         cross = self.kernel(self.log, self._points, points)
         white = solve_triangular(self._lower, cross, lower=True, check_finite=False)
         variance = self.kernel.diagonal(self.log, points) - (white**2).sum(axis=0)
-        return cross.T @ self._weights, np.maximum(variance, 1e-12), white
+        mean = self.kernel.mean(points) + cross.T @ self._weights
+        return mean, np.maximum(variance, 1e-12), white
 
 
 def _factor(covariance: Array) -> Array:

@@ -9,7 +9,9 @@ sum holds main effects, the product what genes do together (Duvenaud et al. 2011
 "Additive Gaussian processes", https://arxiv.org/abs/1112.4394); theta_i is the learned
 relevance of a gene (Rasmussen and Williams 2006, section 5.1). The constant and the
 polynomial in cost are a mean function whose coefficients are integrated out (section
-2.7): how much the cost says is learned, and fades where it says little.
+2.7): how much the cost says is learned, and fades where it says little. The slope is
+expected to be SLOPE: larger networks tend to be better. Data overrule that where it is
+not so; where it is, the first few architectures need not find it out.
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ QUADRATIC = (-4.0, 1.5)
 ADDITIVE = (1.0, 1.0)
 PRODUCT = (-0.7, 1.0)
 NOISE = (-3.5, 1.5)
+#: Normal scores of the fitness per standard deviation of the logarithm of the cost.
+SLOPE = -0.5
 
 
 class Kernel:
@@ -86,6 +90,10 @@ class Kernel:
         if self._cost:
             variance += linear * a[:, -1] ** 2 + quadratic * a[:, -1] ** 4
         return variance
+
+    def mean(self, a: Array) -> Array:
+        """Return the (n,) prior means of (n, ...) points."""
+        return SLOPE * a[:, -1] if self._cost else np.zeros(len(a))
 
     def distances(self, a: Array, b: Array) -> Array:
         """Return (d or d + 1, n, m) distances, one matrix a column; the cost's is squared."""

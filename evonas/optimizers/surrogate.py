@@ -29,6 +29,8 @@ Array = NDArray[np.float64]
 LISTABLE = 20_000
 #: Candidates for the start's design, and points that stand for the whole space.
 DESIGN, REFERENCE = 1000, 256
+#: Architectures of the start where the cost gives a first idea, and where it does not.
+START, START_BLIND = 2, 6
 #: In a larger space: draws, and mutants of the BEST architectures. Candidates are not
 #: refined further: far from all data the model is a guess, and an exact maximum over
 #: many genes lies there; to stay near what is good did better on synthetic problems.
@@ -50,7 +52,7 @@ class Surrogate(Optimizer):
 
     Args:
         start: architectures that are spread over the space before the model decides,
-            at least 2; whole asks, so at least population_size.
+            at least 2. None: 2 where ``macs`` is given, else 6.
         population_size: and the rest of ``common``: as in ``Optimizer``; default: 1.
 
     Raises:
@@ -63,11 +65,12 @@ class Surrogate(Optimizer):
         self,
         space: SearchSpace,
         *,
-        start: int = 6,
+        start: int | None = None,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
-        self._start = whole_number("start", start, 2)
+        usual = START_BLIND if self.macs is None else START
+        self._start = usual if start is None else whole_number("start", start, 2)
         self._digests: list[str] = []  # of all that was asked
         self._genomes = np.empty((0, space.dim))
         self._points = np.empty((0, 0))  # the same as the model sees them
@@ -92,8 +95,10 @@ class Surrogate(Optimizer):
         fitness = [self.recall(digest) for digest in self._digests]
         known = np.array([f for f in fitness if f is not None], dtype=np.float64)
         # Before the first success nothing is known of anything: the start goes on.
-        if n < self._start or len(known) < n:
+        if len(known) < n:
             batch = self._design(self.population_size)
+        elif n < self._start:
+            batch = self._first(self._process, self._start - n)
         else:
             batch = self._improvements(self._process, known)
         if not batch:
@@ -131,6 +136,15 @@ class Surrogate(Optimizer):
         first = np.sort(np.unique(points, axis=0, return_index=True)[1])
         return genomes[first], points[first]
 
+    def _first(self, process: GaussianProcess, missing: int) -> list[Genome]:
+        """Return what the start misses, then, in a large ask, what the cost alone promises."""
+        batch = self._design(min(missing, self.population_size))
+        if not batch or len(batch) == self.population_size:
+            return batch
+        known = np.concatenate([self._points, self._encoding.feasible(np.array(batch))[1]])
+        process.condition(known, process.kernel.mean(known))
+        return self._filled(batch, process, known, *self._pool())
+
     def _design(self, n: int) -> list[Genome]:
         """Return up to n new genomes that tell most about the whole space."""
         genomes, points = self._pool()
@@ -154,17 +168,22 @@ class Surrogate(Optimizer):
             process.fit(known, scores)
             self._learned = len(scores)
         process.condition(known, scores)
-        # Not the lowest fitness, which may be luck, but the lowest that is believed.
-        best = float(process.predict(known)[0].min())
         genomes, points = self._pool()
         if self._listing is None:
             order = np.argsort(fitness, kind="stable")[:BEST]
             mutants, at = self._encoding.feasible(self._mutants(self._genomes[order]))
             genomes, points = np.concatenate([mutants, genomes]), np.concatenate([at, points])
+        return self._filled([], process, known, genomes, points)
+
+    def _filled(
+        self, begun: list[Genome], process: GaussianProcess, known: Array, genomes: Array, at: Array
+    ) -> list[Genome]:
+        """Return a batch, continued with those of genomes and their points that promise most."""
         if len(genomes) == 0:
-            return []
-        belief = Belief(process, points, best)
-        batch: dict[str, Genome] = {}
+            return begun
+        # Not the lowest fitness, which may be luck, but the lowest that is believed.
+        belief = Belief(process, at, float(process.predict(known)[0].min()))
+        batch = {self.identify(genome)[0]: genome for genome in begun}
         while len(batch) < self.population_size:
             index = self._first_new(belief.scores(), genomes, batch)
             if index is None:
