@@ -6,7 +6,9 @@ Library: pymoo, https://pymoo.org/algorithms/soo/ga.html.
 
 Its tournaments deal out permutations, by which a tournament as large as the population
 has one winner only; these draw with replacement. What mutates, and which children are
-asked, is in ``_mating``.
+kept, is in ``_mating``. Children are free and trainings are not: several times as many are
+made as are asked, and a small model of what is known chooses (pre-selection, see
+``_screen``).
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from pymoo.operators.crossover.ux import UniformCrossover
 
 from evonas.optimizers._arguments import whole_number
 from evonas.optimizers._mating import OneGene, UnknownOnly
+from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.space import SearchSpace
 
@@ -48,6 +51,8 @@ class Genetic(Optimizer):
             range; never below one value. Where they are not, any other value is drawn.
         crossover: probability that two parents exchange genes, in [0, 1].
         parents: how many of the best ever asked may mate, at least 2.
+        screen: children made for one that is asked, among which the model chooses, at least
+            1; 1: no choice.
         population_size: and the rest of ``common``: as in ``Optimizer``; default: 5.
     """
 
@@ -59,6 +64,7 @@ class Genetic(Optimizer):
         step: float = 0.2,
         crossover: float = 1.0,
         parents: int = 3,
+        screen: int = 6,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -66,6 +72,8 @@ class Genetic(Optimizer):
         self._step = number_in("step", step, 1e-3, 1.0)
         self._crossover = number_in("crossover", crossover, 0.0, 1.0)
         self._parents = whole_number("parents", parents, 2)
+        self._draws_each = whole_number("screen", screen, 1)
+        self._screen = Screen(space)
         self._ga: Any = None
 
     def _default_population_size(self) -> int:
@@ -80,7 +88,7 @@ class Genetic(Optimizer):
         self._mutate = OneGene(self.space, self._mutation, self._step)
         self._ga = GA(
             pop_size=self._parents,
-            n_offsprings=self.population_size,
+            n_offsprings=self._draws_each * self.population_size,
             sampling=self.sample(self.population_size),
             selection=_Tournaments(self._parents),
             crossover=UniformCrossover(prob=self._crossover),
@@ -99,6 +107,11 @@ class Genetic(Optimizer):
         self._offspring = self._ga.ask()
         if self._offspring is None:
             return np.empty((0, self.space.dim))
+        if len(self._offspring) > self.population_size:
+            genomes, fitness = zip(*self.books.history(), strict=True)
+            self._screen.learn(list(genomes), fitness)
+            order = self._screen.order(list(self._offspring.get("X")))
+            self._offspring = self._offspring[order[: self.population_size]]
         return np.array(self._offspring.get("X"), dtype=np.float64).reshape(-1, self.space.dim)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:

@@ -7,7 +7,9 @@ end where it began. A particle that lands on a known architecture flies on at on
 that costs no training, and learns from what the architecture is known to be worth. And
 between choices there is no order, hence no way: such a gene is copied, with the same pulls
 as probabilities, as in the binary swarm (Kennedy and Eberhart 1997,
-https://doi.org/10.1109/ICSMC.1997.637339).
+https://doi.org/10.1109/ICSMC.1997.637339). Flights are free and trainings are not: each
+particle tries several, and a small model of what is known chooses among them (as Regis
+2014, https://doi.org/10.1016/j.jocs.2013.07.004, does with another model; see ``_screen``).
 
 Library: pyswarms, https://github.com/ljvmiranda921/pyswarms, of which only the functions
 for one step are used: its optimizers have no ask and tell, log to the root logger and
@@ -21,7 +23,9 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.optimizers._arguments import whole_number
 from evonas.optimizers._fences import no_logging_setup
+from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
 from evonas.space import SearchSpace
 
@@ -52,6 +56,8 @@ class ParticleSwarm(Optimizer):
         inertia: share of the velocity that is kept, in [0, 1).
         cognitive: pull of a particle's own best place, in [0, 4].
         social: pull of the swarm's best place, in [0, 4].
+        screen: flights that each particle tries, among which the model chooses, at least 1;
+            1: no choice.
         population_size: and the rest of ``common``: as in ``Optimizer``; default: 5.
     """
 
@@ -62,6 +68,7 @@ class ParticleSwarm(Optimizer):
         inertia: float = 0.3,
         cognitive: float = 0.5,
         social: float = 1.5,
+        screen: int = 24,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -70,6 +77,8 @@ class ParticleSwarm(Optimizer):
             "c1": number_in("cognitive", cognitive, 0.0, 4.0),
             "c2": number_in("social", social, 0.0, 4.0),
         }
+        self._tries = whole_number("screen", screen, 1)
+        self._screen = Screen(space)
         self._floor = np.where(space.bins > 0.0, space.bins, CONTINUOUS_FLOOR)
         self._movable = np.flatnonzero(space.bins < 1.0)
         # pyswarms draws from numpy's global generator and from nothing else
@@ -92,7 +101,7 @@ class ParticleSwarm(Optimizer):
             )
             self._asked_particles = np.arange(self.population_size)
             return np.array(self._swarm.position)
-        self._asked_particles = np.array(self._fly(), dtype=np.intp)
+        self._asked_particles = np.array(self._chosen(), dtype=np.intp)
         return np.array(self._swarm.position[self._asked_particles])
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
@@ -116,6 +125,29 @@ class ParticleSwarm(Optimizer):
         swarm = self._swarm
         leader = int(np.argmin(swarm.pbest_cost))
         swarm.best_pos, swarm.best_cost = swarm.pbest_pos[leader], float(swarm.pbest_cost[leader])
+
+    def _chosen(self) -> list[int]:
+        """Let each particle try several flights and take the most promising; return who did."""
+        if self._tries == 1:
+            return self._fly()
+        swarm = self._swarm
+        place, speed = swarm.position.copy(), swarm.velocity.copy()
+        tried: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
+        for _ in range(self._tries):
+            swarm.position, swarm.velocity = place.copy(), speed.copy()
+            for particle in self._fly():
+                tried.append((particle, swarm.position[particle], swarm.velocity[particle]))
+        swarm.position, swarm.velocity = place, speed
+        history = self.books.history()
+        self._screen.learn([genome for genome, _ in history], [value for _, value in history])
+        taken: dict[int, str] = {}
+        for index in self._screen.order([position for _, position, _ in tried]).tolist():
+            particle, position, velocity = tried[index]
+            digest = self.identify(position)[0]
+            if particle not in taken and digest not in taken.values():
+                taken[particle] = digest
+                swarm.position[particle], swarm.velocity[particle] = position, velocity
+        return sorted(taken)
 
     def _fly(self) -> list[int]:
         """Move each particle to something new; return those that got there, in order."""

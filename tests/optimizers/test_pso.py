@@ -127,6 +127,29 @@ def test_a_swarm_at_rest_is_pushed_by_a_bin_and_walls_reflect(place: float) -> N
     assert np.allclose(np.abs(swarm.position - place).max(axis=1), 1 / 8)
 
 
+def test_each_particle_takes_the_most_promising_of_its_flights() -> None:
+    def trainings(screen: int) -> float:
+        found = []
+        for seed in range(9):
+            optimizer = build("pso", ordinal(8, 4), budget=150, seed=seed, screen=screen)
+            while optimizer.best_fitness > 0.0 and len(genomes := optimizer.ask()):
+                optimizer.tell(bowl(optimizer.space, genomes))
+            found.append(optimizer.trained)
+        return float(np.median(found))
+
+    assert trainings(12) <= 0.8 * trainings(1)
+
+
+def test_what_a_particle_did_not_take_leaves_no_trace() -> None:
+    optimizer = build("pso", ordinal(6, 6), budget=200, screen=8)
+    for _ in range(6):
+        genomes = optimizer.ask()
+        particles = optimizer._asked_particles
+        assert np.array_equal(optimizer._swarm.position[particles], genomes)
+        assert len(distinct(optimizer, [genomes])) == len(genomes) == 5
+        optimizer.tell(bowl(optimizer.space, genomes))
+
+
 def test_choices_are_copied_not_averaged() -> None:
     space = space_of(*[{"kind": "choice", "choices": list(range(7))}] * 5)
     optimizer = build("pso", space, budget=300)
