@@ -39,6 +39,8 @@ DRAWS = 20
 LARGEST = 8
 #: Growth of the draws' deviation with each repeat: twice as wide after 35.
 WIDENING = 1.02
+#: Wider than this a draw is anywhere in the cube, and its square must stay finite.
+WIDEST = 1e3
 
 
 class CMAES(Optimizer):
@@ -156,7 +158,7 @@ class CMAES(Optimizer):
                     new[digest] = x
                 else:
                     repeats.append(x)
-                    widening *= WIDENING
+                    widening = min(widening * WIDENING, WIDEST)
         return list(new.values()), [*repeats, *infeasible]
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
