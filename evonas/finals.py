@@ -52,13 +52,19 @@ class Finalist:
         return {name: float(np.std([r[name] for r in rows], ddof=1)) for name in rows[0]}
 
 
-def standing(trials: Sequence[Trial]) -> list[Finalist]:
+def standing(trials: Sequence[Trial], networks: int | None = None) -> list[Finalist]:
     """Return the networks with further trainings, the winner first.
+
+    Args:
+        trials: of the search.
+        networks: only so many of the search's best take part; None: all that were trained
+            again, also by finals before the budget was raised.
 
     Where none of a search's best could be trained again, or none was, the list holds its
     best alone; it is empty where nothing was trained successfully.
     """
-    own = {trial.digest: trial for trial in trials if trial.succeeded}
+    known = {trial.digest: trial for trial in trials if trial.succeeded}
+    own = dict(sorted(known.items(), key=lambda item: item[1].value)[:networks])
     further: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.repeat):
         if trial.status == "final" and trial.fitness is not None and trial.digest in own:

@@ -31,6 +31,7 @@ class RunFiles:
 
     def __init__(self, store: RunStore, experiment: Experiment, assembly: Plan) -> None:
         self._store, self._assembly = store, assembly
+        self._networks = experiment.finals.networks or None
         self._best = math.inf
         self._front: list[Trial] = []
         self._common = {
@@ -63,7 +64,7 @@ class RunFiles:
             InputError: no network was trained successfully.
         """
         trials, objective = self._store.trials(), self._assembly.objective
-        finalists = standing(trials)
+        finalists = standing(trials, self._networks)
         if not finalists:
             raise InputError(self._nothing())
         metric, unit = self._assembly.error
