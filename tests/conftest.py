@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,9 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from rich.console import Console
 
 from evonas.assembly import Assembly
-from evonas.config import Experiment, check
+from evonas.commands import search
+from evonas.config import Experiment, changed, check
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import Features
 
@@ -109,6 +113,25 @@ def evonas(
         return code, out, err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def source(
+    assembly: Assembly, features: Features, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str]:
+    """A finished search of 6 networks, of which 2 were trained again twice, and what it said."""
+    experiment = changed(assembly.experiment, ["finals.networks=2", "finals.seeds=2"])
+    stream = io.StringIO()
+    folder = tmp_path_factory.mktemp("runs") / "source"
+    search.run(experiment, folder, False, Console(file=stream, width=300))
+    return folder, stream.getvalue()
+
+
+@pytest.fixture
+def run(source: tuple[Path, str], tmp_path: Path) -> Path:
+    """A copy of the finished search."""
+    shutil.copytree(source[0], tmp_path / "run")
+    return tmp_path / "run"
 
 
 def _tiny(cache: Path) -> dict[str, Any]:

@@ -87,6 +87,17 @@ def drive(
     return asked
 
 
+def trainings(name: str, screen: int) -> float:
+    """Median trainings to the optimum of a bowl of 65536 architectures, over 9 seeds."""
+    found = []
+    for seed in range(9):
+        optimizer = build(name, ordinal(8, 4), budget=150, seed=seed, screen=screen)
+        while optimizer.best_fitness > 0.0 and len(genomes := optimizer.ask()):
+            optimizer.tell(bowl(optimizer.space, genomes))
+        found.append(optimizer.trained)
+    return float(np.median(found))
+
+
 def distinct(optimizer: Optimizer, asked: list[NDArray[np.float64]]) -> set[str]:
     """Digests of the feasible architectures among what was asked."""
     found = [optimizer.space.decode(g) for genomes in asked for g in genomes]

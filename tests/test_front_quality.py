@@ -3,43 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import front_quality
 import numpy as np
 import pytest
+import replay
+import rivals
+from benchmark_files import write_table
+from memo import Memo, Spent
+from replay import TableProblem, run_front
 
-BENCHMARKS = Path(__file__).parents[1] / "experiments" / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+from evonas import registry
 
-import front_quality  # noqa: E402
-import replay  # noqa: E402
-import rivals  # noqa: E402
-from replay import TableProblem, run_front  # noqa: E402
-
-from evonas import registry  # noqa: E402
-
-COLUMNS = ("arch", "test_acc1", "test_acc2", "test_acc3", "mean_acc", "flops")
 BUDGET = 30
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of all 6561 rows in which accuracy and cost both grow with the digits."""
-    path = tmp_path_factory.mktemp("table") / "random.csv"
     rng = np.random.default_rng(7)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        for number in range(3**8):
-            arch = np.base_repr(number, 3).zfill(8)
-            single = rng.normal(60 + sum(map(int, arch)), 0.3, 3).round(3)
-            flops = 10**6 * (1 + sum(int(d) * k for k, d in enumerate(arch, 1)))
-            writer.writerow([arch, *single, single.mean().round(4), flops])
-    return path
+    return write_table(
+        tmp_path_factory.mktemp("table") / "random.csv",
+        lambda digits: rng.normal(60 + sum(digits), 0.3, 3),
+        lambda number, digits: 10**6 * (1 + sum(d * k for k, d in enumerate(digits, 1))),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +79,7 @@ def test_rivals_train_once_each_and_as_many_as_all(name: str, problem: TableProb
         pytest.skip(f"{', '.join(missing)} not installed")
     found = []
     for seed in (1, 1, 2):
-        memo = rivals.Memo(problem, BUDGET, seed)
+        memo = Memo(problem, BUDGET, seed)
         rival.search(memo, seed)
         found.append(memo.met_axes())
         assert memo.trained == len(found[-1]) == BUDGET
@@ -97,10 +88,10 @@ def test_rivals_train_once_each_and_as_many_as_all(name: str, problem: TableProb
 
 
 def test_a_repeat_is_answered_and_not_counted(problem: TableProblem) -> None:
-    memo = rivals.Memo(problem, budget=1, seed=0)
+    memo = Memo(problem, budget=1, seed=0)
     assert memo.axes_at([1] * 8) == memo.axes([0.5] * 8)
     assert memo.axes([0.4] * 8) == problem.axes(problem.space.decode([0.4] * 8))
-    with pytest.raises(rivals.Spent):
+    with pytest.raises(Spent):
         memo.axes_at([0] * 8)
     assert memo.met_axes().shape == (1, 2)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import random
 import subprocess
@@ -13,20 +12,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import quality_report
+import replay
+import rivals
+import search_quality
+from benchmark_files import BENCHMARKS, write_table
+from memo import PATIENCE, STANDSTILL, Memo, Spent
+from replay import Columns, TableProblem, Trace
 from rich.console import Console
 
-BENCHMARKS = Path(__file__).parents[1] / "experiments" / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+from evonas.errors import InputError
 
-import quality_report  # noqa: E402
-import replay  # noqa: E402
-import rivals  # noqa: E402
-import search_quality  # noqa: E402
-from replay import Columns, TableProblem, Trace  # noqa: E402
-
-from evonas.errors import InputError  # noqa: E402
-
-COLUMNS = ("arch", "test_acc1", "test_acc2", "test_acc3", "mean_acc", "flops")
 BUDGET = 12
 QUICK = [name for name, rival in rivals.RIVALS.items() if not rival.slow]
 
@@ -34,17 +30,12 @@ QUICK = [name for name, rival in rivals.RIVALS.items() if not rival.slow]
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table of random numbers with all 6561 rows."""
-    path = tmp_path_factory.mktemp("table") / "random.csv"
     rng = np.random.default_rng(7)
-    with path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(COLUMNS)
-        for number in range(3**8):
-            arch = np.base_repr(number, 3).zfill(8)
-            single = rng.normal(90 + sum(map(int, arch)) / 4, 0.3, 3)
-            row = [arch, *single.round(3), single.mean().round(4), 60_000_000 + 1000 * number]
-            writer.writerow(row)
-    return path
+    return write_table(
+        tmp_path_factory.mktemp("table") / "random.csv",
+        lambda digits: rng.normal(90 + sum(digits) / 4, 0.3, 3),
+        lambda number, digits: 60_000_000 + 1000 * number,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +90,13 @@ def test_seeds_protocols_and_batches(name: str, problem: TableProblem) -> None:
 
 
 def test_memo_never_counts_a_repeat(problem: TableProblem) -> None:
-    memo = rivals.Memo(problem, budget=2, seed=0)
+    memo = Memo(problem, budget=2, seed=0)
     first = memo.at([0] * 8)
     assert memo([0.1] * 8) == memo([-5.0] * 8) == first  # clipped, the same architecture
     assert (memo.trained, memo.calls) == (1, 3)
     memo.at([1] * 8)
     assert memo.at([0] * 8) == first  # the budget is spent, a repeat is still answered
-    with pytest.raises(rivals.Spent):
+    with pytest.raises(Spent):
         memo.at([2] * 8)
     assert len(memo.trace().values) == 2
 
@@ -113,18 +104,18 @@ def test_memo_never_counts_a_repeat(problem: TableProblem) -> None:
 def test_who_only_repeats_starts_anew_and_is_stopped_in_the_end(problem: TableProblem) -> None:
     starts = []
 
-    def body(memo: rivals.Memo, seed: int, batch: int, noisy: bool) -> None:
+    def body(memo: Memo, seed: int, batch: int, noisy: bool) -> None:
         starts.append(seed)
         while True:
             memo.at([0] * 8)
 
     rival = rivals.Rival("stubborn", (), 1, False, False, body)
     assert len(rival(problem, 50, 0).values) == 1
-    assert len(starts) == len(set(starts)) == 50 * rivals.PATIENCE // rivals.STANDSTILL
+    assert len(starts) == len(set(starts)) == 50 * PATIENCE // STANDSTILL
 
 
 def test_noisy_memo_tells_one_training_and_traces_the_truth(problem: TableProblem) -> None:
-    memo = rivals.Memo(problem, budget=5, seed=4, noisy=True)
+    memo = Memo(problem, budget=5, seed=4, noisy=True)
     architecture = problem.space.decode([0.5] * 8)
     assert memo([0.5] * 8) == problem.told(architecture, 4)
     assert memo.trace().values.tolist() == [problem.value(architecture)]

@@ -8,10 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas import config, registry
-from evonas.assembly import Assembly
 from evonas.commands import search
+from evonas.commands.run_files import plan
 from evonas.errors import InputError
-from evonas.replay import Replay
 from evonas.report import comparison
 from evonas.report.comparison import Curve
 from evonas.report.tables import markdown, show
@@ -46,7 +45,7 @@ def run(
     for name in optimizers:
         registry.load("optimizer", name)
     folder = out or Path("runs") / f"{experiment.name}-compared"
-    assembly = Replay(experiment) if experiment.table else Assembly(experiment)
+    assembly = plan(experiment)
     curves = []
     for name in optimizers or known:
         # Options of the experiment's own optimizer are not those of another.
@@ -59,7 +58,8 @@ def run(
             search.run(one, place, (place / "journal.jsonl").exists(), console)
             trials = read_journal(place)
             spent = time.monotonic() - start
-            curves.append(Curve.of(name, seed, trials, spent, assembly.objective))
+            finals = one.finals.networks or None
+            curves.append(Curve.of(name, seed, trials, spent, assembly.objective, finals))
     title = f"{experiment.name}: {experiment.budget} distinct trainings a search"
     result = comparison.table(curves, experiment.budget, title, assembly.warnings())
     show(result, console)

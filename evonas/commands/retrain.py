@@ -74,8 +74,8 @@ def run(
         if best.get(what) not in (None, now):
             console.print(f"note: the {what} differ from what the search saw", soft_wrap=True)
     runs = best_file.parent if best else Path("runs") / experiment.name
-    what = "cross-validation" if folds else "retrained"
-    folder = out or runs / (f"{what}-{pick.replace(':', '-')}" if pick else what)
+    kind = "cross-validation" if folds else "retrained"
+    folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

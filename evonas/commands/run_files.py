@@ -20,6 +20,11 @@ Plan = Assembly | Replay
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave
 
 
+def plan(experiment: Experiment) -> Plan:
+    """Return what answers the questions of a search: its table, or all parts of trainings."""
+    return Replay(experiment) if experiment.table else Assembly(experiment)
+
+
 class RunFiles:
     """Keeps both files up to date, so that a run that was stopped has them.
 

@@ -15,9 +15,8 @@ from rich.console import Console
 
 import evonas
 from evonas import config
-from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
-from evonas.commands.run_files import Plan, Rival, RunFiles
+from evonas.commands.run_files import Plan, Rival, RunFiles, plan
 from evonas.config import Experiment, Part
 from evonas.earlier import Earlier, earlier
 from evonas.errors import InputError
@@ -26,7 +25,6 @@ from evonas.estimation.feasibility import feasibility
 from evonas.estimation.settings import FinalsSettings
 from evonas.execution.base import Executor
 from evonas.optimizers.base import Optimizer
-from evonas.replay import Replay
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
 from evonas.store import RunStore, Trial
@@ -52,7 +50,7 @@ def run(
         InputError: the experiment or the run directory is not usable.
         KeyboardInterrupt: the person stopped it; the message says how to go on.
     """
-    assembly: Plan = Replay(experiment) if experiment.table else Assembly(experiment)
+    assembly = plan(experiment)
     place = assembly.place()
     optimizer = assembly.optimizer()
     experiment = _settled(experiment, optimizer.population_size)

@@ -44,13 +44,22 @@ class Curve:
 
     @classmethod
     def of(
-        cls, strategy: str, seed: int, trials: Sequence[Trial], seconds: float, objective: Objective
+        cls,
+        strategy: str,
+        seed: int,
+        trials: Sequence[Trial],
+        seconds: float,
+        objective: Objective,
+        finals: int | None = None,
     ) -> Curve:
-        """Return the curve of a journal, sorted by generation and index."""
+        """Return the curve of a journal, sorted by generation and index.
+
+        ``finals`` is how many networks took part in them; None: all that were trained again.
+        """
         trained = [trial for trial in trials if trial.trained]
         best = np.minimum.accumulate(np.array([trial.value for trial in trained], np.float64))
         repeats = sum(trial.status == "repeat" for trial in trials)
-        finalists = standing(trials)
+        finalists = standing(trials, finals)
         sure = finalists[0].fitness if finalists and finalists[0].further else math.nan
         width = len(objective.settings.axes)
         axes = np.array([objective.axes(trial) for trial in trained], np.float64)

@@ -15,25 +15,25 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib.metadata
-import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import moocore
 import numpy as np
 import replay
+from memo import Memo
 from numpy.typing import NDArray
 from quality_report import MARKS, mean_interval
 from replay import Source, TableProblem, problem_of
 from rich.console import Console
 from rich.progress import track
-from rivals import FRONT_RIVALS, Memo
+from rivals import FRONT_RIVALS
 from search_quality import own_version
+from searches import at_least, finished, one_thread_each, results
 
 from evonas import registry
 from evonas.errors import EvonasError, InputError, nearest
@@ -71,8 +71,7 @@ class Job:
 def main() -> None:
     """Run what is missing, then write a table and plots."""
     args = _arguments()
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")  # before the workers start and import numpy
+    one_thread_each()  # before the workers start
     try:
         jobs, notes = plan(args)
         args.out.mkdir(parents=True, exist_ok=True)
@@ -117,7 +116,7 @@ def measure(jobs: Sequence[Job], path: Path, workers: int) -> list[Row]:
         InputError: the CSV is not one of this benchmark.
     """
     wanted = {job.key for job in jobs}
-    rows = [row for row in _finished(path) if tuple(row[name] for name in KEY) in wanted]
+    rows = [row for row in finished(path, FIELDS) if tuple(row[name] for name in KEY) in wanted]
     done = {tuple(row[name] for name in KEY) for row in rows}
     waiting = [job for job in jobs if job.key not in done]
     with path.open("a", newline="", encoding="utf-8") as stream:
@@ -125,7 +124,8 @@ def measure(jobs: Sequence[Job], path: Path, workers: int) -> list[Row]:
         if stream.tell() == 0:
             writer.writeheader()
         console = Console(stderr=True)
-        for row in track(_results(waiting, workers), "searches", len(waiting), console=console):
+        done_now = results(execute, waiting, workers)
+        for _, row in track(done_now, "searches", len(waiting), console=console):
             writer.writerow(row)
             stream.flush()
             rows.append(row)
@@ -257,32 +257,6 @@ def _axes(row: Row) -> Array:
     return np.array([[float(x) for x in pair.split(":")] for pair in row["axes"].split()])
 
 
-def _finished(path: Path) -> list[Row]:
-    """Return the whole lines of a CSV; a last line that was cut off is removed from it."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole, encoding="utf-8", newline="")
-    rows = list(csv.DictReader(whole.splitlines()))
-    if rows and tuple(rows[0]) != FIELDS:
-        raise InputError(
-            f"{path}: expected columns {list(FIELDS)}, got {list(rows[0])}; take another --out"
-        )
-    return rows
-
-
-def _results(jobs: Sequence[Job], workers: int) -> Iterator[Row]:
-    if workers == 0 or not jobs:
-        yield from map(execute, jobs)
-        return
-    # spawn: a forked process would share locks and random states with this one
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(execute, jobs)
-
-
 def _versions() -> str:
     names = ["evonas", "numpy", "pymoo", "moocore", "cma", "optuna"]
     found = {d.metadata["Name"].lower() for d in importlib.metadata.distributions()}
@@ -310,11 +284,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/front_quality"))
     args = parser.parse_args()
     least = {"first_seed": 0, "seeds": 1, "slow_seeds": 1, "budget": 1, "workers": 0}
-    for name, bound in least.items():
-        given = getattr(args, name)
-        for number in given if isinstance(given, list) else [given]:
-            if number < bound:
-                parser.error(f"--{name.replace('_', '-')}: expected at least {bound}, got {number}")
+    at_least(parser, args, least)
     return args
 
 

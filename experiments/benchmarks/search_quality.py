@@ -11,11 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
-import multiprocessing
-import os
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from replay import Source, TableProblem, problem_of
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rivals import RIVALS
+from searches import at_least, finished, one_thread_each, results
 
 from evonas import optimizers, registry
 from evonas.errors import EvonasError, InputError, nearest
@@ -66,9 +63,7 @@ def main() -> None:
     """Run what is missing, then write tables and plots."""
     args = _arguments()
     console = Console(stderr=True)
-    # Before the workers start: numpy and torch read it when they are imported.
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
+    one_thread_each()  # before the workers start
     try:
         jobs, notes = plan(args)
         args.out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +132,7 @@ def measure(
         console: for the progress.
     """
     wanted = {job.key for job in jobs}
-    rows = [row for row in finished(path) if tuple(row[name] for name in KEY) in wanted]
+    rows = [row for row in finished(path, FIELDS) if tuple(row[name] for name in KEY) in wanted]
     done = {tuple(row[name] for name in KEY) for row in rows}
     waiting = [job for job in jobs if job.key not in done]
     failures: dict[str, str] = {}
@@ -150,7 +145,7 @@ def measure(
         if stream.tell() == 0:
             writer.writeheader()
         task = progress.add_task("searches", total=len(jobs), completed=len(jobs) - len(waiting))
-        for job, row in _results(waiting, workers):
+        for job, row in results(execute, waiting, workers):
             if isinstance(row, str):
                 failures.setdefault(job.strategy, f"{job.strategy} failed, seed {job.seed}: {row}")
             else:
@@ -159,20 +154,6 @@ def measure(
                 rows.append({name: str(value) for name, value in row.items()})
             progress.advance(task)
     return rows, list(failures.values())
-
-
-def finished(path: Path) -> list[dict[str, str]]:
-    """Return the whole lines of a CSV; a last line that was cut off is removed from it."""
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    if not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        path.write_text(text, encoding="utf-8", newline="")
-    rows = list(csv.DictReader(text.splitlines()))
-    if rows and set(rows[0]) != set(FIELDS):
-        raise InputError(f"{path} holds other columns than this benchmark's: take another --out")
-    return rows
 
 
 def execute(job: Job) -> dict[str, Any] | str:
@@ -225,24 +206,6 @@ def _from(first: int, count: int, most: int) -> range:
     return range(first, first + (min(count, most) if most else count))
 
 
-def _results(jobs: list[Job], workers: int) -> Iterator[tuple[Job, dict[str, Any] | str]]:
-    if workers == 0:
-        yield from ((job, execute(job)) for job in jobs)
-        return
-    # spawn: a forked process would share locks and random states with this one
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        waiting: dict[Future[dict[str, Any] | str], Job] = {
-            pool.submit(execute, job): job for job in jobs
-        }
-        try:
-            for future in as_completed(waiting):
-                yield waiting[future], future.result()
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise SystemExit("interrupted; the same command goes on from here") from None
-
-
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     replay.add_problem_arguments(parser)
@@ -262,11 +225,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/search_quality"))
     args = parser.parse_args()
     least = {"first_seed": 0, "seeds": 1, "slow_seeds": 1, "budget": 1, "batch": 1, "workers": 0}
-    for name, bound in least.items():
-        given = getattr(args, name)
-        for number in given if isinstance(given, list) else [given]:
-            if number < bound:
-                parser.error(f"--{name.replace('_', '-')}: expected at least {bound}, got {number}")
+    at_least(parser, args, least)
     return args
 
 

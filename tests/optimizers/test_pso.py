@@ -9,7 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optimizer_problems import bowl, build, by_digest, cost, distinct, drive, ordinal, space_of
+from optimizer_problems import (
+    bowl,
+    build,
+    by_digest,
+    cost,
+    distinct,
+    drive,
+    ordinal,
+    space_of,
+    trainings,
+)
 
 from evonas.errors import InputError
 
@@ -128,16 +138,7 @@ def test_a_swarm_at_rest_is_pushed_by_a_bin_and_walls_reflect(place: float) -> N
 
 
 def test_each_particle_takes_the_most_promising_of_its_flights() -> None:
-    def trainings(screen: int) -> float:
-        found = []
-        for seed in range(9):
-            optimizer = build("pso", ordinal(8, 4), budget=150, seed=seed, screen=screen)
-            while optimizer.best_fitness > 0.0 and len(genomes := optimizer.ask()):
-                optimizer.tell(bowl(optimizer.space, genomes))
-            found.append(optimizer.trained)
-        return float(np.median(found))
-
-    assert trainings(12) <= 0.8 * trainings(1)
+    assert trainings("pso", screen=12) <= 0.8 * trainings("pso", screen=1)
 
 
 def test_what_a_particle_did_not_take_leaves_no_trace() -> None:

@@ -129,6 +129,13 @@ def test_a_curve_knows_its_winner_by_further_seeds_alone() -> None:
     assert len(curve.axes) == 2
 
 
+def test_a_winner_is_one_of_those_that_take_part_in_the_finals() -> None:
+    own = [trial(0, "ok", 1.0), trial(1, "ok", 2.0)]
+    again = [replace(own[k], status="final", repeat=1, fitness=f) for k, f in ((0, 6.0), (1, 5.0))]
+    assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE).winner == 5.0
+    assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE, finals=1).winner == 6.0
+
+
 def test_what_another_run_found_is_not_this_ones_merit() -> None:
     given = replace(trial(0, "earlier", 0.5), generation=-1)
     curve = Curve.of("x", 0, [given, trial(0, "ok", 3.0)], 0.0, OBJECTIVE)

@@ -1,0 +1,73 @@
+"""Many searches on a few processes; each that is finished is a line of a CSV, and stays."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import TypeVar
+
+from evonas.errors import InputError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def one_thread_each() -> None:
+    """Keep the processes out of each other's way; numpy and torch read it when imported."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+
+def finished(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
+    """Return the whole lines of a CSV; a last line that was cut off is removed from it.
+
+    Raises:
+        InputError: its columns are others than ``fields``.
+    """
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole, encoding="utf-8", newline="")
+    rows = list(csv.DictReader(whole.splitlines()))
+    if rows and set(rows[0]) != set(fields):
+        raise InputError(
+            f"{path}: expected columns {list(fields)}, got {list(rows[0])}; take another --out"
+        )
+    return rows
+
+
+def results(
+    execute: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Iterator[tuple[Job, Result]]:
+    """Yield each job with its result, as they are done; 0 workers: in this process."""
+    if workers == 0 or not jobs:
+        yield from ((job, execute(job)) for job in jobs)
+        return
+    # spawn: a forked process would share locks and random states with this one
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        waiting: dict[Future[Result], Job] = {pool.submit(execute, job): job for job in jobs}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise SystemExit("interrupted; the same command goes on from here") from None
+
+
+def at_least(
+    parser: argparse.ArgumentParser, args: argparse.Namespace, least: Mapping[str, int]
+) -> None:
+    """End with a message where a number, or one of several, is below what it must be."""
+    for name, bound in least.items():
+        given = getattr(args, name)
+        for number in given if isinstance(given, list) else [given]:
+            if number < bound:
+                parser.error(f"--{name.replace('_', '-')}: expected at least {bound}, got {number}")
