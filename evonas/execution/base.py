@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
+
+#: Makes, in each worker, what turns jobs into measurements.
+MakeEstimator = Callable[[Setting], Callable[[Job], Measurement]]
 
 
 class Executor(ABC):
@@ -18,9 +21,16 @@ class Executor(ABC):
         setting: what all jobs share.
         workers: how many jobs run at once.
         name: of the experiment, for dashboards.
+        estimator: what each worker makes of the setting, to answer its jobs.
     """
 
-    def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        workers: int = 1,
+        name: str = "evonas",
+        estimator: MakeEstimator = Estimator,
+    ) -> None:
         self.setting, self.workers, self.name = setting, workers, name
 
     @abstractmethod

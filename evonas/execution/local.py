@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.execution.base import Executor
+from evonas.execution.base import Executor, MakeEstimator
 
 
 class LocalExecutor(Executor):
@@ -17,16 +17,22 @@ class LocalExecutor(Executor):
         InputError: more than one worker is asked for.
     """
 
-    def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
+    def __init__(
+        self,
+        setting: Setting,
+        workers: int = 1,
+        name: str = "evonas",
+        estimator: MakeEstimator = Estimator,
+    ) -> None:
         if workers != 1:
             raise InputError(
                 f"execution.workers={workers}: the local executor has one worker; "
                 f"use execution.executor=ray for more"
             )
-        super().__init__(setting, workers, name)
-        self._estimator = Estimator(setting)
+        super().__init__(setting, workers, name, estimator)
+        self._estimate = estimator(setting)
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield the measurements in order; see ``Executor.evaluate``."""
         for job in jobs:
-            yield job.index, self._estimator(job)
+            yield job.index, self._estimate(job)

@@ -21,7 +21,7 @@ from ray.util.metrics import Counter, Gauge, Histogram
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.execution.base import Executor
+from evonas.execution.base import Executor, MakeEstimator
 
 _TRIES = 2  # of a job whose worker dies: bad luck happens once
 _SECONDS = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
@@ -30,15 +30,15 @@ _SECONDS = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
 class _Worker:
     """The process behind an actor."""
 
-    def __init__(self, setting: Setting, name: str) -> None:
+    def __init__(self, setting: Setting, estimator: MakeEstimator, name: str) -> None:
         self._name = name
-        self._estimator = Estimator(setting)
+        self._estimate = estimator(setting)
 
     def __repr__(self) -> str:
         return self._name
 
     def estimate(self, job: Job) -> Measurement:
-        return self._estimator(job)
+        return self._estimate(job)
 
 
 class RayExecutor(Executor):
@@ -48,8 +48,15 @@ class RayExecutor(Executor):
         InputError: a GPU is asked for and Ray sees none, or the cluster is too small.
     """
 
-    def __init__(self, setting: Setting, workers: int = 1, name: str = "evonas") -> None:
-        super().__init__(setting, workers, name)
+    def __init__(
+        self,
+        setting: Setting,
+        workers: int = 1,
+        name: str = "evonas",
+        estimator: MakeEstimator = Estimator,
+    ) -> None:
+        super().__init__(setting, workers, name, estimator)
+        self._estimator = estimator
         self._owner = not ray.is_initialized()
         if self._owner:
             ray.init(
@@ -115,7 +122,7 @@ class RayExecutor(Executor):
             "max_restarts": 0,  # a new actor takes a dead one's place, see _replace
             "max_task_retries": 0,
         }
-        return self._worker.options(**options).remote(self._shared, title)
+        return self._worker.options(**options).remote(self._shared, self._estimator, title)
 
     def _replace(self, actor: Any) -> Any:
         ray.kill(actor)  # it may only be out of reach
