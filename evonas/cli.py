@@ -49,6 +49,10 @@ def search(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
     executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
+    fidelity: Annotated[
+        str | None,
+        typer.Option(help="full, or racing: only the better part of a generation trains on."),
+    ] = None,
     run_dir: RunDir = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
@@ -65,6 +69,7 @@ def search(
         optimizer=optimizer,
         budget=budget,
         seed=seed,
+        fidelity=fidelity,
         **{"execution.workers": workers, "execution.executor": executor},
     )
     changes = [*(overrides or []), *options]

@@ -14,6 +14,7 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.settings import (
     ExecutionSettings,
     FeatureSettings,
+    FidelitySettings,
     FinalsSettings,
     ObjectiveSettings,
     Settings,
@@ -77,7 +78,8 @@ class Experiment(Settings):
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
-        features, objective, training, finals, retraining, execution: see their classes.
+        features, objective, training, fidelity, finals, retraining, execution: see their
+            classes.
         baselines: trained beside the winner by ``evonas retrain``.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
@@ -95,6 +97,7 @@ class Experiment(Settings):
     features: FeatureSettings = FeatureSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
+    fidelity: FidelitySettings = FidelitySettings()
     finals: FinalsSettings = FinalsSettings()
     retraining: TrainingSettings = TrainingSettings(epochs=30)
     execution: ExecutionSettings = ExecutionSettings()

@@ -18,7 +18,7 @@ from evonas.store import Trial, read_journal
 
 #: What may differ while a result stays what it was: how was searched, and how judged.
 SEARCHING = (
-    *("name", "seed", "optimizer", "space", "objective", "finals", "retraining"),
+    *("name", "seed", "optimizer", "space", "objective", "fidelity", "finals", "retraining"),
     *("baselines", "budget", "execution", "features.cache", "table.file"),
 )
 #: Networks that are trained anew where earlier results do not hold: the most, and the share
@@ -77,7 +77,8 @@ def earlier(
     placed: dict[str, Trial] = {}
     outside = set()
     for trial in read_journal(folder):
-        if not (trial.trained or trial.status == "earlier") or trial.digest in placed:
+        stopped = trial.status == "stopped"  # a rung's result is none that would hold
+        if stopped or not (trial.trained or trial.status == "earlier") or trial.digest in placed:
             continue
         moved = _placed(trial, space)
         if moved is None or not objective.feasible(trial.macs):

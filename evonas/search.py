@@ -7,7 +7,7 @@ the same again, and what the journal knows is not trained twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from evonas.estimation.objective import Objective
 from evonas.estimation.settings import TrainingSettings
 from evonas.execution.base import Executor
 from evonas.optimizers.base import Optimizer
+from evonas.racing import Race
 from evonas.space import Architecture, SearchSpace
 from evonas.store import RunStore, Trial
 
@@ -37,6 +38,7 @@ class Search:
         store: remembers.
         training: how long a candidate trains, and how.
         cost: the exact multiply-adds of an architecture, without training it.
+        race: how generations are raced; None: all candidates train to the end.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Search:
         store: RunStore,
         training: TrainingSettings,
         cost: Callable[[Architecture], int],
+        race: Race | None = None,
     ) -> None:
         self.space, self.optimizer, self.executor = space, optimizer, executor
         self.objective, self.store = objective, store
-        self.training, self.cost = training, cost
+        self.training, self.cost, self.race = training, cost, race
         self._rows = {(t.generation, t.index): t for t in store.trials() if not t.repeat}
         self._known: dict[str, Trial] = {}
+        self._lowest = float("inf")
 
     def begin(self, earlier: Iterable[Trial]) -> None:
         """Take over trials of another run, before ``run``; a resumed run has them already.
@@ -121,7 +125,8 @@ class Search:
         rows = [self._rows[place] for place in sorted(self._rows)]
         known = [row for row in rows if row.status == "earlier"]
         if known:
-            self._known |= {row.digest: row for row in known}
+            for row in known:
+                self._know(row)
             values = [row.value for row in known]
             axes = [self.objective.axes(row) for row in known]
             self.optimizer.learn([row.genome for row in known], values, axes)
@@ -145,7 +150,7 @@ class Search:
                 _same(proposal, row)
                 trials[index] = row
                 if row.trained:
-                    self._known[row.digest] = row
+                    self._know(row)
                 digests.add(row.digest)
                 watch(row)
             elif proposal.status == "infeasible":
@@ -155,16 +160,58 @@ class Search:
             else:
                 digests.add(proposal.digest)
                 fresh[index] = proposal
-        for index, measurement in self.executor.evaluate(self._jobs(fresh.values(), seed)):
-            trials[index] = self._record(self._judged(fresh[index], measurement), watch)
+        trials |= self._trained(fresh, trials, seed, watch)
         for proposal in repeats:
             first = self._known[proposal.digest]
             repeat = replace(
                 first, generation=generation, index=proposal.index, genome=proposal.genome
             )
-            repeat = replace(repeat, status="repeat", seconds=0.0)
+            repeat = replace(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
             trials[proposal.index] = self._record(repeat, watch)
         return [trials[index] for index in range(len(genomes))]
+
+    def _trained(
+        self,
+        fresh: Mapping[int, Trial],
+        done: Mapping[int, Trial],
+        seed: int,
+        watch: Watch,
+    ) -> dict[int, Trial]:
+        """Train the new ones of a generation; ``done`` is what the journal holds of it."""
+        jobs = self._jobs(fresh.values(), seed)
+        if self.race is None:
+            return {
+                index: self._record(self._judged(fresh[index], measurement), watch)
+                for index, measurement in self.executor.evaluate(jobs)
+            }
+        opened = {
+            index: self._judged(fresh[index], measurement)
+            for index, measurement in self.executor.evaluate(self.race.openings(jobs))
+        }
+        rungs = {i: trial.rung for i, trial in done.items() if trial.rung is not None}
+        rungs |= {i: trial.fitness for i, trial in opened.items() if trial.fitness is not None}
+        ahead = self.race.ahead(rungs)
+        found = {
+            index: self._record(trial, watch)
+            for index, trial in opened.items()
+            if trial.fitness is None
+        }
+        for index, measurement in self.executor.evaluate(self.race.closings(jobs, ahead)):
+            trial = self._judged(fresh[index], measurement)
+            seconds = round(trial.seconds + opened[index].seconds, 3)
+            found[index] = self._record(replace(trial, seconds=seconds, rung=rungs[index]), watch)
+        ended = [trial for trial in (*done.values(), *found.values()) if trial.status == "ok"]
+        worst = max((trial.value for trial in ended), default=0.0)
+        for index in sorted(opened.keys() - found.keys()):
+            trial = replace(opened[index], status="stopped", rung=rungs[index])
+            trial = replace(trial, fitness=max(trial.value, worst))
+            found[index] = self._record(trial, watch)
+        self.race.clear()
+        return found
+
+    def _know(self, trial: Trial) -> None:
+        self._known[trial.digest] = trial
+        self._lowest = min(self._lowest, trial.value)
 
     def _proposal(self, generation: int, index: int, genome: NDArray[np.float64]) -> Trial:
         architecture = self.space.decode(genome)
@@ -207,15 +254,15 @@ class Search:
             seconds=round(measurement.seconds, 3),
             metrics=dict(measurement.metrics),
             latency=measurement.latency,
+            epochs=measurement.epochs,
             error=error,
         )
 
     def _record(self, trial: Trial, watch: Watch) -> Trial:
         self.store.append(trial)
         if trial.trained:
-            self._known[trial.digest] = trial
-            best = min((t.value for t in self._known.values()), default=float("inf"))
-            self.executor.observe(trial.status, trial.seconds, best)
+            self._know(trial)
+            self.executor.observe(trial.status, trial.seconds, self._lowest)
         watch(trial)
         return trial
 

@@ -36,7 +36,9 @@ class Trial:
         genome: as asked.
         digest, architecture: what it decodes to.
         status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial),
-            ``infeasible`` (over the hard limit, not trained), ``final`` (trained again with
+            ``infeasible`` (over the hard limit, not trained), ``stopped`` (trained for the
+            first rung of a race alone; its fitness is that of the worst that went on, or
+            worse), ``final`` (trained again with
             another seed, in the place of the trial that it repeats); and, in generation
             -1, ``earlier`` (taken over from another run) or ``suggested`` (by one, without
             a result that would hold here).
@@ -44,6 +46,8 @@ class Trial:
         macs, params: of the head network.
         latency: of the head network, milliseconds for one image; 0: not measured.
         repeat: which further seed of a ``final``, from 1; else 0.
+        epochs: that it trained.
+        rung: fitness at the first rung; None where there was no race.
         seconds: of the training; 0 for a trial without one.
         metrics: of the validation split.
         error: kind and one line; empty if ok.
@@ -63,6 +67,8 @@ class Trial:
     error: str = ""
     latency: float = 0.0
     repeat: int = 0
+    epochs: int = 0
+    rung: float | None = None
 
     @property
     def value(self) -> float:
@@ -72,7 +78,7 @@ class Trial:
     @property
     def trained(self) -> bool:
         """Whether the trial cost a training."""
-        return self.status in ("ok", "failed")
+        return self.status in ("ok", "failed", "stopped")
 
     @property
     def succeeded(self) -> bool:

@@ -25,6 +25,7 @@ from evonas.estimation.feasibility import feasibility
 from evonas.estimation.settings import FinalsSettings
 from evonas.execution.base import Executor
 from evonas.optimizers.base import Optimizer
+from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
 from evonas.store import RunStore, Trial
@@ -60,6 +61,7 @@ def run(
     if begin_with is not None:
         known = earlier(begin_with, experiment, assembly.origin(), assembly.space, objective)
     folder = folder or _free_folder(experiment)
+    race = _race(experiment, folder)
     with RunStore(folder, resume) as store:
         if resume:
             _compare(store, experiment, assembly)
@@ -97,6 +99,7 @@ def run(
                 store,
                 experiment.training,
                 assembly.cost,
+                race,
             )
             if known is not None:
                 search.begin(known.trials)
@@ -112,11 +115,26 @@ def run(
         spent = duration(time.monotonic() - start)
         reason = optimizer.stop_reason.rstrip(".")
         console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
+        if race and (line := saved(store.trials(), experiment.training.epochs)):
+            console.print(line, soft_wrap=True)
         for line in [*files.finish(rivals), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
+
+
+def _race(experiment: Experiment, folder: Path) -> Race | None:
+    """Return how generations are raced; None where they are not.
+
+    Raises:
+        InputError: there is nothing to race.
+    """
+    if experiment.fidelity.name == "full":
+        return None
+    if experiment.table:
+        raise InputError("fidelity=racing: a table has one answer for each, and no epochs")
+    return Race(experiment.fidelity, experiment.training, folder / "rungs")
 
 
 def _finals(experiment: Experiment) -> FinalsSettings | None:
@@ -132,6 +150,11 @@ def _idle(optimizer: Optimizer, assembly: Plan) -> Iterator[str]:
             f"{assembly.experiment.optimizer.name} asks for {size} network(s) at a time, so "
             f"{assembly.workers - size} worker(s) will wait; optimizer.population_size="
             f"{assembly.workers} uses all of them"
+        )
+    if assembly.experiment.fidelity.name == "racing" and size == 1:
+        yield (
+            f"{assembly.experiment.optimizer.name} asks for 1 network at a time, so there is "
+            f"nobody to race against; optimizer.population_size=4 would ask for four"
         )
 
 

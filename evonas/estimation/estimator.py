@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from safetensors.torch import save_file
 
 from evonas import registry
 from evonas.errors import EvonasError
+from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.latency import latency
 from evonas.estimation.measurement import Measurement
+from evonas.estimation.paused import pause, resume
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.start import read_start, start_from
-from evonas.estimation.training import Diverged, Outcome, TrainingData, train, validate
+from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Labels, Task
 
@@ -57,6 +59,9 @@ class Job:
         weights: file to keep the trained weights in (safetensors); none if empty.
         history: whether to return the metrics of every epoch.
         latency: whether to measure the network's latency as well.
+        until: stop after so many epochs, in between; 0: train to the end.
+        paused: file in which a training that stops in between is kept, and from which one
+            goes on, if it is there; none if empty.
     """
 
     index: int
@@ -69,6 +74,8 @@ class Job:
     weights: str = ""
     history: bool = False
     latency: bool = False
+    until: int = 0
+    paused: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,7 @@ class Estimator:
         self._setting = setting
         self._task = setting.make_task()
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
+        self._shelf = Shelf(setting.device)
 
     def __call__(self, job: Job) -> Measurement:
         """Return the measurement of a job; a training that fails is a measurement too."""
@@ -163,12 +171,24 @@ class Estimator:
         split = setting.splits[job.split]
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
-        outcome = train(module, data, self._task, job.training, job.seed, setting.device)
+        source = self._shelf.source(data, (job.source, tap))
+        training = Training(
+            module, data, self._task, job.training, job.seed, setting.device, source
+        )
+        if job.paused:
+            resume(training, Path(job.paused))
+        training.run(job.until or None)
+        outcome = training.outcome
+        known["epochs"] = training.epoch
+        if job.until:
+            with suppress(OSError):  # without the file the training starts anew, no more
+                pause(training, Path(job.paused))
+            return outcome
         if job.latency:
             known["latency"] = latency(module, shape, setting.device)
         if len(split.test):
             module.load_state_dict(outcome.state)
-            test = validate(module, data, self._task, split.test, setting.device)
+            test = validate(module, data, self._task, split.test, setting.device, source)
             outcome.metrics |= {f"test_{name}": value for name, value in test.items()}
         if job.weights:
             note = json.dumps(job.architecture.to_dict())

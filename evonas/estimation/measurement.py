@@ -18,6 +18,7 @@ class Measurement:
         params: its parameters.
         seconds: wall time of building, training and validating.
         latency: of the head network for one image, milliseconds; 0: not measured.
+        epochs: that it trained, in all.
         error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``,
             ``worker-death`` or ``exception``; empty if ok.
         error: one line for people; empty if ok.
@@ -30,6 +31,7 @@ class Measurement:
     params: int = 0
     seconds: float = 0.0
     latency: float = 0.0
+    epochs: int = 0
     error_kind: str = ""
     error: str = ""
     history: tuple[Mapping[str, float], ...] = ()

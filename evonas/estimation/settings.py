@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -46,6 +46,8 @@ class TrainingSettings(Settings):
         keep: the epoch whose weights count, ``best`` on validation or ``last``.
         patience: stop early when the task's metric has had no new best on validation for
             so many epochs; 0 never does. Only with ``keep=best``.
+        precision: in which networks compute: ``float32``, ``bfloat16`` (weights stay
+            float32), or ``auto``: bfloat16 on a GPU that has it.
         start: file of a state dict whose tensors replace the fresh ones where name and
             shape fit (see ``start.start_from``); empty for a fresh start.
     """
@@ -61,6 +63,7 @@ class TrainingSettings(Settings):
     ema: Share = 0.0
     keep: Literal["best", "last"] = "best"
     patience: Annotated[int, Field(ge=0)] = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     start: str = ""
 
     @field_validator("milestones")
@@ -134,6 +137,26 @@ class FinalsSettings(Settings):
 
     networks: Annotated[int, Field(ge=0)] = 3
     seeds: Annotated[int, Field(ge=1)] = 3
+
+
+class FidelitySettings(Settings):
+    """How much of a training a candidate gets; see ``racing``.
+
+    Attributes:
+        name: ``full``: all of it; ``racing``: a first rung, and the rest only for the better
+            part of a generation.
+        rung: share of the epochs that is the first rung, at least one epoch.
+        go_on: share of a generation that goes on, at least one candidate.
+    """
+
+    name: Literal["full", "racing"] = "full"
+    rung: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
+    go_on: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
 
 
 class FeatureSettings(Settings):

@@ -2,49 +2,31 @@
 
 The same routine serves a search's short budget and the long retraining. On a CPU
 its result follows from (module, data, settings, seed) alone: it runs on one thread,
-and batch order and augmentation come from generators of their own.
+and batch order and augmentation come from generators of their own. It may be written down
+between two epochs and go on elsewhere, with the same result; see ``paused``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.settings import TrainingSettings
 from evonas.tasks.base import Array, Task
 
-Indices = NDArray[np.intp]
+__all__ = ["Diverged", "Outcome", "Training", "TrainingData", "predict", "train", "validate"]
 
-
-@dataclass(frozen=True)
-class TrainingData:
-    """The cached maps of one tap, with targets.
-
-    Attributes:
-        maps: one (n, c, h, w) array a view; the first view is the plain one.
-        targets: (n_views, n, k): the targets of each view, in the labels' units.
-        train, validation: indices into n.
-    """
-
-    maps: list[NDArray[np.float16]]
-    targets: Array
-    train: Indices
-    validation: Indices
-
-    def batch(self, indices: Indices, views: Indices) -> tuple[Tensor, Tensor]:
-        """Return maps (b, c, h, w) and targets (b, k) of each index in its view."""
-        out = np.empty((len(indices), *self.maps[0].shape[1:]), np.float16)
-        for view in np.unique(views):
-            rows = np.flatnonzero(views == view)
-            out[rows] = self.maps[view][indices[rows]]
-        return torch.from_numpy(out), torch.from_numpy(self.targets[views, indices])
+#: Images of one step where nothing is learned.
+LARGE = 256
 
 
 @dataclass
@@ -69,99 +51,209 @@ def train(
     device: str = "cpu",
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
 ) -> Outcome:
-    """Train a head network and validate it after every epoch.
+    """Train a head network and validate it after every epoch; see ``Training``.
+
+    Raises:
+        Diverged: loss or outputs became nan or infinite.
+    """
+    training = Training(module, data, task, settings, seed, device)
+    training.run(on_epoch=on_epoch)
+    return training.outcome
+
+
+class Training:
+    """One training, epoch by epoch.
 
     It ends early where the settings have patience and keep the best epoch; the history
     shows the epochs that ran. (With ``keep="last"`` patience has no effect: there,
     validation images may be those that judge, and must choose nothing.)
 
-    Raises:
-        Diverged: loss or outputs became nan or infinite.
+    Args:
+        module: the head network, as it starts.
+        data: what to train on and validate with.
+        task: loss and metrics.
+        settings: how.
+        seed: of batch order, views and dropout.
+        device: ``cpu`` or ``cuda``.
+        source: where batches come from; by default whatever suits the device.
+
+    Attributes:
+        epoch: how many are done.
+        outcome: what they gave.
     """
-    rng = np.random.default_rng(seed)
-    torch.manual_seed(seed)  # dropout
-    module.to(device)
-    optimizer = torch.optim.AdamW(_groups(module, settings), lr=settings.learning_rate)
-    steps_an_epoch = max(len(data.train) // settings.batch_size, 1)
-    total = steps_an_epoch * settings.epochs
-    average = _Average(module, settings.ema)
-    outcome, best, best_epoch = Outcome(), math.inf, 0
-    for epoch in range(settings.epochs):
+
+    def __init__(
+        self,
+        module: nn.Module,
+        data: TrainingData,
+        task: Task,
+        settings: TrainingSettings,
+        seed: int,
+        device: str = "cpu",
+        source: Source | None = None,
+    ) -> None:
+        self.module, self.device = placed(module, device), device
+        self._layout = layout(module)
+        self.average = _Average(module, settings.ema)
+        self.optimizer = torch.optim.AdamW(
+            _groups(module, settings), lr=settings.learning_rate, fused=True
+        )
+        self.rng = np.random.default_rng(seed)
+        torch.manual_seed(seed)  # dropout
+        self.epoch, self.best, self.best_epoch = 0, math.inf, 0
+        self.outcome = Outcome()
+        self._data, self._task, self._settings = data, task, settings
+        self._source = source or Shelf(device).source(data, "")
+
+    @property
+    def over(self) -> bool:
+        """Whether no epoch is left, or patience ran out."""
+        patience = self._settings.patience
+        # never with keep="last", where every epoch counts as the best
+        return self.epoch >= self._settings.epochs or bool(
+            patience and self.epoch - 1 - self.best_epoch >= patience
+        )
+
+    def run(
+        self,
+        until: int | None = None,
+        on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
+    ) -> None:
+        """Go on to the end, or until so many epochs are done.
+
+        Raises:
+            Diverged: loss or outputs became nan or infinite.
+        """
+        while not self.over and (until is None or self.epoch < until):
+            loss = self._epoch()
+            if not math.isfinite(loss):
+                raise Diverged(f"the loss became {loss} in epoch {self.epoch + 1}")
+            module, device = self.average.module, self.device
+            metrics = validate(
+                module, self._data, self._task, self._data.validation, device, self._source
+            )
+            self.outcome.history.append({"loss": loss, **metrics})
+            on_epoch(self.epoch, metrics)
+            if metrics[self._task.metric] < self.best or self._settings.keep == "last":
+                self.best, self.best_epoch = metrics[self._task.metric], self.epoch
+                self.outcome.metrics = dict(metrics, epoch=self.epoch + 1)
+                self.outcome.state = _kept(module)
+            self.epoch += 1
+
+    def _epoch(self) -> float:
+        """Train one epoch; return its mean loss, which is looked at only here, at the end."""
+        settings, data, module = self._settings, self._data, self.module
+        steps = max(len(data.train) // settings.batch_size, 1)
         module.train()
-        order = rng.permutation(data.train)
-        views = rng.integers(0, len(data.maps), len(order))
-        losses = torch.zeros((), device=device)
-        for step in range(steps_an_epoch):
-            rate = _rate(settings, epoch, epoch * steps_an_epoch + step, total)
-            for group in optimizer.param_groups:
+        order = self.rng.permutation(data.train)
+        views = self.rng.integers(0, len(data.maps), len(order))
+        losses = torch.zeros((), device=self.device)
+        used = min(steps * settings.batch_size, len(order))
+        batches = self._source.batches(order[:used], views[:used], settings.batch_size)
+        parameters = list(module.parameters())
+        for step, (maps, targets) in enumerate(batches, start=self.epoch * steps):
+            rate = _rate(settings, self.epoch, step, steps * settings.epochs)
+            for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            chosen = slice(step * settings.batch_size, (step + 1) * settings.batch_size)
-            maps, targets = data.batch(order[chosen], views[chosen])
-            loss = task.loss(module(maps.to(device).float()), targets.to(device))
-            optimizer.zero_grad(set_to_none=True)
+            with lower(self.device, settings.precision):
+                outputs = module(maps.to(torch.float32, memory_format=self._layout))
+            loss = self._task.loss(outputs.float(), targets)
+            self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(module.parameters(), 5.0)
-            optimizer.step()
-            average.update()
+            nn.utils.clip_grad_norm_(parameters, 5.0)
+            self.optimizer.step()
+            self.average.update()
             losses += loss.detach()
-        if not math.isfinite(float(losses)):
-            raise Diverged(f"the loss became {float(losses)} in epoch {epoch + 1}")
-        metrics = validate(average.module, data, task, data.validation, device)
-        outcome.history.append({"loss": float(losses) / steps_an_epoch, **metrics})
-        on_epoch(epoch, metrics)
-        if metrics[task.metric] < best or settings.keep == "last":
-            best, best_epoch = metrics[task.metric], epoch
-            outcome.metrics = dict(metrics, epoch=epoch + 1)
-            state = average.module.state_dict()
-            outcome.state = {k: v.detach().cpu().clone() for k, v in state.items()}
-        if settings.patience and epoch - best_epoch >= settings.patience:
-            break  # never with keep="last", where every epoch counts as the best
-    return outcome
+        return float(losses) / steps
 
 
 def validate(
-    module: nn.Module, data: TrainingData, task: Task, indices: Indices, device: str = "cpu"
+    module: nn.Module,
+    data: TrainingData,
+    task: Task,
+    indices: Indices,
+    device: str = "cpu",
+    source: Source | None = None,
 ) -> dict[str, float]:
     """Return the task's metrics on the plain view of ``indices``.
 
     Raises:
         Diverged: an output is not finite.
     """
-    outputs = predict(module, data, indices, device)
+    outputs = predict(module, data, indices, device, source)
     if not np.isfinite(outputs).all():
         raise Diverged("an output is not finite")
     return dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
 
 
-def predict(module: nn.Module, data: TrainingData, indices: Indices, device: str = "cpu") -> Array:
+def predict(
+    module: nn.Module,
+    data: TrainingData,
+    indices: Indices,
+    device: str = "cpu",
+    source: Source | None = None,
+) -> Array:
     """Return the outputs on the plain view, (len(indices), n_outputs)."""
-    module.eval()
-    parts = []
+    module, form = placed(module, device).eval(), layout(module)
+    source = source or Shelf(device).source(data, "")
+    plain = np.zeros(len(indices), np.intp)
     with torch.inference_mode():
-        for start in range(0, len(indices), 256):
-            chosen = indices[start : start + 256]
-            maps, _ = data.batch(chosen, np.zeros(len(chosen), np.intp))
-            parts.append(module(maps.to(device).float()).float().cpu().numpy())
-    return np.concatenate(parts)
+        parts = [
+            module(maps.to(torch.float32, memory_format=form)).float()
+            for maps, _ in source.batches(indices, plain, LARGE)
+        ]
+        return torch.cat(parts).cpu().numpy()
+
+
+def placed(module: nn.Module, device: str) -> nn.Module:
+    """Move a module to a device, laid out in memory as trains fastest; return it."""
+    return module.to(device).to(memory_format=layout(module))  # type: ignore[call-overload,no-any-return]
+
+
+def layout(module: nn.Module) -> torch.memory_format:
+    """Return the order in memory in which a network trains fastest.
+
+    Depthwise convolutions are up to 1.6 times as fast with channels last, dilated ones slower,
+    others alike: so the former decide.
+    """
+    depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in module.modules())
+    return torch.channels_last if depthwise else torch.contiguous_format
+
+
+def lower(device: str, precision: str) -> AbstractContextManager[Any]:
+    """Return a context in which networks compute as the settings' ``precision`` says."""
+    half = precision == "bfloat16" or (
+        precision == "auto" and device != "cpu" and torch.cuda.is_bf16_supported()
+    )
+    return torch.autocast(device.split(":")[0], torch.bfloat16) if half else nullcontext()
+
+
+def _kept(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the weights, in the layout of files."""
+    plain = torch.contiguous_format
+    return {k: v.detach().cpu().clone(memory_format=plain) for k, v in module.state_dict().items()}
 
 
 class _Average:
     """Exponential moving average of a module's weights; with decay 0 the module itself."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
-        self._source, self._decay = module, decay
-        self._steps = 0
+        self._decay = decay
+        self.steps = 0
         self.module = deepcopy(module) if decay else module
+        self._own, self._new = (
+            # the tensors themselves, which every step changes in place
+            [value for value in one.state_dict().values() if value.is_floating_point()]
+            for one in (self.module, module)
+        )
 
     def update(self) -> None:
         if not self._decay:
             return
-        self._steps += 1
+        self.steps += 1
         # The first steps would otherwise weigh the random start for long.
-        keep = min(self._decay, self._steps / (self._steps + 10.0))
-        own, new = self.module.state_dict(), self._source.state_dict()
-        floats = [name for name, value in own.items() if value.is_floating_point()]
-        torch._foreach_lerp_([own[n] for n in floats], [new[n] for n in floats], 1.0 - keep)
+        keep = min(self._decay, self.steps / (self.steps + 10.0))
+        torch._foreach_lerp_(self._own, self._new, 1.0 - keep)
 
 
 def _groups(module: nn.Module, settings: TrainingSettings) -> list[dict[str, object]]:

@@ -33,7 +33,7 @@ class SearchView:
         self._metric, self._unit = metric
         self._start = time.monotonic()
         self._counts = dict.fromkeys(
-            ("ok", "failed", "repeat", "infeasible", "earlier", "final"), 0
+            ("ok", "failed", "stopped", "repeat", "infeasible", "earlier", "final"), 0
         )
         self._finals = 0
         self._best: Trial | None = None
@@ -83,7 +83,7 @@ class SearchView:
     @property
     def trained(self) -> int:
         """Distinct networks trained so far."""
-        return self._counts["ok"] + self._counts["failed"]
+        return sum(self._counts[status] for status in ("ok", "failed", "stopped"))
 
     def _progress(self) -> str:
         return (

@@ -1,0 +1,101 @@
+"""A training written down between two epochs, so that another worker may go on with it.
+
+The file is safetensors: weights, their average, the optimizer's moments, the kept epoch, the
+state of torch's generator; the rest is JSON in its header. Training on from it gives the
+bits that training in one go gives.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from evonas.estimation.training import Training
+
+
+def pause(training: Training, path: Path) -> None:
+    """Write a training down; the file appears whole or not at all."""
+    tensors = {
+        **_named("module", training.module.state_dict()),
+        **_named("average", training.average.module.state_dict()),
+        **_named("kept", training.outcome.state),
+        "generator.cpu": torch.get_rng_state(),
+    }
+    if training.device != "cpu":
+        tensors["generator.device"] = torch.cuda.get_rng_state(training.device)
+    for number, moments in training.optimizer.state_dict()["state"].items():
+        tensors |= _named(f"optimizer.{number}", moments)
+    plain = {
+        "epoch": training.epoch,
+        "best": training.best,
+        "best_epoch": training.best_epoch,
+        "average_steps": training.average.steps,
+        "metrics": training.outcome.metrics,
+        "history": training.outcome.history,
+        "rng": training.rng.bit_generator.state,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
+    save_file(whole, draft, {"training": json.dumps(plain)})
+    os.replace(draft, path)
+
+
+def resume(training: Training, path: Path) -> bool:
+    """Bring a training, just made with the same arguments, to where the file left it.
+
+    Returns:
+        Whether it was: False, and the training still at its start, where there is no such
+        file, or it does not fit. Training from the start gives the same result, only later.
+    """
+    try:
+        with safe_open(path, "pt") as stream:
+            plain: dict[str, Any] = json.loads(stream.metadata()["training"])
+            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+        own = training.optimizer.state_dict()
+        moments = {
+            number: _part(tensors, f"optimizer.{number}")
+            for group in own["param_groups"]
+            for number in group["params"]
+        }
+        states = [_part(tensors, name) for name in ("module", "average")]
+        fit = [
+            {key: value.shape for key, value in state.items()}
+            == {key: value.shape for key, value in module.state_dict().items()}
+            for state, module in zip(
+                states, (training.module, training.average.module), strict=True
+            )
+        ]
+        if not all(fit) or not all(moments.values()):
+            return False
+        training.rng.bit_generator.state = plain["rng"]
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+        return False
+    training.module.load_state_dict(states[0])
+    training.average.module.load_state_dict(states[1])
+    training.average.steps = int(plain["average_steps"])
+    training.optimizer.load_state_dict({**own, "state": moments})
+    training.epoch, training.best = int(plain["epoch"]), float(plain["best"])
+    training.best_epoch = int(plain["best_epoch"])
+    training.outcome.metrics, training.outcome.history = plain["metrics"], plain["history"]
+    training.outcome.state = _part(tensors, "kept")
+    torch.set_rng_state(tensors["generator.cpu"])
+    if training.device != "cpu":
+        torch.cuda.set_rng_state(tensors["generator.device"], training.device)
+    return True
+
+
+def _named(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {k.removeprefix(start): v for k, v in tensors.items() if k.startswith(start)}

@@ -1,0 +1,103 @@
+"""Wherever maps lie, the batches are the same; what is shared is copied once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from evonas.estimation import batches
+from evonas.estimation.batches import Mapped, Resident, Shelf, Source, Streamed, TrainingData
+
+IMAGES, VIEWS = 23, 3
+
+
+def made() -> TrainingData:
+    """Maps that tell their view and image; targets that do as well."""
+    image = np.arange(IMAGES, dtype=np.float32)[:, None]
+    maps = [
+        (100 * view + image[:, :, None, None] + np.zeros((1, 2, 3, 3))).astype(np.float16)
+        for view in range(VIEWS)
+    ]
+    targets = np.stack([1000.0 * view + image for view in range(VIEWS)]).astype(np.float32)
+    return TrainingData(maps, targets, np.arange(20), np.arange(20, IMAGES))
+
+
+DATA = made()
+SOURCES: dict[str, Callable[[], Source]] = {
+    "mapped": lambda: Mapped(DATA),
+    "resident": lambda: Resident(DATA, "cpu"),
+    "streamed": lambda: Streamed(DATA, "cpu"),
+}
+
+
+def drawn(source: Source, rows: list[tuple[int, int]], size: int) -> list[tuple[Tensor, ...]]:
+    indices = np.array([image for image, _ in rows], np.intp)
+    views = np.array([view for _, view in rows], np.int64)
+    return list(source.batches(indices, views, size))
+
+
+@pytest.mark.parametrize("name", SOURCES)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, IMAGES - 1), st.integers(0, VIEWS - 1)), max_size=40),
+    size=st.integers(1, 12),
+)
+def test_every_source_gives_the_asked_images_in_order(
+    name: str, rows: list[tuple[int, int]], size: int
+) -> None:
+    found = drawn(SOURCES[name](), rows, size)
+    assert [len(maps) for maps, _ in found[:-1]] == [size] * max(len(found) - 1, 0)
+    assert len(found) == -(-len(rows) // size)
+    pairs = [pair for maps, targets in found for pair in zip(maps, targets, strict=True)]
+    for (image, view), (maps, target) in zip(rows, pairs, strict=True):
+        assert maps.dtype == torch.float16
+        assert maps.shape == (2, 3, 3)
+        assert (maps == 100 * view + image).all()
+        assert target.tolist() == [1000 * view + image]
+
+
+def test_what_goes_wrong_while_gathering_ahead_is_not_swallowed() -> None:
+    with pytest.raises(IndexError):
+        drawn(Streamed(DATA, "cpu"), [(0, 0), (IMAGES, 0)], 1)
+
+
+def test_a_stream_that_nobody_reads_to_its_end_leaves_no_thread() -> None:
+    stream = Streamed(DATA, "cpu").batches(np.arange(20), np.zeros(20, np.int64), 1)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_shelf_copies_the_maps_of_a_tap_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = {"one": True, "two": True, "large": False}
+    asked = []
+
+    def fits(maps: object, device: str) -> bool:
+        return room[asked[-1]]
+
+    monkeypatch.setattr(batches, "fits", fits)
+    shelf = Shelf("cpu")
+    shelf._device = "meta"  # any but the CPU, where nothing is copied
+    monkeypatch.setattr(batches, "on_device", lambda maps, device: torch.zeros(1))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kwargs: self)
+    found = {}
+    for key in ("one", "two", "one"):
+        asked.append(key)
+        source = shelf.source(DATA, key)
+        assert isinstance(source, Resident)
+        assert found.setdefault(key, source.held) is source.held
+    asked.append("large")
+    assert isinstance(shelf.source(DATA, "large"), Streamed)
+    asked.append("one")
+    again = shelf.source(DATA, "one")
+    assert isinstance(again, Resident)
+    assert again.held is not found["one"]  # it had made room
+
+
+def test_on_a_cpu_maps_stay_where_all_workers_share_them() -> None:
+    assert isinstance(Shelf("cpu").source(DATA, "x"), Mapped)
+    assert not batches.fits(DATA.maps, "cpu")
