@@ -19,6 +19,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.execution.base import Executor
+from evonas.execution.usage import Usage
 from evonas.optimizers.base import Optimizer
 from evonas.search import Search, candidate_seed
 from evonas.space import Architecture, SearchSpace
@@ -70,10 +71,11 @@ class Fake(Executor):
 
     def __init__(self, order: Order = as_asked) -> None:
         self.order = order
+        self.usage = Usage(1)
         self.jobs: list[Job] = []
         self.observed: list[tuple[str, float]] = []
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         for job in self.order(list(jobs)):
             self.jobs.append(job)
             yield job.index, measure(job)
@@ -220,10 +222,10 @@ def test_the_journal_does_not_depend_on_the_order_of_finishing(tmp_path: Path, n
 
 def test_the_dearest_jobs_start_first(tmp_path: Path) -> None:
     class Watching(Fake):
-        def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
             costs = [cost(job.architecture) for job in jobs]
             assert costs == sorted(costs, reverse=True)
-            return super().evaluate(jobs)
+            return super()._evaluate(jobs)
 
     search(tmp_path, executor=Watching())
 

@@ -25,9 +25,9 @@ SEED = 5
 class Unsteady(Fake):
     """Fails on some further seeds."""
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         labels = {job.index: job.label for job in jobs}
-        for index, found in super().evaluate(jobs):
+        for index, found in super()._evaluate(jobs):
             bad = labels[index].endswith("seed 2")
             yield index, Measurement.failure("diverged", "loss is nan") if bad else found
 
@@ -192,8 +192,8 @@ def test_a_final_that_fails_is_written_down_and_not_tried_again(tmp_path: Path) 
 
 def test_where_everything_failed_there_are_no_finals(tmp_path: Path) -> None:
     class Broken(Fake):
-        def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
-            for index, _ in super().evaluate(jobs):
+        def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+            for index, _ in super()._evaluate(jobs):
                 yield index, Measurement.failure("exception", "boom")
 
     executor = Broken()

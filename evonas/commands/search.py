@@ -110,6 +110,7 @@ def run(
                     view.finals(len(waiting))
                     search.train_again(waiting, experiment.seed, watch)
             rivals = _baselines(assembly, executor)
+            usage = executor.usage
         trained = sum(trial.trained for trial in store.trials())
         store.log(f"finished with {trained} trained networks")
         spent = duration(time.monotonic() - start)
@@ -117,6 +118,9 @@ def run(
         console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
         if race and (line := saved(store.trials(), experiment.training.epochs)):
             console.print(line, soft_wrap=True)
+        if not experiment.table:
+            store.write("utilisation.json", usage.to_dict())  # of this start; resumed or not
+            console.print(usage.statement(), soft_wrap=True)
         for line in [*files.finish(rivals), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
     if not experiment.table:

@@ -8,6 +8,7 @@ from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.table import Table
 from evonas.execution.base import Executor
+from evonas.execution.usage import Usage
 
 
 class TableExecutor(Executor):
@@ -19,8 +20,9 @@ class TableExecutor(Executor):
 
     def __init__(self, table: Table) -> None:
         self._table, self.workers, self.name = table, 1, "table"
+        self.usage = Usage(1)
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield the measurements in order; see ``Executor.evaluate``."""
         for job in jobs:
             yield job.index, self._table.measure(job.architecture)

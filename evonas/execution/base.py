@@ -9,6 +9,7 @@ from typing import Self
 
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
+from evonas.execution.usage import Usage
 
 #: Makes, in each worker, what turns jobs into measurements.
 MakeEstimator = Callable[[Setting], Callable[[Job], Measurement]]
@@ -22,6 +23,9 @@ class Executor(ABC):
         workers: how many jobs run at once.
         name: of the experiment, for dashboards.
         estimator: what each worker makes of the setting, to answer its jobs.
+
+    Attributes:
+        usage: how well the workers were used so far.
     """
 
     def __init__(
@@ -32,14 +36,25 @@ class Executor(ABC):
         estimator: MakeEstimator = Estimator,
     ) -> None:
         self.setting, self.workers, self.name = setting, workers, name
+        self.usage = Usage(workers)
 
-    @abstractmethod
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield (job.index, measurement) in the order in which jobs finish.
 
         It never raises for what a candidate does: a training that fails, or takes
         its worker along, is a measurement with status ``failed``.
         """
+        if not jobs:
+            return
+        self.usage.begin(len(jobs))
+        for index, measurement in self._evaluate(jobs):
+            self.usage.done(measurement.seconds)
+            yield index, measurement
+        self.usage.end()
+
+    @abstractmethod
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        """Do what ``evaluate`` promises, for at least one job."""
 
     def observe(self, status: str, seconds: float, best: float) -> None:  # noqa: B027
         """Take note of a finished trial, for whoever watches from outside.

@@ -32,7 +32,7 @@ class LocalExecutor(Executor):
         super().__init__(setting, workers, name, estimator)
         self._estimate = estimator(setting)
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield the measurements in order; see ``Executor.evaluate``."""
         for job in jobs:
             yield job.index, self._estimate(job)

@@ -88,7 +88,7 @@ class RayExecutor(Executor):
             "evonas_trial_seconds", "Wall time of a trial", boundaries=_SECONDS
         )
 
-    def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield measurements as they finish; see ``Executor.evaluate``."""
         waiting = deque((job, 1) for job in jobs)
         idle = list(self._actors)
