@@ -55,6 +55,19 @@ def test_front_json_holds_what_no_other_dominates(run: Path, source: tuple[Path,
     assert f"Front of error, macs: {len(kept)} network(s), " in source[1]
 
 
+def test_the_use_of_workers_is_told_with_its_causes(
+    evonas: Cli, run: Path, source: tuple[Path, str]
+) -> None:
+    usage = read(run / "utilisation.json")
+    assert usage["candidates"] == BUDGET + 2 * 2 + 1  # the finals, and one baseline
+    idle = usage["few"] + usage["tail"] + usage["between"] + usage["hand_over"]
+    assert usage["busy"] + idle == pytest.approx(usage["workers"] * usage["wall"], abs=0.01)
+    assert f"Utilisation {100 * usage['utilisation']:.1f} % of 1 worker(s)" in source[1]
+    code, out, _ = evonas("search", "--resume", "--run-dir", run, "baselines=[]")
+    assert (code, "Utilisation" in out) == (0, False)  # nothing was left to train
+    assert read(run / "utilisation.json") == usage
+
+
 def test_without_finals_the_searchs_own_result_stands(evonas: Cli, tiny_file: Path) -> None:
     folder, out = new(evonas, tiny_file, "--budget", 2)
     assert "Finals" not in out

@@ -118,8 +118,8 @@ def run(
         console.print(f"{trained} networks trained, {spent} now. {reason}.", soft_wrap=True)
         if race and (line := saved(store.trials(), experiment.training.epochs)):
             console.print(line, soft_wrap=True)
-        if not experiment.table:
-            store.write("utilisation.json", usage.to_dict())  # of this start; resumed or not
+        if usage.wall and not experiment.table:
+            store.write("utilisation.json", usage.to_dict())  # of the last start that trained
             console.print(usage.statement(), soft_wrap=True)
         for line in [*files.finish(rivals), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
