@@ -19,8 +19,8 @@ from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import FidelitySettings, ObjectiveSettings, TrainingSettings
+from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
-from evonas.execution.usage import Usage
 from evonas.racing import Race, saved
 from evonas.search import Search
 from evonas.space import SearchSpace

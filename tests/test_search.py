@@ -18,8 +18,8 @@ from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
+from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
-from evonas.execution.usage import Usage
 from evonas.optimizers.base import Optimizer
 from evonas.search import Search, candidate_seed
 from evonas.space import Architecture, SearchSpace

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.table import Table
+from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
-from evonas.execution.usage import Usage
 
 
 class TableExecutor(Executor):

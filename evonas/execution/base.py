@@ -9,7 +9,7 @@ from typing import Self
 
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.execution.usage import Usage
+from evonas.execution._usage import Usage
 
 #: Makes, in each worker, what turns jobs into measurements.
 MakeEstimator = Callable[[Setting], Callable[[Job], Measurement]]
