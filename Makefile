@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/quickstart
 
-.PHONY: help install search retrain test format check smoke bench clean
+.PHONY: help install search retrain test format check smoke bench compare clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,7 +44,15 @@ check: install  ## all that must hold: format, lint, types, floors, tests, smoke
 smoke: install  ## a small search, stopped and resumed, and its winner retrained
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
 
-bench: install  ## compare the optimizers on the embedded default
+bench: .venv/bench  ## measure throughput, into experiments/benchmarks/RESULTS.md (PARTS="c e")
+	$(BIN)/python experiments/benchmarks/throughput.py $(if $(PARTS),--parts $(PARTS))
+
+# What the benchmarks hold evonas against; apart, so that `make test` needs none of it.
+.venv/bench: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+compare: install  ## compare the optimizers on the embedded default
 	$(BIN)/evonas compare experiments/quickstart.yaml --budget 40 --seeds 1
 
 clean:  ## remove everything that was made

@@ -124,6 +124,16 @@ class Assembly:
         Raises:
             InputError: there is none, or its output is not of the form that the task needs.
         """
+        if architecture.network not in self._families:
+            self._families[architecture.network] = self._family(architecture)
+        return self._families[architecture.network]
+
+    @cached_property
+    def _families(self) -> dict[str, Network]:
+        """Those met so far: a search asks for the cost of each of many thousand draws."""
+        return {}
+
+    def _family(self, architecture: Architecture) -> Network:
         family: Network = registry.load("network", architecture.network)()
         if family.dense != self.task.dense:
             forms = {True: "maps", False: "a vector"}

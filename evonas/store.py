@@ -8,13 +8,15 @@ moment a trial is known; a kill loses at most what was in flight. Sorted by
 from __future__ import annotations
 
 import fcntl
+import gc
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +27,8 @@ from evonas.space import Architecture
 
 FORMAT = 1  # of best.json
 _LOG_BYTES = 1_000_000
+#: Lines of a journal that are parsed at once: they share their keys, and fit a cache.
+_CHUNK = 64
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,8 @@ class RunStore:
 
     def append(self, *trials: Trial) -> None:
         """Write trials to the journal in one step; they are on the disk when this returns."""
-        lines = [json.dumps(asdict(trial), allow_nan=False) + "\n" for trial in trials]
+        # vars, not asdict: that copies every value, only for it to become text at once
+        lines = [json.dumps(vars(trial), allow_nan=False) + "\n" for trial in trials]
         self._stream.write("".join(lines))
         self._stream.flush()
         os.fsync(self._stream.fileno())
@@ -211,32 +216,74 @@ def read_journal(folder: Path) -> list[Trial]:
         InputError: it holds no run, or the journal is damaged.
     """
     try:
-        raw = (folder / "journal.jsonl").read_bytes()
+        return in_order(_parsed(folder / "journal.jsonl")[0])
     except OSError as error:
         raise InputError(f"{folder}: holds no run: journal.jsonl cannot be read") from error
-    return in_order(_parsed(raw, folder / "journal.jsonl"))
 
 
 def _restored(journal: Path) -> list[Trial]:
     """Read the journal; a last line that was cut off is removed, any other is refused."""
-    raw = journal.read_bytes()
-    complete = raw.rfind(b"\n") + 1
-    if complete < len(raw):
+    trials, complete = _parsed(journal)
+    if complete < journal.stat().st_size:
         os.truncate(journal, complete)
-    return _parsed(raw, journal)
+    return trials
 
 
-def _parsed(raw: bytes, journal: Path) -> list[Trial]:
+def _parsed(journal: Path) -> tuple[list[Trial], int]:
+    """Return the trials of all whole lines, and how many bytes these are."""
+    trials: list[Trial] = []
+    complete = 0
+    with journal.open("rb") as stream, _no_collection():
+        while chunk := list(islice(stream, _CHUNK)):
+            if not chunk[-1].endswith(b"\n"):
+                chunk.pop()
+            complete += sum(map(len, chunk))
+            lines = [line[:-1] for line in chunk]
+            try:
+                trials += [_trial(row) for row in _rows(lines)]
+            except (ValueError, TypeError, KeyError, InputError):  # one by one says which line
+                trials += _one_by_one(lines, len(trials), journal)
+    return trials, complete
+
+
+def _rows(lines: Sequence[bytes]) -> list[Any]:
+    """Return the object of each line, all in one step: several times as fast as line by line.
+
+    Raises:
+        ValueError: a line is no JSON, or not one object.
+    """
+    rows: list[Any] = json.loads(b"[" + b",".join(lines) + b"]")
+    whole = all(line[:1] == b"{" and line[-1:] == b"}" for line in lines)
+    if not whole or len(rows) != len(lines):
+        raise ValueError("a line is not one object")
+    return rows
+
+
+def _one_by_one(lines: Sequence[bytes], before: int, journal: Path) -> list[Trial]:
     trials = []
-    complete = raw.rfind(b"\n") + 1
-    for number, line in enumerate(raw[:complete].splitlines(), start=1):
+    for number, line in enumerate(lines, start=before + 1):
         try:
-            row = json.loads(line)
-            row["genome"] = tuple(row["genome"])
-            Architecture.from_dict(row["architecture"])
-            trials.append(Trial(**row))
+            trials.append(_trial(json.loads(line)))
         except (ValueError, TypeError, KeyError, InputError) as error:
             raise InputError(
                 f"{journal}, line {number}: is no trial ({error}): restore the file"
             ) from error
     return trials
+
+
+def _trial(row: Any) -> Trial:
+    row["genome"] = tuple(row["genome"])
+    Architecture.check(row["architecture"])
+    return Trial(**row)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the garbage collector: what a journal becomes stays, and looking it over is dear."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()

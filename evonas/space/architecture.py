@@ -65,6 +65,16 @@ class Architecture:
         Raises:
             InputError: the data has not the form that ``to_dict`` gives.
         """
+        cls.check(data)
+        return cls(data["network"], data["settings"])
+
+    @staticmethod
+    def check(data: Any) -> None:
+        """Refuse plain data that ``from_dict`` could not build from.
+
+        Raises:
+            InputError: the data has not the form that ``to_dict`` gives.
+        """
         fits = (
             isinstance(data, dict)
             and isinstance(data.get("network"), str)
@@ -74,4 +84,3 @@ class Architecture:
             raise InputError(
                 f"expected an architecture with 'network' and 'settings', got {str(data)[:80]!r}"
             )
-        return cls(data["network"], data["settings"])

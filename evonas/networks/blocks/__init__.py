@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from functools import cache
 from pathlib import Path
 
 from evonas.errors import InputError, nearest
@@ -23,6 +24,7 @@ def names() -> list[str]:
     return sorted(stem for stem in stems if not stem.startswith("_") and stem != "base")
 
 
+@cache
 def load(name: str) -> type[Block]:
     """Return the class of a block.
 

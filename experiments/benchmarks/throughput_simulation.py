@@ -1,0 +1,96 @@
+"""A search on many workers, event by event, without a clock: generations, one after another."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """What a simulated search took.
+
+    Attributes:
+        wall: seconds from the first question to the last answer.
+        busy: seconds that workers trained, all together.
+        workers: how many there were.
+    """
+
+    wall: float
+    busy: float
+    workers: int
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the workers' time in which they trained."""
+        return self.busy / (self.workers * self.wall) if self.wall else 1.0
+
+
+def simulate(
+    generations: Iterable[Sequence[float]],
+    workers: int,
+    latency: float = 0.0,
+    driver: float = 0.0,
+) -> Simulated:
+    """Return what a search of these generations takes.
+
+    A generation is handed out in its order, the next when all of it is answered. The
+    process that searches takes one answer at a time, which holds it up for ``driver``
+    seconds; the worker's next training begins ``latency`` seconds after that.
+
+    Args:
+        generations: seconds of each training, in the order in which they are handed out.
+        workers: trainings at once.
+        latency: from the decision to the begin of a training.
+        driver: to take an answer: judge it, write it down, hand out the next.
+    """
+    now, busy = 0.0, 0.0
+    for durations in generations:
+        waiting = list(durations)[::-1]
+        busy += sum(durations)
+        running: list[float] = []
+        while waiting and len(running) < workers:
+            running.append(now + latency + waiting.pop())
+        heapq.heapify(running)
+        while running:
+            now = max(now, heapq.heappop(running)) + driver
+            if waiting:
+                heapq.heappush(running, now + latency + waiting.pop())
+    return Simulated(now, busy, workers)
+
+
+def drawn(
+    durations: Sequence[float], trials: int, population: int, sigma: float | None, seed: int
+) -> list[list[float]]:
+    """Return generations of durations drawn with replacement, in the order of handing out.
+
+    Args:
+        durations: to draw from.
+        trials: how many in all.
+        population: how many a generation; the last may have fewer.
+        sigma: of the predictions that decide the order, longest first, see ``predicted``;
+            None: the order is as asked.
+        seed: of draws and predictions.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(np.argsort(np.asarray(durations), kind="stable"), kind="stable")
+    ranks = (order + 0.5) / len(durations)
+    chosen = rng.integers(0, len(durations), trials)
+    guesses = ranks[chosen] + (sigma or 0.0) * rng.standard_normal(trials)
+    found = []
+    for start in range(0, trials, population):
+        rows = chosen[start : start + population]
+        if sigma is not None:
+            rows = rows[np.argsort(-guesses[start : start + population], kind="stable")]
+        found.append([float(durations[row]) for row in rows])
+    return found
+
+
+def rank_correlation(one: Sequence[float], other: Sequence[float]) -> float:
+    """Return Spearman's correlation of two rows without ties."""
+    ranks: list[NDArray[np.intp]] = [np.argsort(np.argsort(np.asarray(x))) for x in (one, other)]
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
