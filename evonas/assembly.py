@@ -233,11 +233,25 @@ class Assembly:
         return there and wanted != "cpu"
 
     @cached_property
+    def cluster_cpus(self) -> int:
+        """CPUs of the Ray cluster at ``execution.address``; 0 where none is to be joined.
+
+        It is joined here, so that a wrong address is said before hours of work on features.
+        """
+        if not self.experiment.execution.address:
+            return 0
+        from evonas.execution import _cluster
+
+        return _cluster.join(self.experiment.execution.address).cpus
+
+    @cached_property
     def workers(self) -> int:
         """How many candidates train at once."""
         asked = self.experiment.execution.workers
         if asked != "auto":
             return asked
+        if self.cluster_cpus:
+            return self.cluster_cpus
         if self.experiment.execution.executor == "local":
             return 1
         return max(1, len(os.sched_getaffinity(0)))
@@ -246,6 +260,8 @@ class Assembly:
     def executor_name(self) -> str:
         """Ray for more than one worker or a GPU, unless the experiment says otherwise."""
         name = self.experiment.execution.executor
+        if name in ("auto", "ray") and self.cluster_cpus:
+            return "ray"
         if name == "auto":
             return "ray" if self.workers > 1 or self.gpu else "local"
         if name not in registry.names("executor"):
@@ -255,8 +271,10 @@ class Assembly:
 
     def executor(self, setting: Setting) -> Executor:
         """Return the executor, started."""
+        address = self.experiment.execution.address
+        joining = {"address": address} if address else {}
         made: Executor = registry.load("executor", self.executor_name)(
-            setting, self.workers, self.experiment.name
+            setting, self.workers, self.experiment.name, **joining
         )
         return made
 

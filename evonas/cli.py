@@ -26,6 +26,9 @@ app.add_typer(data_app, name="data")
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Changes to the experiment, such as training.epochs=3.")
 ]
+Address = Annotated[
+    str | None, typer.Option(help="Ray cluster to join: auto, or HOST:PORT of its head node.")
+]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Folder of the run.")]
 
 
@@ -53,6 +56,7 @@ def search(
         str | None,
         typer.Option(help="full, or racing: only the better part of a generation trains on."),
     ] = None,
+    address: Address = None,
     run_dir: RunDir = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
@@ -70,7 +74,8 @@ def search(
         budget=budget,
         seed=seed,
         fidelity=fidelity,
-        **{"execution.workers": workers, "execution.executor": executor},
+        **{"execution.workers": workers, "execution.executor": executor}
+        | _joining(address, executor),
     )
     changes = [*(overrides or []), *options]
     given = experiment != "quickstart"
@@ -121,13 +126,14 @@ def retrain(
             min=0,
         ),
     ] = 0,
+    address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
 ) -> None:
     """Train the winner longer, beside hand-made baselines; keep its weights."""
     from evonas.commands import retrain as verb
 
     changes = _options(**{"retraining.epochs": epochs, "retraining.schedule": schedule})
-    changed = [*(overrides or []), *changes]
+    changed = [*(overrides or []), *changes, *_options(**_joining(address))]
     verb.run(best, changed, folds, repeats, out, Console(), pick, ranking)
 
 
@@ -163,13 +169,14 @@ def compare(
     ] = "",
     seeds: Annotated[int, typer.Option(help="Searches of each strategy.", min=1)] = 3,
     budget: Annotated[int | None, typer.Option(help="Distinct networks a search trains.")] = None,
+    address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder of runs, table and picture.")] = None,
 ) -> None:
     """Compare search strategies on an experiment, or on a table, at an equal budget."""
     from evonas.commands import compare as verb
 
     names = [name.strip() for name in optimizers.split(",") if name.strip()]
-    changes = [*(overrides or []), *_options(budget=budget)]
+    changes = [*(overrides or []), *_options(budget=budget, **_joining(address))]
     verb.run(experiment, changes, names, seeds, out, Console())
 
 
@@ -240,6 +247,14 @@ def show_backbone(
     from evonas.commands import backbones as verb
 
     verb.run(name, options or [], everything, as_json)
+
+
+def _joining(address: str | None, executor: str | None = None) -> dict[str, object]:
+    """Return the settings that ``--address`` is short for; an executor that is named stays."""
+    if address is None:
+        return {}
+    quoted = f"'{address}'"  # YAML would take [::1]:6379 for a list
+    return {"execution.executor": executor or "ray", "execution.address": quoted}
 
 
 def _options(**values: object) -> list[str]:

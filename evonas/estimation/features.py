@@ -12,11 +12,11 @@ import hashlib
 import json
 import os
 import tempfile
-import zlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from evonas.backbones.base import Backbone
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
+from evonas.estimation.cache_files import check_space, commit, intact, sidecar
 from evonas.estimation.views import View
 
 _VERSION = 1
@@ -86,13 +87,17 @@ class FeatureCache:
         }
         passes = 0
         unreadable: dict[int, str] = {}
+        missing_of = {view: [t for t in taps if not intact(paths[t, view])] for view in views}
+        values = sum(prod(backbone.taps[tap]) for view in views for tap in missing_of[view])
+        advice = "choose another folder with features.cache=FOLDER"
+        check_space(self._root, 2 * len(dataset) * values, advice)
         for view in views:
-            missing = [tap for tap in taps if not _intact(paths[tap, view])]
+            missing = missing_of[view]
             if missing:
                 into = {tap: paths[tap, view] for tap in missing}
                 self._compute(backbone, dataset, view, into, progress)
                 passes += len(dataset)
-            for index, reason in _sidecar(paths[taps[0], view])["unreadable"].items():
+            for index, reason in sidecar(paths[taps[0], view])["unreadable"].items():
                 unreadable[int(index)] = reason
         if unreadable and self._strict:
             first = min(unreadable)
@@ -142,7 +147,7 @@ class FeatureCache:
                         batch.result()
                 for tap, values in maps.items():
                     values.flush()
-                    _commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable)
+                    commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable)
         except OSError as error:
             raise InputError(
                 f"feature cache {self._root}: cannot be written ({error.strerror}): free some "
@@ -186,43 +191,3 @@ def _run(
         outputs = backbone(batch, list(maps))
     for tap, values in outputs.items():
         maps[tap][start : start + len(images)] = values.half().numpy()
-
-
-def _commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
-    """Move a finished file into place, its checksum first, so that none is seen half."""
-    if not np.isfinite(np.load(made, mmap_mode="r")).all():
-        raise InputError(
-            f"features of {path.stem}: the backbone gave values beyond 16-bit floats: "
-            f"check its weights or choose another tap"
-        )
-    note = {"crc32": _checksum(made), "bytes": made.stat().st_size, "unreadable": unreadable}
-    draft = made.with_suffix(".json")
-    draft.write_text(json.dumps(note), encoding="utf-8")
-    os.replace(draft, path.with_suffix(".json"))
-    os.replace(made, path)
-
-
-def _sidecar(path: Path) -> dict[str, dict[str, str]]:
-    note: dict[str, dict[str, str]] = json.loads(path.with_suffix(".json").read_text("utf-8"))
-    return note
-
-
-def _intact(path: Path) -> bool:
-    """Whether a cached file is there and is what was written."""
-    try:
-        note = json.loads(path.with_suffix(".json").read_text("utf-8"))
-        return bool(
-            path.stat().st_size == note["bytes"]
-            and isinstance(note["unreadable"], dict)
-            and _checksum(path) == note["crc32"]
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _checksum(path: Path) -> int:
-    value = 0
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            value = zlib.crc32(block, value)
-    return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -15,6 +16,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+_HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}")
 Axis = Literal["error", "macs", "params", "latency"]
 
 
@@ -183,11 +185,46 @@ class ExecutionSettings(Settings):
             GPU.
         workers: how many candidates train at once; ``auto`` is one a core or GPU.
         device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+        address: of a Ray cluster to join, ``auto`` (the one that runs on this machine) or
+            ``host:port``; workers ``auto`` is then one a CPU of the cluster. Empty: the
+            Ray of this process, or one started for the run.
     """
 
     executor: str = "auto"
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     device: Literal["auto", "cpu", "gpu"] = "auto"
+    address: str = ""
+
+    @field_validator("address", mode="before")
+    @classmethod
+    def _nothing_is_empty(cls, value: object) -> object:
+        return "" if value is None else value  # ``execution.address=`` in a shell
+
+    @field_validator("address")
+    @classmethod
+    def _can_be_joined(cls, value: str, info: ValidationInfo) -> str:
+        if not value:
+            return value
+        if value.startswith("ray://"):
+            # Ray Client runs the driver elsewhere: it has no node to serve features from.
+            raise PydanticCustomError(
+                "address",
+                "expected auto or host:port, no ray://: run evonas on a machine of the "
+                "cluster, with the port of `ray start --head` (6379)",
+            )
+        if value != "auto" and not _HOST_AND_PORT.fullmatch(value):
+            raise PydanticCustomError(
+                "address", "expected auto or host:port, such as 192.168.1.2:6379"
+            )
+        executor = info.data.get("executor")  # missing where it is itself wrong
+        if executor not in ("auto", "ray", None):
+            raise PydanticCustomError(
+                "address",
+                "expected none with executor={executor}, which joins no cluster: use "
+                "execution.executor=ray, or leave the address out",
+                {"executor": executor},
+            )
+        return value
 
 
 class TableSettings(Settings):

@@ -2,8 +2,8 @@
 
 P. Moritz et al. (2018), "Ray: A Distributed Framework for Emerging AI
 Applications", arXiv 1712.05889. Features reach the workers by memory map, not
-through Ray's object store. The cluster that evonas starts stays on 127.0.0.1 and
-keeps Ray's token authentication.
+through Ray's object store; a node that lacks them fetches the files. The cluster
+that evonas starts stays on 127.0.0.1 and keeps Ray's token authentication.
 """
 
 from __future__ import annotations
@@ -12,40 +12,47 @@ import logging
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.metrics import Counter, Gauge, Histogram
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from evonas.errors import InputError
+from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
+from evonas.execution import _cluster
+from evonas.execution._fetch import Source
+from evonas.execution._pool import Pool
+from evonas.execution._worker import Origin, Worker
 from evonas.execution.base import Executor, MakeEstimator
 
 _TRIES = 2  # of a job whose worker dies: bad luck happens once
+_LOSSES = 5  # of a job whose nodes go: it might be what takes them along
 _SECONDS = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
 
 
-class _Worker:
-    """The process behind an actor."""
+@dataclass
+class _Trial:
+    """A job, how often it was begun, and how often its node went away under it."""
 
-    def __init__(self, setting: Setting, estimator: MakeEstimator, name: str) -> None:
-        self._name = name
-        self._estimate = estimator(setting)
-
-    def __repr__(self) -> str:
-        return self._name
-
-    def estimate(self, job: Job) -> Measurement:
-        return self._estimate(job)
+    job: Job
+    tries: int = 0
+    losses: int = 0
 
 
 class RayExecutor(Executor):
-    """Trains in actors of a local Ray cluster, started here unless there is one.
+    """Trains in actors of a Ray cluster: one that is joined, or one started here.
+
+    Args:
+        address: of the cluster to join; empty: the one of this process, or a new one.
 
     Raises:
-        InputError: a GPU is asked for and Ray sees none, or the cluster is too small.
+        InputError: no cluster answers at the address, a GPU is asked for and Ray sees
+            none, or the cluster is too small.
     """
 
     def __init__(
@@ -54,34 +61,45 @@ class RayExecutor(Executor):
         workers: int = 1,
         name: str = "evonas",
         estimator: MakeEstimator = Estimator,
+        address: str = "",
     ) -> None:
         super().__init__(setting, workers, name, estimator)
         self._estimator = estimator
+        if address:
+            _cluster.join(address)
+            _cluster.use(self)
         self._owner = not ray.is_initialized()
+        self._cores = os.cpu_count() or 1
         if self._owner:
             ray.init(
-                num_cpus=max(workers, os.cpu_count() or 1),
+                address="local",  # whatever cluster runs here or RAY_ADDRESS names
+                num_cpus=max(workers, self._cores),
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
-        self._actors: list[Any] = []
-        cpus, gpus = (ray.cluster_resources().get(kind, 0) for kind in ("CPU", "GPU"))
-        if cpus < workers:
+        self._pool = Pool(self._make, 0)
+        self._origin: Origin | None = None
+        there = _cluster.joined()
+        if there.cpus < workers:
+            self.close()
             raise InputError(
-                f"execution.workers={workers}: the running Ray cluster has {cpus:g} CPUs: use fewer"
+                f"execution.workers={workers}: the running Ray cluster has {there.cpus} CPUs on "
+                f"{there.nodes} node(s): use fewer, or start again when further nodes have come"
             )
-        if setting.device == "cuda" and not gpus:
+        if setting.device == "cuda" and not there.gpus:
             self.close()
             raise InputError(
                 "execution.device=gpu: Ray sees no GPU here: use execution.device=cpu or auto"
             )
-        self._gpu_share = min(1.0, gpus / workers) if setting.device == "cuda" else 0
+        self._gpu_share = min(1.0, there.gpus / workers) if setting.device == "cuda" else 0
         self._shared = ray.put(setting)
-        self._worker = ray.remote(_Worker)
+        self._worker = ray.remote(Worker)
         self._made = 0
-        self._actors = [self._spawn() for _ in range(workers)]
+        if not self._owner:
+            self._origin = _origin(setting)
+        self._pool = Pool(self._make, workers)
         self._trials = Counter("evonas_trials_total", "Finished trials", ("status",))
         self._best = Gauge("evonas_best_fitness", "Lowest fitness so far")
         self._seconds = Histogram(
@@ -89,46 +107,69 @@ class RayExecutor(Executor):
         )
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
-        """Yield measurements as they finish; see ``Executor.evaluate``."""
-        waiting = deque((job, 1) for job in jobs)
-        idle = list(self._actors)
-        running: dict[Any, tuple[Any, Job, int]] = {}
+        """Yield measurements as they finish; see ``Executor.evaluate``.
+
+        Raises:
+            InputError: a node has other versions, or no room for the features.
+            RunError: features do not arrive, or no worker starts.
+        """
+        waiting = deque(_Trial(job) for job in jobs)
+        idle = list(self._pool.alive)
+        running: dict[Any, tuple[Any, _Trial]] = {}
         while waiting or running:
             while waiting and idle:
-                job, attempt = waiting.popleft()
-                actor = idle.pop()
-                name = f"train {job.architecture.digest} {job.label}".strip()
-                running[actor.estimate.options(name=name).remote(job)] = (actor, job, attempt)
-            for reference in ray.wait(list(running), num_returns=1)[0]:
-                actor, job, attempt = running.pop(reference)
+                actor, trial = idle.pop(), waiting.popleft()
+                name = f"train {trial.job.architecture.digest} {trial.job.label}".strip()
+                running[actor.estimate.options(name=name).remote(trial.job)] = (actor, trial)
+            finished, ready = self._pool.wait(list(running))
+            idle += ready
+            for reference in finished:
+                actor, trial = running.pop(reference)
                 try:
-                    yield job.index, ray.get(reference)
+                    measurement, weights = ray.get(reference)
                 except RayError as error:
-                    actor = self._replace(actor)
-                    if attempt < _TRIES:
-                        waiting.append((job, attempt + 1))
+                    if isinstance(error, RayTaskError) and isinstance(error.cause, EvonasError):
+                        raise error.cause from None
+                    failure = self._died(actor, trial, error)
+                    if failure is None:
+                        waiting.append(trial)
                     else:
-                        reason = f"its worker died {_TRIES} times: {type(error).__name__}"
-                        yield job.index, Measurement.failure("worker-death", reason)
-                idle.append(actor)
+                        yield trial.job.index, failure
+                else:
+                    if weights:  # trained on a node that has not this folder
+                        Path(trial.job.weights).write_bytes(weights)
+                    idle.append(actor)
+                    yield trial.job.index, measurement
 
-    def _spawn(self) -> Any:
+    def _died(self, actor: Any, trial: _Trial, error: RayError) -> Measurement | None:
+        """Replace the actor; return what its job has come to, None for another try."""
+        what = type(error).__name__
+        # A cluster that was started here has one node, and it lives.
+        gone = not self._owner and self._pool.lost_its_node(actor, error)
+        self._pool.replace(actor)
+        if gone:
+            trial.losses += 1
+            if trial.losses < _LOSSES:
+                return None
+            return Measurement.failure("worker-death", f"its node went {_LOSSES} times: {what}")
+        trial.tries += 1
+        if trial.tries < _TRIES:
+            return None
+        return Measurement.failure("worker-death", f"its worker died {_TRIES} times: {what}")
+
+    def _make(self) -> Any:
+        """Ask Ray for an actor."""
         self._made += 1
         title = f"evonas {self.name} worker {self._made}"
         options = {
             "name": f"evonas:{self.name}:{os.getpid()}:worker-{self._made}",
             "num_cpus": 1,
             "num_gpus": self._gpu_share,
-            "max_restarts": 0,  # a new actor takes a dead one's place, see _replace
+            "max_restarts": 0,  # a new actor takes a dead one's place, see Pool
             "max_task_retries": 0,
         }
-        return self._worker.options(**options).remote(self._shared, self._estimator, title)
-
-    def _replace(self, actor: Any) -> Any:
-        ray.kill(actor)  # it may only be out of reach
-        self._actors.remove(actor)
-        self._actors.append(self._spawn())
-        return self._actors[-1]
+        made = self._worker.options(**options)
+        return made.remote(self._shared, self._estimator, title, self._origin)
 
     def observe(self, status: str, seconds: float, best: float) -> None:
         """Export the trial to Ray's metrics; see ``Executor.observe``."""
@@ -138,13 +179,35 @@ class RayExecutor(Executor):
             self._best.set(best)
 
     def notes(self) -> list[str]:
-        """Return the dashboard's address and the way to its token."""
+        """Return the cluster, and the dashboard's address with the way to its token."""
+        lines = [] if self._owner else [f"Ray cluster {_cluster.joined()}"]
+        if self._owner and self.workers > self._cores:
+            lines.append(
+                f"execution.workers={self.workers} on {self._cores} cores: they will share them"
+            )
         address = ray._private.worker.get_dashboard_url() or "not running"
-        return [f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
+        return [*lines, f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
     def close(self) -> None:
-        """Give the actors back; shut the cluster down if it was started here."""
+        """Give the actors back; a cluster that was started here ends, others go on."""
         if self._owner and ray.is_initialized():
             ray.shutdown()
-        while self._actors and ray.is_initialized():
-            ray.kill(self._actors.pop())
+        elif ray.is_initialized():
+            self._pool.close()
+            if self._origin is not None:
+                ray.kill(self._origin.source)
+            _cluster.leave(self)
+        self._origin = None
+
+
+def _origin(setting: Setting) -> Origin:
+    """Start what reads out the features, on this very node, for workers on others."""
+    here = ray.get_runtime_context().get_node_id()
+    source = ray.remote(Source).options(
+        num_cpus=0,
+        max_concurrency=4,
+        max_restarts=-1,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+    )
+    taps = [paths for files in setting.files.values() for paths in files.values()]
+    return Origin(here, source.remote([path for paths in taps for path in paths]))

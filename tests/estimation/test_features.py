@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,29 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, backbone: Countin
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"feature cache .*file/cache: .*features\.cache"):
         FeatureCache(tmp_path / "file" / "cache").ensure(backbone, Pictures(4), TAPS, (View(),))
+
+
+def test_a_disk_that_is_too_small_is_told_before_any_image_is_read(
+    tmp_path: Path, backbone: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, views = Pictures(), standard_views(0)
+    usage = shutil.disk_usage(tmp_path)
+    cache = FeatureCache(tmp_path / "not" / "yet")
+    needed = 70 * 2 * 2 * sum(int(np.prod(backbone.taps[tap])) for tap in TAPS)
+
+    def free(count: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=count))
+
+    free(needed - 1)
+    with pytest.raises(
+        InputError, match=r"not/yet: needs [\d.e-]+ GB, .* are free: .*cache=FOLDER"
+    ):
+        cache.ensure(backbone, data, TAPS, views)
+    assert (data.reads, (tmp_path / "not").exists()) == (0, False)
+    free(needed)
+    assert cache.ensure(backbone, data, TAPS, views).passes == 140
+    free(0)  # what is there needs no space
+    assert cache.ensure(backbone, data, TAPS, views).passes == 0
 
 
 def test_the_sidecar_is_plain_json(tmp_path: Path, backbone: Counting) -> None:

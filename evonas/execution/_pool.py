@@ -1,0 +1,116 @@
+"""The actors of a search: which are alive and where, which are on their way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, NodeDiedError, RayError
+
+from evonas.errors import InputError, RunError
+from evonas.execution._worker import versions
+
+_STARTS = 10  # of actors in a row that die before they are ready: something is broken
+_PATIENCE = 30.0  # seconds without any worker before a word about it
+_log = logging.getLogger("evonas")
+
+
+class Pool:
+    """As many actors as there are workers. One that dies is replaced by a new one.
+
+    A new actor may have no node to run on: it gets jobs once it is ready, and Ray starts
+    it by itself when a node has room for it.
+
+    Args:
+        make: asks Ray for an actor.
+        workers: how many.
+    """
+
+    def __init__(self, make: Callable[[], Any], workers: int) -> None:
+        self._make = make
+        self.alive: dict[Any, str] = {}  # actor -> its node
+        self._starting: dict[Any, Any] = {}  # what becomes known when it is ready -> actor
+        self._false_starts = 0
+        for _ in range(workers):
+            self._spawn()
+
+    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Wait for something to happen.
+
+        Args:
+            running: jobs.
+
+        Returns:
+            Jobs that are finished, and actors that have become ready.
+
+        Raises:
+            InputError: a node has other versions.
+            RunError: actors do not start.
+        """
+        references = [*running, *self._starting]
+        done = ray.wait(references, timeout=None if self.alive else _PATIENCE)[0]
+        if not done:
+            _log.warning(
+                "no worker is alive: %d job(s) at work and all others wait for nodes of the Ray "
+                "cluster that have room",
+                len(running),
+            )
+            done = ray.wait(references)[0]
+        ready = [reference for reference in done if reference in self._starting]
+        finished = [reference for reference in done if reference not in self._starting]
+        return finished, [actor for r in ready if (actor := self._begun(r)) is not None]
+
+    def _begun(self, reference: Any) -> Any | None:
+        """Return the actor that has started; none, but a new one on its way, if it died."""
+        actor = self._starting.pop(reference)
+        try:
+            node, host, there = ray.get(reference)
+        except RayError as error:
+            self._false_starts += 1
+            reason = str(error).strip().splitlines()[-1].strip()
+            if getattr(error, "actor_init_failed", False) or self._false_starts >= _STARTS:
+                raise RunError(f"workers do not start: {reason}") from error
+            self.replace(actor)
+            return None
+        self._false_starts = 0
+        self.alive[actor] = node
+        if there != versions():
+            raise InputError(
+                f"node {host} has {there}, here is {versions()}: install the same on every node"
+            )
+        return actor
+
+    def lost_its_node(self, actor: Any, error: RayError) -> bool:
+        """Whether a worker went with its node, which is no fault of its candidate.
+
+        What Ray tells: a node that lives reports the death of its own worker at once, as
+        ``ActorDiedError``. Of a node that went, nothing is heard: that is
+        ``ActorUnavailableError`` a second later, or ``ActorDiedError`` once the cluster
+        has given the node up. A link that is down looks the same as a node that is.
+
+        Args:
+            actor: the worker.
+            error: what its job ended with.
+        """
+        if isinstance(error, ActorUnavailableError | NodeDiedError):
+            return True
+        living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        return self.alive.get(actor) not in living
+
+    def replace(self, actor: Any) -> None:
+        """Ask for a new actor in the place of a dead one."""
+        ray.kill(actor)  # it may only be out of reach
+        self.alive.pop(actor, None)
+        self._spawn()
+
+    def close(self) -> None:
+        """Give all actors back."""
+        for actor in [*self.alive, *self._starting.values()]:
+            ray.kill(actor)
+        self.alive, self._starting = {}, {}
+
+    def _spawn(self) -> None:
+        actor = self._make()
+        self._starting[actor.ready.remote()] = actor

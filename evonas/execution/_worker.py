@@ -1,0 +1,99 @@
+"""The process behind an actor: answers jobs, from features that it fetches when it lacks them."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+
+import evonas
+from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.measurement import Measurement
+from evonas.execution._fetch import fetch, own
+from evonas.execution.base import MakeEstimator
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the search runs, for workers on other nodes.
+
+    Attributes:
+        node: Ray's id of the search's node.
+        source: the actor there that reads out files.
+    """
+
+    node: str
+    source: Any
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that have to be the same on every node, for the same results."""
+    return {"evonas": evonas.__version__, "torch": torch.__version__}
+
+
+class Worker:
+    """Long-lived; one candidate at a time.
+
+    Args:
+        setting: what all jobs share.
+        estimator: what to make of it.
+        name: for dashboards.
+        origin: where the search runs; None: nowhere but on this machine.
+    """
+
+    def __init__(
+        self, setting: Setting, estimator: MakeEstimator, name: str, origin: Origin | None
+    ) -> None:
+        self._name = name
+        self._node = ray.get_runtime_context().get_node_id()
+        # On the search's own node its files are used where they lie.
+        self._origin = None if origin is None or origin.node == self._node else origin
+        self._setting = setting if self._origin is None else _moved(setting)
+        self._estimate = estimator(self._setting)
+        self._there: set[Path] = set()
+
+    def __repr__(self) -> str:
+        return self._name
+
+    def ready(self) -> tuple[str, str, dict[str, str]]:
+        """Return the node's id, its name and the versions there."""
+        return self._node, socket.gethostname(), versions()
+
+    def estimate(self, job: Job) -> tuple[Measurement, bytes]:
+        """Return the measurement, and the trained weights where they are kept on another node."""
+        if self._origin is None:
+            return self._estimate(job), b""
+        for path in self._files(job):
+            if path not in self._there:
+                fetch(path, self._read)
+                self._there.add(path)
+        if not job.weights:
+            return self._estimate(job), b""
+        with tempfile.TemporaryDirectory() as folder:
+            kept = Path(folder) / "weights"
+            measurement = self._estimate(replace(job, weights=str(kept)))
+            return measurement, kept.read_bytes() if kept.exists() else b""
+
+    def _files(self, job: Job) -> tuple[Path, ...]:
+        files: Mapping[str, tuple[Path, ...]] = self._setting.files.get(job.source, {})
+        return files.get(self._setting.tap_of(job.architecture), ())
+
+    def _read(self, name: str, offset: int, size: int) -> bytes:
+        assert self._origin is not None
+        block: bytes = ray.get(self._origin.source.read.remote(name, offset, size))
+        return block
+
+
+def _moved(setting: Setting) -> Setting:
+    """Return the setting with its files where they belong on this machine."""
+    files = {
+        source: {tap: tuple(own(path) for path in paths) for tap, paths in taps.items()}
+        for source, taps in setting.files.items()
+    }
+    return replace(setting, files=files)
