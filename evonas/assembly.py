@@ -24,6 +24,7 @@ from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
 from evonas.estimation.views import View, standard_views
+from evonas.execution._hardware import Hardware
 from evonas.execution.base import Executor
 from evonas.networks.base import Network
 from evonas.optimizers.base import Optimizer
@@ -210,7 +211,7 @@ class Assembly:
             targets=np.stack([self._seen(plain, view) for view in features.views]),
             splits={name: split.only(features.usable) for name, split in splits.items()},
             task=self.task_parts,
-            device="cuda" if self.gpu else "cpu",
+            device=self.hardware.device,
         )
 
     def _seen(self, plain: Array, view: View) -> Array:
@@ -220,63 +221,18 @@ class Assembly:
         return self.task.mirrored(moved) if view.flip else moved
 
     @cached_property
-    def gpu(self) -> bool:
-        """Whether candidates train on a GPU."""
-        import torch
+    def hardware(self) -> Hardware:
+        """Where candidates train."""
+        return Hardware(self.experiment.execution)
 
-        wanted, there = self.experiment.execution.device, torch.cuda.is_available()
-        if wanted == "gpu" and not there:
-            raise InputError(
-                "execution.device=gpu: there is no GPU here that torch can use: "
-                "use execution.device=cpu or auto"
-            )
-        return there and wanted != "cpu"
-
-    @cached_property
-    def cluster_cpus(self) -> int:
-        """CPUs of the Ray cluster at ``execution.address``; 0 where none is to be joined.
-
-        It is joined here, so that a wrong address is said before hours of work on features.
-        """
-        if not self.experiment.execution.address:
-            return 0
-        from evonas.execution import _cluster
-
-        return _cluster.join(self.experiment.execution.address).cpus
-
-    @cached_property
+    @property
     def workers(self) -> int:
         """How many candidates train at once."""
-        asked = self.experiment.execution.workers
-        if asked != "auto":
-            return asked
-        if self.cluster_cpus:
-            return self.cluster_cpus
-        if self.experiment.execution.executor == "local":
-            return 1
-        return max(1, len(os.sched_getaffinity(0)))
-
-    @cached_property
-    def executor_name(self) -> str:
-        """Ray for more than one worker or a GPU, unless the experiment says otherwise."""
-        name = self.experiment.execution.executor
-        if name in ("auto", "ray") and self.cluster_cpus:
-            return "ray"
-        if name == "auto":
-            return "ray" if self.workers > 1 or self.gpu else "local"
-        if name not in registry.names("executor"):
-            known = [*registry.names("executor"), "auto"]
-            raise InputError(f"execution.executor={name}: no such executor: {nearest(name, known)}")
-        return name
+        return self.hardware.workers
 
     def executor(self, setting: Setting) -> Executor:
         """Return the executor, started."""
-        address = self.experiment.execution.address
-        joining = {"address": address} if address else {}
-        made: Executor = registry.load("executor", self.executor_name)(
-            setting, self.workers, self.experiment.name, **joining
-        )
-        return made
+        return self.hardware.start(setting, self.experiment.name)
 
     @property
     def error(self) -> tuple[str, str]:
@@ -284,8 +240,12 @@ class Assembly:
         return self.task.metric, self.task.unit
 
     def place(self) -> tuple[str, ...]:
-        """Return where candidates train."""
-        return (self.executor_name, "gpu" if self.gpu else "cpu")
+        """Return where candidates train.
+
+        Raises:
+            InputError: that is not there.
+        """
+        return self.hardware.check()
 
     def origin(self) -> dict[str, str]:
         """Return hashes of what measurements follow from."""

@@ -155,7 +155,7 @@ class Retrained:
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).split("\n", 1)[0]
             raise InputError(f"{path}: no weights of {network['name']!r} ({reason})") from error
-        device = "cuda" if self.assembly.gpu else "cpu"
+        device = self.assembly.hardware.device
         outputs = predict(module.to(device), data, chosen, device)
         return self.task.predictions(outputs)
 

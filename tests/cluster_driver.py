@@ -105,9 +105,9 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
         report["fetched"] = names(second)
         # The second node's own work alone: what it trained is kept on this one.
         home = ray.get_runtime_context().get_node_id()
-        (away,) = (actor for actor, where in executor._pool.alive.items() if where != home)
-        _, weights = ray.get(away.estimate.remote(jobs("block4", 1, str(kept))[0]))
-        report["weights"] = len(weights)
+        (away,) = (actor for actor, where in executor._pool.alive.items() if where.node != home)
+        answer = ray.get(away.estimate.remote(jobs("block4", 1, str(kept))[0]))
+        report["weights"] = len(answer.weights)
 
         gate.mkdir()
         found = []

@@ -63,6 +63,7 @@ def run(
     if experiment.table:
         raise InputError(f"{best_file}: a search in a table has nothing to retrain")
     assembly = Assembly(experiment)
+    assembly.place()  # what is wrong with it is said before hours of work on features
     if pick:
         console.print(_picked(best, pick), soft_wrap=True)
     others, searched = _of_the_search(best, best_file.parent, ranking, assembly.error[0])

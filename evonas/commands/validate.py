@@ -50,7 +50,7 @@ def run(source: str, overrides: list[str], console: Console) -> None:
         "start": start,
         "optimizer": assembly.optimizer,
         "cost limit": limit,
-        "device": lambda: assembly.gpu,
+        "device": lambda: assembly.hardware.device,
     }
     said: dict[str, InputError] = {}
     for step in steps.values():

@@ -28,7 +28,7 @@ from evonas.tasks.base import Array
 
 Indices = NDArray[np.intp]
 Maps = list[NDArray[np.float16]]
-#: Share of the free memory of a GPU that maps may take; the rest is for training.
+#: Share of a GPU's memory that maps may take, of all workers on it; the rest is for training.
 SHARE = 0.5
 #: Batches that wait in pinned memory.
 AHEAD = 4
@@ -136,10 +136,15 @@ class Streamed:
 
 
 class Shelf:
-    """Keeps on a device what the candidates of one worker share."""
+    """Keeps on a device what the candidates of one worker share.
 
-    def __init__(self, device: str) -> None:
-        self._device = device
+    Args:
+        device: ``cpu`` or a GPU.
+        sharers: workers that have the device together.
+    """
+
+    def __init__(self, device: str, sharers: int = 1) -> None:
+        self._device, self._sharers = device, sharers
         self._held: dict[Hashable, Tensor] = {}
 
     def source(self, data: TrainingData, key: Hashable) -> Source:
@@ -152,12 +157,19 @@ class Shelf:
         if self._device == "cpu":
             return Mapped(data)
         if key not in self._held:
-            if not fits(data.maps, self._device):
+            if not self._fits(data.maps):
                 self._held.clear()  # other taps', which may come again or not
-            if not fits(data.maps, self._device):
+            if not self._fits(data.maps):
                 return Streamed(data, self._device)
             self._held[key] = on_device(data.maps, self._device)
         return Resident(data, self._device, self._held[key])
+
+    def _fits(self, maps: Maps) -> bool:
+        """Whether maps may lie on the device while networks train beside them."""
+        free, total = torch.cuda.mem_get_info(self._device)
+        held = sum(tensor.nbytes for tensor in self._held.values())
+        new = sum(values.nbytes for values in maps)
+        return new <= free and held + new <= SHARE * total / self._sharers
 
 
 def on_device(maps: Maps, device: str) -> Tensor:
@@ -169,11 +181,3 @@ def on_device(maps: Maps, device: str) -> Tensor:
             block = torch.from_numpy(np.array(values[start : start + 1024]))
             held[view * images + start :][: len(block)] = block.to(device)
     return held
-
-
-def fits(maps: Maps, device: str) -> bool:
-    """Whether maps may lie on a device while networks train beside them."""
-    if device == "cpu":
-        return False
-    free, _ = torch.cuda.mem_get_info(device)
-    return sum(values.nbytes for values in maps) <= SHARE * free

@@ -24,6 +24,7 @@ from evonas.estimation.paused import pause, resume
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.start import read_start, start_from
 from evonas.estimation.training import Diverged, Outcome, Training, validate
+from evonas.estimation.work import Work, count
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Labels, Task
 
@@ -90,6 +91,7 @@ class Setting:
         splits: split name -> split.
         task: name and options of the task, and the labels of the data set.
         device: ``cpu`` or ``cuda``.
+        sharers: workers that have one GPU together.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -99,6 +101,7 @@ class Setting:
     splits: Mapping[str, Split]
     task: tuple[str, dict[str, Any], Labels]
     device: str = "cpu"
+    sharers: int = 1
 
     def make_task(self) -> Task:
         """Return the task object."""
@@ -119,6 +122,8 @@ def _alone() -> Iterator[None]:
     try:
         yield
     finally:
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.empty_cache()  # others train on the same GPU
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)
 
@@ -135,7 +140,7 @@ class Estimator:
         self._setting = setting
         self._task = setting.make_task()
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
-        self._shelf = Shelf(setting.device)
+        self._shelf = Shelf(setting.device, setting.sharers)
 
     def __call__(self, job: Job) -> Measurement:
         """Return the measurement of a job; a training that fails is a measurement too."""
@@ -172,6 +177,7 @@ class Estimator:
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         source = self._shelf.source(data, (job.source, tap))
+        before = self._allocated()
         training = Training(
             module, data, self._task, job.training, job.seed, setting.device, source
         )
@@ -180,6 +186,7 @@ class Estimator:
         training.run(job.until or None)
         outcome = training.outcome
         known["epochs"] = training.epoch
+        known["memory"] = self._allocated(most=True) - before
         if job.until:
             with suppress(OSError):  # without the file the training starts anew, no more
                 pause(training, Path(job.paused))
@@ -194,6 +201,31 @@ class Estimator:
             note = json.dumps(job.architecture.to_dict())
             save_file(outcome.state, job.weights, {"architecture": note, "tap": tap})
         return outcome
+
+    @staticmethod
+    def work(setting: Setting, job: Job) -> Work:
+        """Return what the seconds and bytes of a job follow from, in milliseconds.
+
+        torch's random numbers go on as if nothing was.
+
+        Raises:
+            InputError: the architecture cannot be built.
+        """
+        shape = setting.shapes[setting.tap_of(job.architecture)]
+        outputs = setting.make_task().n_outputs
+        family = registry.load("network", job.architecture.network)()
+        macs = family.macs(job.architecture, shape, outputs)
+        with _alone(), torch.random.fork_rng(devices=[]):
+            return count(family.build(job.architecture, shape, outputs), shape, macs)
+
+    def _allocated(self, most: bool = False) -> int:
+        """Return the bytes of the GPU that are in use, or were at most since this was asked."""
+        if self._setting.device == "cpu":
+            return 0
+        if most:
+            return torch.cuda.max_memory_allocated(self._setting.device)
+        torch.cuda.reset_peak_memory_stats(self._setting.device)
+        return torch.cuda.memory_allocated(self._setting.device)
 
     def _open(self, source: str, tap: str) -> list[NDArray[np.float16]]:
         if (source, tap) not in self._maps:

@@ -28,11 +28,11 @@ def latency(module: torch.nn.Module, shape: Shape, device: str) -> float:
     times = []
     with torch.inference_mode():
         for repeat in range(WARM_UP + REPEATS):
-            if device == "cuda":
+            if device != "cpu":
                 torch.cuda.synchronize()
             start = time.perf_counter()
             module(example)
-            if device == "cuda":
+            if device != "cpu":
                 torch.cuda.synchronize()
             if repeat >= WARM_UP:
                 times.append(time.perf_counter() - start)

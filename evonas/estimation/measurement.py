@@ -19,6 +19,7 @@ class Measurement:
         seconds: wall time of building, training and validating.
         latency: of the head network for one image, milliseconds; 0: not measured.
         epochs: that it trained, in all.
+        memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
         error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``,
             ``worker-death`` or ``exception``; empty if ok.
         error: one line for people; empty if ok.
@@ -32,6 +33,7 @@ class Measurement:
     seconds: float = 0.0
     latency: float = 0.0
     epochs: int = 0
+    memory: int = 0
     error_kind: str = ""
     error: str = ""
     history: tuple[Mapping[str, float], ...] = ()

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -177,6 +178,12 @@ class FeatureSettings(Settings):
     cache: str = "~/.cache/evonas"
 
 
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|gpu(:\d{1,3})?", value):
+        raise PydanticCustomError("device", "expected auto, cpu, gpu, or gpu:N such as gpu:0")
+    return value
+
+
 class ExecutionSettings(Settings):
     """Where candidates are trained.
 
@@ -184,7 +191,8 @@ class ExecutionSettings(Settings):
         executor: ``local``, ``ray``, or ``auto``: ray for more than one worker or a
             GPU.
         workers: how many candidates train at once; ``auto`` is one a core or GPU.
-        device: ``cpu``, ``gpu``, or ``auto``: a GPU where there is one.
+        device: ``cpu``, ``gpu``, ``gpu:N`` (one GPU by its number), or ``auto``: a GPU where
+            there is one.
         address: of a Ray cluster to join, ``auto`` (the one that runs on this machine) or
             ``host:port``; workers ``auto`` is then one a CPU of the cluster. Empty: the
             Ray of this process, or one started for the run.
@@ -192,7 +200,7 @@ class ExecutionSettings(Settings):
 
     executor: str = "auto"
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     address: str = ""
 
     @field_validator("address", mode="before")

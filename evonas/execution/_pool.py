@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, RayError
 
 from evonas.errors import InputError, RunError
+from evonas.execution._queue import Place
 from evonas.execution._worker import versions
 
 _STARTS = 10  # of actors in a row that die before they are ready: something is broken
@@ -30,7 +31,7 @@ class Pool:
 
     def __init__(self, make: Callable[[], Any], workers: int) -> None:
         self._make = make
-        self.alive: dict[Any, str] = {}  # actor -> its node
+        self.alive: dict[Any, Place] = {}
         self._starting: dict[Any, Any] = {}  # what becomes known when it is ready -> actor
         self._false_starts = 0
         for _ in range(workers):
@@ -66,7 +67,7 @@ class Pool:
         """Return the actor that has started; none, but a new one on its way, if it died."""
         actor = self._starting.pop(reference)
         try:
-            node, host, there = ray.get(reference)
+            place, host, there = ray.get(reference)
         except RayError as error:
             self._false_starts += 1
             reason = str(error).strip().splitlines()[-1].strip()
@@ -75,12 +76,16 @@ class Pool:
             self.replace(actor)
             return None
         self._false_starts = 0
-        self.alive[actor] = node
+        self.alive[actor] = place
         if there != versions():
             raise InputError(
                 f"node {host} has {there}, here is {versions()}: install the same on every node"
             )
         return actor
+
+    def news(self, running: list[Any]) -> bool:
+        """Whether ``wait`` would return at once."""
+        return bool(ray.wait([*running, *self._starting], timeout=0)[0])
 
     def lost_its_node(self, actor: Any, error: RayError) -> bool:
         """Whether a worker went with its node, which is no fault of its candidate.
@@ -97,7 +102,8 @@ class Pool:
         if isinstance(error, ActorUnavailableError | NodeDiedError):
             return True
         living = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
-        return self.alive.get(actor) not in living
+        place = self.alive.get(actor)
+        return place is None or place.node not in living
 
     def replace(self, actor: Any) -> None:
         """Ask for a new actor in the place of a dead one."""

@@ -1,4 +1,7 @@
-"""The process behind an actor: answers jobs, from features that it fetches when it lacks them."""
+"""The process behind an actor: answers jobs, from features that it fetches when it lacks them.
+
+It looks at its own memory: one that leaks says so, and a new process takes its place.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,12 @@ import ray
 import torch
 
 import evonas
+from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
 from evonas.execution._fetch import fetch, own
+from evonas.execution._queue import Place
+from evonas.execution._wear import CONTEXT, Wear, held
 from evonas.execution.base import MakeEstimator
 
 
@@ -30,6 +36,21 @@ class Origin:
 
     node: str
     source: Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What comes of a job.
+
+    Attributes:
+        measurement: of the training.
+        weights: the trained ones, where they are kept on another node.
+        worn: the process leaks, and should be given up.
+    """
+
+    measurement: Measurement
+    weights: bytes = b""
+    worn: bool = False
 
 
 def versions() -> dict[str, str]:
@@ -57,16 +78,22 @@ class Worker:
         self._setting = setting if self._origin is None else _moved(setting)
         self._estimate = estimator(self._setting)
         self._there: set[Path] = set()
+        self._wear = Wear(held)
 
     def __repr__(self) -> str:
-        return self._name
+        # Ray asks for it also where the constructor did not come to an end.
+        return getattr(self, "_name", "evonas worker")
 
-    def ready(self) -> tuple[str, str, dict[str, str]]:
-        """Return the node's id, its name and the versions there."""
-        return self._node, socket.gethostname(), versions()
+    def ready(self) -> tuple[Place, str, dict[str, str]]:
+        """Return where this is, the node's name and the versions there."""
+        return self._place(), socket.gethostname(), versions()
 
-    def estimate(self, job: Job) -> tuple[Measurement, bytes]:
-        """Return the measurement, and the trained weights where they are kept on another node."""
+    def estimate(self, job: Job) -> Answer:
+        """Return the answer to a job."""
+        measurement, weights = self._estimated(job)
+        return Answer(measurement, weights, self._wear.after_a_training())
+
+    def _estimated(self, job: Job) -> tuple[Measurement, bytes]:
         if self._origin is None:
             return self._estimate(job), b""
         for path in self._files(job):
@@ -79,6 +106,13 @@ class Worker:
             kept = Path(folder) / "weights"
             measurement = self._estimate(replace(job, weights=str(kept)))
             return measurement, kept.read_bytes() if kept.exists() else b""
+
+    def _place(self) -> Place:
+        if self._setting.device == "cpu":
+            return Place(self._node)
+        total = torch.cuda.get_device_properties(self._setting.device).total_memory
+        room = (1 - SHARE) * total - CONTEXT * self._setting.sharers
+        return Place(self._node, ",".join(map(str, ray.get_gpu_ids())), max(room, 1.0))
 
     def _files(self, job: Job) -> tuple[Path, ...]:
         files: Mapping[str, tuple[Path, ...]] = self._setting.files.get(job.source, {})

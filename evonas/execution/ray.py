@@ -9,15 +9,17 @@ that evonas starts stays on 127.0.0.1 and keeps Ray's token authentication.
 from __future__ import annotations
 
 import logging
+import math
 import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -26,22 +28,15 @@ from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
 from evonas.execution import _cluster
 from evonas.execution._fetch import Source
+from evonas.execution._forecast import Forecast
 from evonas.execution._pool import Pool
-from evonas.execution._worker import Origin, Worker
+from evonas.execution._queue import Queue, Trial
+from evonas.execution._worker import Answer, Origin, Worker
 from evonas.execution.base import Executor, MakeEstimator
 
 _TRIES = 2  # of a job whose worker dies: bad luck happens once
 _LOSSES = 5  # of a job whose nodes go: it might be what takes them along
 _SECONDS = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
-
-
-@dataclass
-class _Trial:
-    """A job, how often it was begun, and how often its node went away under it."""
-
-    job: Job
-    tries: int = 0
-    losses: int = 0
 
 
 class RayExecutor(Executor):
@@ -71,14 +66,15 @@ class RayExecutor(Executor):
         self._owner = not ray.is_initialized()
         self._cores = os.cpu_count() or 1
         if self._owner:
-            ray.init(
-                address="local",  # whatever cluster runs here or RAY_ADDRESS names
-                num_cpus=max(workers, self._cores),
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _only(setting.device):
+                ray.init(
+                    address="local",  # whatever cluster runs here or RAY_ADDRESS names
+                    num_cpus=max(workers, self._cores),
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         self._pool = Pool(self._make, 0)
         self._origin: Origin | None = None
         there = _cluster.joined()
@@ -88,13 +84,20 @@ class RayExecutor(Executor):
                 f"execution.workers={workers}: the running Ray cluster has {there.cpus} CPUs on "
                 f"{there.nodes} node(s): use fewer, or start again when further nodes have come"
             )
-        if setting.device == "cuda" and not there.gpus:
+        gpu = setting.device != "cpu"
+        if gpu and not there.gpus:
             self.close()
             raise InputError(
                 "execution.device=gpu: Ray sees no GPU here: use execution.device=cpu or auto"
             )
-        self._gpu_share = min(1.0, there.gpus / workers) if setting.device == "cuda" else 0
-        self._shared = ray.put(setting)
+        sharers = math.ceil(workers / there.gpus) if gpu else 1
+        self._gpu_share = 1 / sharers if gpu else 0
+        # Ray shows each worker its own GPU alone, and then that has no number.
+        device = "cuda" if gpu else "cpu"
+        self._shared = ray.put(replace(setting, device=device, sharers=sharers))
+        # One worker in one place trains all anyway, in whatever order.
+        work = getattr(estimator, "work", None) if workers > 1 else None
+        self._forecast = Forecast(partial(work, setting)) if work else None
         self._worker = ray.remote(Worker)
         self._made = 0
         if not self._owner:
@@ -113,40 +116,59 @@ class RayExecutor(Executor):
             InputError: a node has other versions, or no room for the features.
             RunError: features do not arrive, or no worker starts.
         """
-        waiting = deque(_Trial(job) for job in jobs)
+        queue = Queue(jobs, self._forecast)
         idle = list(self._pool.alive)
-        running: dict[Any, tuple[Any, _Trial]] = {}
-        while waiting or running:
-            while waiting and idle:
-                actor, trial = idle.pop(), waiting.popleft()
-                name = f"train {trial.job.architecture.digest} {trial.job.label}".strip()
-                running[actor.estimate.options(name=name).remote(trial.job)] = (actor, trial)
+        running: dict[Any, tuple[Any, Trial]] = {}
+        while queue or running:
+            idle = [actor for actor in idle if not self._busy(actor, queue, running)]
+            while not self._pool.news(list(running)) and queue.refine():
+                pass
             finished, ready = self._pool.wait(list(running))
             idle += ready
             for reference in finished:
                 actor, trial = running.pop(reference)
-                try:
-                    measurement, weights = ray.get(reference)
-                except RayError as error:
-                    if isinstance(error, RayTaskError) and isinstance(error.cause, EvonasError):
-                        raise error.cause from None
-                    failure = self._died(actor, trial, error)
-                    if failure is None:
-                        waiting.append(trial)
-                    else:
-                        yield trial.job.index, failure
-                else:
-                    if weights:  # trained on a node that has not this folder
-                        Path(trial.job.weights).write_bytes(weights)
+                queue.ended(trial, self._pool.alive[actor])
+                measurement, usable = self._answered(reference, actor, trial)
+                if usable:
                     idle.append(actor)
-                    yield trial.job.index, measurement
+                if measurement is None:
+                    queue.again(trial)
+                elif (final := queue.done(trial, measurement)) is not None:
+                    yield trial.job.index, final
 
-    def _died(self, actor: Any, trial: _Trial, error: RayError) -> Measurement | None:
+    def _busy(self, actor: Any, queue: Queue, running: dict[Any, tuple[Any, Trial]]) -> bool:
+        """Give an actor its next job; return whether there was one that has room there."""
+        trial = queue.take(self._pool.alive[actor])
+        if trial is None:
+            return False
+        name = f"train {trial.job.architecture.digest} {trial.job.label}".strip()
+        running[actor.estimate.options(name=name).remote(trial.job)] = (actor, trial)
+        return True
+
+    def _answered(
+        self, reference: Any, actor: Any, trial: Trial
+    ) -> tuple[Measurement | None, bool]:
+        """Return what a job has come to, None for another try; and whether its actor lives on."""
+        try:
+            answer: Answer = ray.get(reference)
+        except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, EvonasError):
+                raise error.cause from None
+            return self._died(actor, trial, error), False
+        if answer.weights:  # trained on a node that has not this folder
+            Path(trial.job.weights).write_bytes(answer.weights)
+        if answer.worn:
+            self._pool.replace(actor)
+        return answer.measurement, not answer.worn
+
+    def _died(self, actor: Any, trial: Trial, error: RayError) -> Measurement | None:
         """Replace the actor; return what its job has come to, None for another try."""
         what = type(error).__name__
         # A cluster that was started here has one node, and it lives.
         gone = not self._owner and self._pool.lost_its_node(actor, error)
         self._pool.replace(actor)
+        if isinstance(error, OutOfMemoryError):  # the machine's, of which Ray keeps watch
+            return Measurement.failure("out-of-memory", "the machine ran out of memory")
         if gone:
             trial.losses += 1
             if trial.losses < _LOSSES:
@@ -198,6 +220,23 @@ class RayExecutor(Executor):
                 ray.kill(self._origin.source)
             _cluster.leave(self)
         self._origin = None
+
+
+@contextmanager
+def _only(device: str) -> Iterator[None]:
+    """Let what starts here see one GPU, if it has a number: of those that this process sees."""
+    number = device.partition(":")[2]
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    if number:
+        os.environ[name] = before.split(",")[int(number)] if before else number
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif number:
+            del os.environ[name]
 
 
 def _origin(setting: Setting) -> Origin:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -73,31 +74,29 @@ def test_a_stream_that_nobody_reads_to_its_end_leaves_no_thread() -> None:
 
 
 def test_a_shelf_copies_the_maps_of_a_tap_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    room = {"one": True, "two": True, "large": False}
-    asked = []
-
-    def fits(maps: object, device: str) -> bool:
-        return room[asked[-1]]
-
-    monkeypatch.setattr(batches, "fits", fits)
-    shelf = Shelf("cpu")
+    size = sum(values.nbytes for values in DATA.maps)
+    memory = {"free": 100 * size, "total": 8 * size}  # two taps are half of it: a worker's share
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: tuple(memory.values()))
+    shelf = Shelf("cpu", sharers=2)
     shelf._device = "meta"  # any but the CPU, where nothing is copied
-    monkeypatch.setattr(batches, "on_device", lambda maps, device: torch.zeros(1))
+    monkeypatch.setattr(
+        batches, "on_device", lambda maps, device: torch.zeros(size, dtype=torch.int8)
+    )
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kwargs: self)
     found = {}
     for key in ("one", "two", "one"):
-        asked.append(key)
         source = shelf.source(DATA, key)
         assert isinstance(source, Resident)
         assert found.setdefault(key, source.held) is source.held
-    asked.append("large")
-    assert isinstance(shelf.source(DATA, "large"), Streamed)
-    asked.append("one")
+    assert len(shelf._held) == 2
+    large = replace(DATA, maps=DATA.maps * 3)
+    assert isinstance(shelf.source(large, "large"), Streamed)
     again = shelf.source(DATA, "one")
     assert isinstance(again, Resident)
     assert again.held is not found["one"]  # it had made room
+    memory["free"] = size - 1  # others have the rest
+    assert isinstance(shelf.source(DATA, "two"), Streamed)
 
 
 def test_on_a_cpu_maps_stay_where_all_workers_share_them() -> None:
     assert isinstance(Shelf("cpu").source(DATA, "x"), Mapped)
-    assert not batches.fits(DATA.maps, "cpu")

@@ -12,6 +12,7 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError
 from evonas.errors import InputError, RunError
 from evonas.execution import _pool
 from evonas.execution._pool import Pool
+from evonas.execution._queue import Place
 from evonas.execution._worker import versions
 
 
@@ -69,7 +70,7 @@ def pool(workers: int) -> Pool:
     return Pool(lambda: Actor(next(numbers)), workers)
 
 
-HERE = ("node", "host", versions())
+HERE = (Place("node"), "host", versions())
 
 
 def test_actors_get_work_once_they_are_ready(fake: FakeRay) -> None:
@@ -77,7 +78,7 @@ def test_actors_get_work_once_they_are_ready(fake: FakeRay) -> None:
     assert actors.alive == {}
     fake.results["ready 2"] = HERE
     finished, (late,) = actors.wait([])
-    assert (finished, late.number, list(actors.alive.values())) == ([], 2, ["node"])
+    assert (finished, late.number, list(actors.alive.values())) == ([], 2, [Place("node")])
     fake.results = {"job": "an answer"}  # the first has still nowhere to run
     assert actors.wait(["job"]) == (["job"], [])
     fake.results["ready 1"] = HERE
@@ -124,7 +125,7 @@ def test_actors_that_never_start_are_not_tried_for_ever(fake: FakeRay) -> None:
 
 def test_a_node_with_another_version_is_refused(fake: FakeRay) -> None:
     actors = pool(1)
-    fake.results["ready 1"] = ("node", "old", {"evonas": "0.0.1", "torch": "2.6"})
+    fake.results["ready 1"] = (Place("node"), "old", {"evonas": "0.0.1", "torch": "2.6"})
     with pytest.raises(InputError, match=r"^node old has .*0\.0\.1.* install the same on every"):
         actors.wait([])
     actors.close()

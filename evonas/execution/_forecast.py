@@ -1,0 +1,111 @@
+"""How long a training will take, and how much memory, from those that are done.
+
+Seconds a training are a sum of non-negative shares: so much a multiply-add, a number that is
+written, a layer that is started, and a rest. They are fitted to relative errors (C. L. Lawson
+and R. J. Hanson 1974, non-negative least squares), since trainings differ 30-fold and more.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import nnls
+
+from evonas.estimation.estimator import Job
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.training import LARGE
+from evonas.estimation.work import Work
+
+_FEWEST = 8  # trainings that the four shares are fitted to
+_MOST = 500  # the latest of them, which know the machine's load of today
+#: Bytes a parameter: weight, gradient, two moments of AdamW, and the average.
+_OF_PARAMETER = 20
+#: Bytes an output: itself and its gradient.
+_OF_OUTPUT = 8
+#: Factor on the formula's bytes before anything was measured: buffers of convolutions.
+_CAUTION = 2.0
+
+
+class Forecast:
+    """Predicts trainings.
+
+    Args:
+        work: counts a job, which takes milliseconds.
+    """
+
+    def __init__(self, work: Callable[[Job], Work]) -> None:
+        self._count = work
+        self._works: dict[str, Work | None] = {}
+        self._late: deque[tuple[Job, Measurement]] = deque()
+        self._seen: deque[tuple[Work, float]] = deque(maxlen=_MOST)
+        self._new = 0  # of those seen, since the last fit
+        self._shares: NDArray[np.float64] | None = None
+        self._ratios: deque[float] = deque(maxlen=_MOST)
+
+    def knows(self, job: Job) -> bool:
+        """Whether a job was counted."""
+        return job.architecture.digest in self._works
+
+    def count(self, job: Job) -> Work | None:
+        """Count a job, once; None where that fails, as its training will."""
+        digest = job.architecture.digest
+        if digest not in self._works:
+            try:
+                self._works[digest] = self._count(job)
+            except Exception:  # the worker will say what is wrong with it
+                self._works[digest] = None
+        return self._works[digest]
+
+    def learn(self, job: Job, measurement: Measurement) -> None:
+        """Take note of a training that is done."""
+        if measurement.status == "ok" and measurement.seconds > 0 and measurement.epochs > 0:
+            self._late.append((job, measurement))
+
+    def catch_up(self) -> bool:
+        """Do one step of what ``learn`` left to be done; return whether there was one.
+
+        Counting takes time in which nobody may be kept waiting.
+        """
+        if self._late:
+            job, measurement = self._late.popleft()
+            if work := self.count(job):
+                self._seen.append((work, measurement.seconds / measurement.epochs))
+                self._new += 1
+                if measurement.memory:
+                    self._ratios.append(measurement.memory / _formula(work, job))
+            return True
+        # Often in the beginning, seldom later.
+        if len(self._seen) >= _FEWEST and self._new >= max(_FEWEST, len(self._seen) // 10):
+            rows = np.array([_row(work) for work, _ in self._seen])
+            seconds = np.array([seconds for _, seconds in self._seen])
+            self._shares = nnls(rows / seconds[:, None], np.ones(len(rows)))[0]
+            self._new = 0
+            return True
+        return False
+
+    def seconds(self, job: Job) -> float | None:
+        """Return the seconds of a job; None where they are not known yet."""
+        work = self._works.get(job.architecture.digest)
+        if work is None or self._shares is None:
+            return None
+        return float(np.dot(_row(work), self._shares)) * (job.until or job.training.epochs)
+
+    def memory(self, job: Job) -> float:
+        """Return the bytes of a job beside the features."""
+        work = self.count(job)
+        factor = max(self._ratios) if len(self._ratios) >= _FEWEST else _CAUTION
+        return factor * _formula(work, job) if work else 0.0
+
+
+def _row(work: Work) -> tuple[float, ...]:
+    # In millions and thousands: NNLS compares its columns with one tolerance.
+    return work.macs / 1e6, work.elements / 1e6, work.layers / 1e2, 1.0
+
+
+def _formula(work: Work, job: Job) -> float:
+    training = _OF_OUTPUT * job.training.batch_size * work.elements
+    validation = _OF_OUTPUT / 2 * LARGE * work.widest
+    return _OF_PARAMETER * work.params + max(training, validation)

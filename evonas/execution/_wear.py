@@ -1,0 +1,53 @@
+"""Whether a long-lived process leaks, from its memory after each training."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+#: Bytes of a GPU that a process has for itself: kernels and their handles.
+CONTEXT = 6e8
+_WARM = 8  # trainings after which all that stays is there: libraries, features on a GPU
+_LEAK = 2**30  # bytes above the highest of these
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class Wear:
+    """Compares a process with itself when it was young.
+
+    Args:
+        held: the bytes that it holds.
+    """
+
+    def __init__(self, held: Callable[[], int]) -> None:
+        self._held = held
+        self._trainings = self._young = 0
+
+    def after_a_training(self) -> bool:
+        """Whether so much has come on top that a new process would be better."""
+        self._trainings += 1
+        now = self._held()
+        if self._trainings <= _WARM:
+            self._young = max(self._young, now)
+        elif now - self._young > _LEAK:
+            gc.collect()
+            return self._held() - self._young > _LEAK
+        return False
+
+
+def held() -> int:
+    """Return the bytes that this process alone holds: memory, and of a GPU what is allocated.
+
+    Pages of files, such as mapped features, are not its own. Where the system tells
+    nothing of it (no /proc), they are 0.
+    """
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    except OSError:
+        return 0
+    own = (int(pages[1]) - int(pages[2])) * _PAGE
+    return own + (torch.cuda.memory_allocated() if torch.cuda.is_initialized() else 0)  # type: ignore[no-untyped-call]

@@ -1,0 +1,37 @@
+"""Processes that leak are told from those that only get warm."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+from evonas.execution._wear import Wear, held
+
+GIB = 2**30
+
+
+def test_only_growth_after_the_first_trainings_counts() -> None:
+    values = iter([1, 2, 9, 3, 3, 3, 3, 3, *(9.5, 10.0, 10.01, 10.01)])
+    wear = Wear(lambda: int(next(values) * GIB))
+    assert [wear.after_a_training() for _ in range(11)] == [False] * 10 + [True]
+
+
+def test_what_the_collector_gets_back_is_no_leak() -> None:
+    values = iter([1] * 8 + [5, 1])
+    wear = Wear(lambda: next(values) * GIB)
+    assert not any(wear.after_a_training() for _ in range(9))
+
+
+def test_own_pages_count_and_those_of_files_do_not(tmp_path: Path) -> None:
+    size = 64 * 2**20
+    before = held()
+    assert before > 0
+    block = bytearray(b"x") * size
+    assert 0.9 * size < held() - before < 1.5 * size
+    del block
+    path = tmp_path / "file"
+    path.write_bytes(b"y" * size)
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as pages:
+        before = held()
+        assert pages.find(b"z") == -1  # touches every page
+        assert held() - before < 0.3 * size
