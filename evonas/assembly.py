@@ -212,6 +212,7 @@ class Assembly:
             splits={name: split.only(features.usable) for name, split in splits.items()},
             task=self.task_parts,
             device=self.hardware.device,
+            threads=self.hardware.threads,
         )
 
     def _seen(self, plain: Array, view: View) -> Array:

@@ -28,7 +28,11 @@ _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 #: What an experiment on a table says of the parts that training needs.
 _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "table")
 #: What may differ when a run is resumed: where it runs and how long.
-FREE_ON_RESUME = ("budget", "execution", "retraining", "baselines", "finals", "features.cache")
+#: What may differ when a run is resumed; ``execution.threads`` may not: it changes last bits.
+FREE_ON_RESUME = (
+    *("budget", "retraining", "baselines", "finals", "features.cache"),
+    *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
+)
 
 
 class Part(BaseModel):

@@ -6,18 +6,21 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import throughput
 import throughput_growth
 import throughput_overhead
-import throughput_utilisation
+from throughput_durations import predictions, spread_out, without_features
 from throughput_overhead import Contender, Run, overhead
 from throughput_report import Section, Verdict, in_turns, merged, spread, without_places
-from throughput_simulation import drawn, rank_correlation, simulate
-from throughput_utilisation import SPACE, Done, duration, prediction, rank_of
+from throughput_simulation import Pair, drawn, rank_correlation, simulate
+from throughput_utilisation import Done
 
+from evonas.assembly import Assembly
+from evonas.config import load
 from evonas.report.tables import Table
-from evonas.space import SearchSpace
+from evonas.space import Architecture, SearchSpace
 from evonas.store import RunStore, Trial
 
 
@@ -55,42 +58,52 @@ def test_hand_over_takes_its_time() -> None:
 
 
 def test_drawn_generations() -> None:
-    durations = [float(n) for n in range(1, 101)]
-    asked = drawn(durations, 50, 20, None, seed=1)
-    known = drawn(durations, 50, 20, 0.0, seed=1)
-    assert [len(generation) for generation in asked] == [20, 20, 10]
-    assert asked == drawn(durations, 50, 20, None, seed=1)
+    pairs = [Pair(float(n), float(-n), float(n % 10)) for n in range(1, 101)]
+    asked = drawn(pairs, 50, 20, None, seed=1)
+    known = drawn(pairs, 50, 20, "seconds", seed=1)
+    assert [len(generation) for generation in asked] == [20, 20, 20], "all are full"
+    assert asked == drawn(pairs, 50, 20, None, seed=1)
     assert [sorted(g, reverse=True) for g in asked] == known
     assert asked != known
-    guessed = drawn(durations, 2_000, 2_000, throughput_utilisation.SIGMA, seed=1)[0]
-    assert sorted(guessed) == sorted(drawn(durations, 2_000, 2_000, None, seed=1)[0])
+    assert [sorted(g) for g in asked] == drawn(pairs, 50, 20, "predicted", seed=1)
+    for generation in drawn(pairs, 50, 20, "macs", seed=1):
+        assert [s % 10 for s in generation] == sorted((s % 10 for s in generation), reverse=True)
+    assert pairs[0].times(3.0) == Pair(3.0, -1.0, 1.0)
+    assert rank_correlation([p.seconds for p in pairs], [p.predicted for p in pairs]) < -0.999
 
 
-def test_predictions_are_as_good_as_they_say() -> None:
-    genomes = [[(7 * n % 97) / 97, (n % 89) / 89] + [n / 1_000] * 6 for n in range(1_000)]
-    all_of_them = [SPACE.decode(genome) for genome in genomes]
-    seconds = [duration(architecture) for architecture in all_of_them]
-    assert 0.02 <= min(seconds) < 0.03
-    assert 0.5 < max(seconds) <= 0.6
-    ranks = [rank_of(architecture) for architecture in all_of_them]
-    assert rank_correlation(ranks, seconds) > 0.999
-    for sigma, expected in ((0.0, 1.0), (throughput_utilisation.SIGMA, 0.8)):
-        costs = [float(prediction(architecture, sigma)) for architecture in all_of_them]
-        assert rank_correlation(costs, seconds) == pytest.approx(expected, abs=0.04)
-    assert {prediction(architecture, None) for architecture in all_of_them} == {1}
+def test_durations_are_stretched_and_keep_their_order() -> None:
+    stretched = spread_out({"a": 1.0, "b": 10.0, "c": 100.0})
+    assert stretched == pytest.approx({"a": 0.02, "b": 0.02 * 30**0.5, "c": 0.6})
 
 
-def trial(generation: int, index: int, macs: int, seconds: float) -> Trial:
-    architecture = SPACE.decode([index / 10] * SPACE.dim)
+def test_predictions_are_of_networks_that_were_not_seen() -> None:
+    """Durations that are exactly what predictions can express; one half is 100 times as slow."""
+    assembly = Assembly(load("quickstart", []))
+    setting = without_features(assembly)
+    rng = np.random.default_rng(0)
+    networks = [assembly.space.decode(rng.random(assembly.space.dim)) for _ in range(24)]
+    seconds = {
+        a.digest: (1 + 99 * (n % 2)) * (1e-6 * assembly.cost(a) + 0.1)
+        for n, a in enumerate(networks)
+    }
+    found = predictions(setting, networks, seconds)
+    for n, (network, guess) in enumerate(zip(networks, found, strict=True)):
+        other = seconds[network.digest] * (100 if n % 2 == 0 else 0.01)
+        assert guess == pytest.approx(other, rel=1e-3)
+
+
+def trial(generation: int, index: int, begin: float, seconds: float) -> Trial:
+    architecture = Architecture("n", {"index": index})
     return Trial(
         *(generation, index, (0.0,), architecture.digest, architecture.to_dict(), "ok"),
-        *(1.0, macs, 1, seconds),
+        *(1.0, 1, 1, seconds, {"begin": begin}),
     )
 
 
-def test_a_real_search_is_handed_out_as_evonas_does() -> None:
-    trials = (trial(0, 0, 5, 1.0), trial(0, 1, 9, 2.0), trial(0, 2, 5, 3.0), trial(1, 0, 1, 4.0))
-    done = Done(10.0, 2, trials, None)
+def test_a_real_search_is_simulated_in_the_order_in_which_it_was_handed_out() -> None:
+    trials = (trial(0, 0, 5, 1.0), trial(0, 1, 3, 2.0), trial(0, 2, 6, 3.0), trial(1, 0, 9, 4.0))
+    done = Done(10.0, 2, trials)
     assert done.generations() == [[2.0, 1.0, 3.0], [4.0]]
     assert done.utilisation == 0.5
 

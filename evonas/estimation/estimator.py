@@ -92,6 +92,7 @@ class Setting:
         task: name and options of the task, and the labels of the data set.
         device: ``cpu`` or ``cuda``.
         sharers: workers that have one GPU together.
+        threads: of a worker's own, on a CPU.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -102,6 +103,7 @@ class Setting:
     task: tuple[str, dict[str, Any], Labels]
     device: str = "cpu"
     sharers: int = 1
+    threads: int = 1
 
     def make_task(self) -> Task:
         """Return the task object."""
@@ -115,9 +117,9 @@ class Setting:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _alone(own: int = 1) -> Iterator[None]:
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(own)
     torch.set_flush_denormal(True)
     try:
         yield
@@ -131,9 +133,9 @@ def _alone() -> Iterator[None]:
 class Estimator:
     """Builds, trains and validates head networks on cached features.
 
-    While it trains, torch has one thread and flushes denormal numbers to zero, so that
-    a result does not depend on how many workers share the machine; afterwards the
-    process is as it was.
+    While it trains, torch has the setting's threads (one, unless more are asked for) and
+    flushes denormal numbers to zero, so that a result does not depend on how many workers
+    share the machine; afterwards the process is as it was.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -147,7 +149,7 @@ class Estimator:
         start = time.perf_counter()
         known: dict[str, Any] = {}
         try:
-            with _alone():
+            with _alone(self._setting.threads):
                 outcome = self._train(job, known)
         except Diverged as error:
             return self._failure("diverged", error, start, known)

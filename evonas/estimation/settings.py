@@ -193,6 +193,9 @@ class ExecutionSettings(Settings):
         workers: how many candidates train at once; ``auto`` is one a core or GPU.
         device: ``cpu``, ``gpu``, ``gpu:N`` (one GPU by its number), or ``auto``: a GPU where
             there is one.
+        threads: of each worker on a CPU; ``auto``: so many that all workers together have one a
+            core. More than one sums in another order, so the last bits of results, and a
+            search with them, then depend on their number; with 1 they depend on nothing.
         address: of a Ray cluster to join, ``auto`` (the one that runs on this machine) or
             ``host:port``; workers ``auto`` is then one a CPU of the cluster. Empty: the
             Ray of this process, or one started for the run.
@@ -201,6 +204,7 @@ class ExecutionSettings(Settings):
     executor: str = "auto"
     workers: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     device: Annotated[str, AfterValidator(_device)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1)] = 1
     address: str = ""
 
     @field_validator("address", mode="before")

@@ -85,8 +85,18 @@ class Hardware:
             return self._asked.workers
         if self._asked.executor == "local":
             return 1
-        cores = self.cluster_cpus or max(1, len(os.sched_getaffinity(0)))
+        cores = self.cluster_cpus or len(os.sched_getaffinity(0))
+        if self._asked.threads != "auto":
+            cores = max(1, cores // self._asked.threads)
         return cores if self.device == "cpu" else min(cores, self._gpu_workers())
+
+    @cached_property
+    def threads(self) -> int:
+        """How many each worker has on a CPU."""
+        if self._asked.threads != "auto":
+            return self._asked.threads
+        cores = self.cluster_cpus or len(os.sched_getaffinity(0))
+        return max(1, cores // self.workers) if self.device == "cpu" else 1
 
     def _gpu_workers(self) -> int:
         """How many have room on the GPUs: of each, their contexts take an eighth at most."""

@@ -69,7 +69,7 @@ class RayExecutor(Executor):
             with _only(setting.device):
                 ray.init(
                     address="local",  # whatever cluster runs here or RAY_ADDRESS names
-                    num_cpus=max(workers, self._cores),
+                    num_cpus=max(workers * setting.threads, self._cores),
                     include_dashboard=True,
                     dashboard_host="127.0.0.1",
                     log_to_driver=False,
@@ -78,11 +78,13 @@ class RayExecutor(Executor):
         self._pool = Pool(self._make, 0)
         self._origin: Origin | None = None
         there = _cluster.joined()
-        if there.cpus < workers:
+        needed = workers * setting.threads
+        if there.cpus < needed:
             self.close()
+            each = f" of {setting.threads} threads" if setting.threads > 1 else ""
             raise InputError(
-                f"execution.workers={workers}: the running Ray cluster has {there.cpus} CPUs on "
-                f"{there.nodes} node(s): use fewer, or start again when further nodes have come"
+                f"execution.workers={workers}{each}: the running Ray cluster has {there.cpus} CPUs "
+                f"on {there.nodes} node(s): use fewer, or start again when further nodes have come"
             )
         gpu = setting.device != "cpu"
         if gpu and not there.gpus:
@@ -185,7 +187,7 @@ class RayExecutor(Executor):
         title = f"evonas {self.name} worker {self._made}"
         options = {
             "name": f"evonas:{self.name}:{os.getpid()}:worker-{self._made}",
-            "num_cpus": 1,
+            "num_cpus": self.setting.threads,
             "num_gpus": self._gpu_share,
             "max_restarts": 0,  # a new actor takes a dead one's place, see Pool
             "max_task_retries": 0,
@@ -203,10 +205,8 @@ class RayExecutor(Executor):
     def notes(self) -> list[str]:
         """Return the cluster, and the dashboard's address with the way to its token."""
         lines = [] if self._owner else [f"Ray cluster {_cluster.joined()}"]
-        if self._owner and self.workers > self._cores:
-            lines.append(
-                f"execution.workers={self.workers} on {self._cores} cores: they will share them"
-            )
+        if self._owner:
+            lines += crowding(self.workers, self.setting.threads, self._cores)
         address = ray._private.worker.get_dashboard_url() or "not running"
         return [*lines, f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
@@ -220,6 +220,14 @@ class RayExecutor(Executor):
                 ray.kill(self._origin.source)
             _cluster.leave(self)
         self._origin = None
+
+
+def crowding(workers: int, threads: int, cores: int) -> list[str]:
+    """Return a warning where workers want more cores than there are, which is allowed."""
+    if workers * threads <= cores:
+        return []
+    each = f" of {threads} threads" if threads > 1 else ""
+    return [f"execution.workers={workers}{each} on {cores} core(s): they will share them"]
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Clocked:
         return answer
 
 
-class _Recorder(Executor):
+class Recorder(Executor):
     """Answers at once, and remembers what it was asked."""
 
     def __init__(self, setting: Setting, answer: Answer) -> None:
@@ -111,7 +111,7 @@ class Problem:
 
     def jobs(self, folder: Path) -> tuple[list[Job], list[tuple[float, ...]]]:
         """Return the jobs of the search in the order in which evonas trains, and their genomes."""
-        recorder = _Recorder(self.setting, Nothing(self.assembly.task.metric)(self.setting))
+        recorder = Recorder(self.setting, Nothing(self.assembly.task.metric)(self.setting))
         genomes = {trial.digest: trial.genome for trial in self.search(recorder, folder)}
         return recorder.jobs, [genomes[job.architecture.digest] for job in recorder.jobs]
 

@@ -63,30 +63,44 @@ def simulate(
     return Simulated(now, busy, workers)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A training, and what could be said of it beforehand.
+
+    Attributes:
+        seconds: that it takes.
+        predicted: what was predicted, in any unit.
+        macs: the multiply-adds of its network.
+    """
+
+    seconds: float
+    predicted: float
+    macs: float
+
+    def times(self, factor: float) -> Pair:
+        """Return one that takes ``factor`` times as long."""
+        return Pair(factor * self.seconds, self.predicted, self.macs)
+
+
 def drawn(
-    durations: Sequence[float], trials: int, population: int, sigma: float | None, seed: int
+    pairs: Sequence[Pair], trials: int, population: int, by: str | None, seed: int
 ) -> list[list[float]]:
-    """Return generations of durations drawn with replacement, in the order of handing out.
+    """Return generations of seconds drawn with replacement, in the order of handing out.
 
     Args:
-        durations: to draw from.
-        trials: how many in all.
-        population: how many a generation; the last may have fewer.
-        sigma: of the predictions that decide the order, longest first, see ``predicted``;
-            None: the order is as asked.
-        seed: of draws and predictions.
+        pairs: to draw from.
+        trials: how many at least; the last generation is filled up.
+        population: how many a generation.
+        by: attribute of the pairs by which the largest go first; None: as drawn.
+        seed: of the draws.
     """
     rng = np.random.default_rng(seed)
-    order = np.argsort(np.argsort(np.asarray(durations), kind="stable"), kind="stable")
-    ranks = (order + 0.5) / len(durations)
-    chosen = rng.integers(0, len(durations), trials)
-    guesses = ranks[chosen] + (sigma or 0.0) * rng.standard_normal(trials)
     found = []
-    for start in range(0, trials, population):
-        rows = chosen[start : start + population]
-        if sigma is not None:
-            rows = rows[np.argsort(-guesses[start : start + population], kind="stable")]
-        found.append([float(durations[row]) for row in rows])
+    for _ in range(0, trials, population):
+        chosen = [pairs[n] for n in rng.integers(0, len(pairs), population)]
+        if by is not None:
+            chosen.sort(key=lambda pair: -float(getattr(pair, by)))
+        found.append([pair.seconds for pair in chosen])
     return found
 
 

@@ -2,102 +2,58 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
-from statistics import NormalDist
 
-import numpy as np
+from throughput_durations import (
+    RANGE,
+    SHORTEST,
+    Idle,
+    Sleeper,
+    predictions,
+    spread_out,
+    step_seconds,
+    without_features,
+)
 from throughput_overhead import ray_cluster
 from throughput_picture import draw
-from throughput_problem import Answer, Nothing
+from throughput_problem import Nothing, Recorder
 from throughput_report import Options, Section, Verdict, in_turns, spread
-from throughput_simulation import Simulated, drawn, rank_correlation, simulate
+from throughput_simulation import Pair, drawn, rank_correlation, simulate
 
-from evonas import registry
 from evonas.assembly import Assembly
+from evonas.config import changed
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
+from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.views import standard_views
 from evonas.execution.base import Executor, MakeEstimator
 from evonas.report.tables import Table
 from evonas.search import Search
-from evonas.space import Architecture, SearchSpace
+from evonas.space import Architecture
 from evonas.store import RunStore, Trial, read_journal
 
 NEEDS = ("ray",)
 TARGET = 0.95
-#: Spread of the predicted rank (0..1) around the true one that gives a correlation of 0.8.
-SIGMA = 0.217
-AS_ASKED, PREDICTED, KNOWN = "as asked", "longest first, predicted", "longest first, known"
-ORDERS = {AS_ASKED: None, PREDICTED: SIGMA, KNOWN: 0.0}
+AS_ASKED, BY_MACS, BY_FORECAST, KNOWN = (
+    "as asked",
+    "by multiply-adds",
+    "as predicted",
+    "as they will be",
+)
 WORKERS = tuple(2**n for n in range(11))
 BUDGET = 10_000
 NODE = 8  # workers of one node, which fetches the features once
 SMALL = 16  # the population that does not grow with the workers
-SLOWER = 100  # factor on the durations, for trainings as long as real ones
-SHORTEST, RANGE = 0.02, 30.0  # seconds, and longest / shortest
-
-SPACE = SearchSpace.from_dict(
-    {
-        "name": "digits",
-        "network": "none",
-        "genes": [{"name": f"g{i}", "kind": "integer", "low": 0, "high": 9} for i in range(8)],
-    }
-)
-
-
-def rank_of(architecture: Architecture) -> float:
-    """Return where its duration stands among all, 0..1, as its digest says."""
-    return (int(architecture.digest, 16) + 0.5) / 2**64
-
-
-def duration(architecture: Architecture) -> float:
-    """Return the seconds that it sleeps: log-uniform over a range of 30."""
-    return float(SHORTEST * RANGE ** rank_of(architecture))
-
-
-def prediction(architecture: Architecture, sigma: float | None) -> int:
-    """Return the cost that the search orders by; None: the same for all, so the order as asked."""
-    if sigma is None:
-        return 1
-    noise = hashlib.blake2b(architecture.digest.encode(), digest_size=8).digest()
-    normal = NormalDist().inv_cdf((int.from_bytes(noise, "little") + 0.5) / 2**64)
-    return int(1e6 * math.exp(rank_of(architecture) + sigma * normal))
-
-
-class Sleeper:
-    """An estimator that sleeps as long as the architecture says."""
-
-    def __init__(self, setting: Setting) -> None:
-        pass
-
-    def __call__(self, job: Job) -> Measurement:
-        """Return a measurement with the seconds that it took."""
-        start = time.perf_counter()
-        time.sleep(duration(job.architecture))
-        seconds = time.perf_counter() - start
-        return Measurement("ok", {"error": rank_of(job.architecture)}, 1, 1, seconds)
-
-
-class Idle:
-    """An estimator that does nothing."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._answer: Answer = Nothing("error")(setting)
-
-    def __call__(self, job: Job) -> Measurement:
-        """Return a measurement at once."""
-        return self._answer(job)
+REAL = 5.0  # mean seconds of a training, about that of a head for real faces
 
 
 @dataclass(frozen=True)
@@ -107,7 +63,6 @@ class Done:
     wall: float
     workers: int
     trials: tuple[Trial, ...]
-    sigma: float | None
 
     @property
     def busy(self) -> float:
@@ -120,117 +75,161 @@ class Done:
         return self.busy / (self.workers * self.wall)
 
     def generations(self) -> list[list[float]]:
-        """Return the seconds of each training, in the order in which they were handed out."""
+        """Return the seconds of each training, in the order in which they began."""
         found: dict[int, list[Trial]] = {}
         for trial in self.trials:
             found.setdefault(trial.generation, []).append(trial)
-        in_turn = [sorted(found[n], key=lambda trial: (-trial.macs, trial.index)) for n in found]
+        in_turn = [sorted(found[n], key=lambda trial: trial.metrics["begin"]) for n in found]
         return [[trial.seconds for trial in generation] for generation in in_turn]
 
 
-def search(
-    executor: Executor,
-    folder: Path,
-    trials: int,
-    population: int | None,
-    sigma: float | None,
-    seed: int,
-) -> Done:
-    """Run a real search on an executor that is ready; return what it took."""
+@dataclass(frozen=True)
+class Scene:
+    """Searches of one experiment in which nothing is trained.
 
-    def cost(architecture: Architecture) -> int:
-        return prediction(architecture, sigma)
+    Attributes:
+        assembly: its random search.
+        setting: what workers get.
+    """
 
-    optimizer = registry.create(
-        "optimizer", "random", {}, SPACE, budget=trials, seed=seed, population_size=population
-    )
-    objective = Objective("error", ObjectiveSettings())
-    with RunStore(folder) as store:
-        work = Search(SPACE, optimizer, executor, objective, store, TrainingSettings(), cost)
-        start = time.perf_counter()
-        work.run(seed)
-        wall = time.perf_counter() - start
-        return Done(wall, executor.workers, tuple(store.trials()), sigma)
+    assembly: Assembly
+    setting: Setting
+
+    def search(
+        self, executor: Executor, folder: Path, population: int | None, ordered: bool = True
+    ) -> Done:
+        """Run a search on an executor that is ready; return what it took."""
+        words = [f"optimizer.population_size={population}"] if population else []
+        assembly = Assembly(changed(self.assembly.experiment, words))
+        cost = assembly.cost if ordered else lambda architecture: 1
+        with RunStore(folder) as store:
+            parts = (assembly.space, assembly.optimizer(), executor, assembly.objective, store)
+            work = Search(*parts, TrainingSettings(epochs=1), cost)
+            start = time.perf_counter()
+            work.run(assembly.experiment.seed)
+            wall = time.perf_counter() - start
+            trials = tuple(trial for trial in store.trials() if trial.trained)
+        return Done(wall, executor.workers, trials)
+
+    def asked(self, folder: Path, population: int | None) -> list[Architecture]:
+        """Return the networks that the search trains."""
+        recorder = Recorder(self.setting, Nothing(self.assembly.task.metric)(self.setting))
+        self.search(recorder, folder, population)
+        return [job.architecture for job in recorder.jobs]
 
 
 def measure(options: Options) -> Section:
     """Return the section of part d."""
     trials = 12 if options.quick else 96
     seed, numbers = options.experiment.seed, count()
+    words = ["optimizer=random", f"budget={trials}", "finals.networks=0", "objective.max_macs="]
+    assembly = Assembly(changed(options.experiment, words))
+    scene = Scene(assembly, without_features(assembly))
     with tempfile.TemporaryDirectory(prefix="throughput-") as place, ray_cluster():
 
-        def run(
-            make: MakeEstimator, workers: int, population: int | None, sigma: float | None
-        ) -> Done:
-            number = next(numbers)
-            with _ready(make, workers, number) as executor:
-                return search(executor, Path(place) / str(number), trials, population, sigma, seed)
+        def next_folder() -> Path:
+            return Path(place) / str(next(numbers))
 
-        idle = {n: run(Idle, n, 32, None) for n in (1, 2)}
+        populations = (4, 8, 32, None)
+        asked = {a.digest: a for p in populations for a in scene.asked(next_folder(), p)}
+        steps = {digest: step_seconds(scene.setting, a) for digest, a in asked.items()}
+        seconds = spread_out(steps)
+
+        def run(
+            make: MakeEstimator, workers: int, population: int | None, ordered: bool = True
+        ) -> Done:
+            folder = next_folder()
+            with _ready(scene, make, workers, folder.name) as executor:
+                return scene.search(executor, folder, population, ordered)
+
+        idle = {n: run(Idle, n, 32) for n in (1, 2)}
+        orders = {
+            AS_ASKED: (Sleeper(seconds, counted=False), False),
+            BY_MACS: (Sleeper(seconds, counted=False), True),
+            BY_FORECAST: (Sleeper(seconds, counted=True), True),
+        }
         contenders = {
-            (workers, population, order): partial(run, Sleeper, workers, population, ORDERS[order])
-            for workers, orders in ((1, (PREDICTED,)), (2, tuple(ORDERS)))
+            (workers, population, order): partial(
+                run, orders[order][0], workers, population, orders[order][1]
+            )
+            for workers, names in ((1, (BY_FORECAST,)), (2, tuple(orders)))
             for population in (4 * workers, None)
-            for order in orders
+            for order in names
         }
         found = in_turns(contenders, options.repeats)
-    driver = idle[2].wall / trials
-    latency = max(0.0, idle[1].wall / trials - driver)
-    own = [trial.seconds for trial in found[2, 8, PREDICTED][0].trials]
-    durations = _journal(options.journal) if options.journal else own
-    real = _real_table(found, latency, driver)
+    latency, driver = _overheads(idle, trials)
+    networks = list(asked.values())
+    predicted = predictions(scene.setting, networks, seconds)
+    pairs = [
+        Pair(seconds[a.digest], guess, float(assembly.cost(a)))
+        for a, guess in zip(networks, predicted, strict=True)
+    ]
+    if options.journal:
+        pairs = _journal(options.journal)
+    tables, curves, simulated = [_real_table(found, latency, driver)], {}, {}
     budget = 500 if options.quick else BUDGET
-    factors = (1,) if options.journal else (1, SLOWER)
-    tables, curves = [real], {}
-    for factor in factors:
-        scaled = [factor * seconds for seconds in durations]
-        table, lines = _simulated(scaled, budget, latency, driver, seed)
+    mean = statistics.mean(pair.seconds for pair in pairs)
+    for factor in (1.0,) if options.journal else (1.0, REAL / mean):
+        scaled = [pair.times(factor) for pair in pairs]
+        table, lines, shares = _simulated(scaled, budget, latency, driver, seed)
         tables.append(table)
         curves |= lines
+        simulated[factor * mean] = shares
     picture = options.out.with_name("throughput_utilisation.png")
     draw(picture, WORKERS, curves)
     tables.append(_bytes(options, budget))
+    ratio = max(steps.values()) / min(steps.values())
+    said = [_correlation(pairs, name) for name in ("macs", "predicted")]
     lines = [
         "Utilisation = seconds inside the trainings / (workers x wall time of the search). The "
-        "real searches run `Search`, the journal and `RayExecutor`; a training sleeps for "
-        f"{1e3 * SHORTEST:.0f} to {1e3 * SHORTEST * RANGE:.0f} ms, log-uniform, as the "
-        f"architecture's digest says (mean {1e3 * statistics.mean(own):.0f} ms). The order is "
-        "evonas's own, longest first by multiply-adds, which here are made up: equal for all (so "
-        "the order is as asked), or of a rank correlation of "
-        f"{_correlation(found[2, 8, PREDICTED][0]):.2f} with the durations, or of 1.",
+        "real searches run `Search`, the journal and `RayExecutor` on random networks of the "
+        "experiment's space; a training sleeps. What one step of each network takes was measured "
+        f"here ({1e3 * min(steps.values()):.2g} to {1e3 * max(steps.values()):.2g} ms, "
+        f"{ratio:.0f}-fold); their logarithms are stretched so that trainings take "
+        f"{1e3 * SHORTEST:.0f} to {1e3 * SHORTEST * RANGE:.0f} ms, {RANGE:.0f}-fold. The order in "
+        "which a generation is handed out is evonas's own (the longest first, as predicted from "
+        "the trainings that are done), or, for comparison, by multiply-adds, or as asked. The "
+        f"rank correlation of the durations with multiply-adds is {said[0]:.2f}, with predictions "
+        f"from the other half of the networks {said[1]:.2f}.",
         "The simulation hands out generations event by event; measured with a function that does "
         f"nothing: {1e3 * driver:.2f} ms for the searching process to take an answer and hand out "
         f"the next (serial, from 2 workers), and {1e3 * latency:.2f} ms more until a training "
-        "begins (from 1 worker). Durations are drawn from "
-        + (f"the {len(durations)} of a journal." if options.journal else "the real run's.")
-        + " Bytes: every node of 8 workers fetches the features once.",
+        "begins (from 1 worker). Durations, with what was predicted of each, are drawn from "
+        + (f"the {len(pairs)} of a journal" if options.journal else "the networks of the real runs")
+        + ". Every generation is a full one, so there are a few trainings more than said where p "
+        "does not divide their number. Bytes: every node of 8 workers fetches the features once.",
     ]
-    verdicts = _verdicts(found, latency, driver, durations, factors, budget, seed)
+    verdicts = _verdicts(found, simulated)
     pictures = {picture.name: "Simulated utilisation against workers"}
     return Section("Utilisation of the workers", lines, tables, verdicts, pictures)
 
 
-def _ready(make: MakeEstimator, workers: int, number: int) -> Executor:
+def _overheads(idle: Mapping[int, Done], trials: int) -> tuple[float, float]:
+    """Return latency and driver's time of a trial, in seconds; see ``simulate``."""
+    driver = idle[2].wall / trials
+    return max(0.0, idle[1].wall / trials - driver), driver
+
+
+def _ready(scene: Scene, make: MakeEstimator, workers: int, name: str) -> Executor:
     """Return the Ray executor with workers that have answered."""
     from evonas.execution.ray import RayExecutor
 
-    setting = Setting({}, {}, "", np.empty((0, 0, 0)), {}, ("", {}, {}))
-    executor = RayExecutor(setting, workers, f"bench{number}", make)
-    quick = min((SPACE.decode([x / 10] * SPACE.dim) for x in range(10)), key=rank_of)
-    list(executor.evaluate([Job(i, quick, 0, TrainingSettings()) for i in range(workers)]))
+    executor = RayExecutor(scene.setting, workers, f"bench{name}", make)
+    while len(executor._pool.alive) < workers:
+        executor._pool.wait([])
     return executor
 
 
-def _journal(folder: Path) -> list[float]:
-    found = [trial.seconds for trial in read_journal(folder) if trial.status == "ok"]
-    if not found or not min(found) > 0:
-        raise InputError(f"{folder}: expected a run with timed trainings, got {len(found)} of them")
-    return found
+def _journal(folder: Path) -> list[Pair]:
+    """Return the durations of a journal, with multiply-adds in the place of predictions."""
+    trials = [trial for trial in read_journal(folder) if trial.status == "ok"]
+    if not trials or not min(trial.seconds for trial in trials) > 0:
+        raise InputError(f"{folder}: expected timed trainings, got {len(trials)} trainings")
+    return [Pair(trial.seconds, float(trial.macs), float(trial.macs)) for trial in trials]
 
 
-def _correlation(done: Done) -> float:
-    costs = [float(trial.macs) for trial in done.trials]
-    return rank_correlation(costs, [trial.seconds for trial in done.trials])
+def _correlation(pairs: list[Pair], name: str) -> float:
+    return rank_correlation([getattr(p, name) for p in pairs], [p.seconds for p in pairs])
 
 
 def _population(population: int | None) -> str:
@@ -252,51 +251,41 @@ def _real_table(runs: Runs, latency: float, driver: float) -> Table:
                 spread([p / d.wall - 1 for p, d in zip(predicted, done, strict=True)], 1, 100),
             ]
         )
-    head = ["workers", "population", "order", "utilisation, %", "wall, s"]
+    head = ["workers", "population", "longest first", "utilisation, %", "wall, s"]
     title = f"{len(next(iter(runs.values()))[0].trials)} trainings, for real"
     return Table(title, [*head, "simulated wall against it, %"], rows, names=3)
 
 
-def _simulate(
-    durations: list[float],
-    workers: int,
-    population: int,
-    order: str,
-    trials: int,
-    latency: float,
-    driver: float,
-    seed: int,
-) -> Simulated:
-    generations = drawn(durations, trials, population, ORDERS[order], seed)
-    return simulate(generations, workers, latency, driver)
-
-
 def _simulated(
-    durations: list[float], trials: int, latency: float, driver: float, seed: int
-) -> tuple[Table, dict[str, list[float]]]:
-    rows, mean = [], statistics.mean(durations)
-    curves: dict[str, list[float]] = {}
+    pairs: list[Pair], trials: int, latency: float, driver: float, seed: int
+) -> tuple[Table, dict[str, list[float]], list[float]]:
+    """Return the table, the curves, and the shares of evonas's own order at p = 4 x workers."""
+    mean = statistics.mean(pair.seconds for pair in pairs)
+    orders = {AS_ASKED: None, BY_MACS: "macs", BY_FORECAST: "predicted", KNOWN: "seconds"}
+    columns = [(4, order) for order in (BY_FORECAST, KNOWN, BY_MACS, AS_ASKED)]
+    columns += [(16, BY_FORECAST), (0, BY_FORECAST)]
+    rows, shares = [], {}
     for workers in WORKERS:
         cells = [f"{workers:,}"]
-        for label, population, order in (
-            ("4 x workers", 4 * workers, PREDICTED),
-            ("", 4 * workers, KNOWN),
-            ("", 4 * workers, AS_ASKED),
-            ("", 16 * workers, PREDICTED),
-            (f"{SMALL}", SMALL, PREDICTED),
-        ):
-            done = _simulate(durations, workers, population, order, trials, latency, driver, seed)
+        for times, order in columns:
+            population = times * workers or SMALL
+            generations = drawn(pairs, trials, population, orders[order], seed)
+            done = simulate(generations, workers, latency, driver)
             cells.append(f"{100 * done.utilisation:.1f}, {_time(done.wall)}")
-            if label:
-                name = f"population {label}, trainings of {mean:.2g} s"
-                curves.setdefault(name, []).append(done.utilisation)
+            shares.setdefault((times, order), []).append(done.utilisation)
         rows.append(cells)
-    head = ["workers", "p = 4 x workers", "the same, durations known", "the same, as asked"]
+    head = ["workers", f"p = 4 x workers, {BY_FORECAST}", KNOWN, BY_MACS, AS_ASKED]
+    head += [f"p = 16 x workers, {BY_FORECAST}", f"p = {SMALL}, {BY_FORECAST}"]
     title = (
         f"Simulated: utilisation in percent, and time, of {trials:,} trainings of {mean:.3g} s "
         f"in the mean, in generations of p"
     )
-    return Table(title, [*head, "p = 16 x workers", f"p = {SMALL}"], rows, names=1), curves
+    kind = f"trainings of {mean:.2g} s"
+    curves = {
+        f"p = 4 x workers, {kind}": shares[4, BY_FORECAST],
+        f"p = {SMALL}, {kind}": shares[0, BY_FORECAST],
+    }
+    return Table(title, head, rows, names=1), curves, shares[4, BY_FORECAST]
 
 
 def _time(seconds: float) -> str:
@@ -336,29 +325,16 @@ def _bytes(options: Options, trials: int) -> Table:
     return Table(title, head, rows, [note])
 
 
-def _verdicts(
-    runs: Runs,
-    latency: float,
-    driver: float,
-    durations: list[float],
-    factors: tuple[int, ...],
-    trials: int,
-    seed: int,
-) -> list[Verdict]:
+def _verdicts(runs: Runs, simulated: Mapping[float, list[float]]) -> list[Verdict]:
     verdicts = []
     for workers in (1, 2):
-        share = statistics.median(d.utilisation for d in runs[workers, 4 * workers, PREDICTED])
+        share = statistics.median(d.utilisation for d in runs[workers, 4 * workers, BY_FORECAST])
         target = f"{workers} worker(s), population {4 * workers}, for real: >= {TARGET:.0%}"
         verdicts.append(Verdict(target, f"{share:.1%}", share >= TARGET))
-    for factor in factors:
-        shares = []
-        scaled = [factor * seconds for seconds in durations]
-        for workers in WORKERS:
-            args = (PREDICTED, trials, latency, driver, seed)
-            shares.append(_simulate(scaled, workers, 4 * workers, *args).utilisation)
+    for mean, shares in simulated.items():
         good = [n for n, share in zip(WORKERS, shares, strict=True) if share >= TARGET]
         target = (
-            f"Simulated, trainings of {statistics.mean(scaled):.3g} s, population 4 x workers: "
+            f"Simulated, trainings of {mean:.3g} s, population 4 x workers: "
             f">= {TARGET:.0%} on up to {WORKERS[-1]:,} workers"
         )
         said = f"at least that on {', '.join(f'{n:,}' for n in good) or 'none'}; "

@@ -73,6 +73,8 @@ def test_an_address_may_be_taken_back_and_changes_no_run(tiny: dict[str, Any]) -
     assert config.changed(joined, ["execution.address="]) == plain
     dumps = [one.model_dump(mode="json") for one in (plain, joined)]
     assert config.differences(*dumps) == []
+    more = config.changed(plain, ["execution.threads=2"]).model_dump(mode="json")
+    assert config.differences(dumps[0], more) == ["execution.threads: 1 -> 2"]
     six = config.changed(plain, ["execution.address='[fe80::1]:6379'"])
     assert six.execution.address == "[fe80::1]:6379"
 

@@ -12,7 +12,7 @@ import torch
 from evonas.errors import InputError
 from evonas.estimation.settings import ExecutionSettings
 from evonas.execution._hardware import Hardware
-from evonas.execution.ray import _only
+from evonas.execution.ray import _only, crowding
 
 
 def hardware(**asked: Any) -> Hardware:
@@ -101,3 +101,20 @@ def test_ray_is_shown_one_gpu_by_its_number(
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
     with _only("cuda"):
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
+
+
+def test_workers_times_threads_are_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    made = [hardware(device="cpu", **asked) for asked in ({}, {"threads": 4}, {"threads": 16})]
+    assert [(h.workers, h.threads) for h in made] == [(8, 1), (2, 4), (1, 16)]
+    for workers, threads in ((1, 8), (3, 2), (99, 1)):
+        assert hardware(device="cpu", workers=workers, threads="auto").threads == threads
+        assert hardware(device="cpu", workers=workers).threads == 1, "results depend on nothing"
+
+
+def test_more_workers_than_cores_are_allowed_and_said() -> None:
+    assert crowding(2, 1, 2) == crowding(1, 4, 4) == []
+    assert crowding(8, 1, 2) == ["execution.workers=8 on 2 core(s): they will share them"]
+    assert crowding(2, 2, 2) == [
+        "execution.workers=2 of 2 threads on 2 core(s): they will share them"
+    ]
