@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from evonas import registry
 from evonas.errors import EvonasError
 from evonas.estimation.batches import Shelf, TrainingData
+from evonas.estimation.graphs import Graphs
 from evonas.estimation.latency import latency
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
@@ -143,6 +144,7 @@ class Estimator:
         self._task = setting.make_task()
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
         self._shelf = Shelf(setting.device, setting.sharers)
+        self._graphs = Graphs(setting.device)
 
     def __call__(self, job: Job) -> Measurement:
         """Return the measurement of a job; a training that fails is a measurement too."""
@@ -185,7 +187,7 @@ class Estimator:
         )
         if job.paused:
             resume(training, Path(job.paused))
-        training.run(job.until or None)
+        training.run(job.until or None, graphs=self._graphs)
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._allocated(most=True) - before

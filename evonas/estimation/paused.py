@@ -30,7 +30,7 @@ def pause(training: Training, path: Path) -> None:
     }
     if training.device != "cpu":
         tensors["generator.device"] = torch.cuda.get_rng_state(training.device)
-    for number, moments in training.optimizer.state_dict()["state"].items():
+    for number, moments in training.step.optimizer.state_dict()["state"].items():
         tensors |= _named(f"optimizer.{number}", moments)
     plain = {
         "epoch": training.epoch,
@@ -59,7 +59,7 @@ def resume(training: Training, path: Path) -> bool:
         with safe_open(path, "pt") as stream:
             plain: dict[str, Any] = json.loads(stream.metadata()["training"])
             tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
-        own = training.optimizer.state_dict()
+        own = training.step.optimizer.state_dict()
         moments = {
             number: _part(tensors, f"optimizer.{number}")
             for group in own["param_groups"]
@@ -81,7 +81,12 @@ def resume(training: Training, path: Path) -> bool:
     training.module.load_state_dict(states[0])
     training.average.module.load_state_dict(states[1])
     training.average.steps = int(plain["average_steps"])
-    training.optimizer.load_state_dict({**own, "state": moments})
+    training.step.optimizer.load_state_dict({**own, "state": moments})
+    for parameter, state in training.step.optimizer.state.items():
+        for name, value in state.items():
+            if value.shape == parameter.shape:
+                # Files hold plain order; the fused optimizer pairs numbers by where they lie.
+                state[name] = torch.empty_like(parameter).copy_(value)
     training.epoch, training.best = int(plain["epoch"]), float(plain["best"])
     training.best_epoch = int(plain["best_epoch"])
     training.outcome.metrics, training.outcome.history = plain["metrics"], plain["history"]

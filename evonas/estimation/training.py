@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
+from evonas.estimation.graphs import Graphs
 from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.step import Step, layout, placed
 from evonas.tasks.base import Array, Task
 
 __all__ = ["Diverged", "Outcome", "Training", "TrainingData", "predict", "train", "validate"]
@@ -78,6 +78,7 @@ class Training:
         source: where batches come from; by default whatever suits the device.
 
     Attributes:
+        step: one training step, with the optimizer.
         epoch: how many are done.
         outcome: what they gave.
     """
@@ -93,11 +94,8 @@ class Training:
         source: Source | None = None,
     ) -> None:
         self.module, self.device = placed(module, device), device
-        self._layout = layout(module)
         self.average = _Average(module, settings.ema)
-        self.optimizer = torch.optim.AdamW(
-            _groups(module, settings), lr=settings.learning_rate, fused=True
-        )
+        self.step = Step(module, task, settings, device)
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)  # dropout
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
@@ -118,14 +116,23 @@ class Training:
         self,
         until: int | None = None,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
+        graphs: Graphs | None = None,
     ) -> None:
         """Go on to the end, or until so many epochs are done.
+
+        Args:
+            until: epochs, counted from the start of the training.
+            on_epoch: called with the number of the epoch, from 0, and its metrics.
+            graphs: a worker's, for steps that are replayed; by default its own.
 
         Raises:
             Diverged: loss or outputs became nan or infinite.
         """
+        epochs = self._settings.epochs
+        ahead = (min(until or epochs, epochs) - self.epoch) * self._steps
+        take = (graphs or Graphs(self.device)).replayed(self.step, ahead)
         while not self.over and (until is None or self.epoch < until):
-            loss = self._epoch()
+            loss = self._epoch(take)
             if not math.isfinite(loss):
                 raise Diverged(f"the loss became {loss} in epoch {self.epoch + 1}")
             module, device = self.average.module, self.device
@@ -140,30 +147,24 @@ class Training:
                 self.outcome.state = _kept(module)
             self.epoch += 1
 
-    def _epoch(self) -> float:
+    @property
+    def _steps(self) -> int:
+        """Steps of one epoch."""
+        return max(len(self._data.train) // self._settings.batch_size, 1)
+
+    def _epoch(self, take: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Train one epoch; return its mean loss, which is looked at only here, at the end."""
-        settings, data, module = self._settings, self._data, self.module
-        steps = max(len(data.train) // settings.batch_size, 1)
-        module.train()
+        settings, data, steps = self._settings, self._data, self._steps
+        self.module.train()
         order = self.rng.permutation(data.train)
         views = self.rng.integers(0, len(data.maps), len(order))
         losses = torch.zeros((), device=self.device)
         used = min(steps * settings.batch_size, len(order))
         batches = self._source.batches(order[:used], views[:used], settings.batch_size)
-        parameters = list(module.parameters())
-        for step, (maps, targets) in enumerate(batches, start=self.epoch * steps):
-            rate = _rate(settings, self.epoch, step, steps * settings.epochs)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            with lower(self.device, settings.precision):
-                outputs = module(maps.to(torch.float32, memory_format=self._layout))
-            loss = self._task.loss(outputs.float(), targets)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, 5.0)
-            self.optimizer.step()
+        for number, (maps, targets) in enumerate(batches, start=self.epoch * steps):
+            self.step.set_rate(_rate(settings, self.epoch, number, steps * settings.epochs))
+            losses += take(maps, targets)
             self.average.update()
-            losses += loss.detach()
         return float(losses) / steps
 
 
@@ -205,29 +206,6 @@ def predict(
         return torch.cat(parts).cpu().numpy()
 
 
-def placed(module: nn.Module, device: str) -> nn.Module:
-    """Move a module to a device, laid out in memory as trains fastest; return it."""
-    return module.to(device).to(memory_format=layout(module))  # type: ignore[call-overload,no-any-return]
-
-
-def layout(module: nn.Module) -> torch.memory_format:
-    """Return the order in memory in which a network trains fastest.
-
-    Depthwise convolutions are up to 1.6 times as fast with channels last, dilated ones slower,
-    others alike: so the former decide.
-    """
-    depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in module.modules())
-    return torch.channels_last if depthwise else torch.contiguous_format
-
-
-def lower(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Return a context in which networks compute as the settings' ``precision`` says."""
-    half = precision == "bfloat16" or (
-        precision == "auto" and device != "cpu" and torch.cuda.is_bf16_supported()
-    )
-    return torch.autocast(device.split(":")[0], torch.bfloat16) if half else nullcontext()
-
-
 def _kept(module: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the weights, in the layout of files."""
     plain = torch.contiguous_format
@@ -254,17 +232,6 @@ class _Average:
         # The first steps would otherwise weigh the random start for long.
         keep = min(self._decay, self.steps / (self.steps + 10.0))
         torch._foreach_lerp_(self._own, self._new, 1.0 - keep)
-
-
-def _groups(module: nn.Module, settings: TrainingSettings) -> list[dict[str, object]]:
-    """Weights decay; biases, norms and activation slopes do not."""
-    weights = [p for p in module.parameters() if p.ndim > 1]
-    rest = [p for p in module.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": settings.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def _rate(settings: TrainingSettings, epoch: int, step: int, total: int) -> float:

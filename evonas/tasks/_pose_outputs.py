@@ -153,7 +153,8 @@ class Rotation6D(PoseOutput):
     @staticmethod
     def rotation(outputs: Tensor) -> Tensor:
         """Return rotation matrices, (n, 3, 3), of (n, 6) outputs."""
-        ahead = torch.tensor([1.0, 0.0, 0.0, 0.0, 1.0, 0.0]).to(outputs)
+        # Made on the device: a host that copies numbers there waits for it.
+        ahead = torch.eye(2, 3, dtype=outputs.dtype, device=outputs.device).flatten()
         vectors = outputs + ahead
         first, second = vectors[..., :3], vectors[..., 3:]
         # The floor under the lengths keeps gradients finite where a length is zero.
@@ -164,8 +165,9 @@ class Rotation6D(PoseOutput):
 
     def target(self, angles: Tensor) -> Tensor:
         """Return rotation matrices, (n, 3, 3), of (n, k) degrees, in the same convention."""
-        full = angles.new_zeros(len(angles), 3)
-        full[:, self._columns] = torch.deg2rad(angles)
+        known = dict(zip(self._columns, torch.deg2rad(angles).unbind(1), strict=True))
+        zero = angles.new_zeros(len(angles))
+        full = torch.stack([known.get(column, zero) for column in range(3)], 1)
         (sy, sp, sr), (cy, cp, cr) = full.sin().unbind(1), full.cos().unbind(1)
         rows = [
             [cy * cr, -cy * sr, -sy],

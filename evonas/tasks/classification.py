@@ -124,6 +124,8 @@ class Classification(Task):
                 "task.weights: expected the weights that task.balanced=true asks for, got none: "
                 "add what settled(training targets) returns to the options"
             )
+        if self.weights is not None:
+            self.weights = self.weights.to(outputs.device)  # once: to copy is to wait
         return functional.cross_entropy(
             outputs,
             targets[:, 0].long(),

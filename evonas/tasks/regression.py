@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -109,7 +110,11 @@ class Regression(Task):
         Raises:
             InputError: centre and scale are not settled.
         """
-        centre, scale = (outputs.new_tensor(values) for values in self._scales())
+        # Filled in on the device: a host that copies numbers there waits for it.
+        centre, scale = (
+            torch.stack([outputs.new_full((), value) for value in values.tolist()])
+            for values in self._scales()
+        )
         truth = (targets - centre) / scale
         if self.kind == "huber":
             return functional.huber_loss(outputs, truth, delta=self.delta)

@@ -29,7 +29,7 @@ def data() -> TrainingData:
 def training(settings: TrainingSettings = SHORT, width: int = 8) -> Training:
     torch.manual_seed(2)
     module = nn.Sequential(
-        nn.Conv2d(6, width, 1),
+        nn.Conv2d(6, width, 3, padding=1),  # the order of its weights depends on the layout
         nn.Conv2d(width, width, 3, padding=1, groups=width),  # so the layout is channels last
         nn.BatchNorm2d(width),
         nn.AdaptiveAvgPool2d(1),

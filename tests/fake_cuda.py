@@ -1,0 +1,85 @@
+"""A device that is not there, under torch's own ``cuda.graph``: who calls what, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+
+
+class FakeGenerator:
+    """Of random numbers; a broken capture leaves it capturing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def clone_state(self) -> FakeGenerator:
+        return FakeGenerator("spare")
+
+    def graphsafe_set_state(self, other: FakeGenerator) -> None:
+        self.name = other.name
+
+
+class FakeGraph:
+    """A ``torch.cuda.CUDAGraph`` that holds nothing."""
+
+    def __init__(self, cuda: FakeCuda) -> None:
+        self.cuda = cuda
+
+    def capture_begin(self, *, capture_error_mode: str, **rest: object) -> None:
+        self.cuda.called("begin " + capture_error_mode)
+
+    def capture_end(self) -> None:
+        self.cuda.called("end")
+        if self.cuda.broken:
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    def replay(self) -> None:
+        self.cuda.called("replay")
+
+
+class FakeCuda:
+    """Puts itself in the place of what ``torch.cuda`` offers for captures.
+
+    Args:
+        patch: undoes that.
+        broken: whether captures end with an error.
+
+    Attributes:
+        log: calls, each with the stream and whether waiting was forbidden.
+        streams: the current one is the last.
+    """
+
+    def __init__(self, patch: pytest.MonkeyPatch, broken: bool = False) -> None:
+        self.broken, self.log, self.streams = broken, [], ["main"]
+        self.generator = FakeGenerator("own")
+        self.mode: int | str = 0
+        stand_ins = {
+            "CUDAGraph": lambda: FakeGraph(self),
+            "Stream": lambda: "side",
+            "current_device": lambda: 0,
+            "default_generators": (self.generator,),
+            "device": lambda device: nullcontext(),
+            "empty_cache": lambda: None,
+            "get_sync_debug_mode": lambda: self.mode,
+            "set_sync_debug_mode": lambda mode: setattr(self, "mode", mode),
+            "stream": self.stream,
+            "synchronize": lambda: self.called("wait"),
+        }
+        for name, stand_in in stand_ins.items():
+            patch.setattr(torch.cuda, name, stand_in)
+        patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+
+    def called(self, what: str) -> None:
+        self.log.append(f"{what} | {self.streams[-1]}" + " | no waiting" * (self.mode == "error"))
+
+    @contextmanager
+    def stream(self, stream: str) -> Iterator[None]:
+        before = list(self.streams)
+        self.streams.append(stream)
+        try:
+            yield
+        finally:
+            self.streams[:] = before
