@@ -171,7 +171,6 @@ def unchanged(step: Step) -> Iterator[None]:
     try:
         yield
     finally:
-        step.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for tensor, value in before:
                 tensor.copy_(value)

@@ -82,11 +82,6 @@ def resume(training: Training, path: Path) -> bool:
     training.average.module.load_state_dict(states[1])
     training.average.steps = int(plain["average_steps"])
     training.step.optimizer.load_state_dict({**own, "state": moments})
-    for parameter, state in training.step.optimizer.state.items():
-        for name, value in state.items():
-            if value.shape == parameter.shape:
-                # Files hold plain order; the fused optimizer pairs numbers by where they lie.
-                state[name] = torch.empty_like(parameter).copy_(value)
     training.epoch, training.best = int(plain["epoch"]), float(plain["best"])
     training.best_epoch = int(plain["best_epoch"])
     training.outcome.metrics, training.outcome.history = plain["metrics"], plain["history"]

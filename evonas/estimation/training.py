@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.graphs import Graphs
 from evonas.estimation.settings import TrainingSettings
-from evonas.estimation.step import Step, layout, placed
+from evonas.estimation.step import Step, flattened, layout, placed
 from evonas.tasks.base import Array, Task
 
 __all__ = ["Diverged", "Outcome", "Training", "TrainingData", "predict", "train", "validate"]
@@ -94,8 +94,8 @@ class Training:
         source: Source | None = None,
     ) -> None:
         self.module, self.device = placed(module, device), device
-        self.average = _Average(module, settings.ema)
-        self.step = Step(module, task, settings, device)
+        self.step = Step(self.module, task, settings, device)
+        self.average = _Average(self.step, settings.ema)
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)  # dropout
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
@@ -206,6 +206,10 @@ def predict(
         return torch.cat(parts).cpu().numpy()
 
 
+def _floating(module: nn.Module) -> list[Tensor]:
+    return [value for value in module.buffers() if value.is_floating_point()]
+
+
 def _kept(module: nn.Module) -> dict[str, Tensor]:
     """Return a copy of the weights, in the layout of files."""
     plain = torch.contiguous_format
@@ -215,15 +219,15 @@ def _kept(module: nn.Module) -> dict[str, Tensor]:
 class _Average:
     """Exponential moving average of a module's weights; with decay 0 the module itself."""
 
-    def __init__(self, module: nn.Module, decay: float) -> None:
+    def __init__(self, step: Step, decay: float) -> None:
         self._decay = decay
         self.steps = 0
-        self.module = deepcopy(module) if decay else module
-        self._own, self._new = (
+        self.module = step.module
+        if decay:
+            self.module = deepcopy(step.module)
             # the tensors themselves, which every step changes in place
-            [value for value in one.state_dict().values() if value.is_floating_point()]
-            for one in (self.module, module)
-        )
+            self._own = [flattened(self.module)[0], *_floating(self.module)]
+            self._new = [step.parameters, *_floating(step.module)]
 
     def update(self) -> None:
         if not self._decay:

@@ -131,7 +131,6 @@ def test_all_that_steps_change_is_put_back() -> None:
         assert (len(after) > len(before)) is not warm
         assert all(one is other for one, other in zip(after, changed, strict=True))
         assert torch.equal(torch.get_rng_state(), generator)
-        assert all(parameter.grad is None for parameter in made.module.parameters())
 
 
 POSE = {"yaw": (), "pitch": ()}

@@ -1,0 +1,117 @@
+"""A training step: its one row of parameters, and the textbook step that it has to equal."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.step import Step, flattened, placed
+from evonas.tasks.head_pose import HeadPose
+
+TASK = HeadPose({"yaw": (), "pitch": (), "roll": ()})
+SETTINGS = TrainingSettings(learning_rate=0.01, weight_decay=0.1)
+
+
+def network(depthwise: bool) -> nn.Module:
+    """With kernels of all shapes, and a slope; not yet placed.
+
+    No bias in front of the norm: its gradient is rounding noise, which AdamW makes large.
+    """
+    torch.manual_seed(0)
+    middle = nn.Conv2d(6, 6, 3, padding=1, groups=6 if depthwise else 1, bias=False)
+    return nn.Sequential(
+        *(nn.Conv2d(4, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.PReLU(), middle),
+        *(nn.Conv2d(6, 8, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)),
+    )
+
+
+def batch(number: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(number)
+    return (
+        torch.randn(16, 4, 5, 5, generator=generator).half(),
+        30 * torch.randn(16, 3, generator=generator),
+    )
+
+
+def shares(row: Tensor, part: Tensor) -> bool:
+    low, size = row.data_ptr(), row.numel() * row.element_size()
+    return low <= part.data_ptr() < low + size
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_parameters_become_views_of_one_row_and_stay_what_they_were(depthwise: bool) -> None:
+    module = placed(network(depthwise), "cpu")
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    strides = {name: value.stride() for name, value in module.named_parameters()}
+    row, decaying = flattened(module)
+    assert len(row) == sum(p.numel() for p in module.parameters())
+    assert decaying == sum(p.numel() for p in module.parameters() if p.ndim > 1)
+    for name, value in module.named_parameters():
+        assert torch.equal(value, before[name])
+        assert value.stride() == strides[name], "its order in memory"
+        assert shares(row, value)
+        assert (value.storage_offset() < decaying) is (value.ndim > 1)
+    row.zero_()
+    assert not any(value.any() for value in module.parameters())
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_steps_equal_the_textbook(depthwise: bool) -> None:
+    """Loss by loss: AdamW over separate tensors, torch's own clipping, no row anywhere."""
+    module = placed(network(depthwise), "cpu").train()
+    plain = copy.deepcopy(network(depthwise)).train()
+    step = Step(module, TASK, SETTINGS, "cpu")
+    weights = [p for p in plain.parameters() if p.ndim > 1]
+    rest = [p for p in plain.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": weights, "weight_decay": 0.1}, {"params": rest, "weight_decay": 0.0}],
+        fused=False,
+    )
+    for number in range(6):
+        maps, targets = batch(number)
+        rate = 0.01 / (number + 1)
+        step.set_rate(rate)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = TASK.loss(plain(maps.float()), targets)
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 5.0)
+        optimizer.step()
+        assert float(step(maps, targets)) == pytest.approx(loss.item(), rel=1e-4)
+    for (name, own), other in zip(module.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(own, other, rtol=1e-3, atol=1e-5), name
+        assert own.grad is not None
+        assert torch.allclose(own.grad, other.grad, rtol=1e-2, atol=1e-5), name  # type: ignore[arg-type]
+
+
+def test_large_gradients_are_clipped_and_small_ones_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, norms = TASK.loss, []
+    for scale in (1000.0, 1e-6, 2e-6):
+        monkeypatch.setattr(TASK, "loss", lambda *both, scale=scale: scale * own(*both))
+        module = placed(network(False), "cpu").train()
+        Step(module, TASK, SETTINGS, "cpu")(*batch(0))
+        gradients = [p.grad.flatten() for p in module.parameters() if p.grad is not None]
+        norms.append(float(torch.cat(gradients).norm()))
+    assert norms[0] == pytest.approx(5.0, rel=1e-3)
+    assert norms[2] == pytest.approx(2 * norms[1], rel=1e-3)
+
+
+def test_a_module_that_moves_on_stays_one_row() -> None:
+    """What happens to it later: loading, validating, copying."""
+    module = placed(network(True), "cpu")
+    step = Step(module, TASK, SETTINGS, "cpu")
+    state = {name: value + 1 for name, value in module.state_dict().items()}
+    module.load_state_dict(state)
+    placed(module, "cpu").eval()
+    for parameter in module.parameters():
+        assert shares(step.parameters, parameter)
+    other = copy.deepcopy(module)
+    assert not any(shares(step.parameters, p) for p in other.parameters())
+    assert all(p.grad is None for p in other.parameters())
