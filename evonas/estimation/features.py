@@ -30,6 +30,8 @@ from evonas.estimation.cache_files import check_space, commit, intact, sidecar
 from evonas.estimation.views import View
 
 _VERSION = 1
+#: Decoded images that are held from view to view: decoding takes as long as half of a pass.
+_IMAGE_BYTES = 1 << 30
 _BATCH = 64
 _CORES = len(os.sched_getaffinity(0))
 Progress = Callable[[str, int, int], None]
@@ -91,11 +93,12 @@ class FeatureCache:
         values = sum(prod(backbone.taps[tap]) for view in views for tap in missing_of[view])
         advice = "choose another folder with features.cache=FOLDER"
         check_space(self._root, 2 * len(dataset) * values, advice)
+        images = _Images(dataset, _IMAGE_BYTES if sum(map(bool, missing_of.values())) > 1 else 0)
         for view in views:
             missing = missing_of[view]
             if missing:
                 into = {tap: paths[tap, view] for tap in missing}
-                self._compute(backbone, dataset, view, into, progress)
+                self._compute(backbone, images, view, into, progress)
                 passes += len(dataset)
             for index, reason in sidecar(paths[taps[0], view])["unreadable"].items():
                 unreadable[int(index)] = reason
@@ -118,12 +121,12 @@ class FeatureCache:
     def _compute(
         self,
         backbone: Backbone,
-        dataset: Dataset,
+        images: _Images,
         view: View,
         into: dict[str, Path],
         progress: Progress,
     ) -> None:
-        total, label = len(dataset), f"features of view {view.name}"
+        total, label = len(images.dataset), f"features of view {view.name}"
         unreadable: dict[int, str] = {}
         try:
             self._root.mkdir(parents=True, exist_ok=True)
@@ -138,8 +141,8 @@ class FeatureCache:
                 with ThreadPoolExecutor(_CORES, initializer=_one_thread) as pool:
                     for start in range(0, total, _BATCH):
                         indices = range(start, min(start + _BATCH, total))
-                        images = self._images(backbone, dataset, view, indices, unreadable)
-                        pending.append(pool.submit(_run, backbone, images, maps, start))
+                        crops = self._crops(backbone, images, view, indices, unreadable)
+                        pending.append(pool.submit(_run, backbone, crops, maps, start))
                         if len(pending) > 2 * _CORES:
                             pending.popleft().result()
                         progress(label, indices.stop, total)
@@ -155,24 +158,51 @@ class FeatureCache:
             ) from error
 
     @staticmethod
-    def _images(
+    def _crops(
         backbone: Backbone,
-        dataset: Dataset,
+        images: _Images,
         view: View,
         indices: range,
         unreadable: dict[int, str],
     ) -> NDArray[np.uint8]:
         """Return (len(indices), size, size, 3); black, and noted, where an image is damaged."""
         size = backbone.input_size
-        images = np.zeros((len(indices), size, size, 3), np.uint8)
+        crops = np.zeros((len(indices), size, size, 3), np.uint8)
         for row, index in enumerate(indices):
             try:
-                image = dataset.image(index)
+                image = images[index]
             except UnreadableImage as error:
                 unreadable[index] = str(error)
             else:
-                images[row] = view.apply(image, index, size, dataset.margin)
-        return images
+                crops[row] = view.apply(image, index, size, images.dataset.margin)
+        return crops
+
+
+class _Images:
+    """The images of a data set, of which the first are decoded once for all views.
+
+    Args:
+        dataset: decodes.
+        most: bytes to hold; what comes later is decoded whenever it is asked for.
+    """
+
+    def __init__(self, dataset: Dataset, most: int) -> None:
+        self.dataset, self._room = dataset, most
+        self._held: dict[int, NDArray[np.uint8]] = {}
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        """Return an image.
+
+        Raises:
+            UnreadableImage: it is damaged.
+        """
+        if index in self._held:
+            return self._held[index]
+        image = self.dataset.image(index)
+        if image.nbytes <= self._room:
+            self._room -= image.nbytes
+            self._held[index] = image
+        return image
 
 
 def _one_thread() -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
+from evonas.estimation import features
 from evonas.estimation.features import FeatureCache
 from evonas.estimation.views import View, standard_views
 
@@ -61,16 +62,29 @@ def exact(backbone: SyntheticFace, images: NDArray[np.uint8], tap: str) -> NDArr
         return backbone(batch, [tap])[tap].half().numpy()
 
 
+def test_images_that_find_no_room_are_decoded_for_every_view(
+    tmp_path: Path, backbone: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, views = Pictures(), standard_views(1)
+    plenty = FeatureCache(tmp_path / "plenty").ensure(backbone, data, TAPS, views)
+    data.reads = 0
+    monkeypatch.setattr(features, "_IMAGE_BYTES", 30 * 64 * 64 * 3 + 1)
+    few = FeatureCache(tmp_path / "few").ensure(backbone, data, TAPS, views)
+    assert data.reads == 30 + 4 * 40
+    for one, other in zip(plenty.files["block3"], few.files["block3"], strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
 def test_one_pass_a_view_then_none(tmp_path: Path, backbone: Counting) -> None:
     data, cache, said = Pictures(), FeatureCache(tmp_path), []
     views = standard_views(1)
     first = cache.ensure(backbone, data, TAPS, views, lambda *progress: said.append(progress))
-    assert (first.passes, backbone.passed, data.reads) == (280, 280, 280)
+    assert (first.passes, backbone.passed, data.reads) == (280, 280, 70)
     assert said[:2] == [("features of view plain", 64, 70), ("features of view plain", 70, 70)]
     assert len(said) == 8
     backbone.passed = 0
     again = FeatureCache(tmp_path).ensure(backbone, data, TAPS, views)
-    assert (again.passes, backbone.passed, data.reads) == (0, 0, 280)
+    assert (again.passes, backbone.passed, data.reads) == (0, 0, 70)
     assert again.files == first.files
     np.testing.assert_array_equal(again.usable, np.arange(70))
     wider = cache.ensure(backbone, data, TAPS, standard_views(2))
