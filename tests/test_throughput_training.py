@@ -45,6 +45,13 @@ def trainings(tiny_experiment: Experiment, features: Features, tmp_path: Path) -
     return Trainings.of(experiment, tmp_path / "asked")
 
 
+def test_trainings_of_several_generations_are_told_apart(
+    tiny_experiment: Experiment, features: Features, tmp_path: Path
+) -> None:
+    many = Trainings.of(sized(tiny_experiment, 11, 1, False), tmp_path / "asked")
+    assert [job.index for job in many.jobs] == list(range(11))
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -236,6 +243,7 @@ def test_part_a_in_small(tiny_experiment: Experiment, monkeypatch: pytest.Monkey
         with RunStore(folder) as store:
             for index, tap in enumerate(("block3", "block3", "block4")):
                 store.append(trial(index, index, {"network": "n", "settings": {"tap": tap}}))
+            store.write("utilisation.json", {"wall": 10.0})
         asked.append((folder.name, experiment.features.jitters, experiment.features.cache))
         return {"cold": 30.0, "warm": 12.0}[folder.name]
 
@@ -255,6 +263,6 @@ def test_part_a_in_small(tiny_experiment: Experiment, monkeypatch: pytest.Monkey
     assert steps[:5] == [("cold", 1), ("block3", 0), ("block3", 1), ("block4", 1), ("warm", 1)]
     assert steps[5:] == [("cold", 0), ("block3", 1), ("block4", 1), ("warm", 0)]
     text = section.markdown("a", "stamp")
-    assert "20 candidates, 4 views, as the experiment: >= 15 x: 2.7 x" in text  # 260 / 98
+    assert "20 candidates, 4 views, as the experiment: >= 15 x: 3.0 x" in text  # 260 / 87
     assert "0.250 degrees, the spread over seeds is 0.826 degrees (**met**)" in text
     assert "a loader process that decodes ahead (9.0 s an epoch; the same process: 10.0 s" in text

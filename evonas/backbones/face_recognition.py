@@ -53,7 +53,7 @@ class _Unit(nn.Module):
         self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv2(functional.relu(self.conv1(x)))
+        y = self.conv2(self.conv1(x).relu_())
         if self.down:
             # The unpadded stride-2 convolution and the 2x2 pool can differ by one in
             # size, and the pool has fewer channels: both are filled with zeros.
@@ -61,7 +61,8 @@ class _Unit(nn.Module):
             rows, columns = x.shape[2] - y.shape[2], x.shape[3] - y.shape[3]
             y = functional.pad(y, (0, columns, 0, rows))
             x = functional.pad(x, (0, 0, 0, 0, 0, y.shape[1] - x.shape[1]))
-        return functional.relu(x + y)
+        added: Tensor = y.add_(x)
+        return added.relu_()
 
 
 class FaceRecognition(Backbone):
@@ -122,8 +123,9 @@ class FaceRecognition(Backbone):
         return descriptors
 
     def _stem(self, images: Tensor) -> Tensor:
-        x = functional.relu(self.stem((images - self.mean) / 255.0))
-        return functional.max_pool2d(x, 3, 2)
+        # Pooled first, which is the same, and of fewer numbers the negative ones are cut off.
+        x: Tensor = self.stem((images - self.mean) / 255.0)
+        return functional.max_pool2d(x, 3, 2).relu_()
 
     def _read(self, path: Path) -> None:
         tensors = read_weights(path, *_FILES)

@@ -7,8 +7,10 @@ and R. J. Hanson 1974, non-negative least squares), since trainings differ 30-fo
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from evonas.estimation.training import LARGE
 from evonas.estimation.work import Work
 
 _FEWEST = 8  # trainings that the four shares are fitted to
+_PAYS = 50  # times the seconds of counting that a training takes, or its order is not worth them
 _MOST = 500  # the latest of them, which know the machine's load of today
 #: Bytes a parameter: weight, gradient, two moments of AdamW, and the average.
 _OF_PARAMETER = 20
@@ -27,6 +30,24 @@ _OF_PARAMETER = 20
 _OF_OUTPUT = 8
 #: Factor on the formula's bytes before anything was measured: buffers of convolutions.
 _CAUTION = 2.0
+
+
+@dataclass
+class Mean:
+    """Of the numbers that were added so far; 0 before."""
+
+    number: int = 0
+    total: float = 0.0
+
+    @property
+    def value(self) -> float:
+        """The mean."""
+        return self.total / self.number if self.number else 0.0
+
+    def add(self, value: float) -> None:
+        """Take one more."""
+        self.number += 1
+        self.total += value
 
 
 class Forecast:
@@ -44,6 +65,12 @@ class Forecast:
         self._new = 0  # of those seen, since the last fit
         self._shares: NDArray[np.float64] | None = None
         self._ratios: deque[float] = deque(maxlen=_MOST)
+        self._counting = Mean()
+        self._training = Mean()
+
+    def pays(self) -> bool:
+        """Whether trainings are long enough, as far as that is known, to count networks."""
+        return self._training.value >= _PAYS * self._counting.value > 0
 
     def knows(self, job: Job) -> bool:
         """Whether a job was counted."""
@@ -53,23 +80,26 @@ class Forecast:
         """Count a job, once; None where that fails, as its training will."""
         digest = job.architecture.digest
         if digest not in self._works:
+            start = time.perf_counter()
             try:
                 self._works[digest] = self._count(job)
             except Exception:  # the worker will say what is wrong with it
                 self._works[digest] = None
+            self._counting.add(time.perf_counter() - start)
         return self._works[digest]
 
     def learn(self, job: Job, measurement: Measurement) -> None:
         """Take note of a training that is done."""
         if measurement.status == "ok" and measurement.seconds > 0 and measurement.epochs > 0:
             self._late.append((job, measurement))
+            self._training.add(measurement.seconds)
 
     def catch_up(self) -> bool:
         """Do one step of what ``learn`` left to be done; return whether there was one.
 
         Counting takes time in which nobody may be kept waiting.
         """
-        if self._late:
+        if self._late and (self.pays() or not self._counting.number):
             job, measurement = self._late.popleft()
             if work := self.count(job):
                 self._seen.append((work, measurement.seconds / measurement.epochs))

@@ -102,7 +102,7 @@ class Queue:
         """Do one step, of milliseconds, towards a better order; return whether there was one."""
         if self._forecast is None:
             return False
-        for trial in self._waiting:
+        for trial in self._waiting if self._forecast.pays() else ():
             if not self._forecast.knows(trial.job):
                 self._forecast.count(trial.job)
                 self._sorted = False

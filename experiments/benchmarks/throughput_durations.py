@@ -23,7 +23,7 @@ from evonas.estimation.work import Work
 from evonas.execution._forecast import Forecast
 from evonas.space import Architecture
 
-SHORTEST, RANGE = 0.02, 30.0  # seconds, and longest / shortest
+SHORTEST, RANGE = 0.06, 30.0  # seconds, and longest / shortest
 STEPS = 5  # of which the fastest counts
 ONCE = TrainingSettings(epochs=1)
 

@@ -82,7 +82,9 @@ class Trainings:
         assembly = Assembly(experiment)
         setting = setting_of(assembly)
         jobs, _ = Problem(assembly, setting, Clocked(Estimator)).jobs(folder)
-        return cls(assembly, setting, [replace(job, history=True) for job in jobs])
+        # A search numbers the jobs of each generation from 0; here all are handed out together.
+        numbered = [replace(job, index=n, history=True) for n, job in enumerate(jobs)]
+        return cls(assembly, setting, numbered)
 
     def images(self) -> int:
         """Return how many images one epoch of one training reads, validation included."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,25 @@ def test_nothing_is_said_from_too_few_or_from_failures() -> None:
     while forecast.catch_up():
         pass
     assert forecast.seconds(one) is not None
+
+
+def test_nobody_counts_where_trainings_are_as_short_as_counting() -> None:
+    rng = np.random.default_rng(4)
+
+    def slowly(job: Job) -> Work:
+        end = time.perf_counter() + 0.002
+        while time.perf_counter() < end:
+            pass
+        return work(job)
+
+    for seconds, pays in ((0.01, False), (10.0, True)):
+        forecast = Forecast(slowly)
+        assert not forecast.pays(), "nothing is known yet"
+        for _ in range(9):
+            forecast.learn(job(rng), Measurement("ok", seconds=seconds, epochs=1))
+        assert forecast.catch_up()  # one, to see what it takes
+        assert forecast.pays() is pays
+        assert forecast.catch_up() is pays
 
 
 def test_what_cannot_be_counted_is_left_to_its_training() -> None:

@@ -29,6 +29,9 @@ class Known(Forecast):
     def __init__(self) -> None:
         super().__init__(lambda job: Work(0, 0, 0, 0, 0))
 
+    def pays(self) -> bool:
+        return True
+
     def seconds(self, job: Job) -> float | None:
         return float(job.architecture.settings["size"]) if self.knows(job) else None  # type: ignore[arg-type]
 
