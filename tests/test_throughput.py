@@ -89,7 +89,7 @@ def test_predictions_are_of_networks_that_were_not_seen() -> None:
     }
     found = predictions(setting, networks, seconds)
     for n, (network, guess) in enumerate(zip(networks, found, strict=True)):
-        other = seconds[network.digest] * (100 if n % 2 == 0 else 0.01)
+        other = 1e3 * seconds[network.digest] * (100 if n % 2 == 0 else 0.01)
         assert guess == pytest.approx(other, rel=1e-3)
 
 

@@ -64,8 +64,7 @@ class Queue:
     def take(self, place: Place) -> Trial | None:
         """Return the next trial for a worker; None where none has room there for now."""
         if not self._sorted:
-            self._waiting.sort(key=self._rank)
-            self._sorted = True
+            self._sort()
         here = self._running.setdefault(place, {})
         if any(other.alone for other in here):
             return None
@@ -112,10 +111,14 @@ class Queue:
             return True
         return False
 
-    def _rank(self, trial: Trial) -> tuple[bool, float]:
+    def _sort(self) -> None:
+        """Put the longest first, if something is known of all; of some alone it would mislead."""
         assert self._forecast is not None
-        seconds = self._forecast.seconds(trial.job)
-        return trial.alone, float("-inf") if seconds is None else -seconds
+        found = {trial: self._forecast.seconds(trial.job) for trial in self._waiting}
+        known = {trial: seconds for trial, seconds in found.items() if seconds is not None}
+        if len(known) == len(found):
+            self._waiting.sort(key=lambda trial: (trial.alone, -known[trial]))
+        self._sorted = True
 
     def _need(self, trial: Trial, place: Place) -> float:
         return self._forecast.memory(trial.job) if self._forecast and place.room else 0.0

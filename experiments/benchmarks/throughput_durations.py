@@ -102,15 +102,17 @@ def spread_out(seconds: Mapping[str, float]) -> dict[str, float]:
 def predictions(
     setting: Setting, architectures: Sequence[Architecture], seconds: Mapping[str, float]
 ) -> list[float]:
-    """Return what evonas predicts of each, from the durations of the others' half alone."""
+    """Return what evonas predicts of each, from the durations of the other half alone.
+
+    In milliseconds, which it takes for seconds: trainings that are long enough to be counted for.
+    """
     jobs = [Job(0, architecture, 0, ONCE) for architecture in architectures]
     found = [0.0] * len(jobs)
     for half in (0, 1):
         forecast = Forecast(lambda job: Estimator.work(setting, job))
         for job in jobs[half::2]:
-            forecast.learn(
-                job, Measurement("ok", seconds=seconds[job.architecture.digest], epochs=1)
-            )
+            taken = 1e3 * seconds[job.architecture.digest]
+            forecast.learn(job, Measurement("ok", seconds=taken, epochs=1))
         while forecast.catch_up():
             pass
         for number in range(1 - half, len(jobs), 2):
