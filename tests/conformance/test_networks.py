@@ -49,12 +49,11 @@ def of_family(family: str, n: int, seed: int = 0) -> Iterator[Architecture]:
         yield from dict.fromkeys(map(space.decode, points))
 
 
-def is_answer(family: str, y: torch.Tensor, in_shape: Shape, n: int) -> bool:
-    """A vector an image; of a dense family a map an output, no smaller than the features."""
+def is_answer(family: str, y: torch.Tensor, n: int) -> bool:
+    """A vector an image; of a dense family a map an output, whose side the family decides."""
     if not network(family).dense:
         return y.shape == (n, N_OUTPUTS)
-    wide = y.ndim == 4 and y.shape[2] >= in_shape[1] and y.shape[3] >= in_shape[2]
-    return wide and y.shape[:2] == (n, N_OUTPUTS)
+    return y.ndim == 4 and y.shape[:2] == (n, N_OUTPUTS) and min(y.shape[2:]) > 0
 
 
 def network(family: str) -> Network:
@@ -101,7 +100,7 @@ def test_trains_and_answers(family: str, in_shape: Shape) -> None:
         module = network(family).build(architecture, in_shape, N_OUTPUTS)
         optimizer = torch.optim.SGD(module.parameters(), lr=1e-3)
         y = module(torch.randn(2, *in_shape))
-        assert is_answer(family, y, in_shape, 2)
+        assert is_answer(family, y, 2)
         (y - 1.0).square().mean().backward()
         for name, parameter in module.named_parameters():
             assert parameter.grad is not None, (architecture, name)
@@ -112,7 +111,7 @@ def test_trains_and_answers(family: str, in_shape: Shape) -> None:
         assert all(p.isfinite().all() for p in module.parameters())
         with torch.no_grad():
             alone = module.eval()(torch.randn(1, *in_shape))
-        assert is_answer(family, alone, in_shape, 1)
+        assert is_answer(family, alone, 1)
         assert alone.isfinite().all()
 
 
