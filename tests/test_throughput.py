@@ -74,7 +74,7 @@ def test_drawn_generations() -> None:
 
 def test_durations_are_stretched_and_keep_their_order() -> None:
     stretched = spread_out({"a": 1.0, "b": 10.0, "c": 100.0})
-    assert stretched == pytest.approx({"a": 0.02, "b": 0.02 * 30**0.5, "c": 0.6})
+    assert stretched == pytest.approx({"a": 0.06, "b": 0.06 * 30**0.5, "c": 1.8})
 
 
 def test_predictions_are_of_networks_that_were_not_seen() -> None:

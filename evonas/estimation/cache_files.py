@@ -31,8 +31,8 @@ def check_space(folder: Path, needed: int, advice: str) -> None:
     there = next(
         place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
     )
-    free = shutil.disk_usage(there).free
-    if free < needed:
+    total, _, free = shutil.disk_usage(there)
+    if total and free < needed:  # of no size is what is no disk, such as /proc
         raise InputError(
             f"feature cache {folder}: needs {needed / 1e9:.3g} GB, {free / 1e9:.3g} GB are free: "
             f"free some space or {advice}"
