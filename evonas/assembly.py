@@ -246,7 +246,7 @@ class Assembly:
         Raises:
             InputError: that is not there.
         """
-        return self.hardware.check()
+        return self.hardware.place()
 
     def origin(self) -> dict[str, str]:
         """Return hashes of what measurements follow from."""

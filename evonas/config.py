@@ -27,8 +27,8 @@ from evonas.files import parse_yaml, read_yaml
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 #: What an experiment on a table says of the parts that training needs.
 _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "table")
-#: What may differ when a run is resumed: where it runs and how long.
-#: What may differ when a run is resumed; ``execution.threads`` may not: it changes last bits.
+#: What may differ when a run is resumed: where it runs and how long. The number of threads may
+#: not: it changes the last bits of results.
 FREE_ON_RESUME = (
     *("budget", "retraining", "baselines", "finals", "features.cache"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),

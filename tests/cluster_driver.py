@@ -131,7 +131,9 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
         cli.main()
     except SystemExit as stop:
         report["status"] = stop.code
-    again = _cluster.join(cluster.address)  # the cluster goes on
+    _cluster.join(cluster.address)  # the cluster goes on
+    cluster.wait_for_nodes(timeout=120)  # until Ray, too, knows of the node that is gone
+    again = _cluster.joined()
     report["afterwards"] = [again.nodes, again.cpus, ray.util.list_named_actors()]
     _cluster.leave(None)
     cluster.shutdown()

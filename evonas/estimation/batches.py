@@ -164,12 +164,16 @@ class Shelf:
             self._held[key] = on_device(data.maps, self._device)
         return Resident(data, self._device, self._held[key])
 
+    @property
+    def kept(self) -> int:
+        """Bytes of the maps that it keeps on the device."""
+        return sum(tensor.nbytes for tensor in self._held.values())
+
     def _fits(self, maps: Maps) -> bool:
         """Whether maps may lie on the device while networks train beside them."""
         free, total = torch.cuda.mem_get_info(self._device)
-        held = sum(tensor.nbytes for tensor in self._held.values())
         new = sum(values.nbytes for values in maps)
-        return new <= free and held + new <= SHARE * total / self._sharers
+        return new <= free and self.kept + new <= SHARE * total / self._sharers
 
 
 def on_device(maps: Maps, device: str) -> Tensor:

@@ -222,6 +222,10 @@ class Estimator:
         with _alone(), torch.random.fork_rng(devices=[]):
             return count(family.build(job.architecture, shape, outputs), shape, macs)
 
+    def features_kept(self) -> int:
+        """Return the bytes of features that stay on a GPU for the next job."""
+        return self._shelf.kept
+
     def _allocated(self, most: bool = False) -> int:
         """Return the bytes of the GPU that are in use, or were at most since this was asked."""
         if self._setting.device == "cpu":

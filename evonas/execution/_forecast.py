@@ -60,7 +60,7 @@ class Forecast:
     def __init__(self, work: Callable[[Job], Work]) -> None:
         self._count = work
         self._works: dict[str, Work | None] = {}
-        self._late: deque[tuple[Job, Measurement]] = deque()
+        self._late: deque[tuple[Job, Measurement]] = deque(maxlen=_MOST)
         self._seen: deque[tuple[Work, float]] = deque(maxlen=_MOST)
         self._new = 0  # of those seen, since the last fit
         self._shares: NDArray[np.float64] | None = None
@@ -89,7 +89,9 @@ class Forecast:
         return self._works[digest]
 
     def learn(self, job: Job, measurement: Measurement) -> None:
-        """Take note of a training that is done."""
+        """Take note of a training that is done; one that went on says nothing of a whole one."""
+        if job.paused and not job.until:
+            return
         if measurement.status == "ok" and measurement.seconds > 0 and measurement.epochs > 0:
             self._late.append((job, measurement))
             self._training.add(measurement.seconds)

@@ -26,7 +26,7 @@ class Hardware:
     def __init__(self, settings: ExecutionSettings) -> None:
         self._asked = settings
 
-    def check(self) -> tuple[str, str]:
+    def place(self) -> tuple[str, str]:
         """Return the executor and the kind of device.
 
         Raises:

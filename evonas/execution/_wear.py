@@ -11,7 +11,7 @@ import torch
 
 #: Bytes of a GPU that a process has for itself: kernels and their handles.
 CONTEXT = 6e8
-_WARM = 8  # trainings after which all that stays is there: libraries, features on a GPU
+_WARM = 8  # trainings after which libraries hold what they need
 _LEAK = 2**30  # bytes above the highest of these
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -21,22 +21,26 @@ class Wear:
 
     Args:
         held: the bytes that it holds.
+        kept: those of them that it keeps on purpose, however late it got them.
     """
 
-    def __init__(self, held: Callable[[], int]) -> None:
-        self._held = held
+    def __init__(self, held: Callable[[], int], kept: Callable[[], int] = lambda: 0) -> None:
+        self._all, self._kept = held, kept
         self._trainings = self._young = 0
 
     def after_a_training(self) -> bool:
         """Whether so much has come on top that a new process would be better."""
         self._trainings += 1
-        now = self._held()
+        now = self._extra()
         if self._trainings <= _WARM:
             self._young = max(self._young, now)
         elif now - self._young > _LEAK:
             gc.collect()
-            return self._held() - self._young > _LEAK
+            return self._extra() - self._young > _LEAK
         return False
+
+    def _extra(self) -> int:
+        return self._all() - self._kept()
 
 
 def held() -> int:

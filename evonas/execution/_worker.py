@@ -78,7 +78,7 @@ class Worker:
         self._setting = setting if self._origin is None else _moved(setting)
         self._estimate = estimator(self._setting)
         self._there: set[Path] = set()
-        self._wear = Wear(held)
+        self._wear = Wear(held, getattr(self._estimate, "features_kept", lambda: 0))
 
     def __repr__(self) -> str:
         # Ray asks for it also where the constructor did not come to an end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,15 @@ def test_nobody_counts_where_trainings_are_as_short_as_counting() -> None:
         assert forecast.catch_up()  # one, to see what it takes
         assert forecast.pays() is pays
         assert forecast.catch_up() is pays
+
+
+def test_a_training_that_went_on_says_nothing_of_a_whole_one() -> None:
+    one = job(np.random.default_rng(5))
+    forecast = Forecast(work)
+    forecast.learn(replace(one, paused="file"), Measurement("ok", seconds=9.0, epochs=5))
+    assert not forecast.catch_up()
+    forecast.learn(replace(one, paused="file", until=1), Measurement("ok", seconds=9.0, epochs=1))
+    assert forecast.catch_up()
 
 
 def test_what_cannot_be_counted_is_left_to_its_training() -> None:

@@ -35,12 +35,12 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 
 
 def test_a_gpu_is_taken_where_there_is_one(gpus: dict[str, float]) -> None:
-    assert hardware().check() == ("ray", "gpu")
+    assert hardware().place() == ("ray", "gpu")
     assert hardware().device == hardware(device="gpu").device == "cuda"
     assert hardware(device="gpu:1").device == "cuda:1"
-    assert hardware(device="cpu", workers=1).check() == ("local", "cpu")
+    assert hardware(device="cpu", workers=1).place() == ("local", "cpu")
     gpus["count"] = 0
-    assert hardware(workers=1).check() == ("local", "cpu")
+    assert hardware(workers=1).place() == ("local", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_gpu_that_does_not_exist_is_refused(
 ) -> None:
     gpus["count"] = count
     with pytest.raises(InputError, match=rf"^execution\.device={asked}: {message}"):
-        hardware(device=asked).check()
+        hardware(device=asked).place()
 
 
 def test_a_number_means_nothing_on_a_cluster(gpus: dict[str, float]) -> None:
@@ -86,7 +86,7 @@ def test_as_many_workers_as_have_room(gpus: dict[str, float]) -> None:
 
 def test_an_executor_that_there_is_not_is_refused() -> None:
     with pytest.raises(InputError, match=r"execution\.executor=rya: no such executor: .*'ray'"):
-        hardware(executor="rya").check()
+        hardware(executor="rya").place()
 
 
 @pytest.mark.parametrize(("before", "seen"), [(None, "1"), ("4,6", "6")])

@@ -16,6 +16,15 @@ def test_only_growth_after_the_first_trainings_counts() -> None:
     assert [wear.after_a_training() for _ in range(11)] == [False] * 10 + [True]
 
 
+def test_features_that_come_late_are_no_leak() -> None:
+    features = [0] * 8 + [3] * 4
+    leak = iter([1] * 10 + [3] * 2)
+    kept = iter([*features, 3])
+    late = iter([*features, 3])
+    wear = Wear(lambda: (next(leak, 3) + next(late)) * GIB, lambda: next(kept) * GIB)
+    assert [wear.after_a_training() for _ in range(11)] == [False] * 10 + [True]
+
+
 def test_what_the_collector_gets_back_is_no_leak() -> None:
     values = iter([1] * 8 + [5, 1])
     wear = Wear(lambda: next(values) * GIB)
