@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import evonas
 from evonas import config, registry
@@ -30,6 +31,7 @@ from evonas.networks.base import Network
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
+from evonas.transfer.inherit import shapes
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,12 @@ class Assembly:
         """Return the multiply-adds of a head network, without building it."""
         family = self.family(architecture)
         return family.macs(architecture, self.shape(architecture), self.task.n_outputs)
+
+    def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the tensors of a head network, by name, without their numbers."""
+        family, shape = self.family(architecture), self.shape(architecture)
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            return shapes(family.build(architecture, shape, self.task.n_outputs).state_dict())
 
     def family(self, architecture: Architecture) -> Network:
         """Return the network family of an architecture.

@@ -56,6 +56,12 @@ def search(
         str | None,
         typer.Option(help="full, or racing: only the better part of a generation trains on."),
     ] = None,
+    inherit: Annotated[
+        bool | None,
+        typer.Option(
+            "--inherit", help="Networks start with the weights of their parent, or the nearest."
+        ),
+    ] = None,
     address: Address = None,
     run_dir: RunDir = None,
     resume: Annotated[
@@ -74,7 +80,7 @@ def search(
         budget=budget,
         seed=seed,
         fidelity=fidelity,
-        **{"execution.workers": workers, "execution.executor": executor}
+        **{"execution.workers": workers, "execution.executor": executor, "inherit.on": inherit}
         | _joining(address, executor),
     )
     changes = [*(overrides or []), *options]

@@ -16,6 +16,7 @@ from evonas.estimation.settings import (
     FeatureSettings,
     FidelitySettings,
     FinalsSettings,
+    InheritanceSettings,
     ObjectiveSettings,
     Settings,
     TableSettings,
@@ -82,8 +83,8 @@ class Experiment(Settings):
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
-        features, objective, training, fidelity, finals, retraining, execution: see their
-            classes.
+        features, objective, training, fidelity, inherit, finals, retraining, execution: see
+            their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
@@ -102,6 +103,7 @@ class Experiment(Settings):
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()
     fidelity: FidelitySettings = FidelitySettings()
+    inherit: InheritanceSettings = InheritanceSettings()
     finals: FinalsSettings = FinalsSettings()
     retraining: TrainingSettings = TrainingSettings(epochs=30)
     execution: ExecutionSettings = ExecutionSettings()

@@ -110,7 +110,8 @@ def as_good(finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str)
         return []
     winner, known = finalists[0], {finalist.trial.digest: finalist for finalist in finalists}
     for trial in trials:
-        if trial.succeeded and metric in trial.metrics:
+        # One that started with a parent's weights had a longer training, so to speak.
+        if trial.succeeded and metric in trial.metrics and not trial.inherited:
             known.setdefault(trial.digest, Finalist(trial))
     found = []
     for other in known.values():

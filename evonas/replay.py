@@ -68,6 +68,10 @@ class Replay:
         limit = self.objective.settings.max_macs
         return strategy(self.experiment, self.space, self.cost, limit)
 
+    def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
+        """Return nothing: a table has no networks."""
+        return {}
+
     def place(self) -> tuple[str, ...]:
         """Return where answers come from."""
         return (f"{len(self.table)} trainings in a table",)

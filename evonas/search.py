@@ -19,6 +19,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import TrainingSettings
 from evonas.execution.base import Executor
+from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race
 from evonas.space import Architecture, SearchSpace
@@ -38,6 +39,7 @@ class Search:
         store: remembers.
         training: how long a candidate trains, and how.
         cost: the exact multiply-adds of an architecture, without training it.
+        lineage: who starts with whose weights; None: all start afresh.
         race: how generations are raced; None: all candidates train to the end.
     """
 
@@ -50,11 +52,13 @@ class Search:
         store: RunStore,
         training: TrainingSettings,
         cost: Callable[[Architecture], int],
+        lineage: Lineage | None = None,
         race: Race | None = None,
     ) -> None:
         self.space, self.optimizer, self.executor = space, optimizer, executor
         self.objective, self.store = objective, store
         self.training, self.cost, self.race = training, cost, race
+        self.lineage = lineage
         self._rows = {(t.generation, t.index): t for t in store.trials() if not t.repeat}
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
@@ -82,6 +86,7 @@ class Search:
             trials = self._generation(generation, genomes, seed, watch)
             values = np.array([trial.value for trial in trials])
             self.optimizer.tell(values, np.array([self.objective.axes(t) for t in trials]))
+            self._bequeath(trials)
             generation += 1
         return self.store.best()
 
@@ -97,7 +102,7 @@ class Search:
         best = sorted(own.values(), key=lambda trial: trial.value)[:networks]
         done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
         return [
-            replace(trial, status="final", repeat=repeat, error="")
+            replace(trial, status="final", repeat=repeat, error="", parent="")
             for repeat in range(1, seeds + 1)
             for trial in best
             if (trial.digest, repeat) not in done
@@ -159,7 +164,8 @@ class Search:
                 repeats.append(proposal)
             else:
                 digests.add(proposal.digest)
-                fresh[index] = proposal
+                parent = self.lineage.parent(proposal) if self.lineage else ""
+                fresh[index] = replace(proposal, parent=parent)
         trials |= self._trained(fresh, trials, seed, watch)
         for proposal in repeats:
             first = self._known[proposal.digest]
@@ -167,6 +173,7 @@ class Search:
                 first, generation=generation, index=proposal.index, genome=proposal.genome
             )
             repeat = replace(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
+            repeat = replace(repeat, parent="", inherited=0.0)
             trials[proposal.index] = self._record(repeat, watch)
         return [trials[index] for index in range(len(genomes))]
 
@@ -209,6 +216,15 @@ class Search:
         self.race.clear()
         return found
 
+    def _bequeath(self, trials: Sequence[Trial]) -> None:
+        """Let a generation that is done become parents; remove what nobody needs any more."""
+        if self.lineage is None:
+            return
+        self.lineage.learn(trials)
+        # An old generation that is replayed knows nothing of the parents of later ones.
+        if any(t.trained and (t.generation, t.index) not in self._rows for t in trials):
+            self.lineage.clear_away()
+
     def _know(self, trial: Trial) -> None:
         self._known[trial.digest] = trial
         self._lowest = min(self._lowest, trial.value)
@@ -234,14 +250,20 @@ class Search:
 
     def _job(self, trial: Trial, seed: int) -> Job:
         label = f"generation {trial.generation} #{trial.index}"
-        return Job(
+        job = Job(
             index=trial.index,
             architecture=Architecture.from_dict(trial.architecture),
-            seed=candidate_seed(seed, trial.digest, self.training.epochs, trial.repeat),
+            seed=0,
             training=self.training,
             label=f"final, seed {trial.repeat}" if trial.repeat else label,
             latency="latency" in self.objective.settings.axes,
         )
+        if self.lineage is not None:
+            # Finals compare networks, not their ancestors: there all start afresh.
+            final = replace(job, training=self.lineage.fresh)
+            job = final if trial.repeat else self.lineage.job(job, trial.parent)
+        epochs = job.training.epochs
+        return replace(job, seed=candidate_seed(seed, trial.digest, epochs, trial.repeat))
 
     def _judged(self, proposal: Trial, measurement: Measurement) -> Trial:
         fitness = self.objective(measurement)
@@ -255,6 +277,7 @@ class Search:
             metrics=dict(measurement.metrics),
             latency=measurement.latency,
             epochs=measurement.epochs,
+            inherited=measurement.inherited,
             error=error,
         )
 

@@ -52,6 +52,8 @@ class Trial:
         repeat: which further seed of a ``final``, from 1; else 0.
         epochs: that it trained.
         rung: fitness at the first rung; None where there was no race.
+        parent: digest of the network that it was made from, or is nearest to; empty: none.
+        inherited: share of its numbers that it started with from there, 0..1.
         seconds: of the training; 0 for a trial without one.
         metrics: of the validation split.
         error: kind and one line; empty if ok.
@@ -73,6 +75,8 @@ class Trial:
     repeat: int = 0
     epochs: int = 0
     rung: float | None = None
+    parent: str = ""
+    inherited: float = 0.0
 
     @property
     def value(self) -> float:

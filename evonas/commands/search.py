@@ -22,8 +22,9 @@ from evonas.earlier import Earlier, earlier
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.feasibility import feasibility
-from evonas.estimation.settings import FinalsSettings
+from evonas.estimation.settings import FinalsSettings, TrainingSettings
 from evonas.execution.base import Executor
+from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
@@ -62,6 +63,7 @@ def run(
         known = earlier(begin_with, experiment, assembly.origin(), assembly.space, objective)
     folder = folder or _free_folder(experiment)
     race = _race(experiment, folder)
+    lineage = _lineage(experiment, optimizer, assembly, folder)
     with RunStore(folder, resume) as store:
         if resume:
             _compare(store, experiment, assembly)
@@ -99,6 +101,7 @@ def run(
                 store,
                 experiment.training,
                 assembly.cost,
+                lineage,
                 race,
             )
             if known is not None:
@@ -109,7 +112,7 @@ def run(
                 if finals and (waiting := search.finals(finals.networks, finals.seeds)):
                     view.finals(len(waiting))
                     search.train_again(waiting, experiment.seed, watch)
-            rivals = _baselines(assembly, executor)
+            rivals = _baselines(assembly, executor, lineage.fresh)
             usage = executor.usage
         trained = sum(trial.trained for trial in store.trials())
         store.log(f"finished with {trained} trained networks")
@@ -141,6 +144,18 @@ def _race(experiment: Experiment, folder: Path) -> Race | None:
     return Race(experiment.fidelity, experiment.training, folder / "rungs")
 
 
+def _lineage(experiment: Experiment, optimizer: Optimizer, assembly: Plan, folder: Path) -> Lineage:
+    """Return who starts with whose weights.
+
+    Raises:
+        InputError: there are no weights.
+    """
+    if experiment.table and experiment.inherit.on:
+        raise InputError("inherit=true: a table has no weights that could be inherited")
+    training, weights = experiment.training, folder / "weights"
+    return Lineage(experiment.inherit, optimizer, assembly.tensors, training, weights)
+
+
 def _finals(experiment: Experiment) -> FinalsSettings | None:
     """Return how the finals are held; None where there is nothing to hold."""
     same_again = experiment.table is not None  # a table has one answer
@@ -162,9 +177,9 @@ def _idle(optimizer: Optimizer, assembly: Plan) -> Iterator[str]:
         )
 
 
-def _baselines(assembly: Plan, executor: Executor) -> list[Rival]:
-    """Train the hand-made networks as briefly as the candidates, for comparison."""
-    training, jobs = assembly.experiment.training, []
+def _baselines(assembly: Plan, executor: Executor, training: TrainingSettings) -> list[Rival]:
+    """Train the hand-made networks as briefly as candidates that start afresh."""
+    jobs = []
     for index, (name, architecture) in enumerate(assembly.baselines):
         seed = candidate_seed(assembly.experiment.seed, architecture.digest, training.epochs)
         jobs.append(Job(index, architecture, seed, training, name))

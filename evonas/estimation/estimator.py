@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Labels, Task
+from evonas.transfer.inherit import inherit, read_parent
 
 Indices = NDArray[np.intp]
 
@@ -62,6 +64,8 @@ class Job:
         history: whether to return the metrics of every epoch.
         latency: whether to measure the network's latency as well.
         until: stop after so many epochs, in between; 0: train to the end.
+        parent: file of the weights that the network starts with, as far as they overlap; none
+            if empty. They take the place of ``training.start``.
         paused: file in which a training that stops in between is kept, and from which one
             goes on, if it is there; none if empty.
     """
@@ -77,6 +81,7 @@ class Job:
     history: bool = False
     latency: bool = False
     until: int = 0
+    parent: str = ""
     paused: str = ""
 
 
@@ -175,7 +180,9 @@ class Estimator:
         torch.manual_seed(job.seed)
         module = family.build(job.architecture, shape, self._task.n_outputs)
         known["params"] = sum(p.numel() for p in module.parameters())
-        if job.training.start:
+        if job.parent:
+            known["inherited"] = round(inherit(module, read_parent(job.parent)).share, 4)
+        elif job.training.start:
             start_from(module, read_start(job.training.start), job.training.start)
         split = setting.splits[job.split]
         maps = self._open(job.source, tap)
@@ -203,7 +210,9 @@ class Estimator:
             outcome.metrics |= {f"test_{name}": value for name, value in test.items()}
         if job.weights:
             note = json.dumps(job.architecture.to_dict())
-            save_file(outcome.state, job.weights, {"architecture": note, "tap": tap})
+            draft = Path(f"{job.weights}.{os.getpid()}")
+            save_file(outcome.state, draft, {"architecture": note, "tap": tap})
+            os.replace(draft, job.weights)
         return outcome
 
     @staticmethod

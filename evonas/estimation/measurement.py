@@ -19,6 +19,7 @@ class Measurement:
         seconds: wall time of building, training and validating.
         latency: of the head network for one image, milliseconds; 0: not measured.
         epochs: that it trained, in all.
+        inherited: share of the network's numbers that came from a parent, 0..1.
         memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
         error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``,
             ``worker-death`` or ``exception``; empty if ok.
@@ -33,6 +34,7 @@ class Measurement:
     seconds: float = 0.0
     latency: float = 0.0
     epochs: int = 0
+    inherited: float = 0.0
     memory: int = 0
     error_kind: str = ""
     error: str = ""

@@ -162,6 +162,30 @@ class FidelitySettings(Settings):
         return {"name": value} if isinstance(value, str) else value
 
 
+class InheritanceSettings(Settings):
+    """Whether networks start with the weights of a parent; see ``lineage``.
+
+    Attributes:
+        on: whether they do.
+        fresh_epochs: of a network that has no parent, as in the first generation, and in the
+            finals, where all start afresh; 0: ``training.epochs``.
+        least: share of a network's numbers below which there is too little to inherit: it
+            starts afresh.
+        keep: the weights of how many networks, the best, are kept as those of possible parents,
+            where the strategy does not say who may become one.
+    """
+
+    on: bool = False
+    fresh_epochs: Annotated[int, Field(ge=0)] = 0
+    least: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    keep: Annotated[int, Field(ge=1)] = 64
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_switch(cls, value: Any) -> Any:
+        return {"on": value} if isinstance(value, bool) else value
+
+
 class FeatureSettings(Settings):
     """What of the backbone is cached.
 

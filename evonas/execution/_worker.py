@@ -88,23 +88,32 @@ class Worker:
         """Return where this is, the node's name and the versions there."""
         return self._place(), socket.gethostname(), versions()
 
-    def estimate(self, job: Job) -> Answer:
-        """Return the answer to a job."""
-        measurement, weights = self._estimated(job)
+    def estimate(self, job: Job, parent: bytes = b"") -> Answer:
+        """Return the answer to a job.
+
+        Args:
+            job: the training.
+            parent: the weights that it starts with, where their file is on another node.
+        """
+        measurement, weights = self._estimated(job, parent)
         return Answer(measurement, weights, self._wear.after_a_training())
 
-    def _estimated(self, job: Job) -> tuple[Measurement, bytes]:
+    def _estimated(self, job: Job, parent: bytes) -> tuple[Measurement, bytes]:
         if self._origin is None:
             return self._estimate(job), b""
         for path in self._files(job):
             if path not in self._there:
                 fetch(path, self._read)
                 self._there.add(path)
-        if not job.weights:
-            return self._estimate(job), b""
         with tempfile.TemporaryDirectory() as folder:
-            kept = Path(folder) / "weights"
-            measurement = self._estimate(replace(job, weights=str(kept)))
+            kept, given = Path(folder) / "weights", Path(folder) / "parent"
+            given.write_bytes(parent)
+            here = replace(
+                job,
+                weights=str(kept) if job.weights else "",
+                parent=str(given) if job.parent else "",
+            )
+            measurement = self._estimate(here)
             return measurement, kept.read_bytes() if kept.exists() else b""
 
     def _place(self) -> Place:

@@ -143,8 +143,11 @@ class RayExecutor(Executor):
         trial = queue.take(self._pool.alive[actor])
         if trial is None:
             return False
-        name = f"train {trial.job.architecture.digest} {trial.job.label}".strip()
-        running[actor.estimate.options(name=name).remote(trial.job)] = (actor, trial)
+        job, node = trial.job, self._pool.alive[actor].node
+        name = f"train {job.architecture.digest} {job.label}".strip()
+        away = job.parent and self._origin is not None and self._origin.node != node
+        parent = Path(job.parent).read_bytes() if away else b""
+        running[actor.estimate.options(name=name).remote(job, parent)] = (actor, trial)
         return True
 
     def _answered(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 
@@ -37,21 +39,24 @@ def make_end(
     Raises:
         InputError: the kind is unknown.
     """
-    layers: list[nn.Module] = [_spread(kind, in_shape)]
+    layers: OrderedDict[str, nn.Module] = OrderedDict({kind: _spread(kind, in_shape)})
     width = features(kind, in_shape)
+    # Names say what a layer sees: weights on places mean nothing to one that sees means.
+    seen = "places" if kind == "flatten" else "channels"
     if hidden:
         inner = nn.Linear(width, hidden)
         nn.init.kaiming_normal_(inner.weight, nonlinearity="relu")
         nn.init.zeros_(inner.bias)
-        layers += [inner, activation(act, hidden)]
-        width = hidden
+        layers[f"hidden_of_{seen}"] = inner
+        layers["act"] = activation(act, hidden)
+        width, seen = hidden, "hidden"
     if dropout:
-        layers.append(nn.Dropout(dropout))
-    last = nn.Linear(width, n_outputs)
+        layers["dropout"] = nn.Dropout(dropout)
+    last = layers[f"outputs_of_{seen}"] = nn.Linear(width, n_outputs)
     # Small first outputs: the targets are centred, and few epochs follow.
     nn.init.normal_(last.weight, std=0.01)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(*layers, last)
+    return nn.Sequential(layers)
 
 
 def end_macs(kind: str, in_shape: Shape, n_outputs: int, *, hidden: int) -> int:

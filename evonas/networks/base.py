@@ -17,6 +17,10 @@ class Network(ABC):
     Both methods are total over the settings that the family's search space can
     decode to, and over every feature map of at least 1 x 1.
 
+    Names in the state dict say what weights are for, so that they can be inherited: what stands
+    under one name in two networks does the same work in both. Repeats of a stage are called
+    ``stage<number>[_<kind>].<repeat>``, from 0 on; see ``transfer.inherit``.
+
     Attributes:
         dense: the family's output is a map, (n, n_outputs, height, width), for tasks
             that ask for one; else a vector, (n, n_outputs).

@@ -10,6 +10,7 @@ Depth is 1 throughout, so the multiplier F widens only.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 from torch import nn
 
@@ -45,22 +46,23 @@ class HeadPoseNas2020(Network):
         kinds, k, ch = _read(architecture)
         wide = 24 * ch
         sides = _sides(kinds, in_shape)
-        return nn.Sequential(
-            author.same_conv(in_shape[0], _REDUCED, 1, bias=False),
-            author.same_conv(_REDUCED, ch, 1, bias=False),
-            author.normal(kinds[0], ch, k[0]),
-            author.upscale(kinds[1], ch, ch, k[1], sides[0]),
-            _pool(),
-            author.normal(kinds[2], 2 * ch, k[2]),
-            author.normal(kinds[3], 2 * ch, k[3]),
-            author.upscale(kinds[4], 2 * ch, 12 * ch, k[4], sides[2]),
-            _pool(),
-            author.normal(kinds[5], wide, k[5]),
-            _pool(),
-            nn.Flatten(),
-            _linear(wide * math.prod(sides[-1]), _HIDDEN),
-            _linear(_HIDDEN, n_outputs),
-        )
+        layers: dict[str, nn.Module] = {
+            "reduce": author.same_conv(in_shape[0], _REDUCED, 1, bias=False),
+            "stem": author.same_conv(_REDUCED, ch, 1, bias=False),
+            f"block0_{kinds[0]}": author.normal(kinds[0], ch, k[0]),
+            f"block1_{kinds[1]}": author.upscale(kinds[1], ch, ch, k[1], sides[0]),
+            "pool1": _pool(),
+            f"block2_{kinds[2]}": author.normal(kinds[2], 2 * ch, k[2]),
+            f"block3_{kinds[3]}": author.normal(kinds[3], 2 * ch, k[3]),
+            f"block4_{kinds[4]}": author.upscale(kinds[4], 2 * ch, 12 * ch, k[4], sides[2]),
+            "pool4": _pool(),
+            f"block5_{kinds[5]}": author.normal(kinds[5], wide, k[5]),
+            "pool5": _pool(),
+            "flatten": nn.Flatten(),
+            "hidden": _linear(wide * math.prod(sides[-1]), _HIDDEN),
+            "outputs": _linear(_HIDDEN, n_outputs),
+        }
+        return nn.Sequential(OrderedDict(layers))
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``."""

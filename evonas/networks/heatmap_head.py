@@ -7,6 +7,7 @@ and, where asked for, blocks look around at the tap's own resolution.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from torch import nn
@@ -19,6 +20,7 @@ from evonas.networks.blocks import Block, BlockSpec
 from evonas.networks.blocks._layers import ACTIVATIONS, activation, conv_macs, conv_norm, norm_act
 from evonas.space import Architecture
 
+_BLOCK = "residual"
 #: Side of a transposed convolution -> its padding and output padding: stride 2 doubles
 #: the map exactly. Xiao et al. use 4, which is symmetric; 3 costs 9 / 16 of it.
 _UPSAMPLING = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
@@ -59,18 +61,22 @@ class HeatmapHead(Network):
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the head with fresh weights; see ``Network.build``."""
         plan = _plan(architecture)
-        layers: list[nn.Module] = [conv_norm(in_shape[0], plan.width, 1, act=plan.act)]
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["stem"] = conv_norm(in_shape[0], plan.width, 1, act=plan.act)
         if plan.block is not None:
-            layers += [plan.block(plan.spec) for _ in range(plan.repeats)]
-            layers += norm_act(plan.width, plan.act) if plan.block.linear_end else ()
-        for c_in, c_out in plan.ups:
-            layers.append(_doubled(c_in, c_out, plan.up_kernel, plan.act))
-        last = nn.Conv2d(plan.channels, n_outputs, 1)
+            kind = setting(architecture, "block", _BLOCK)
+            trunk = [plan.block(plan.spec) for _ in range(plan.repeats)]
+            layers[f"stage1_{kind}"] = nn.Sequential(*trunk)
+            if plan.block.linear_end:
+                layers["close"] = nn.Sequential(*norm_act(plan.width, plan.act))
+        ups = [_doubled(c_in, c_out, plan.up_kernel, plan.act) for c_in, c_out in plan.ups]
+        layers["stage2_up"] = nn.Sequential(*ups)
+        last = layers["maps"] = nn.Conv2d(plan.channels, n_outputs, 1)
         # Heat maps are zero nearly everywhere: a network that starts there has less to unlearn.
         nn.init.normal_(last.weight, std=0.001)
         assert last.bias is not None
         nn.init.zeros_(last.bias)
-        return nn.Sequential(*layers, last)
+        return nn.Sequential(layers)
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``.
@@ -103,7 +109,7 @@ def _plan(architecture: Architecture) -> _Plan:
         )
     return _Plan(
         width=width,
-        block=blocks.load(str(setting(architecture, "block", "residual"))) if repeats else None,
+        block=blocks.load(str(setting(architecture, "block", _BLOCK))) if repeats else None,
         spec=BlockSpec(width, width, kernel=kernel, act=act),
         repeats=repeats,
         ups=tuple((channels if i else width, channels) for i in range(ups)),

@@ -13,6 +13,7 @@ equation 3, without its resolution term; s = 0 is width alone, as in Matak 2020)
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from dataclasses import dataclass
 
 from torch import nn
@@ -47,12 +48,12 @@ class Plan:
 
     Attributes:
         stem_channels: channels behind the stem.
-        placed: the blocks in order.
+        stages: the blocks of each stage, in order.
         out_shape: (channels, height, width) behind the last block.
     """
 
     stem_channels: int
-    placed: tuple[Placed, ...]
+    stages: tuple[tuple[Placed, ...], ...]
     out_shape: Shape
 
 
@@ -69,19 +70,22 @@ class MasterModule(Network):
         """Return the head network with fresh weights; see ``Network.build``."""
         plan = make_plan(architecture, in_shape)
         act = one_of(architecture, "activation", ACTIVATIONS)
-        return nn.Sequential(
-            conv_norm(in_shape[0], plan.stem_channels, 1, act=act),
-            *(p.block(p.spec) for p in plan.placed),
-            *(norm_act(plan.out_shape[0], act) if plan.placed[-1].block.linear_end else ()),
-            make_end(
-                one_of(architecture, "end", ENDS),
-                plan.out_shape,
-                n_outputs,
-                hidden=whole(architecture, "hidden", 0, 65536),
-                dropout=number(architecture, "dropout", 0.0, 0.95, default=0.0),
-                act=act,
-            ),
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        layers["stem"] = conv_norm(in_shape[0], plan.stem_channels, 1, act=act)
+        for i, stage in enumerate(plan.stages, start=1):
+            kind = architecture.settings[f"block{i}"]
+            layers[f"stage{i}_{kind}"] = nn.Sequential(*(p.block(p.spec) for p in stage))
+        if plan.stages[-1][-1].block.linear_end:
+            layers["close"] = nn.Sequential(*norm_act(plan.out_shape[0], act))
+        layers["end"] = make_end(
+            one_of(architecture, "end", ENDS),
+            plan.out_shape,
+            n_outputs,
+            hidden=whole(architecture, "hidden", 0, 65536),
+            dropout=number(architecture, "dropout", 0.0, 0.95, default=0.0),
+            act=act,
         )
+        return nn.Sequential(layers)
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``."""
@@ -89,7 +93,7 @@ class MasterModule(Network):
         hidden = whole(architecture, "hidden", 0, 65536)
         return (
             conv_macs(in_shape[0], plan.stem_channels, 1, *in_shape[1:])
-            + sum(p.block.macs(p.spec, p.h, p.w) for p in plan.placed)
+            + sum(p.block.macs(p.spec, p.h, p.w) for stage in plan.stages for p in stage)
             + end_macs(one_of(architecture, "end", ENDS), plan.out_shape, n_outputs, hidden=hidden)
         )
 
@@ -109,12 +113,13 @@ def make_plan(architecture: Architecture, in_shape: Shape) -> Plan:
     act = one_of(architecture, "activation", ACTIVATIONS)
     first = channels = _round_to_4(width * whole(architecture, "stem", 1, 65536))
     h, w = in_shape[1:]
-    placed: list[Placed] = []
+    placed: list[tuple[Placed, ...]] = []
     for i in range(stages):
         block = blocks.load(str(setting(architecture, f"block{i + 1}")))
         kernel = _kernel(architecture, f"kernel{i + 1}")
         attention = one_of(architecture, f"attention{i + 1}", ATTENTIONS)
         stride = 2 if i > 0 or max(h, w) > FULL_SIDE else 1
+        stage = []
         for repeat in range(repeats[i]):
             spec = BlockSpec(
                 c_in=channels,
@@ -125,9 +130,10 @@ def make_plan(architecture: Architecture, in_shape: Shape) -> Plan:
                 attention=attention,
                 act=act,
             )
-            placed.append(Placed(block, spec, h, w))
+            stage.append(Placed(block, spec, h, w))
             channels = spec.c_out
             h, w = spec.out_size(h, w)
+        placed.append(tuple(stage))
     return Plan(first, tuple(placed), (channels, h, w))
 
 

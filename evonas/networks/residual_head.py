@@ -6,6 +6,8 @@ to twice the width, and a linear layer.
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import nn
 
 from evonas.networks._end import ENDS, end_macs, make_end
@@ -29,13 +31,14 @@ class ResidualHead(Network):
         """Return the head with fresh weights; see ``Network.build``."""
         first, second, out_shape = _specs(architecture, in_shape)
         end = one_of(architecture, "end", ENDS, default="flatten")
-        return nn.Sequential(
-            conv_norm(in_shape[0], first.c_in, 1, act="relu"),
-            Residual(first),
-            Residual(second),
-            *norm_act(second.c_out, "relu"),
-            make_end(end, out_shape, n_outputs, hidden=0, dropout=0.0, act="relu"),
-        )
+        layers: dict[str, nn.Module] = {
+            "stem": conv_norm(in_shape[0], first.c_in, 1, act="relu"),
+            "stage1_residual": nn.Sequential(Residual(first)),
+            "stage2_residual": nn.Sequential(Residual(second)),
+            "close": nn.Sequential(*norm_act(second.c_out, "relu")),
+            "end": make_end(end, out_shape, n_outputs, hidden=0, dropout=0.0, act="relu"),
+        }
+        return nn.Sequential(OrderedDict(layers))
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``."""

@@ -1,0 +1,149 @@
+"""Who takes after whom: parents of new networks, and the weights of those that may become one.
+
+McNally et al. (2021, arXiv 2011.08446): a child of a search starts with the weights of its
+parent, as far as the two overlap, and needs a fraction of the epochs. Here that serves every
+strategy. One that makes children from parents says who they are; for any other the nearest
+network that was trained in an earlier generation is the parent: the one that most can be taken
+from. Weights of those that may yet be asked for lie in the run's folder, so that a resumed run
+finds them again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from evonas.estimation.estimator import Job
+from evonas.estimation.settings import InheritanceSettings, TrainingSettings
+from evonas.optimizers.base import Optimizer
+from evonas.space import Architecture
+from evonas.store import Trial
+from evonas.transfer.inherit import Shape, heritable
+
+_log = logging.getLogger("evonas")
+
+
+@runtime_checkable
+class Breeder(Protocol):
+    """A strategy that knows of its networks which one each was made from."""
+
+    def parent_of(self, digest: str) -> str:
+        """Return the digest of the parent; empty if there was none."""
+
+    def living(self) -> frozenset[str]:
+        """Return the digests of those that may yet become parents."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A possible parent: its fitness, and of its network the tap and the shapes of tensors."""
+
+    fitness: float
+    tap: object
+    shapes: Mapping[str, Shape]
+
+
+class Lineage:
+    """The parents of one search.
+
+    Args:
+        settings: whether weights are inherited.
+        optimizer: of the search.
+        shapes: of the tensors of an architecture's network, by name.
+        training: of a network that has a parent's weights.
+        folder: for weights; made when the first are kept.
+
+    Attributes:
+        fresh: the training of a network that starts without a parent's weights.
+    """
+
+    def __init__(
+        self,
+        settings: InheritanceSettings,
+        optimizer: Optimizer,
+        shapes: Callable[[Architecture], Mapping[str, Shape]],
+        training: TrainingSettings,
+        folder: Path,
+    ) -> None:
+        self._settings = settings
+        self._breeder = optimizer if isinstance(optimizer, Breeder) else None
+        self._shapes, self._folder = shapes, folder.absolute()
+        self._known: dict[str, _Known] = {}  # the best first
+        self._gone: set[str] = set()
+        longer = settings.fresh_epochs if settings.on else 0
+        self.fresh = training.model_copy(update={"epochs": longer or training.epochs})
+
+    def parent(self, child: Trial) -> str:
+        """Return the digest of a new network's parent; empty if there is none."""
+        if self._breeder is not None:
+            return self._breeder.parent_of(child.digest)
+        if not self._settings.on or not self._known:
+            return ""
+        nearest, share = self._nearest(Architecture.from_dict(child.architecture))
+        return nearest if share >= self._settings.least else ""
+
+    def job(self, job: Job, parent: str) -> Job:
+        """Return a job that starts where the parent left off, if there is enough to take."""
+        if not self._settings.on:
+            return job
+        self._folder.mkdir(parents=True, exist_ok=True)
+        own = str(self._file(job.architecture.digest))
+        if not self._gives(parent, job.architecture):
+            return replace(job, training=self.fresh, weights=own)
+        return replace(job, parent=str(self._file(parent)), weights=own)
+
+    def learn(self, generation: Iterable[Trial]) -> None:
+        """Take note of a generation that is done: from now on its networks may be parents."""
+        for trial in generation if self._settings.on else ():
+            if trial.status == "ok" and trial.fitness is not None:
+                architecture = Architecture.from_dict(trial.architecture)
+                tap = architecture.settings.get("tap")
+                self._known[trial.digest] = _Known(trial.value, tap, self._shapes(architecture))
+        order = sorted(self._known, key=lambda digest: self._known[digest].fitness)
+        most = self._settings.keep
+        living = self._breeder.living() if self._breeder is not None else order[:most]
+        # The best stays, whatever a strategy thinks of it: it is what the search is for.
+        kept = {*living, *order[:1]}
+        self._known = {digest: self._known[digest] for digest in order if digest in kept}
+
+    def clear_away(self) -> None:
+        """Remove the weights of those that can be parents no more."""
+        if not self._settings.on:
+            return
+        for path in self._folder.glob("*.safetensors"):
+            if path.stem not in self._known:
+                path.unlink(missing_ok=True)
+
+    def _gives(self, parent: str, child: Architecture) -> bool:
+        """Whether a parent has weights, and enough of them fit."""
+        if parent not in self._known:
+            return False
+        if not self._file(parent).is_file():
+            if parent not in self._gone:
+                self._gone.add(parent)
+                _log.warning(
+                    "%s: the weights of a parent are gone: its children start afresh",
+                    self._file(parent),
+                )
+            return False
+        known = self._known[parent]
+        return heritable(self._shapes(child), known.shapes).share >= self._settings.least
+
+    def _nearest(self, child: Architecture) -> tuple[str, float]:
+        """Return whom a network can take most from, and how much; the best among equals.
+
+        On another tap it would be maps of another meaning, so there is nothing to take.
+        """
+        own, tap = self._shapes(child), child.settings.get("tap")
+        shares = {
+            digest: heritable(own, known.shapes).share if known.tap == tap else 0.0
+            for digest, known in self._known.items()
+        }
+        nearest = max(shares, key=lambda digest: shares[digest])
+        return nearest, shares[nearest]
+
+    def _file(self, digest: str) -> Path:
+        return self._folder / f"{digest}.safetensors"
