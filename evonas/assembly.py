@@ -192,15 +192,20 @@ class Assembly:
         taps: Sequence[str],
         progress: Progress,
         test_set: Dataset | None = None,
+        flip: bool = False,
     ) -> Features:
         """Return the cached features of a backbone on this experiment's data, in all views.
 
-        Of a ``test_set``, if one is given, instead: in the plain view alone.
+        Of a ``test_set``, if one is given, instead: in the plain view alone, or with
+        ``flip`` in the mirrored one as well.
         """
         settings = self.experiment.features
         cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
         dataset = self.dataset if test_set is None else test_set
-        views = standard_views(settings.jitters) if test_set is None else [View()]
+        if test_set is None:
+            views = standard_views(settings.jitters)
+        else:
+            views = standard_views(0) if flip else (View(),)
         return cache.ensure(backbone, dataset, taps, views, progress)
 
     def setting(self, sources: dict[str, Features], splits: dict[str, Split]) -> Setting:

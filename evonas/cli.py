@@ -156,12 +156,15 @@ def judge(
     beside: Annotated[
         bool, typer.Option("--published", help="Print published results, with their protocols.")
     ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average with the mirrored images: twice the work.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test retrained networks on data sets that they have never seen."""
     from evonas.commands import test as verb
 
-    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json))
+    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip)
 
 
 @app.command(

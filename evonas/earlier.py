@@ -124,4 +124,4 @@ def _taken(trial: Trial, index: int, objective: Objective, anew: bool) -> Trial:
 def _judged(trial: Trial, objective: Objective) -> float:
     """Return the fitness by this run's objective, or by its own where the metric is another."""
     error = trial.metrics.get(objective.metric)
-    return trial.value if error is None else error * objective.penalty(trial.macs)
+    return trial.value if error is None else error * objective.penalty(trial.macs, trial.params)

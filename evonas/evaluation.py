@@ -38,7 +38,8 @@ class Result:
         images: how many they are.
         repeats: all metrics (``Task.details``) of each training seed.
         matrix: confusion matrix of the first seed, where the task has one.
-        head, upto: cost of the head network and of the backbone up to the tap.
+        head, upto: cost of the head network and of the backbone up to the tap, of one pass.
+        flip: outputs are averages over each image and its mirror image, of two passes.
     """
 
     network: str
@@ -49,6 +50,7 @@ class Result:
     matrix: Matrix | None
     head: Mapping[str, float]
     upto: Mapping[str, float]
+    flip: bool = False
 
     def mean(self, metric: str) -> float:
         """Return a metric's mean over the training seeds."""
@@ -103,7 +105,9 @@ class Retrained:
         made: Task = registry.create("task", name, options, labels)
         return made
 
-    def test(self, label: str, dataset: Dataset, progress: Progress) -> list[Result]:
+    def test(
+        self, label: str, dataset: Dataset, progress: Progress, flip: bool = False
+    ) -> list[Result]:
         """Return the results of every network on a data set.
 
         Args:
@@ -111,10 +115,15 @@ class Retrained:
             dataset: its test split is used where it has one; else all of its images,
                 unless it is the set that was trained on: then its validation split.
             progress: is told how far the features are.
+            flip: average each output with that for the mirrored image.
 
         Raises:
-            InputError: the data set lacks a label, or has other classes.
+            InputError: the data set lacks a label, or has other classes, or the task has
+                no flip test.
         """
+        if flip:  # refused, if it is, before anything is computed
+            cells = (1, 1) if self.task.dense else ()
+            self.task.unmirrored(np.zeros((0, self.task.n_outputs, *cells), np.float32))
         targets = self._targets(label, dataset)
         side, chosen = self._chosen(dataset)
         networks = [one for one in self.content["contenders"] if one["weights"]]
@@ -122,11 +131,13 @@ class Retrained:
             raise InputError(f"{self.folder}: holds no trained weights: retrain again")
         used = {one["tap"] for one in networks}
         taps = [tap for tap in self.assembly.backbone.taps if tap in used]
-        features = self.assembly.features(self.assembly.backbone, taps, progress, dataset)
+        features = self.assembly.features(self.assembly.backbone, taps, progress, dataset, flip)
         chosen = np.intersect1d(chosen, features.usable)
         found = []
         for one in networks:
-            data = TrainingData(features.open(one["tap"]), targets[None], chosen, chosen)
+            maps = features.open(one["tap"])
+            # the mirrored images' targets have no part in this, but a batch carries some
+            data = TrainingData(maps, np.stack([targets] * len(maps)), chosen, chosen)
             answers = [self._answer(one, file, data, chosen) for file in one["weights"]]
             found.append(
                 Result(
@@ -138,6 +149,7 @@ class Retrained:
                     self.task.matrix(answers[0], targets[chosen]),
                     one["head"],
                     one["backbone_up_to_tap"],
+                    flip,
                 )
             )
         return found
@@ -157,6 +169,9 @@ class Retrained:
             raise InputError(f"{path}: no weights of {network['name']!r} ({reason})") from error
         device = self.assembly.hardware.device
         outputs = predict(module.to(device), data, chosen, device)
+        if len(data.maps) > 1:  # a flip test
+            mirrored = predict(module, data, chosen, device, view=1)
+            outputs = (outputs + self.task.unmirrored(mirrored)) / np.float32(2)
         return self.task.predictions(outputs)
 
     def _targets(self, label: str, dataset: Dataset) -> Array:

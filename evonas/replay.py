@@ -50,6 +50,11 @@ class Replay:
         """What is minimised; an architecture that is not in the table is over the limit."""
         settings = self.experiment.objective
         told = {"error", "macs", *(["params"] if self.table.tells_params else [])}
+        if settings.cost not in told:
+            raise InputError(
+                "objective.cost=params: the table does not tell 'params': name its column as "
+                "table.params"
+            )
         for axis in settings.axes:
             if axis not in told:
                 raise InputError(

@@ -6,9 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 from rich.console import Console
 
 from evonas.assembly import Assembly
@@ -158,6 +161,105 @@ def test_leaks_of_training_and_test_stand_below_the_table(evonas: Cli, folder: P
     assert text.count("LEAKY split in training: single images at random") == tables
 
 
+class Mirrored(SyntheticFaces):
+    """The same faces seen in a mirror."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.fingerprint = "mirrored" + self.fingerprint
+        self.labels = {n: -v if n in ("yaw", "roll") else v for n, v in self.labels.items()}
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(super().image(index)[:, ::-1])
+
+
+def test_a_flip_test_judges_a_set_and_its_mirror_image_alike(made: Path) -> None:
+    options = {"identities": 10, "images_per_identity": 4, "seed": 9}
+    sets, retrained = (SyntheticFaces(**options), Mirrored(**options)), Retrained(made)
+    plain = [retrained.test("set", one, quiet) for one in sets]
+    flipped = [retrained.test("set", one, quiet, flip=True) for one in sets]
+    for (one, other), same in ((plain, False), (flipped, True)):
+        for first, second in zip(one, other, strict=True):
+            assert first.flip == second.flip == same
+            for name in ("mae_yaw", "mae_pitch", "mae_roll", "geodesic", "mae|yaw 0-30"):
+                found = second.mean(name) == pytest.approx(first.mean(name), abs=1e-4)
+                assert found == same, name
+    assert flipped[0][0].mean("mae_yaw") != pytest.approx(plain[0][0].mean("mae_yaw"), abs=1e-3)
+
+
+def test_every_table_and_the_json_say_that_it_is_a_flip_test(evonas: Cli, folder: Path) -> None:
+    assert evonas("test", folder, *OTHER)[0] == 0
+    plain = (folder / "test.md").read_text("utf-8")
+    assert "flip" not in plain.lower()
+    assert not any(one["flip"] for one in json.loads((folder / "test.json").read_text("utf-8")))
+    code, out, err = evonas("test", folder, *OTHER, "--flip")
+    assert code == 0, err
+    assert "FLIP TEST" in out
+    text = (folder / "test.md").read_text("utf-8")
+    titles = [line for line in text.splitlines() if line.startswith("**")]
+    assert len(titles) == plain.count("\n**") + 1 > 2
+    assert all(title.endswith("FLIP TEST**") for title in titles)
+    assert text.count("costs are of one pass, this takes two") == 1
+    found = json.loads((folder / "test.json").read_text("utf-8"))
+    assert all(one["flip"] for one in found)
+
+
+def test_published_figures_beside_a_flip_test_say_what_it_is(
+    evonas: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = published.rows("aflw2000")
+    monkeypatch.setattr(published, "rows", lambda name: rows)
+    for words, said in ((["--flip"], True), ([], False)):
+        assert evonas("test", folder, *OTHER, "--published", *words)[0] == 0
+        text = (folder / "test.md").read_text("utf-8")
+        note = "above: trained on synthetic_faces, tested on"
+        (line,) = [line for line in text.splitlines() if note in line]
+        assert line.endswith("with a flip test") == said
+
+
+def test_a_task_without_a_flip_test_is_refused_before_anything_is_computed(
+    evonas: Cli, folder: Path
+) -> None:
+    content = json.loads((folder / "comparison.json").read_text("utf-8"))
+    content["task"][1]["output"] = "bins"
+    (folder / "comparison.json").write_text(json.dumps(content), "utf-8")
+    code, _, err = evonas("test", folder, "synthetic_faces", "seed=77", "--flip")
+    assert code == 2
+    assert "task.output=bins: has no flip test" in err
+    assert "features" not in err
+    assert len(err.strip().splitlines()) == 1
+
+    def never(*progress: object) -> None:
+        raise AssertionError("features were computed")
+
+    other = SyntheticFaces(identities=4, images_per_identity=4, seed=78, train=0.5)
+    with pytest.raises(InputError, match="has no flip test"):
+        Retrained(folder).test("other", other, never, flip=True)
+
+
+def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
+    evonas: Cli, assembly: Assembly, tmp_path: Path
+) -> None:
+    """Maps, from labels to tables, of a data set that needs no download."""
+    plain = assembly.experiment.model_dump(mode="json")
+    plain["data"]["landmarks"] = True
+    settings = {"tap": "block3", "width": 16, "upsamples": 0}
+    head = {"name": "maps", "network": "heatmap_head", "settings": settings}
+    plain |= {"task": {"name": "key_points"}, "baselines": [head]}
+    (tmp_path / "points.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    retrain.run(tmp_path / "points.yaml", [], 0, 1, tmp_path / "out", Console(quiet=True))
+    results = []
+    for words in ([], ["--flip"]):
+        code, _, err = evonas("test", tmp_path / "out", *OTHER, "landmarks=true", *words)
+        assert code == 0, err
+        (found,) = json.loads((tmp_path / "out" / "test.json").read_text("utf-8"))
+        results.append(found["repeats"][0])
+    assert {"oks", "nme_mouth_left"} <= set(results[0])
+    assert results[0]["nme"] != results[1]["nme"]
+    _, _, err = evonas("test", tmp_path / "out", *OTHER)
+    assert "has no label 'left_eye_outer.x'" in err
+
+
 def test_published_rows_are_those_of_the_sources() -> None:
     rows = published.rows("aflw2000")
     found = {row.method: row for row in rows}
@@ -180,6 +282,15 @@ def test_protocols_never_share_a_table() -> None:
     assert len(tables) == len({row.protocol.text for row in rows}) == 2
     assert all("NOT comparable" in table.title for table in tables)
     assert sum(len(table.rows) for table in tables) == len(rows)
+
+
+def test_a_flip_test_is_not_the_protocol_of_single_passes() -> None:
+    (table,) = tested.published(published.rows("aflw2000"), "w300lp", 1969, flip=True)
+    assert "NOT comparable" in table.title
+    assert "above: trained on w300lp, tested on 1969 images, with a flip test" in table.notes
+    protocol = published.Protocol("a", "b", "", 5, flip=True)
+    assert protocol.followed_by("a", 5, flip=True)
+    assert not protocol.followed_by("a", 5)
 
 
 def test_only_the_same_training_set_and_images_are_called_the_same_protocol() -> None:

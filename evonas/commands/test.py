@@ -18,8 +18,20 @@ from evonas.evaluation import Result, Retrained
 from evonas.report import published, tested
 from evonas.report.tables import Table, markdown, show
 
+_FLIP_NOTE = (
+    "flip test: outputs averaged with those for the mirrored image; costs are of one pass, "
+    "this takes two"
+)
 
-def run(folder: Path, words: list[str], beside: bool, as_json: bool, console: Console) -> None:
+
+def run(
+    folder: Path,
+    words: list[str],
+    beside: bool,
+    as_json: bool,
+    console: Console,
+    flip: bool = False,
+) -> None:
     """Test what a retraining left and write ``test.md`` and ``test.json`` beside it.
 
     Args:
@@ -29,6 +41,7 @@ def run(folder: Path, words: list[str], beside: bool, as_json: bool, console: Co
         beside: print published results too.
         as_json: print JSON alone.
         console: where to print.
+        flip: average outputs with those for the mirrored images; every table says so.
 
     Raises:
         InputError: the folder, a data set or an option is wrong.
@@ -43,11 +56,12 @@ def run(folder: Path, words: list[str], beside: bool, as_json: bool, console: Co
     ]
     for (name, _), dataset in zip(sets, datasets, strict=True):
         with progress_bars(console) as progress:
-            results = retrained.test(name, dataset, progress)
-        tables += _tables(results, _metrics(content), retrained.task.unit, _notes(content, dataset))
+            results = retrained.test(name, dataset, progress, flip)
+        notes = _notes(content, dataset) + ([_FLIP_NOTE] if flip else [])
+        tables += _tables(results, _metrics(content), retrained.task.unit, notes)
         if beside:
             train = content["experiment"]["data"]["name"]
-            tables += _beside(name, train, results[0].images)
+            tables += _beside(name, train, results[0].images, flip)
         everything += [
             {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
             for result in results
@@ -101,17 +115,18 @@ def _tables(results: list[Result], metrics: list[str], unit: str, notes: list[st
     matrices = [tested.confusion(result) for result in results]
     others = [*tested.more(results, metrics), *(m for m in matrices if m is not None)]
     leaks = [note for note in notes if note.startswith("LEAKY")]
+    end = tested.FLIPPED if results[0].flip else ""
     return [
         tested.main(results, metrics, unit, notes),
-        *(replace(table, notes=[*table.notes, *leaks]) for table in others),
+        *(replace(t, title=t.title + end, notes=[*t.notes, *leaks]) for t in others),
     ]
 
 
-def _beside(name: str, train: str, images: int) -> list[Table]:
+def _beside(name: str, train: str, images: int, flip: bool) -> list[Table]:
     rows = published.rows(name)
     if not rows:
         return [Table(f"Published on {name}", ["method"], [], ["no published figures are known"])]
-    return tested.published(rows, train, images)
+    return tested.published(rows, train, images, flip)
 
 
 def _plain(result: Result) -> dict[str, Any] | None:

@@ -49,12 +49,19 @@ class SyntheticFaces(Dataset):
         train: share of the identities to train on.
         validation: share to validate on; what is left is the test split.
         occluded: share of images with glasses, a mask, a bar or a hand.
+        landmarks: add the labels ``NAME.x`` and ``NAME.y`` of each of ``LANDMARK_NAMES``,
+            in sides of the image, which is the standard crop. All landmarks are computed at
+            once then, in a fifth of the time that the images take.
 
     Attributes:
         labels: ``yaw``, ``pitch``, ``roll`` in degrees (|yaw| <= 75, |pitch| <= 50,
             |roll| <= 35; yaw > 0 turns the nose to the image's left, pitch > 0 up;
             R = Rx(pitch) Ry(-yaw) Rz(roll)), ``mouth_open``, ``smile``,
-            ``eyes_closed``, ``brow_raise`` (strengths), ``identity`` (a number).
+            ``eyes_closed``, ``brow_raise`` (strengths), ``identity`` (a number); and
+            landmarks, if asked for. They have no ``NAME.v``: what hides a landmark
+            (hair, glasses, a hand, the nose) shows only in the rendered image. So
+            hidden ones count as visible, and so does the one in 800, mostly a chin,
+            that lies outside the image.
         identities: (n,) the number of each image's identity.
         landmarks: (n, k, 2) float32, x and y in pixels, of ``LANDMARK_NAMES``; "left"
             is the image's left at yaw 0. The first pixel's centre is (0.5, 0.5).
@@ -74,6 +81,7 @@ class SyntheticFaces(Dataset):
         train: float = 0.7,
         validation: float = 0.15,
         occluded: float = 0.35,
+        landmarks: bool = False,
     ) -> None:
         _check_integer("identities", identities, 2, 1_000_000)
         _check_integer("images_per_identity", images_per_identity, 1, 100_000)
@@ -103,12 +111,16 @@ class SyntheticFaces(Dataset):
             "validation": float(validation),
             "occluded": float(occluded),
         }
+        if landmarks:  # else the fingerprint is what it was before there was the option
+            options["landmarks"] = True
         text = "SyntheticFaces" + json.dumps(options, sort_keys=True)
         self.fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         self._detail = max(1.0, size / 64)
         self._grid = Grid(self._detail)
         self._people: OrderedDict[int, Person] = OrderedDict()
         self._landmarks: NDArray[np.float32] | None = None
+        if landmarks:
+            self.labels |= self._landmark_labels()
         self.check()
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -160,6 +172,19 @@ class SyntheticFaces(Dataset):
         labels = dict(zip(names, table, strict=True))
         labels["identity"] = self.identities.astype(np.float32)
         return labels
+
+    def _landmark_labels(self) -> dict[str, NDArray[np.float32]]:
+        """Return ``NAME.x`` and ``NAME.y`` in sides of the image, (n,) each.
+
+        The first pixel's centre is at half a pixel, so its left edge is 0, as the left edge
+        of the crop is.
+        """
+        told = self.landmarks / np.float32(self.size)
+        return {
+            f"{name}.{part}": np.ascontiguousarray(told[:, k, axis])
+            for k, name in enumerate(LANDMARK_NAMES)
+            for axis, part in enumerate("xy")
+        }
 
     def _split(
         self, identities: int, train: float, validation: float

@@ -4,7 +4,8 @@ fitness = error * (F / T) ** w, with F the floating point operations of the head
 network (2 a multiply-add) and T the target. ``soft`` applies it always (Matak's
 code 2020; MnasNet, Tan et al. 2019, arXiv 1807.11626, section 3, as a
 maximisation); ``one_sided`` only above T, which makes T the largest cost that is
-not penalised (Matak's article 2020).
+not penalised (Matak's article 2020). McNally et al. (2021, arXiv 2011.08446) take
+parameters for F, with T = 5 million and w = 0.07, always.
 """
 
 from __future__ import annotations
@@ -55,11 +56,14 @@ class Objective:
         error = measurement.metrics.get(self.metric, math.inf)
         if measurement.status != "ok" or not math.isfinite(error):
             return math.inf
-        return error * self.penalty(measurement.macs)
+        return error * self.penalty(measurement.macs, measurement.params)
 
-    def penalty(self, macs: int) -> float:
-        """Return the factor of a head network of ``macs`` multiply-adds."""
-        ratio = 2.0 * macs / (self.settings.target_mflops * 1e6)
+    def penalty(self, macs: int, params: int = 0) -> float:
+        """Return the factor of a head network by its multiply-adds, or its parameters."""
+        if self.settings.cost == "params":
+            ratio = params / (self.settings.target_mparams * 1e6)
+        else:
+            ratio = 2.0 * macs / (self.settings.target_mflops * 1e6)
         if self.settings.mode == "one_sided":
             ratio = max(1.0, ratio)
         return float(ratio**self.settings.weight)

@@ -33,7 +33,11 @@ class TrainingSettings(Settings):
     Attributes:
         epochs: passes over the training split.
         batch_size: images a step.
-        learning_rate: the highest.
+        learning_rate: the highest, for batches of ``reference_batch``.
+        reference_batch: size of the batches that ``learning_rate`` is meant for. The highest
+            rate grows with the batch (Goyal et al. 2017, arXiv 1706.02677, section 2.1), and
+            warm-up begins at ``learning_rate`` itself; McNally et al. (2021) have 2.5e-4 for
+            32. 0: ``learning_rate`` is meant for these batches, and warm-up begins near 0.
         schedule: ``cosine`` to zero, ``exponential`` (times ``decay`` after every
             epoch; Matak 2020 uses 0.8), ``step`` (times ``decay`` after each of the
             ``milestones``) or ``constant``.
@@ -58,6 +62,7 @@ class TrainingSettings(Settings):
     epochs: Annotated[int, Field(ge=1)] = 5
     batch_size: Annotated[int, Field(ge=2)] = 32
     learning_rate: Annotated[float, Field(gt=0.0, le=10.0)] = 2e-3
+    reference_batch: Annotated[int, Field(ge=0)] = 0
     schedule: Literal["cosine", "exponential", "step", "constant"] = "cosine"
     decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     milestones: Annotated[tuple[int, ...], Field(validate_default=True)] = ()
@@ -68,6 +73,11 @@ class TrainingSettings(Settings):
     patience: Annotated[int, Field(ge=0)] = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     start: str = ""
+
+    @property
+    def highest_rate(self) -> float:
+        """The learning rate after warm-up, for these batches."""
+        return self.learning_rate * self.batch_size / (self.reference_batch or self.batch_size)
 
     @field_validator("milestones")
     @classmethod
@@ -104,8 +114,10 @@ class ObjectiveSettings(Settings):
 
     Attributes:
         mode: ``one_sided`` or ``soft``.
+        cost: F, what is penalised: ``macs`` (as floating point operations) or ``params``.
         target_mflops: T, in millions of floating point operations (2 a multiply-add)
             of the head network.
+        target_mparams: T where parameters are penalised, in millions.
         weight: w, the exponent of the penalty.
         max_macs: hard limit on the head network's multiply-adds, checked before
             training; none if left out.
@@ -115,7 +127,9 @@ class ObjectiveSettings(Settings):
     """
 
     mode: Literal["one_sided", "soft"] = "one_sided"
+    cost: Literal["macs", "params"] = "macs"
     target_mflops: Annotated[float, Field(gt=0.0)] = 10.0
+    target_mparams: Annotated[float, Field(gt=0.0)] = 5.0
     weight: Annotated[float, Field(ge=0.0)] = 0.06
     max_macs: Annotated[int, Field(ge=1)] | None = None
     axes: Annotated[tuple[Axis, ...], Field(validate_default=True)] = ("error", "macs")

@@ -48,7 +48,7 @@ class Step:
         for parameter in module.parameters():
             place = parameter.storage_offset() - self.parameters.storage_offset()
             parameter.grad = self._gradients.as_strided(parameter.shape, parameter.stride(), place)
-        rate = settings.learning_rate
+        rate = settings.highest_rate
         self.optimizer = torch.optim.AdamW(
             self._groups(decaying, settings.weight_decay),
             lr=rate,

@@ -193,15 +193,16 @@ def predict(
     indices: Indices,
     device: str = "cpu",
     source: Source | None = None,
+    view: int = 0,
 ) -> Array:
-    """Return the outputs on the plain view, (len(indices), n_outputs)."""
+    """Return the outputs on one view, by default the plain one, (len(indices), n_outputs)."""
     module, form = placed(module, device).eval(), layout(module)
     source = source or Shelf(device).source(data, "")
-    plain = np.zeros(len(indices), np.intp)
+    views = np.full(len(indices), view, np.intp)
     with torch.inference_mode():
         parts = [
             module(maps.to(torch.float32, memory_format=form)).float()
-            for maps, _ in source.batches(indices, plain, LARGE)
+            for maps, _ in source.batches(indices, views, LARGE)
         ]
         return torch.cat(parts).cpu().numpy()
 
@@ -239,15 +240,18 @@ class _Average:
 
 
 def _rate(settings: TrainingSettings, epoch: int, step: int, total: int) -> float:
-    rising = settings.warmup * total
+    highest, rising = settings.highest_rate, settings.warmup * total
     if step < rising:
-        return settings.learning_rate * (step + 1) / (rising + 1)
+        if not settings.reference_batch:
+            return highest * (step + 1) / (rising + 1)
+        first = min(settings.learning_rate, highest)
+        return first + (highest - first) * step / rising
     if settings.schedule == "exponential":
-        return settings.learning_rate * settings.decay**epoch
+        return highest * settings.decay**epoch
     if settings.schedule == "step":
         passed = sum(milestone <= epoch for milestone in settings.milestones)
-        return settings.learning_rate * settings.decay**passed
+        return highest * settings.decay**passed
     if settings.schedule == "cosine":
         done = (step - rising) / max(total - rising, 1)
-        return settings.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
-    return settings.learning_rate
+        return highest * 0.5 * (1.0 + math.cos(math.pi * done))
+    return highest

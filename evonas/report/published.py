@@ -18,16 +18,18 @@ class Protocol:
         train, test: names of the data sets.
         images: how many were tested; None where papers differ or do not say.
         text: in a sentence.
+        flip: figures are known to be of flip tests.
     """
 
     train: str
     test: str
     text: str
     images: int | None = None
+    flip: bool = False
 
-    def followed_by(self, train: str, images: int) -> bool:
+    def followed_by(self, train: str, images: int, flip: bool = False) -> bool:
         """Return whether own results on the test set were got the same way."""
-        return train == self.train and images == self.images
+        return (train, images, flip) == (self.train, self.images, self.flip)
 
 
 @dataclass(frozen=True)

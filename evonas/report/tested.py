@@ -16,6 +16,8 @@ _POSE = {
     "mae": "MAE",
     "geodesic": "geodesic",
 }
+#: At the end of the titles of tables of flip tests.
+FLIPPED = ", FLIP TEST"
 _RANGE = "|"  # in the name of a metric on part of the images: mae|yaw 0-30
 _COUNT = "n"
 
@@ -34,6 +36,7 @@ def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Seque
     count = max(len(result.repeats) for result in results)
     title = f"{first.test_set} ({first.images}): errors in {unit or 'units of the label'}"
     title += f", mean ± sd of {count} trainings" if count > 1 else ""
+    title += FLIPPED if first.flip else ""
     rows = [
         [result.network, result.tap, *(_cell(result, name) for name in order), *_costs(result)]
         for result in results
@@ -88,21 +91,23 @@ def confusion(result: Any) -> Table | None:
     return Table(title, ["", *names], rows, names=1)
 
 
-def published(rows: Sequence[Row], train: str, images: int) -> list[Table]:
+def published(rows: Sequence[Row], train: str, images: int, flip: bool = False) -> list[Table]:
     """Return published results, one table a protocol, each saying whether it is ours.
 
     Args:
         rows: on one test set.
         train: name of the data set that our networks were trained on.
         images: on how many images of the test set ours were tested.
+        flip: ours is a flip test.
     """
     tables = []
     for protocol in dict.fromkeys(row.protocol for row in rows):
-        same = protocol.followed_by(train, images)
+        same = protocol.followed_by(train, images, flip)
         title = "Published, same protocol" if same else "Published, NOT comparable with the above"
         notes = [f"published: {protocol.text}"]
         if not same:
-            notes.append(f"above: trained on {train}, tested on {images} images")
+            above = f"above: trained on {train}, tested on {images} images"
+            notes.append(f"{above}, with a flip test" if flip else above)
         body = [
             [
                 row.method,

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evonas import rotations
+from evonas.errors import InputError
 from evonas.tasks.base import Array
 
 _UNIT = 45.0  # degrees of one unit of plain output: outputs stay of order one
@@ -41,6 +42,10 @@ class PoseOutput(ABC):
     def predictions(self, outputs: Array) -> Array:
         """Return (n, k) degrees of (n, n_outputs)."""
 
+    @abstractmethod
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return (n, n_outputs) for mirrored heads as those for the plain ones."""
+
     def refused(self, targets: Array) -> NDArray[np.bool_]:
         """Return which of (n, k) degrees it has no output for."""
         return np.zeros(targets.shape, np.bool_)
@@ -50,13 +55,13 @@ class PlainAngles(PoseOutput):
     """One output an angle, in units of 45 degrees, with a Huber loss.
 
     Args:
-        count: number of angles, k.
+        signs: (k,) -1 for angles that change sign in the mirror, 1 for others.
         delta: where the loss turns from squared to linear, degrees.
     """
 
-    def __init__(self, count: int, delta: float) -> None:
-        self.n_outputs = count
-        self._delta = delta
+    def __init__(self, signs: Array, delta: float) -> None:
+        self.n_outputs = len(signs)
+        self._signs, self._delta = signs, delta
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean Huber loss, with both sides in units of 45 degrees."""
@@ -65,6 +70,10 @@ class PlainAngles(PoseOutput):
     def predictions(self, outputs: Array) -> Array:
         """Return 45 degrees a unit."""
         return outputs * np.float32(_UNIT)
+
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return the outputs with the signs of the mirror."""
+        return outputs * self._signs
 
 
 class AngleBins(PoseOutput):
@@ -120,6 +129,20 @@ class AngleBins(PoseOutput):
         logits = torch.from_numpy(outputs.astype(np.float32).reshape(len(outputs), -1, _BINS))
         found: Array = self.expectation(logits).numpy()
         return found
+
+    def unmirrored(self, outputs: Array) -> Array:
+        """Refuse: bins in reverse order do not give the mirrored angle.
+
+        E of the reversed bins is -3 - E, not -E, since it is over left edges; how much of
+        that a network makes up for, its training says and not its outputs.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "task.output=bins: has no flip test, as the left edges of bins are no mirror images of "
+            "each other: test without --flip, or train with task.output=angles or rotation6d"
+        )
 
 
 class Rotation6D(PoseOutput):
@@ -186,6 +209,14 @@ class Rotation6D(PoseOutput):
             found = self.rotation(torch.from_numpy(outputs.astype(np.float64))).numpy()
         read = rotations.angles if _ROLL in self._columns else rotations.angles_without_roll
         return read(found)[:, self._columns].astype(np.float32)
+
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return the outputs of S R S with S = diag(-1, 1, 1), the mirrored rotation.
+
+        Its columns are -S b1 and S b2, also before they are made orthonormal, and (1, 0, 0, 0,
+        1, 0) is its own mirror image: six signs.
+        """
+        return outputs * np.array([1, -1, -1, -1, 1, 1], np.float32)
 
 
 def distance(first: Tensor, second: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evonas.data.base import Dataset
+from evonas.errors import InputError
 
 Array = NDArray[np.float32]
 
@@ -71,6 +72,22 @@ class Task(ABC):
             side: (n,) its side, both in sides of the standard crop.
         """
         return targets
+
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return the outputs for mirrored images as outputs for the plain ones.
+
+        A flip test averages them with those that a network gives for the plain images.
+
+        Args:
+            outputs: (n, n_outputs[, h, w]); n may be 0, to ask whether the task knows.
+
+        Raises:
+            InputError: the task has no flip test.
+        """
+        raise InputError(
+            f"task {type(self).__name__}: has no flip test, since it does not say what outputs for "
+            f"a mirrored image mean for the plain one: test without --flip"
+        )
 
     def settled(self, targets: Array) -> dict[str, Any]:
         """Return options that follow from the training targets (n, k), such as a scale.

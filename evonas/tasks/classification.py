@@ -133,6 +133,10 @@ class Classification(Task):
             label_smoothing=self.label_smoothing,
         )
 
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return the outputs with classes of two sides exchanged, (n, classes)."""
+        return outputs[:, self._mirror.astype(np.intp)]
+
     def predictions(self, outputs: Array) -> Array:
         """Return the number of the largest output, (n, 1)."""
         found: Array = outputs.argmax(1)[:, None].astype(np.float32)

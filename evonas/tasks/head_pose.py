@@ -60,7 +60,8 @@ class HeadPose(Task):
             raise InputError(f"task.alpha: expected a positive weight (1 or 2, say), got {alpha}")
         self.angles = tuple(a for a in known if angles is None or a in angles)
         self._columns = [ANGLES.index(a) for a in self.angles]
-        self.output: PoseOutput = PlainAngles(len(self.angles), delta)
+        self._signs = np.array([1.0 if a == "pitch" else -1.0 for a in self.angles], np.float32)
+        self.output: PoseOutput = PlainAngles(self._signs, delta)
         if output == "bins":
             self.output = AngleBins(len(self.angles), alpha)
         elif output == "rotation6d":
@@ -87,8 +88,15 @@ class HeadPose(Task):
 
     def mirrored(self, targets: Array) -> Array:
         """Return the targets of mirrored images: yaw and roll change sign."""
-        signs = [1.0 if a == "pitch" else -1.0 for a in self.angles]
-        return targets * np.array(signs, np.float32)
+        return targets * self._signs
+
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return the outputs of the mirrored rotations.
+
+        Raises:
+            InputError: the output is bins.
+        """
+        return self.output.unmirrored(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of the kind of output."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks._oks import COCO_SIGMAS, Detection, Truth, closeness, evaluate
+from evonas.tasks._pckh import head_of, pckh
 from evonas.tasks._peaks import refined
 from evonas.tasks._point_pairs import checked_pairs, named_pairs
 from evonas.tasks.base import Array, Labels, Task
@@ -58,6 +59,8 @@ class KeyPoints(Task):
         sigma: standard deviation of the Gaussian in sides of the map, though never less
             than one cell. The default is that of Xiao et al.: 2 cells of 64.
         sigmas: point -> sigma of the OKS; by default COCO's for its 17 names, 0.05 else.
+        head: the two ends of the head segment that PCKh is measured by
+            (``evonas.tasks._pckh``); by default ``neck`` and ``head_top``, if both are learnt.
     """
 
     metric = "error"
@@ -72,6 +75,7 @@ class KeyPoints(Task):
         pairs: tuple[tuple[str, str], ...] | None = None,
         sigma: float = 2 / 64,
         sigmas: dict[str, float] | None = None,
+        head: tuple[str, str] | None = None,
     ) -> None:
         known = [name[:-2] for name in labels if name.endswith(".x") and f"{name[:-2]}.y" in labels]
         wrong = [point for point in points or () if point not in known]
@@ -91,6 +95,9 @@ class KeyPoints(Task):
             checked_pairs(pairs, self.points) if pairs is not None else named_pairs(self.points)
         )
         self.sigmas = _sigmas(sigmas or {}, self.points)
+        self.head = head_of(head, self.points)
+        if self.head is not None:
+            self.rising = self.rising | {"PCKh", *(f"pckh_{point}" for point in self.points)}
         self._swap = np.arange(self.n_outputs)
         for pair in self.pairs:
             one, other = map(self.points.index, pair)
@@ -187,6 +194,15 @@ class KeyPoints(Task):
         y = (row + 0.5 + shift[:, 1]) / h
         return np.stack([x, y, top], 1).reshape(n, 3 * k).astype(np.float32)
 
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return maps flipped along x, with pairs exchanged.
+
+        Cell i of w covers [i / w, (i + 1) / w], so its mirror image is cell w - 1 - i as a
+        whole. The shift by a cell that is common mends conventions in which the two do
+        not match (Huang et al. 2020, arXiv 1911.07524); here it would do harm.
+        """
+        return outputs[:, self._swap, :, ::-1]
+
     def constant(self, targets: Array) -> Array:
         """Return one row for all images, (3 K + 5,), score 1; the last five are zeros.
 
@@ -232,7 +248,10 @@ class KeyPoints(Task):
         return {"error": 100 - oks, "oks": oks, "nme": 100 * float(apart[seen].mean())}
 
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return the metrics, ``nme_P`` of each point and, where areas are known, COCO's AP.
+        """Return the metrics, ``nme_P`` of each point, PCKh and COCO's AP.
+
+        ``PCKh`` and ``pckh_P``, percent (``evonas.tasks._pckh``), are there where a head
+        segment is labelled, and COCO's numbers where all areas are known.
 
         ``AP``, ``AP50``, ``AP75`` and ``AR``, percent, are those of one detection an
         image of the data set, at its true box, with the mean of its points' scores
@@ -244,6 +263,9 @@ class KeyPoints(Task):
         for k, point in enumerate(self.points):
             if seen[:, k].any():
                 result[f"nme_{point}"] = 100 * float(apart[seen[:, k], k].mean())
+        if self.head is not None:
+            true = self._split(targets)[0].astype(np.float64)
+            result |= pckh(apart, true, self.points, self.head)
         if (targets[seen.any(1), -2] > 0).all():
             found = self._average_precision(predictions, targets)
             result |= {name: 100 * found[name] for name in ("AP", "AP50", "AP75", "AR")}

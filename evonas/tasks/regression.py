@@ -130,6 +130,15 @@ class Regression(Task):
         centre, scale = self._scales()
         return (outputs * scale + centre).astype(np.float32)
 
+    def unmirrored(self, outputs: Array) -> Array:
+        """Return the outputs with the values of odd labels negated: o -> -o - 2 centre / scale.
+
+        Raises:
+            InputError: centre and scale are not settled.
+        """
+        centre, scale = self._scales()
+        return (outputs * self._signs + (self._signs - 1) * centre / scale).astype(np.float32)
+
     def constant(self, targets: Array) -> Array:
         """Return the medians, which minimise the mean absolute error."""
         return np.median(targets, axis=0).astype(np.float32)

@@ -159,6 +159,37 @@ def test_mirrored_twice_is_the_identity_and_leaves_its_argument_alone(
     np.testing.assert_array_equal(targets, before)
 
 
+def test_outputs_for_mirrored_images_lead_to_the_mirrored_predictions(task: Task) -> None:
+    """The mirror rule of outputs is that of targets; n may be 0."""
+    rng = np.random.default_rng(3)
+    outputs = rng.normal(0, 1, shape(task, COUNT)).astype(np.float32)
+    before = outputs.copy()
+    try:
+        assert len(task.unmirrored(outputs[:0])) == 0
+    except InputError:
+        pytest.skip("the task says that it has no flip test")
+    once = task.unmirrored(outputs)
+    assert once.shape == outputs.shape
+    assert once.dtype == np.float32
+    np.testing.assert_allclose(task.unmirrored(once), outputs, atol=1e-5)
+    np.testing.assert_array_equal(outputs, before)
+    expected = task.mirrored(task.predictions(outputs))
+    np.testing.assert_allclose(task.predictions(once), expected, rtol=1e-5, atol=1e-4)
+
+
+class Silent(registry.load("task", "regression")):  # type: ignore[misc]
+    """A task of a user that says nothing about flip tests."""
+
+    unmirrored = Task.unmirrored
+
+
+def test_a_task_that_does_not_know_refuses_a_flip_test(dataset: Faces) -> None:
+    task = Silent(dataset.schema())
+    for count in (0, 3):
+        with pytest.raises(InputError, match=r"^task Silent: has no flip test, since[^\n]+--flip$"):
+            task.unmirrored(np.zeros((count, task.n_outputs), np.float32))
+
+
 def test_the_same_crop_again_has_the_same_targets(task: Task, targets: Array) -> None:
     before = targets.copy()
     moved = task.moved(targets, np.zeros((COUNT, 2), np.float32), np.ones(COUNT, np.float32))

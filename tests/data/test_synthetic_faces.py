@@ -14,6 +14,7 @@ from evonas.data._head_mesh import EXPRESSION_RANGES, IDENTITY_RANGES, Grid
 from evonas.data._renderer import ZOOM, Person, Scene, render, rotation_matrix
 from evonas.data.synthetic_faces import LANDMARK_NAMES, SyntheticFaces, contact_sheet
 from evonas.errors import InputError
+from evonas.tasks.key_points import KeyPoints
 
 SIZE = 64
 POSES = [(0, 0, 0), (40, 0, 0), (0, 30, 0), (0, 0, 25), (-60, 20, -15), (30, -40, 30)]
@@ -61,6 +62,49 @@ def test_seed_and_options_change_the_fingerprint() -> None:
     ]
     assert len(set(made)) == len(made)
     assert made[0] == SyntheticFaces(identities=8, images_per_identity=2).fingerprint
+
+
+def test_what_there_was_before_landmark_labels_is_what_it_was() -> None:
+    """Caches, journals and results are found by this fingerprint."""
+    assert SyntheticFaces().fingerprint == "375f4a6a48cef83a1bea27deb8d23f86"
+
+
+def test_landmarks_are_labels_in_sides_of_the_image(faces: SyntheticFaces) -> None:
+    options = {"identities": 6, "images_per_identity": 5, "train": 0.5, "validation": 0.34}
+    more = SyntheticFaces(**options, seed=3, landmarks=True)
+    names = [f"{name}.{part}" for name in LANDMARK_NAMES for part in "xy"]
+    assert list(more.labels) == [*faces.labels, *names]
+    for name, values in faces.labels.items():
+        np.testing.assert_array_equal(more.labels[name], values)
+    for k, name in enumerate(LANDMARK_NAMES):
+        for axis, part in enumerate("xy"):
+            values = more.labels[f"{name}.{part}"]
+            assert values.dtype == np.float32
+            np.testing.assert_array_equal(values * SIZE, faces.landmarks[:, k, axis])
+    assert more.margin == 0.0, "the image is the standard crop"
+    assert more.fingerprint != faces.fingerprint, "its labels differ"
+    np.testing.assert_array_equal(more.image(7), faces.image(7))
+    tall = SyntheticFaces(**options, seed=3, size=96, landmarks=True)
+    np.testing.assert_allclose(tall.labels["chin.x"] * 96, tall.landmarks[:, 7, 0], rtol=1e-6)
+
+
+def test_the_names_of_landmarks_tell_which_change_places(symmetric: Person) -> None:
+    """Against the renderer's own mirror: a face that is its own mirror image, in two scenes."""
+    task = KeyPoints({f"{name}.{part}": () for name in LANDMARK_NAMES for part in "xy"})
+    assert task.points == LANDMARK_NAMES
+    assert task.pairs == (
+        ("left_eye_outer", "right_eye_outer"),
+        ("left_eye_inner", "right_eye_inner"),
+        ("mouth_left", "mouth_right"),
+        ("left_ear", "right_ear"),
+    )
+    for pose in POSES:
+        scene = plain_scene(pose, shift=(0.04, 0.02))
+        plain, mirror = (
+            np.column_stack([symmetric.project(s) / SIZE, np.full(10, 2)]).reshape(1, -1)
+            for s in (scene, scene.mirrored())
+        )
+        np.testing.assert_allclose(task.mirrored(plain.astype("f4")), mirror, atol=1e-4)
 
 
 def test_labels(faces: SyntheticFaces) -> None:

@@ -94,3 +94,14 @@ def test_a_failure_keeps_one_line() -> None:
     failure = Measurement.failure("exception", "\n first\nsecond", macs=3)
     assert (failure.status, failure.error, failure.macs) == ("failed", "first", 3)
     assert len(Measurement.failure("exception", "x" * 9999).error) == 300
+
+
+def test_parameters_instead_of_operations_as_mcnally_et_al_have_it() -> None:
+    made = objective("soft", cost="params", weight=0.07)
+    at_target = made(Measurement("ok", {"mae": 4.0}, macs=1, params=5_000_000))
+    assert at_target == pytest.approx(4.0, rel=1e-12)
+    twice = made(Measurement("ok", {"mae": 4.0}, macs=10**12, params=10_000_000))
+    assert twice == pytest.approx(4.0 * 1.0498, rel=1e-4)  # 4.98 %
+    half = made(Measurement("ok", {"mae": 4.0}, params=2_500_000))
+    assert half == pytest.approx(4.0 / 1.0498, rel=1e-4)
+    assert objective(cost="params")(Measurement("ok", {"mae": 4.0}, params=2_500_000)) == 4.0

@@ -104,6 +104,11 @@ def test_validation_looks_at_the_plain_view_of_its_side_alone(data: TrainingData
     plain = torch.from_numpy(data.maps[0][data.validation]).float()
     with torch.inference_mode():
         np.testing.assert_array_equal(outputs, module.eval()(plain).numpy())
+    mirrored = predict(module, data, data.validation, view=1)
+    np.testing.assert_array_equal(
+        mirrored, predict(module, replace(data, maps=data.maps[::-1]), data.validation)
+    )
+    assert (mirrored != outputs).any()
     metrics = validate(module, data, TASK, data.validation)
     errors = np.abs(outputs * 45.0 - data.targets[0, data.validation]).mean(0)
     assert metrics["mae"] == pytest.approx(errors.mean(), rel=1e-6)

@@ -72,6 +72,23 @@ def test_the_rate_of_the_published_loop() -> None:
     assert found == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_rule_for_large_batches() -> None:
+    """McNally et al. 2021: 2.5e-4 for 32 images; warm-up from there, then a cosine to zero."""
+    settings = TrainingSettings(
+        epochs=10, batch_size=512, learning_rate=2.5e-4, reference_batch=32, warmup=0.2
+    )
+    assert settings.highest_rate == pytest.approx(4e-3, rel=1e-12)
+    found = [_rate(settings, step // STEPS, step, 10 * STEPS) for step in range(10 * STEPS)]
+    rising = 2 * STEPS
+    assert found[0] == pytest.approx(2.5e-4, rel=1e-12)
+    assert np.diff(found[: rising + 1]) == pytest.approx([(4e-3 - 2.5e-4) / rising] * rising)
+    middle = found[rising + 4 * STEPS]
+    assert middle == pytest.approx(2e-3, rel=1e-9)
+    assert 0 < found[-1] < 1e-4
+    small = settings.model_copy(update={"batch_size": 8})
+    assert _rate(small, 0, 0, 10 * STEPS) == small.highest_rate == pytest.approx(6.25e-5)
+
+
 def test_warmup_comes_before_the_first_step() -> None:
     found = rates(epochs=10, milestones=(5,), warmup=0.2)
     assert found[:4] == pytest.approx([1e-5 * (i + 1) / 5 for i in range(4)], rel=1e-12)

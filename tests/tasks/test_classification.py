@@ -231,3 +231,11 @@ def test_classes_named_by_a_side_change_places_in_the_mirror() -> None:
     assert none.mirrored(np.float32([[1]])).tolist() == [[1]]
     with pytest.raises(InputError, match=r"task\.pairs: expected pairs of ahead, left"):
         Classification({"looks": names}, pairs=(("left", "rigth"),))
+
+
+def test_outputs_of_classes_named_by_a_side_change_places_as_well() -> None:
+    schema = {"gaze": ("left", "ahead", "right", "up")}
+    outputs = np.array([[1, 2, 3, 4]], np.float32)
+    assert Classification(schema).unmirrored(outputs).tolist() == [[3, 2, 1, 4]]
+    pairs = Classification(schema, pairs=(("ahead", "up"),))
+    assert pairs.unmirrored(outputs).tolist() == [[1, 4, 3, 2]]

@@ -210,6 +210,29 @@ def test_without_a_label_of_roll_pitch_is_known_in_profile() -> None:
     assert np.abs(three[:2, 1] - poses[:2, 1]).max() > 10
 
 
+def test_unmirrored_outputs_are_the_mirrored_rotation() -> None:
+    """S R S with S = diag(-1, 1, 1); six arbitrary numbers, and the labelled angles."""
+    task, mirror = HeadPose(ALL, output="rotation6d"), np.diag([-1.0, 1.0, 1.0])
+    six = np.random.default_rng(4).normal(0, 2, (200, 6)).astype(np.float32)
+    back = task.unmirrored(six)
+    plain, other = (
+        Rotation6D.rotation(torch.from_numpy(o.astype("f8"))).numpy() for o in (six, back)
+    )
+    np.testing.assert_allclose(other, mirror @ plain @ mirror, atol=1e-9)
+    np.testing.assert_allclose(
+        task.predictions(back), task.mirrored(task.predictions(six)), atol=1e-3
+    )
+
+
+def test_bins_have_no_flip_test_since_their_left_edges_are_no_mirror_images() -> None:
+    task = HeadPose(ALL, output="bins")
+    with pytest.raises(InputError, match=r"task\.output=bins: has no flip test"):
+        task.unmirrored(np.zeros((0, task.n_outputs), np.float32))
+    logits = torch.randn(5, 1, 66)
+    expected = -3 - AngleBins.expectation(logits)
+    torch.testing.assert_close(AngleBins.expectation(logits.flip(2)), expected)
+
+
 def test_the_loss_is_the_geodesic_in_radians() -> None:
     rng = np.random.default_rng(1)
     one, other = rng.uniform(-80, 80, (2, 30, 3))

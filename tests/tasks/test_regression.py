@@ -211,3 +211,11 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], key: str) -> 
 def test_a_data_set_without_quantities_is_refused() -> None:
     with pytest.raises(InputError, match=r"^task\.labels: [^\n]*got none[^\n]*$"):
         Regression({"emotion": ("neutral", "happy"), "nose.x": ()})
+
+
+def test_the_outputs_of_what_is_odd_are_mirrored_about_zero_and_not_about_the_centre() -> None:
+    """A yaw of 15 = 10 + 0.5 * 10 becomes -15 = 10 - 2.5 * 10; the age stays."""
+    task = made(labels=["age", "yaw"], centre=[40, 10], scale=[5, 10])
+    assert task.unmirrored(np.array([[1, 0.5]], np.float32)).tolist() == [[1, -2.5]]
+    with pytest.raises(InputError, match="settled"):
+        made(labels=["yaw"]).unmirrored(np.zeros((0, 1), np.float32))
