@@ -80,7 +80,7 @@ def search(
         budget=budget,
         seed=seed,
         fidelity=fidelity,
-        **{"execution.workers": workers, "execution.executor": executor, "inherit.on": inherit}
+        **{"execution.workers": workers, "execution.executor": executor, "inherit.enabled": inherit}
         | _joining(address, executor),
     )
     changes = [*(overrides or []), *options]

@@ -73,21 +73,21 @@ class Lineage:
         self._shapes, self._folder = shapes, folder.absolute()
         self._known: dict[str, _Known] = {}  # the best first
         self._gone: set[str] = set()
-        longer = settings.fresh_epochs if settings.on else 0
+        longer = settings.fresh_epochs if settings.enabled else 0
         self.fresh = training.model_copy(update={"epochs": longer or training.epochs})
 
     def parent(self, child: Trial) -> str:
         """Return the digest of a new network's parent; empty if there is none."""
         if self._breeder is not None:
             return self._breeder.parent_of(child.digest)
-        if not self._settings.on or not self._known:
+        if not self._settings.enabled or not self._known:
             return ""
         nearest, share = self._nearest(Architecture.from_dict(child.architecture))
         return nearest if share >= self._settings.least else ""
 
     def job(self, job: Job, parent: str) -> Job:
         """Return a job that starts where the parent left off, if there is enough to take."""
-        if not self._settings.on:
+        if not self._settings.enabled:
             return job
         self._folder.mkdir(parents=True, exist_ok=True)
         own = str(self._file(job.architecture.digest))
@@ -97,7 +97,7 @@ class Lineage:
 
     def learn(self, generation: Iterable[Trial]) -> None:
         """Take note of a generation that is done: from now on its networks may be parents."""
-        for trial in generation if self._settings.on else ():
+        for trial in generation if self._settings.enabled else ():
             if trial.status == "ok" and trial.fitness is not None:
                 architecture = Architecture.from_dict(trial.architecture)
                 tap = architecture.settings.get("tap")
@@ -111,7 +111,7 @@ class Lineage:
 
     def clear_away(self) -> None:
         """Remove the weights of those that can be parents no more."""
-        if not self._settings.on:
+        if not self._settings.enabled:
             return
         for path in self._folder.glob("*.safetensors"):
             if path.stem not in self._known:

@@ -39,8 +39,8 @@ class Search:
         store: remembers.
         training: how long a candidate trains, and how.
         cost: the exact multiply-adds of an architecture, without training it.
-        lineage: who starts with whose weights; None: all start afresh.
         race: how generations are raced; None: all candidates train to the end.
+        lineage: who starts with whose weights; None: all start afresh.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Search:
         store: RunStore,
         training: TrainingSettings,
         cost: Callable[[Architecture], int],
-        lineage: Lineage | None = None,
         race: Race | None = None,
+        lineage: Lineage | None = None,
     ) -> None:
         self.space, self.optimizer, self.executor = space, optimizer, executor
         self.objective, self.store = objective, store

@@ -101,8 +101,8 @@ def run(
                 store,
                 experiment.training,
                 assembly.cost,
-                lineage,
                 race,
+                lineage,
             )
             if known is not None:
                 search.begin(known.trials)
@@ -150,7 +150,7 @@ def _lineage(experiment: Experiment, optimizer: Optimizer, assembly: Plan, folde
     Raises:
         InputError: there are no weights.
     """
-    if experiment.table and experiment.inherit.on:
+    if experiment.table and experiment.inherit.enabled:
         raise InputError("inherit=true: a table has no weights that could be inherited")
     training, weights = experiment.training, folder / "weights"
     return Lineage(experiment.inherit, optimizer, assembly.tensors, training, weights)

@@ -180,7 +180,7 @@ class InheritanceSettings(Settings):
     """Whether networks start with the weights of a parent; see ``lineage``.
 
     Attributes:
-        on: whether they do.
+        enabled: whether they do; ``inherit: true`` is short for it.
         fresh_epochs: of a network that has no parent, as in the first generation, and in the
             finals, where all start afresh; 0: ``training.epochs``.
         least: share of a network's numbers below which there is too little to inherit: it
@@ -189,7 +189,7 @@ class InheritanceSettings(Settings):
             where the strategy does not say who may become one.
     """
 
-    on: bool = False
+    enabled: bool = False
     fresh_epochs: Annotated[int, Field(ge=0)] = 0
     least: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     keep: Annotated[int, Field(ge=1)] = 64
@@ -197,7 +197,7 @@ class InheritanceSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _from_switch(cls, value: Any) -> Any:
-        return {"on": value} if isinstance(value, bool) else value
+        return {"enabled": value} if isinstance(value, bool) else value
 
 
 class FeatureSettings(Settings):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evonas.errors import InputError, nearest
@@ -21,6 +21,9 @@ KINDS: dict[str, tuple[str, ...]] = {
     "integer": ("low", "high"),
     "log_float": ("low", "high"),
 }
+
+#: kinds whose values have an order, so that a mutation may go by steps
+STEPPED = ("ordinal", "integer")
 
 Value = str | int | float | bool
 
@@ -38,6 +41,9 @@ class Gene:
         low, high: the range of a ``log_float``; unused otherwise.
         when: the gene counts only where each named earlier gene has one of the
             listed values; elsewhere the setting is left out.
+        step: how many values up or down a mutation may move it, at least 1; 0: to any.
+        mutable: the values that a mutation may give it, none: it never mutates; None:
+            all. Only ``Mutation`` heeds this and ``step``; decoding does not.
     """
 
     name: str
@@ -46,6 +52,8 @@ class Gene:
     low: float = 0.0
     high: float = 0.0
     when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+    step: int = 0
+    mutable: tuple[Value, ...] | None = None
 
     @classmethod
     def from_dict(cls, spec: dict[str, Any], where: str) -> Gene:
@@ -53,12 +61,14 @@ class Gene:
 
         Args:
             spec: ``name``, ``kind``, the range (``choices`` or ``low`` and
-                ``high``) and optionally ``when``.
+                ``high``) and optionally ``when``, ``step`` and ``mutable``.
             where: what an error message calls the place.
 
         Raises:
-            InputError: a key is unknown or missing, the range is empty, or ``when``
-                is no mapping of gene names to values.
+            InputError: a key is unknown or missing, the range is empty, ``when`` is no
+                mapping of gene names to values, ``step`` is no whole number from 1 or
+                stands where values have no order, or ``mutable`` is no list of values of
+                the gene.
         """
         if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
             raise InputError(f"{where}: expected a gene with a name, got {spec!r}")
@@ -66,31 +76,46 @@ class Gene:
         kind = spec.get("kind")
         if kind not in KINDS:
             raise InputError(f"{where}: unknown kind {kind!r}: {nearest(str(kind), KINDS)}")
-        allowed = {"name", "kind", "when", *KINDS[kind]}
+        allowed = {"name", "kind", "when", "step", "mutable", *KINDS[kind]}
         for key in spec:
             if key not in allowed:
                 raise InputError(f"{where}: unknown key {key!r}: {nearest(str(key), allowed)}")
         for key in KINDS[kind]:
             if key not in spec:
                 raise InputError(f"{where}: kind {kind!r} needs the key {key!r}")
-        when = _conditions(spec.get("when"), where)
+        gene = cls._of_range(spec, where)
+        return replace(
+            gene,
+            when=_conditions(spec.get("when"), where),
+            step=_step(spec["step"], kind, where) if "step" in spec else 0,
+            mutable=_mutable(spec["mutable"], gene, where) if "mutable" in spec else None,
+        )
+
+    @classmethod
+    def _of_range(cls, spec: dict[str, Any], where: str) -> Gene:
+        """Return the gene as far as name, kind and range say."""
+        name, kind = spec["name"], spec["kind"]
         if "choices" in spec:
-            values = _choices(spec["choices"], where)
-            return cls(spec["name"], kind, values, when=when)
+            return cls(name, kind, _choices(spec["choices"], where))
         low, high = spec["low"], spec["high"]
         if kind == "integer":
             if not (_is_int(low) and _is_int(high) and low <= high):
                 raise InputError(f"{where}: expected integers low <= high, got {low!r}, {high!r}")
-            return cls(spec["name"], kind, tuple(range(low, high + 1)), when=when)
+            return cls(name, kind, tuple(range(low, high + 1)))
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high))
         if not (numbers and 0 < low < high < math.inf):
             raise InputError(f"{where}: expected numbers 0 < low < high, got {low!r}, {high!r}")
-        return cls(spec["name"], kind, low=float(low), high=float(high), when=when)
+        return cls(name, kind, low=float(low), high=float(high))
 
     @property
     def size(self) -> float:
         """Number of values; infinite for ``log_float``."""
         return len(self.values) if self.values else math.inf
+
+    @property
+    def numeric(self) -> bool:
+        """Whether all its values are numbers; true and false are none."""
+        return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
 
     def decode(self, x: float) -> Value:
         """Return the value at x in [0, 1]."""
@@ -112,13 +137,21 @@ class Gene:
             raise InputError(
                 f"gene {self.name!r}: expected one of {list(self.values)}, got {value!r}"
             )
-        inside = isinstance(value, int | float) and self.low <= value <= self.high
-        if not inside:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, str) or not (number and self.low <= value <= self.high):
             raise InputError(
                 f"gene {self.name!r}: expected a number in [{self.low:g}, {self.high:g}], "
                 f"got {value!r}"
             )
         return math.log(float(value) / self.low) / math.log(self.high / self.low)
+
+    def takes(self, value: Value) -> bool:
+        """Whether the gene can take the value."""
+        try:
+            self.encode(value)
+        except InputError:
+            return False
+        return True
 
 
 def _is_int(value: object) -> bool:
@@ -135,6 +168,29 @@ def _conditions(when: Any, where: str) -> tuple[tuple[str, tuple[Value, ...]], .
         listed = _choices(values if isinstance(values, list) else [values], f"{where}, 'when'")
         conditions.append((str(other), listed))
     return tuple(conditions)
+
+
+def _step(step: Any, kind: str, where: str) -> int:
+    if kind not in STEPPED:
+        raise InputError(
+            f"{where}: expected 'step' on kind {' or '.join(STEPPED)} alone, got kind {kind!r}"
+        )
+    if not (_is_int(step) and step >= 1):
+        raise InputError(f"{where}, 'step': expected a whole number of at least 1, got {step!r}")
+    return int(step)
+
+
+def _mutable(values: Any, gene: Gene, where: str) -> tuple[Value, ...]:
+    if not isinstance(values, list):
+        raise InputError(
+            f"{where}, 'mutable': expected a list of the gene's values ([]: none), got {values!r}"
+        )
+    try:
+        # as the gene has them: 1 where it was written 1.0 is the same value
+        own = [gene.decode(gene.encode(v)) for v in values]
+    except InputError as error:
+        raise InputError(f"{where}, 'mutable': {error}") from error
+    return _choices(own, f"{where}, 'mutable'") if own else ()
 
 
 def _choices(choices: Any, where: str) -> tuple[Value, ...]:

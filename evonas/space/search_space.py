@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ from evonas.errors import InputError, nearest
 from evonas.files import read_yaml
 from evonas.space.architecture import Architecture
 from evonas.space.gene import Gene, Value
+from evonas.space.limit import Limit
+
+KEYS = ("name", "network", "genes")
+#: What an evolution heeds beside the genes.
+RULES = ("limits", "ancestors")
 
 Genome = NDArray[np.float64]
 
@@ -29,27 +35,36 @@ class SearchSpace:
         name: the space's name.
         network: the name of the network family that builds its architectures.
         genes: one a coordinate.
+        limits: on sums of genes, for mutations and the start of an evolution alone:
+            decoding, and so every other strategy, knows nothing of them.
+        ancestors: the architectures that an evolution starts from; none: from random ones.
     """
 
     name: str
     network: str
     genes: tuple[Gene, ...]
+    limits: tuple[Limit, ...] = ()
+    ancestors: tuple[Architecture, ...] = ()
 
     @classmethod
     def from_dict(cls, data: Any, where: str = "search space") -> SearchSpace:
         """Build a space from ``{"name", "network", "genes": [...]}``.
 
+        ``limits``, a list as ``Limit.from_dict`` takes them, and ``ancestors``, a list of
+        mappings of genes to values, may be beside.
+
         Raises:
             InputError: a key is unknown or missing, a gene is malformed, two genes
-                share a name, or a ``when`` names no earlier gene.
+                share a name, a ``when`` names no earlier gene, a limit is malformed, or
+                an ancestor is not of this space, breaks a limit or stands twice.
         """
-        keys = ("name", "network", "genes")
         if not isinstance(data, dict):
-            raise InputError(f"{where}: expected a mapping with {', '.join(keys)}, got {data!r}")
+            raise InputError(f"{where}: expected a mapping with {', '.join(KEYS)}, got {data!r}")
         for key in data:
-            if key not in keys:
-                raise InputError(f"{where}: unknown key {key!r}: {nearest(str(key), keys)}")
-        for key in keys:
+            if key not in (*KEYS, *RULES):
+                known = nearest(str(key), (*KEYS, *RULES))
+                raise InputError(f"{where}: unknown key {key!r}: {known}")
+        for key in KEYS:
             if key not in data:
                 raise InputError(f"{where}: the key {key!r} is missing")
         if not isinstance(data["genes"], list) or not data["genes"]:
@@ -72,7 +87,66 @@ class SearchSpace:
                     except InputError as error:
                         raise InputError(f"{where}, gene {gene.name!r}, 'when': {error}") from error
             genes.append(gene)
-        return cls(str(data["name"]), str(data["network"]), tuple(genes))
+        return cls(str(data["name"]), str(data["network"]), tuple(genes))._ruled(data, where)
+
+    def _ruled(self, data: dict[str, Any], where: str) -> SearchSpace:
+        """Return the space with the limits and ancestors that ``data`` names."""
+        for key in RULES:
+            if not isinstance(data.get(key, []), list):
+                raise InputError(f"{where}, {key!r}: expected a list, got {data[key]!r}")
+        genes = {gene.name: gene for gene in self.genes}
+        limits = tuple(
+            Limit.from_dict(spec, genes, f"{where}, limit {number}")
+            for number, spec in enumerate(data.get("limits", []), 1)
+        )
+        space = replace(self, limits=limits)
+        found: list[Architecture] = []
+        for number, settings in enumerate(data.get("ancestors", []), 1):
+            ancestor = space._ancestor(settings, f"{where}, ancestor {number}")
+            if ancestor in found:
+                raise InputError(
+                    f"{where}, ancestor {number}: expected one that is new, got ancestor "
+                    f"{found.index(ancestor) + 1} again"
+                )
+            found.append(ancestor)
+        return replace(space, ancestors=tuple(found))
+
+    def _ancestor(self, settings: Any, where: str) -> Architecture:
+        """Return the architecture that has these settings, as the genes write them.
+
+        Raises:
+            InputError: one is unknown, missing, outside or does not count, or they break
+                a limit.
+        """
+        if not isinstance(settings, dict):
+            raise InputError(f"{where}: expected a mapping of genes to values, got {settings!r}")
+        names = [gene.name for gene in self.genes]
+        for name in settings:
+            if name not in names:
+                raise InputError(f"{where}: no gene {name!r}: {nearest(str(name), names)}")
+        genome = np.full(self.dim, 0.5)
+        for i, gene in enumerate(self.genes):
+            if gene.name in settings:
+                try:
+                    genome[i] = gene.encode(settings[gene.name])
+                except InputError as error:
+                    raise InputError(f"{where}: {error}") from error
+        ancestor = self.decode(genome)
+        for name in names:
+            if name in ancestor.settings and name not in settings:
+                raise InputError(f"{where}: expected a value for every gene, got none for {name!r}")
+            if name in settings and name not in ancestor.settings:
+                raise InputError(
+                    f"{where}: expected no value for {name!r}, whose 'when' does not hold, got "
+                    f"{settings[name]!r}"
+                )
+        for limit in self.limits:
+            if not limit.holds(ancestor.settings):
+                raise InputError(
+                    f"{where}: expected a sum of {', '.join(limit.genes)} of at most "
+                    f"{limit.at_most}, got {[ancestor.settings.get(n, 0) for n in limit.genes]}"
+                )
+        return ancestor
 
     @classmethod
     def from_file(cls, path: Path) -> SearchSpace:
@@ -152,6 +226,9 @@ class SearchSpace:
         """Return the space with other ranges for some genes.
 
         A gene whose ``when`` can no longer hold is left out, and so shortens the genome.
+        Rules of mutation stay as far as they still mean something: values that are gone
+        leave ``mutable``, genes that are gone leave their limit, and an ancestor outside
+        the new space is none of it.
 
         Args:
             ranges: gene name -> a list of choices, or one value to fix it.
@@ -165,13 +242,17 @@ class SearchSpace:
                 raise InputError(
                     f"space {self.name!r} has no gene {name!r}: {nearest(name, genes)}"
                 )
+            old = genes[name]
             spec = {
                 "name": name,
-                "kind": "choice" if genes[name].kind == "choice" else "ordinal",
+                "kind": "choice" if old.kind == "choice" else "ordinal",
                 "choices": values if isinstance(values, list) else [values],
             }
             gene = Gene.from_dict(spec, f"space {self.name!r}")
-            genes[name] = replace(gene, when=genes[name].when)
+            mutable = old.mutable
+            if mutable is not None:
+                mutable = tuple(gene.decode(gene.encode(v)) for v in mutable if gene.takes(v))
+            genes[name] = replace(gene, when=old.when, step=old.step, mutable=mutable)
         kept: dict[str, Gene] = {}
         for old in self.genes:
             gene = genes[old.name]
@@ -185,7 +266,18 @@ class SearchSpace:
             )
             if len(when) == len(gene.when) and all(values for _, values in when):
                 kept[gene.name] = replace(gene, when=when)
-        return replace(self, genes=tuple(kept.values()))
+        limits = [limit.among(kept.values()) for limit in self.limits]
+        space = replace(
+            self,
+            genes=tuple(kept.values()),
+            limits=tuple(limit for limit in limits if limit is not None),
+            ancestors=(),
+        )
+        ancestors: list[Architecture] = []
+        for ancestor in self.ancestors:
+            with suppress(InputError):
+                ancestors.append(space._ancestor(dict(ancestor.settings), ""))
+        return replace(space, ancestors=tuple(ancestors))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which ``from_dict`` makes an equal space."""
@@ -200,5 +292,15 @@ class SearchSpace:
                 spec |= {"low": gene.low, "high": gene.high}
             if gene.when:
                 spec["when"] = {other: list(values) for other, values in gene.when}
+            if gene.step:
+                spec["step"] = gene.step
+            if gene.mutable is not None:
+                spec["mutable"] = list(gene.mutable)
             listing.append(spec)
-        return {"name": self.name, "network": self.network, "genes": listing}
+        data: dict[str, Any] = {"name": self.name, "network": self.network, "genes": listing}
+        # without rules a space is written as ever: run directories hold it
+        if self.limits:
+            data["limits"] = [limit.to_dict() for limit in self.limits]
+        if self.ancestors:
+            data["ancestors"] = [dict(ancestor.settings) for ancestor in self.ancestors]
+        return data

@@ -101,7 +101,7 @@ def bowl_or_hash(space: SearchSpace, genomes: np.ndarray) -> np.ndarray:
 
 @every
 def test_changing_what_ask_returned_changes_nothing(name: str) -> None:
-    clean, spoilt = build(name, mixed()), build(name, mixed())
+    clean, spoilt = build(name, mixed(), budget=100), build(name, mixed(), budget=100)
     for _ in range(4):
         genomes, copy = clean.ask(), spoilt.ask()
         values = by_digest(clean.space, genomes)

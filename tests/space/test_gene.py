@@ -135,6 +135,34 @@ def test_a_value_outside_is_told(kind: str) -> None:
             Gene.from_dict(spec, "here").encode(value)
 
 
+THREE: dict[str, Any] = {"name": "g", "kind": "ordinal", "choices": [1, 3, 5]}
+RATE: dict[str, Any] = {"name": "g", "kind": "log_float", "low": 0.001, "high": 0.1}
+
+
+def test_rules_of_mutation_are_read_and_decide_no_decoding() -> None:
+    plain, ruled = (
+        Gene.from_dict(spec, "here") for spec in (THREE, THREE | {"step": 2, "mutable": [3.0, 1]})
+    )
+    assert (plain.step, plain.mutable) == (0, None)
+    assert (ruled.step, ruled.mutable) == (2, (3, 1))
+    assert ruled.mutable is not None
+    assert type(ruled.mutable[0]) is int, "values are the gene's own"
+    assert [ruled.decode(x) for x in (0.1, 0.5, 0.9)] == [1, 3, 5]
+    assert Gene.from_dict(THREE | {"mutable": []}, "here").mutable == ()
+    assert Gene.from_dict(RATE | {"mutable": [0.01]}, "here").mutable == (0.01,)
+    whole = {"name": "g", "kind": "integer", "low": 1, "high": 4, "step": 1}
+    assert Gene.from_dict(whole, "here").step == 1
+
+
+def test_numeric_and_takes() -> None:
+    kinds = ([1, 2.5], [1, "a"], [True, False])
+    genes_of = [Gene.from_dict(THREE | {"choices": values}, "here") for values in kinds]
+    assert [gene.numeric for gene in genes_of] == [True, False, False]
+    assert Gene.from_dict(RATE, "here").numeric
+    assert [genes_of[0].takes(v) for v in (1, 2.5, 2, True, "a")] == [True, True] + [False] * 3
+    assert [Gene.from_dict(RATE, "here").takes(v) for v in (0.05, 1, True)] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
@@ -161,6 +189,25 @@ def test_a_value_outside_is_told(kind: str) -> None:
         ({"name": "g", "kind": "choice", "choices": [1], "when": [1]}, "'when' as a mapping"),
         ({"name": "g", "kind": "choice", "choices": [math.nan]}, "a number or true/false, got nan"),
         ({"name": "g", "kind": "choice", "choices": [math.inf]}, "got inf"),
+        (
+            THREE | {"kind": "choice", "step": 1},
+            "'step' on kind ordinal or integer alone.*'choice'",
+        ),
+        (RATE | {"step": 1}, "'step' on kind ordinal or integer alone, got kind 'log_float'"),
+        (THREE | {"step": 0}, "'step': expected a whole number of at least 1, got 0"),
+        (THREE | {"step": True}, "'step': expected a whole number of at least 1, got True"),
+        (THREE | {"step": 1.0}, "'step': expected a whole number of at least 1, got 1.0"),
+        (THREE | {"step": None}, "'step': expected a whole number of at least 1, got None"),
+        (THREE | {"steps": 1}, "unknown key 'steps': did you mean 'step'"),
+        (THREE | {"mutable": 3}, r"'mutable': expected a list .*\[\]: none.*, got 3"),
+        (THREE | {"mutable": None}, "'mutable': expected a list .*, got None"),
+        (THREE | {"mutable": [3, 7]}, r"'mutable': .* expected one of \[1, 3, 5\], got 7"),
+        (THREE | {"mutable": [True]}, r"'mutable': .* expected one of \[1, 3, 5\], got True"),
+        (THREE | {"mutable": [[3]]}, r"'mutable': .* got \[3\]"),
+        (THREE | {"mutable": [3, 3.0]}, "'mutable': a choice stands twice"),
+        (RATE | {"mutable": [0.2]}, r"'mutable': .* a number in \[0.001, 0.1\], got 0.2"),
+        (RATE | {"mutable": ["x"]}, r"'mutable': .* a number in \[0.001, 0.1\], got 'x'"),
+        ({"name": "g", "kind": "log_float", "low": 0.5, "high": 2, "mutable": [True]}, "got True"),
     ],
 )
 def test_errors_are_one_line_and_name_the_place(spec: Any, words: str) -> None:

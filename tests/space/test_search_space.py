@@ -238,3 +238,142 @@ def test_python_objects_in_yaml_are_refused(tmp_path: Path) -> None:
     path.write_text("name: !!python/object/apply:os.getcwd []\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"evil\.yaml"):
         SearchSpace.from_file(path)
+
+
+RULED: dict[str, Any] = SPEC | {
+    "genes": [
+        SPEC["genes"][0] | {"step": 1},
+        SPEC["genes"][1] | {"mutable": [0.0, 1.0]},
+        SPEC["genes"][2] | {"mutable": []},
+        SPEC["genes"][3] | {"step": 2, "mutable": [3, 5]},
+        SPEC["genes"][4],
+    ],
+    "limits": [{"genes": ["depth", "kernel"], "at_most": 6}, {"genes": ["rate"], "at_most": 0.05}],
+    "ancestors": [
+        {"depth": 0, "block": "a"},
+        {"depth": 3, "block": "b", "split": 1.0, "rate": 0.05},
+        {"depth": 1, "block": "a", "kernel": 5},
+    ],
+}
+
+
+def test_rules_survive_json_and_a_space_without_is_written_as_ever() -> None:
+    space = SearchSpace.from_dict(RULED)
+    written = json.loads(json.dumps(space.to_dict()))
+    assert SearchSpace.from_dict(written) == space
+    assert written["genes"][0]["step"] == 1
+    assert written["genes"][2]["mutable"] == []
+    assert written["limits"] == RULED["limits"]
+    assert written["ancestors"] == RULED["ancestors"]
+    assert space.ancestors[0] == Architecture("net", {"depth": 0, "block": "a"})
+    assert space != TOY
+    assert list(TOY.to_dict()) == ["name", "network", "genes"]
+    assert [set(gene) for gene in TOY.to_dict()["genes"]] == [
+        {"name", "kind", "low", "high"},
+        {"name", "kind", "choices", "when"},
+        {"name", "kind", "choices"},
+        {"name", "kind", "choices", "when"},
+        {"name", "kind", "low", "high", "when"},
+    ]
+    assert TOY.limits == TOY.ancestors == ()
+
+
+@given(points)
+def test_rules_decide_no_decoding(genome: np.ndarray) -> None:
+    assert SearchSpace.from_dict(RULED).decode(genome) == TOY.decode(genome)
+
+
+def test_an_ancestor_is_written_as_the_genes_write_it() -> None:
+    """Else it would have another digest than the genome that it is encoded to."""
+    ancestor = {"depth": 2.0, "split": 1, "block": "b", "rate": 0.0123456}
+    space = SearchSpace.from_dict(SPEC | {"ancestors": [ancestor]})
+    found = space.ancestors[0]
+    assert found.settings["rate"] == 0.0123
+    assert found.digest == space.decode(space.encode(found)).digest
+    assert SearchSpace.from_dict(space.to_dict()) == space
+
+
+def test_narrowing_keeps_rules_as_far_as_they_mean_something() -> None:
+    space = SearchSpace.from_dict(RULED)
+    narrow = space.narrowed({"kernel": [1, 3], "depth": [0, 1]})
+    genes = {gene.name: gene for gene in narrow.genes}
+    assert list(genes) == ["depth", "block", "kernel"]
+    assert genes["depth"].step == 1
+    assert genes["block"].mutable == ()
+    assert (genes["kernel"].step, genes["kernel"].mutable) == (2, (3,))
+    assert [limit.to_dict() for limit in narrow.limits] == [
+        {"genes": ["depth", "kernel"], "at_most": 6}
+    ], "the limit on a gene that is gone"
+    assert [dict(a.settings) for a in narrow.ancestors] == [{"depth": 0, "block": "a"}]
+    without = space.narrowed({"block": "b", "depth": [2, 3]})
+    assert [limit.genes for limit in without.limits] == [("depth",), ("rate",)]
+    assert [a.settings["depth"] for a in without.ancestors] == [3]
+    rated = space.narrowed({"rate": [0.01, 0.05], "split": [1.0, 0.5]})
+    assert rated.genes[1].mutable == (1.0,)
+    assert len(rated.ancestors) == 3
+    assert space.narrowed({"kernel": ["x", 3]}).limits[0].genes == ("depth",)
+    assert space.narrowed({}) == space
+    assert space.narrowed({"split": 0.5}).genes[1].mutable == ()
+
+
+@given(
+    st.sampled_from([{"depth": 1}, {"depth": [0, 2]}, {"block": "b"}, {"split": 1}, {"rate": 0.01}])
+)
+def test_a_narrowed_space_with_rules_survives_its_writing(ranges: Any) -> None:
+    narrow = SearchSpace.from_dict(RULED).narrowed(ranges)
+    assert SearchSpace.from_dict(json.loads(json.dumps(narrow.to_dict()))) == narrow
+
+
+def limited(**limit: Any) -> dict[str, Any]:
+    return SPEC | {"limits": [limit]}
+
+
+def begun(**settings: Any) -> dict[str, Any]:
+    return RULED | {"ancestors": [settings]}
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (SPEC | {"limit": []}, "unknown key 'limit': did you mean 'limits'"),
+        (SPEC | {"limits": {}}, r"'limits': expected a list, got \{\}"),
+        (SPEC | {"limits": None}, "'limits': expected a list, got None"),
+        (SPEC | {"limits": [3]}, "limit 1: expected a mapping with genes, at_most, got 3"),
+        (limited(genes=["depth"]), "limit 1: the key 'at_most' is missing"),
+        (limited(at_most=3), "limit 1: the key 'genes' is missing"),
+        (limited(genes=["depth"], at_least=3), "limit 1: unknown key 'at_least': did you mean"),
+        (
+            limited(genes=[], at_most=3),
+            r"limit 1: expected a list with at least one gene, got \[\]",
+        ),
+        (limited(genes="depth", at_most=3), "limit 1: expected a list .* got 'depth'"),
+        (limited(genes=["deph"], at_most=3), "limit 1: no gene 'deph': did you mean 'depth'"),
+        (limited(genes=[["depth"]], at_most=3), r"limit 1: no gene \['depth'\]"),
+        (limited(genes=["depth", "depth"], at_most=3), "limit 1: the gene 'depth' stands twice"),
+        (
+            limited(genes=["block"], at_most=3),
+            r"limit 1: .* numbers, got 'block' with \['a', 'b'\]",
+        ),
+        (limited(genes=["depth"], at_most="3"), "limit 1, 'at_most': expected a number, got '3'"),
+        (limited(genes=["depth"], at_most=True), "'at_most': expected a number, got True"),
+        (limited(genes=["depth"], at_most=math.inf), "'at_most': expected a number, got inf"),
+        (limited(genes=["depth"], at_most=math.nan), "'at_most': expected a number, got nan"),
+        (SPEC | {"ancestors": {"depth": 0}}, "'ancestors': expected a list, got"),
+        (SPEC | {"ancestors": ["b0"]}, "ancestor 1: expected a mapping of genes to values, got"),
+        (begun(deph=0, block="a"), "ancestor 1: no gene 'deph': did you mean 'depth'"),
+        (begun(depth=0), "ancestor 1: expected a value for every gene, got none for 'block'"),
+        (begun(depth=9, block="a"), "ancestor 1: gene 'depth': expected one of .*, got 9"),
+        (begun(depth=0, block="b", kernel=3), "ancestor 1: expected no value for 'kernel'.*got 3"),
+        (
+            begun(depth=2, split=0, block="a", kernel=5),
+            r"of depth, kernel of at most 6, got \[2, 5",
+        ),
+        (RULED | {"ancestors": RULED["ancestors"][:2] * 2}, "ancestor 3: .*got ancestor 1 again"),
+        (changed(genes=[ONE | {"step": 1}]), "gene 'a': expected 'step' on kind"),
+    ],
+)
+def test_a_wrong_rule_is_told_in_one_line(data: Any, words: str) -> None:
+    with pytest.raises(InputError, match=words) as info:
+        SearchSpace.from_dict(data, "spaces/toy.yaml")
+    assert "\n" not in str(info.value)
+    assert str(info.value).startswith("spaces/toy.yaml")
