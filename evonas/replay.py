@@ -50,6 +50,11 @@ class Replay:
         """What is minimised; an architecture that is not in the table is over the limit."""
         settings = self.experiment.objective
         told = {"error", "macs", *(["params"] if self.table.tells_params else [])}
+        if settings.mode == "soft" and settings.cost == "macs" and not self.table.tells_cost:
+            raise InputError(
+                "objective.mode=soft: the table tells no cost, which would make every fitness 0: "
+                "name its column as table.cost, or take objective.mode=one_sided"
+            )
         if settings.cost not in told:
             raise InputError(
                 "objective.cost=params: the table does not tell 'params': name its column as "

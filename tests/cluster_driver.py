@@ -84,7 +84,10 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
     report["taps"] = {tap: sorted(p.name for p in paths) for tap, paths in features.files.items()}
 
     quiet = {"num_cpus": 1, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=quiet)
+    # A node that is killed is given up after seconds, not after Ray's minute.
+    soon = {"health_check_period_ms": 1000, "health_check_timeout_ms": 5000}
+    soon |= {"health_check_failure_threshold": 3}
+    cluster = Cluster(initialize_head=True, head_node_args={**quiet, "_system_config": soon})
     second, third, gate = place / "second", place / "third", place / "gate"
     hold = {"EVONAS_CACHE": str(second), "EVONAS_TEST_GATE": str(gate)}
     node = cluster.add_node(num_cpus=1, env_vars=hold)
@@ -108,6 +111,14 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
         (away,) = (actor for actor, where in executor._pool.alive.items() if where.node != home)
         answer = ray.get(away.estimate.remote(jobs("block4", 1, str(kept))[0]))
         report["weights"] = len(answer.weights)
+        kept.write_bytes(answer.weights)
+        children = [replace(job, parent=str(kept)) for job in jobs("block4", 2)]
+        report["children"] = seen(list(executor.evaluate(children)))
+        report["local children"] = seen(list(local.evaluate(children)))
+        # The nodes of this test share a disk; to a worker elsewhere this file is nowhere.
+        far = replace(children[1], parent=str(place / "nowhere"))
+        answer = ray.get(away.estimate.remote(far, kept.read_bytes()))
+        report["far child"] = seen([(1, answer.measurement)])
 
         gate.mkdir()
         found = []

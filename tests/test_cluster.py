@@ -57,6 +57,12 @@ def test_weights_that_are_trained_on_another_node_come_back(report: dict[str, An
     assert report["weights"] > 1000
 
 
+def test_weights_of_a_parent_go_along(report: dict[str, Any]) -> None:
+    assert report["children"] == report["local children"]
+    assert "inherited=1.0" in report["children"][0][1]
+    assert report["far child"] == report["children"][1:]
+
+
 def test_jobs_of_a_node_that_goes_are_done_by_others(report: dict[str, Any]) -> None:
     assert report["one node gone"] == report["local"]
 

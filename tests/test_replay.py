@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from command_line import Cli, said
 
 from evonas.config import check
 from evonas.errors import InputError
@@ -19,7 +20,6 @@ from evonas.estimation.table import Table
 from evonas.replay import Replay
 from evonas.space import Architecture
 
-Cli = Callable[..., tuple[int, str, str]]
 WIDTHS, KINDS = (8, 16, 32), ("plain", "residual")
 
 
@@ -200,3 +200,19 @@ def test_validate_reads_it(evonas: Cli, experiment: Path) -> None:
     assert (code, "fine (6 trainings)" in out) == (0, True)
     code, _, err = evonas("validate", experiment, "table.file=elsewhere.csv")
     assert (code, "elsewhere.csv: cannot be read" in err) == (2, True)
+
+
+def test_a_table_without_costs_is_searched_by_error_alone(evonas: Cli, tmp_path: Path) -> None:
+    rows = [{"a": a, "b": b, "error": 1 + abs(a - 2) + b} for a in range(4) for b in range(3)]
+    write(tmp_path / "t.csv", rows[:-1])  # one combination lacks
+    plan = "name: t\nbudget: 11\ntable: {file: t.csv, genes: [a, b], error: error}\n"
+    (tmp_path / "t.yaml").write_text(plan)
+    code, _, err = evonas("search", "t.yaml", "--run-dir", "run")
+    assert code == 0, err
+    best = json.loads((tmp_path / "run/best.json").read_text())
+    assert best["architecture"]["settings"] == {"a": 2, "b": 0}
+    for change, message in (
+        ("objective.mode=soft", "objective.mode=soft: the table tells no cost"),
+        ("objective.cost=params", "objective.cost=params: the table does not tell 'params'"),
+    ):
+        assert said(evonas("search", "t.yaml", "--run-dir", "other", change)).startswith(message)

@@ -90,7 +90,9 @@ class Table:
                     f"such as the mean"
                 )
         self.tells_params = bool(settings.params)
-        self.costliest = max(row.macs for row in self._rows.values())
+        self.tells_cost = bool(settings.cost)
+        # 1 without costs, so that what is not there still has more
+        self.costliest = max(1, *(row.macs for row in self._rows.values()))
         self.fingerprint = hashlib.blake2b(
             path.read_bytes() + settings.model_dump_json(exclude={"file"}).encode(), digest_size=16
         ).hexdigest()

@@ -1,0 +1,331 @@
+"""Lineage: who inherits from whom, whose weights stay, and that a resumed run knows it all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from command_line import Cli, said
+from safetensors.torch import load_file
+
+from evonas import registry
+from evonas.estimation.estimator import Job
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.objective import Objective
+from evonas.estimation.settings import (
+    InheritanceSettings,
+    ObjectiveSettings,
+    TrainingSettings,
+)
+from evonas.execution._usage import Usage
+from evonas.execution.base import Executor
+from evonas.lineage import Breeder, Lineage
+from evonas.optimizers.base import Optimizer
+from evonas.search import Search
+from evonas.space import Architecture, SearchSpace
+from evonas.store import RunStore, Trial, read_journal
+
+GENES = [{"name": f"g{i}", "kind": "ordinal", "choices": [4, 5, 6, 7, 8]} for i in range(4)]
+SPACE = SearchSpace.from_dict({"name": "toy", "network": "toy", "genes": GENES})
+TRAINING = TrainingSettings(epochs=2)
+ON = InheritanceSettings(enabled=True, fresh_epochs=7, keep=3)
+
+
+def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    return {f"{k}.weight": (v, v) for k, v in architecture.settings.items() if k != "tap"}
+
+
+def made(name: str = "random", budget: int = 30) -> Optimizer:
+    options = {"population_size": 6}
+    optimizer: Optimizer = registry.create(
+        "optimizer", name, options, SPACE, budget=budget, seed=5, macs=lambda a: 1
+    )
+    return optimizer
+
+
+def lineage(
+    folder: Path, settings: InheritanceSettings = ON, optimizer: Optimizer | None = None
+) -> Lineage:
+    return Lineage(settings, optimizer or made(), shapes, TRAINING, folder / "weights")
+
+
+def trial(fitness: float | None = 1.0, status: str = "ok", **settings: Any) -> Trial:
+    architecture = Architecture("toy", {"g0": 4} | settings)
+    content = architecture.to_dict()
+    return Trial(0, 0, (0.5,), architecture.digest, content, status, fitness, 1)
+
+
+def job(child: Trial) -> Job:
+    return Job(0, Architecture.from_dict(child.architecture), 0, TRAINING)
+
+
+def keep(folder: Path, *trials: Trial) -> None:
+    (folder / "weights").mkdir(exist_ok=True)
+    for one in trials:
+        (folder / "weights" / f"{one.digest}.safetensors").write_bytes(b"")
+
+
+def kept(folder: Path) -> set[str]:
+    return {path.stem for path in (folder / "weights").glob("*")}
+
+
+def test_the_nearest_is_whom_most_can_be_taken_from(tmp_path: Path) -> None:
+    known = [trial(1.0, g1=4), trial(3.0, g1=7), trial(2.0, g1=8)]
+    own = lineage(tmp_path, ON.model_copy(update={"keep": 9}))
+    assert own.parent(trial(g1=6)) == "", "nobody was trained yet"
+    own.learn(known)
+    # 16 + 36 numbers, of which 16 + 16 come from the first, all from the others: the better
+    assert own.parent(trial(g1=6)) == known[2].digest
+    # 16 + 64: the second has 16 + 49 of them
+    own.learn([trial(0.5, g1=5)])
+    assert own.parent(trial(g1=8, g2=4)) == known[2].digest
+    assert own.parent(trial(g1=4)) == trial(g1=5).digest, "equal shares: the best"
+
+
+def test_maps_of_another_tap_are_worth_nothing(tmp_path: Path) -> None:
+    own = lineage(tmp_path)
+    own.learn([trial(1.0, tap="late", g1=8), trial(2.0, tap="early", g1=5)])
+    assert own.parent(trial(tap="early", g1=6)) == trial(tap="early", g1=5).digest
+    assert own.parent(trial(tap="between", g1=8)) == ""
+
+
+def test_who_would_inherit_too_little_starts_afresh(tmp_path: Path) -> None:
+    parent, near, far = trial(g1=4), trial(g1=5), trial(g1=8)
+    own = lineage(tmp_path)  # least: half
+    own.learn([parent])
+    keep(tmp_path, parent)
+    assert own.parent(near) == parent.digest, "32 of 41"
+    begun = own.job(job(near), parent.digest)
+    assert begun.parent == str(tmp_path / "weights" / f"{parent.digest}.safetensors")
+    assert begun.weights == str(tmp_path / "weights" / f"{near.digest}.safetensors")
+    assert begun.training.epochs == 2
+    assert own.parent(far) == "", "32 of 80"
+    for name in ("", parent.digest):  # a strategy may name one all the same
+        begun = own.job(job(far), name)
+        assert (begun.parent, begun.training.epochs) == ("", 7)
+        assert begun.weights
+
+
+@pytest.mark.parametrize(
+    ("fresh", "enabled", "epochs"), [(7, True, 7), (0, True, 2), (7, False, 2)]
+)
+def test_epochs_of_who_starts_afresh(
+    tmp_path: Path, fresh: int, enabled: bool, epochs: int
+) -> None:
+    settings = InheritanceSettings(enabled=enabled, fresh_epochs=fresh)
+    assert lineage(tmp_path, settings).fresh.epochs == epochs
+
+
+def test_only_results_make_parents(tmp_path: Path) -> None:
+    own = lineage(tmp_path)
+    statuses = ("failed", "repeat", "infeasible", "stopped", "earlier")
+    own.learn([trial(None if s == "failed" else 1.0, s) for s in statuses])
+    assert own.parent(trial()) == ""
+
+
+def test_weights_of_the_best_stay(tmp_path: Path) -> None:
+    trials = [trial(float(n), g1=4 + n % 5, g2=4 + n // 5) for n in range(8)]
+    keep(tmp_path, *trials)
+    own = lineage(tmp_path)
+    own.learn(trials[4:])
+    own.learn(trials[:4])
+    own.clear_away()
+    assert kept(tmp_path) == {t.digest for t in trials[:3]}
+
+
+class Breeding:
+    """Says that only the second may have children."""
+
+    def parent_of(self, digest: str) -> str:
+        return "somebody"
+
+    def living(self) -> frozenset[str]:
+        return frozenset({trial(2.0, g1=5).digest})
+
+
+def test_a_strategy_that_breeds_decides_and_the_best_stays_beside(tmp_path: Path) -> None:
+    trials = [trial(1.0, g1=4), trial(2.0, g1=5), trial(3.0, g1=6)]
+    keep(tmp_path, *trials)
+    breeding: Any = Breeding()
+    own = lineage(tmp_path, optimizer=breeding)
+    own.learn(trials)
+    own.clear_away()
+    assert kept(tmp_path) == {trials[0].digest, trials[1].digest}
+    assert own.parent(trials[2]) == "somebody"
+    off = lineage(tmp_path, InheritanceSettings(), breeding)
+    assert off.parent(trials[2]) == "somebody", "lineage without inheritance"
+    assert off.job(job(trials[2]), "somebody") == job(trials[2])
+    assert isinstance(made("evolution"), Breeder)
+    assert not isinstance(made("cma"), Breeder)
+
+
+def test_a_parent_whose_file_is_gone_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = lineage(tmp_path)
+    own.learn([trial(g1=4)])
+    with caplog.at_level(logging.WARNING, "evonas"):
+        for g1 in (4, 5):
+            begun = own.job(job(trial(g1=g1)), trial(g1=4).digest)
+            assert (begun.parent, begun.training.epochs) == ("", 7)
+    assert len(caplog.records) == 1
+    assert "are gone" in caplog.text
+
+
+class Toy(Executor):
+    """What comes out follows from the network and from what its parent's file says."""
+
+    def __init__(self, most: int = 10**6) -> None:
+        self.jobs: list[Job] = []
+        self._most = most
+        self.usage = Usage(1)
+
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        for one in jobs:
+            if len(self.jobs) == self._most:
+                raise KeyboardInterrupt
+            self.jobs.append(one)
+            yield one.index, self._trained(one)
+
+    def _trained(self, one: Job) -> Measurement:
+        before = float(Path(one.parent).read_text()) if one.parent else 0.0
+        number = int(one.architecture.digest, 16) % 997 / 997
+        if number > 0.93:
+            return Measurement.failure("diverged", "it did", macs=1)
+        learnt = before + number + one.training.epochs
+        if one.weights:
+            Path(one.weights).write_text(str(learnt))
+        share = 0.75 if one.parent else 0.0
+        return Measurement("ok", {"error": 1 / learnt}, macs=1, epochs=1, inherited=share)
+
+
+def search(folder: Path, name: str, executor: Toy, *, resume: bool = False) -> list[Trial]:
+    optimizer = made(name)
+    with RunStore(folder, resume) as store:
+        own = Lineage(ON, optimizer, shapes, TRAINING, folder / "weights")
+        objective = Objective("error", ObjectiveSettings())
+        whole = Search(
+            SPACE, optimizer, executor, objective, store, TRAINING, lambda a: 1, lineage=own
+        )
+        whole.run(seed=1)
+        whole.train_again(whole.finals(2, 1), seed=1)
+        return store.trials()
+
+
+@pytest.mark.parametrize("name", ["evolution", "cma", "random", "ga"])
+def test_a_run_that_is_stopped_anywhere_ends_as_one_that_is_not(tmp_path: Path, name: str) -> None:
+    toy = Toy()
+    expected = search(tmp_path / "whole", name, toy)
+    children = [t for t in expected if t.inherited]
+    assert len(children) > 5
+    assert {t.parent for t in children} <= {t.digest for t in expected}
+    for most in range(1, len(toy.jobs), 4):
+        folder, resume = tmp_path / f"{name}-{most}", False
+        while True:
+            try:
+                found = search(folder, name, Toy(most), resume=resume)
+                break
+            except KeyboardInterrupt:
+                resume = True
+        assert found == expected
+        assert kept(folder) == kept(tmp_path / "whole")
+
+
+def test_parents_are_of_earlier_generations_and_finals_have_none(tmp_path: Path) -> None:
+    toy = Toy()
+    trials = search(tmp_path / "run", "cma", toy)
+    own = {t.digest: t for t in trials if t.trained}
+    for one in trials:
+        if one.status == "final":
+            assert (one.parent, one.inherited) == ("", 0.0)
+        elif one.parent:
+            assert own[one.parent].generation < one.generation
+    finals = [j for j in toy.jobs if "final" in j.label]
+    assert finals
+    assert {(j.parent, j.weights, j.training.epochs) for j in finals} == {("", "", 7)}
+    assert len(kept(tmp_path / "run")) == ON.keep
+    assert math.isclose(max(t.inherited for t in read_journal(tmp_path / "run")), 0.75)
+
+
+# With real trainings
+
+
+@pytest.fixture
+def breeding(tiny: dict[str, Any], tmp_path: Path, features: object) -> Path:
+    plan: Mapping[str, Any] = {
+        "budget": 9,
+        "optimizer": {"name": "evolution", "population_size": 3, "parents": 2},
+        "inherit": {"enabled": True, "fresh_epochs": 2, "least": 0.3},
+        "finals": {"networks": 0},
+    }
+    path = tmp_path / "breeding.yaml"
+    path.write_text(yaml.safe_dump({**tiny, **plan}), encoding="utf-8")
+    return path
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+    return sorted(({**r, "seconds": 0} for r in found), key=lambda r: (r["generation"], r["index"]))
+
+
+def test_children_inherit_and_two_workers_write_the_same(
+    evonas: Cli, breeding: Path, tmp_path: Path
+) -> None:
+    code, _, err = evonas("search", breeding, "--run-dir", "one")
+    assert code == 0, err
+    found = rows(tmp_path / "one")
+    assert all(row["inherited"] == 0 and row["epochs"] == 2 for row in found[:3])
+    children = [row for row in found[3:] if row["inherited"]]
+    assert children
+    assert all(row["parent"] and row["epochs"] == 1 for row in children)
+    assert all(row["inherited"] >= 0.3 for row in children)
+    code, _, err = evonas(
+        *("search", breeding, "--run-dir", "two", "--workers", 2, "--executor", "ray")
+    )
+    assert code == 0, err
+    assert rows(tmp_path / "two") == found
+    names = kept(tmp_path / "one")
+    assert len(names) >= 2
+    assert kept(tmp_path / "two") == names
+    for name in names:
+        one, two = (load_file(tmp_path / r / f"weights/{name}.safetensors") for r in ("one", "two"))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_flag_is_enough_for_any_strategy(evonas: Cli, tiny_file: Path, tmp_path: Path) -> None:
+    words = ("search", tiny_file, "--inherit", "--run-dir", "run", "finals.networks=0")
+    code, _, err = evonas(*words, "inherit.least=0.1")
+    assert code == 0, err
+    assert any(row["inherited"] for row in rows(tmp_path / "run"))
+
+
+def test_weights_that_are_damaged_fail_the_child_alone(
+    evonas: Cli, breeding: Path, tmp_path: Path
+) -> None:
+    code, _, err = evonas("search", breeding, "--run-dir", "run", "--budget", 3)
+    assert code == 0, err
+    for path in (tmp_path / "run/weights").iterdir():
+        path.write_bytes(b"no weights")
+    code, out, err = evonas("search", "--resume", "--run-dir", "run", "--budget", 9)
+    assert code == 0, err
+    assert "expected the weights of a parent" in out
+    failed = [row for row in rows(tmp_path / "run") if row["status"] == "failed"]
+    assert failed
+    assert all(row["error"].startswith("invalid: ") for row in failed)
+
+
+def test_a_table_has_no_weights(evonas: Cli, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,error\n1,2.0\n2,1.0\n")
+    (tmp_path / "t.yaml").write_text(
+        "name: t\ntable: {file: table.csv, genes: [a], error: error}\n"
+    )
+    told = said(evonas("search", "t.yaml", "--inherit"))
+    assert told == "inherit=true: a table has no weights that could be inherited"
