@@ -189,6 +189,21 @@ def compare(
     verb.run(experiment, changes, names, seeds, out, Console())
 
 
+@app.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")
+def lineage(
+    folder: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Folder of a search, finished or running.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="File, .svg or .png; lineage.svg in RUN if left out.")
+    ] = None,
+) -> None:
+    """Draw who was made from whom in a search, and what changed on the way to the winner."""
+    from evonas.commands import lineage as verb
+
+    verb.run(folder, out, Console())
+
+
 @app.command(epilog="Example: evonas validate experiments/pointing04.yaml data.root=DIR")
 def validate(
     experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],

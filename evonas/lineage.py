@@ -82,18 +82,24 @@ class Lineage:
             return self._breeder.parent_of(child.digest)
         if not self._settings.enabled or not self._known:
             return ""
-        nearest, share = self._nearest(Architecture.from_dict(child.architecture))
-        return nearest if share >= self._settings.least else ""
+        return self._nearest(Architecture.from_dict(child.architecture))
 
     def job(self, job: Job, parent: str) -> Job:
-        """Return a job that starts where the parent left off, if there is enough to take."""
+        """Return a job that starts with what there is of a parent, and trains as long as it needs.
+
+        Even a small part is a better start than none, but only who has most of a trained
+        network is done in fewer epochs.
+        """
         if not self._settings.enabled:
             return job
         self._folder.mkdir(parents=True, exist_ok=True)
-        own = str(self._file(job.architecture.digest))
-        if not self._gives(parent, job.architecture):
-            return replace(job, training=self.fresh, weights=own)
-        return replace(job, parent=str(self._file(parent)), weights=own)
+        job = replace(job, weights=str(self._file(job.architecture.digest)))
+        if not self._has(parent):
+            return replace(job, training=self.fresh)
+        same, share = self._overlap(parent, job.architecture, self._shapes(job.architecture))
+        enough = same and share >= self._settings.least
+        training = job.training if enough else self.fresh
+        return replace(job, parent=str(self._file(parent)), training=training)
 
     def learn(self, generation: Iterable[Trial]) -> None:
         """Take note of a generation that is done: from now on its networks may be parents."""
@@ -117,33 +123,30 @@ class Lineage:
             if path.stem not in self._known:
                 path.unlink(missing_ok=True)
 
-    def _gives(self, parent: str, child: Architecture) -> bool:
-        """Whether a parent has weights, and enough of them fit."""
-        if parent not in self._known:
-            return False
-        if not self._file(parent).is_file():
-            if parent not in self._gone:
-                self._gone.add(parent)
-                _log.warning(
-                    "%s: the weights of a parent are gone: its children start afresh",
-                    self._file(parent),
-                )
-            return False
-        known = self._known[parent]
-        return heritable(self._shapes(child), known.shapes).share >= self._settings.least
+    def _has(self, parent: str) -> bool:
+        """Whether the weights of a parent are there."""
+        if parent not in self._known or self._file(parent).is_file():
+            return parent in self._known
+        if parent not in self._gone:
+            self._gone.add(parent)
+            file = self._file(parent)
+            _log.warning("%s: the weights of a parent are gone: its children start afresh", file)
+        return False
 
-    def _nearest(self, child: Architecture) -> tuple[str, float]:
-        """Return whom a network can take most from, and how much; the best among equals.
+    def _nearest(self, child: Architecture) -> str:
+        """Return whom a network can take most from; the best among equals."""
+        own = self._shapes(child)
+        return max(self._known, key=lambda digest: self._overlap(digest, child, own))
 
-        On another tap it would be maps of another meaning, so there is nothing to take.
+    def _overlap(
+        self, parent: str, child: Architecture, own: Mapping[str, Shape]
+    ) -> tuple[bool, float]:
+        """Return whether a known network stands on the same tap, and what share it has to give.
+
+        Maps of another tap mean something else, whatever the share.
         """
-        own, tap = self._shapes(child), child.settings.get("tap")
-        shares = {
-            digest: heritable(own, known.shapes).share if known.tap == tap else 0.0
-            for digest, known in self._known.items()
-        }
-        nearest = max(shares, key=lambda digest: shares[digest])
-        return nearest, shares[nearest]
+        known = self._known[parent]
+        return known.tap == child.settings.get("tap"), heritable(own, known.shapes).share
 
     def _file(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"

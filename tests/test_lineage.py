@@ -89,28 +89,32 @@ def test_the_nearest_is_whom_most_can_be_taken_from(tmp_path: Path) -> None:
     assert own.parent(trial(g1=4)) == trial(g1=5).digest, "equal shares: the best"
 
 
-def test_maps_of_another_tap_are_worth_nothing(tmp_path: Path) -> None:
+def test_the_same_tap_comes_first_and_another_is_no_short_cut(tmp_path: Path) -> None:
+    late, early = trial(1.0, tap="late", g1=8), trial(2.0, tap="early", g1=5)
+    keep(tmp_path, late, early)
     own = lineage(tmp_path)
-    own.learn([trial(1.0, tap="late", g1=8), trial(2.0, tap="early", g1=5)])
-    assert own.parent(trial(tap="early", g1=6)) == trial(tap="early", g1=5).digest
-    assert own.parent(trial(tap="between", g1=8)) == ""
+    own.learn([late, early])
+    for tap, parent, epochs in (("early", early, 2), ("late", late, 2), ("between", late, 7)):
+        child = trial(tap=tap, g1=6)
+        assert own.parent(child) == parent.digest
+        begun = own.job(job(child), parent.digest)
+        assert (Path(begun.parent).stem, begun.training.epochs) == (parent.digest, epochs)
 
 
-def test_who_would_inherit_too_little_starts_afresh(tmp_path: Path) -> None:
+def test_who_inherits_little_trains_as_long_as_who_has_nothing(tmp_path: Path) -> None:
     parent, near, far = trial(g1=4), trial(g1=5), trial(g1=8)
     own = lineage(tmp_path)  # least: half
     own.learn([parent])
+    assert own.parent(near) == own.parent(far) == parent.digest
     keep(tmp_path, parent)
-    assert own.parent(near) == parent.digest, "32 of 41"
-    begun = own.job(job(near), parent.digest)
-    assert begun.parent == str(tmp_path / "weights" / f"{parent.digest}.safetensors")
-    assert begun.weights == str(tmp_path / "weights" / f"{near.digest}.safetensors")
-    assert begun.training.epochs == 2
-    assert own.parent(far) == "", "32 of 80"
-    for name in ("", parent.digest):  # a strategy may name one all the same
-        begun = own.job(job(far), name)
-        assert (begun.parent, begun.training.epochs) == ("", 7)
-        assert begun.weights
+    for child, epochs in ((near, 2), (far, 7)):  # 32 of 41, 32 of 80
+        begun = own.job(job(child), parent.digest)
+        assert begun.parent == str(tmp_path / "weights" / f"{parent.digest}.safetensors")
+        assert begun.weights == str(tmp_path / "weights" / f"{child.digest}.safetensors")
+        assert begun.training.epochs == epochs
+    begun = own.job(job(near), "")
+    assert (begun.parent, begun.training.epochs) == ("", 7)
+    assert begun.weights
 
 
 @pytest.mark.parametrize(
@@ -282,10 +286,13 @@ def test_children_inherit_and_two_workers_write_the_same(
     assert code == 0, err
     found = rows(tmp_path / "one")
     assert all(row["inherited"] == 0 and row["epochs"] == 2 for row in found[:3])
-    children = [row for row in found[3:] if row["inherited"]]
-    assert children
-    assert all(row["parent"] and row["epochs"] == 1 for row in children)
-    assert all(row["inherited"] >= 0.3 for row in children)
+    taps = {row["digest"]: row["architecture"]["settings"]["tap"] for row in found}
+    assert all(row["parent"] and row["inherited"] for row in found[3:])
+    short = [
+        row["inherited"] >= 0.3 and taps[row["parent"]] == taps[row["digest"]] for row in found[3:]
+    ]
+    assert any(short)
+    assert [row["epochs"] for row in found[3:]] == [1 if enough else 2 for enough in short]
     code, _, err = evonas(
         *("search", breeding, "--run-dir", "two", "--workers", 2, "--executor", "ray")
     )

@@ -1,4 +1,4 @@
-"""best.json and front.json of a running search."""
+"""best.json and front.json of a running search, and lineage.svg of one that is done."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist, as_good, standing
 from evonas.replay import Replay
-from evonas.report import outcome
+from evonas.report import lineage, outcome
 from evonas.store import RunStore, Trial
 
 Plan = Assembly | Replay
@@ -38,6 +38,7 @@ class RunFiles:
         self._store, self._assembly = store, assembly
         self._networks = experiment.finals.networks or None
         self._best = math.inf
+        self._winner = ""
         self._front: list[Trial] = []
         self._common = {
             "experiment": experiment.model_dump(mode="json"),
@@ -78,6 +79,7 @@ class RunFiles:
             {"name": name, "digest": digest, "metrics": dict(found.metrics)}
             for name, digest, found in rivals
         ]
+        self._winner = finalists[0].trial.digest
         self._write_best(finalists, cheaper)
         self._write_front()
         yield from outcome.winner(finalists, metric, unit)
@@ -85,6 +87,20 @@ class RunFiles:
         yield from filter(None, lines)
         yield outcome.front(self._front, metric, unit, objective.settings.axes)
         yield from outcome.baselines(rivals, metric, unit)
+
+    def draw_lineage(self) -> Iterator[str]:
+        """Draw who was made from whom, if anyone was, and yield a line that says so."""
+        folder = self._store.folder
+        path, name = folder / "lineage.svg", folder.absolute().name
+        try:
+            drawn = lineage.draw(self._store.trials(), path, name, self._winner)
+        except Exception as error:  # whatever it is: a search is not lost for a picture
+            reason = f"lineage.svg could not be drawn ({type(error).__name__}: {error})"
+            self._store.log(reason)
+            yield f"{reason}; evonas lineage {folder} tries again."
+            return
+        if drawn:
+            yield f"Lineage: who was made from whom, and what changed: {drawn}."
 
     def _write_best(self, finalists: list[Finalist], cheaper: list[Finalist]) -> None:
         self._store.write("best.json", results.best(finalists, cheaper, self._common))

@@ -124,7 +124,7 @@ def run(
         if usage.wall and not experiment.table:
             store.write("utilisation.json", usage.to_dict())  # of the last start that trained
             console.print(usage.statement(), soft_wrap=True)
-        for line in [*files.finish(rivals), *assembly.warnings()]:
+        for line in [*files.finish(rivals), *files.draw_lineage(), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)

@@ -181,10 +181,9 @@ class InheritanceSettings(Settings):
 
     Attributes:
         enabled: whether they do; ``inherit: true`` is short for it.
-        fresh_epochs: of a network that has no parent, as in the first generation, and in the
-            finals, where all start afresh; 0: ``training.epochs``.
-        least: share of a network's numbers below which there is too little to inherit: it
-            starts afresh.
+        fresh_epochs: of a network that has no parent, as in the first generation, or takes too
+            little from it, and in the finals, where all start afresh; 0: ``training.epochs``.
+        least: share of a network's numbers that it has to take for ``training.epochs`` to do.
         keep: the weights of how many networks, the best, are kept as those of possible parents,
             where the strategy does not say who may become one.
     """

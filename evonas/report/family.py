@@ -1,0 +1,117 @@
+"""Who descends from whom in a search, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evonas.finals import standing
+from evonas.store import Trial
+
+_HAVE_A_PLACE = ("ok", "stopped", "earlier")
+_CLIP = 20  # characters of a gene's value on a label
+
+#: A setting, what it was in the parent, what it is in the child; None: it has no such setting.
+Change = tuple[str, Any, Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """The networks of a search and their parents.
+
+    Attributes:
+        networks: digest -> trial, of each distinct network that has a fitness, in order; those
+            that were taken over from another run count too.
+        parents: digest of a child -> digest of its parent; both are among the networks.
+        failed: trainings that failed.
+        winner: digest of the network that the search names; empty where there is none.
+    """
+
+    networks: Mapping[str, Trial]
+    parents: Mapping[str, str]
+    failed: Sequence[Trial]
+    winner: str
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], winner: str = "") -> Family:
+        """Return the family of a journal in order.
+
+        Args:
+            trials: of the search.
+            winner: digest; if empty or unknown: that of the finals, or of the lowest fitness.
+        """
+        networks: dict[str, Trial] = {}
+        for trial in trials:
+            if trial.status in _HAVE_A_PLACE and trial.fitness is not None:
+                networks.setdefault(trial.digest, trial)
+        parents = {
+            digest: trial.parent
+            for digest, trial in networks.items()
+            if trial.parent in networks and trial.parent != digest
+        }
+        failed = [trial for trial in trials if trial.status == "failed"]
+        if winner not in networks:
+            winner = next((one.trial.digest for one in standing(trials)), "")
+        return cls(networks, parents, failed, winner)
+
+    @property
+    def lowest(self) -> str:
+        """Digest of the lowest fitness in the search itself; empty where there is none."""
+        known = [trial for trial in self.networks.values() if trial.succeeded]
+        return min(known, key=lambda trial: trial.value).digest if known else ""
+
+    def descent(self, digest: str = "") -> list[Trial]:
+        """Return a network's ancestors, the first one first, and last itself.
+
+        Args:
+            digest: of the network; the winner if empty.
+        """
+        line: dict[str, Trial] = {}
+        at = digest or self.winner
+        while at in self.networks and at not in line:  # a journal could have been tampered with
+            line[at] = self.networks[at]
+            at = self.parents.get(at, "")
+        return list(line.values())[::-1]
+
+    def families(self) -> dict[str, list[Trial]]:
+        """Return digest of a first ancestor -> it and all that descend from it, in order."""
+        founders: dict[str, str] = {}
+        found: dict[str, list[Trial]] = {}
+        for digest, trial in self.networks.items():
+            path = [digest]
+            while path[-1] not in founders and self.parents.get(path[-1], path[0]) not in path:
+                path.append(self.parents[path[-1]])
+            founder = founders.get(path[-1], path[-1])
+            founders |= dict.fromkeys(path, founder)
+            found.setdefault(founder, []).append(trial)
+        return found
+
+
+def changes(parent: Trial, child: Trial) -> list[Change]:
+    """Return what differs between two networks, in the order of the child's settings."""
+    before, after = _genes(parent), _genes(child)
+    return [
+        (gene, before.get(gene), after.get(gene))
+        for gene in {**after, **before}
+        if before.get(gene) != after.get(gene)
+    ]
+
+
+def step(parent: Trial, child: Trial, named: int = 2) -> str:
+    """Return what differs in words: so many changes, and how many more there are."""
+    found = changes(parent, child)
+    words = [f"{gene}: {_value(old)} → {_value(new)}" for gene, old, new in found[:named]]
+    if len(found) > named:
+        words.append(f"+{len(found) - named}" if words else f"{len(found)} changed")
+    return ", ".join(words) or "the same settings"
+
+
+def _genes(trial: Trial) -> dict[str, Any]:
+    plain = trial.architecture
+    return {"network": plain.get("network"), **plain.get("settings", {})}
+
+
+def _value(value: Any) -> str:
+    text = "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…"

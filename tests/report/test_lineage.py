@@ -1,0 +1,330 @@
+"""The family tree of a search: lines of descent, what changed, the picture, the verb."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from command_line import Cli, said
+from PIL import Image
+
+from evonas.errors import InputError
+from evonas.report import lineage
+from evonas.report.family import Family, changes, step
+from evonas.report.lineage import draw
+from evonas.report.placing import columns, flags, radii, swarm
+from evonas.store import Trial
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def trial(
+    name: str, generation: int, fitness: float | None, parent: str = "", **more: Any
+) -> Trial:
+    settings = more.pop("settings", {"stem": 8})
+    status = more.pop("status", "failed" if fitness is None else "ok")
+    architecture = {"network": "n", "settings": settings}
+    one = Trial(generation, 0, (0.5,), name, architecture, status, fitness, 1000)
+    return replace(one, parent=parent, **more)
+
+
+def search() -> list[Trial]:
+    """A grandmother taken over, her line to the winner d, and a family of one."""
+    return [
+        trial("a", -1, 9.0, status="earlier", settings={"stem": 8, "block": "conv", "k": 3}),
+        trial("x", -1, None, status="suggested"),
+        trial("b", 0, 8.0, "a", inherited=0.5, settings={"stem": 16, "block": "conv", "k": 3}),
+        trial("c", 0, 9.5, "a"),
+        trial("lone", 0, 7.5, macs=90_000),
+        trial("bad", 0, None, "a"),
+        trial("b", 1, 8.0, status="repeat"),
+        trial("dear", 1, None, "b", status="infeasible"),
+        trial("d", 1, 5.0, "b", inherited=1.0, settings={"stem": 32, "tail": True, "k": 5}),
+        trial("e", 2, 6.0, "d"),
+        trial("d", 1, 6.5, status="final", repeat=1),
+    ]
+
+
+def test_the_line_of_the_winner_goes_back_to_its_first_ancestor() -> None:
+    family = Family.of(search())
+    assert [one.digest for one in family.descent()] == ["a", "b", "d"]
+    assert [one.digest for one in family.descent("e")] == ["a", "b", "d", "e"]
+    assert [one.digest for one in family.descent("lone")] == ["lone"]
+    assert Family.of([]).descent() == []
+
+
+def test_only_networks_with_a_fitness_of_their_own_are_in_the_family() -> None:
+    family = Family.of(search())
+    assert list(family.networks) == ["a", "b", "c", "lone", "d", "e"]
+    assert dict(family.parents) == {"b": "a", "c": "a", "d": "b", "e": "d"}
+    assert [one.digest for one in family.failed] == ["bad"]
+
+
+def test_families_are_those_of_a_first_ancestor() -> None:
+    groups = Family.of(search()).families()
+    assert {founder: [one.digest for one in group] for founder, group in groups.items()} == {
+        "a": ["a", "b", "c", "d", "e"],
+        "lone": ["lone"],
+    }
+
+
+def test_a_journal_that_goes_round_in_circles_comes_to_an_end() -> None:
+    circle = [trial("a", 0, 1.0, "b"), trial("b", 1, 2.0, "a"), trial("s", 1, 3.0, "s")]
+    family = Family.of(circle)
+    assert [one.digest for one in family.descent("a")] == ["b", "a"]
+    assert sum(map(len, family.families().values())) == 3
+    assert "s" not in family.parents
+
+
+def test_the_finals_name_the_winner_and_the_search_its_lowest() -> None:
+    finals = [trial("lone", 0, 6.0, status="final", repeat=1)]
+    family = Family.of([*search(), *finals])
+    assert (family.winner, family.lowest) == ("lone", "d")
+    assert Family.of(search(), "e").winner == "e"
+    assert Family.of(search(), "nobody").winner == "d"
+
+
+def test_changes_are_genes_with_their_old_and_new_values() -> None:
+    known = Family.of(search()).networks
+    assert changes(known["a"], known["b"]) == [("stem", 8, 16)]
+    found = changes(known["b"], known["d"])
+    assert found == [("stem", 16, 32), ("tail", None, True), ("k", 3, 5), ("block", "conv", None)]
+    other = replace(known["a"], architecture={**known["a"].architecture, "network": "m"})
+    assert changes(known["a"], other) == [("network", "n", "m")]
+
+
+def test_a_step_names_two_changes_and_counts_the_rest() -> None:
+    known = Family.of(search()).networks
+    assert step(known["a"], known["b"]) == "stem: 8 → 16"
+    assert step(known["b"], known["d"]) == "stem: 16 → 32, tail: – → True, +2"
+    assert step(known["b"], known["d"], 0) == "4 changed"
+    assert step(known["a"], known["a"]) == "the same settings"
+
+
+def test_dots_of_a_column_do_not_lie_on_each_other() -> None:
+    generator = np.random.default_rng(0)
+    heights, sizes = generator.uniform(0, 60, 40), generator.uniform(2, 5, 40)
+    places, fits = swarm(heights, sizes, 80.0)
+    assert fits
+    far = np.hypot(places[:, None] - places, heights[:, None] - heights)
+    near = sizes[:, None] + sizes
+    assert (far >= near - 1e-6)[~np.eye(40, dtype=bool)].all()
+    assert (np.abs(places) + sizes <= 80.0 + 1e-6).all()
+    alone, _ = swarm(np.array([0.0, 50.0]), np.array([3.0, 3.0]), 80.0)
+    assert alone.tolist() == [0.0, 0.0], "who is in nobody's way stays in the middle"
+
+
+def test_dots_become_smaller_where_they_do_not_fit() -> None:
+    same, sizes = np.zeros(10), np.full(10, 5.0)
+    assert not swarm(same, sizes, 30.0)[1]
+    (places,), scale = columns([same], [sizes], 30.0)
+    assert 0.3 < scale < 0.7
+    assert np.diff(np.sort(places)).min() >= 10.0 * scale - 1e-6
+    assert columns([same[:2]], [sizes[:2]], 30.0)[1] == 1.0
+
+
+def test_labels_hang_where_no_pole_crosses_them() -> None:
+    assert flags([0, 100], [50, 50], 5) == [0, 0]
+    assert flags([0, 30, 60], [50, 50, 50], 5) == [2, 1, 0]
+    assert flags([60, 0], [50, 50], 5) == [0, 0], "in any order"
+    assert flags([0, 50], [50, 50], 5) == [1, 0], "with a gap"
+    assert flags([], [], 5) == []
+
+
+def test_radii_follow_the_logarithm_of_the_cost() -> None:
+    assert radii([10, 100, 1000], 2.0, 6.0) == pytest.approx([2.0, 4.0, 6.0])
+    assert radii([7, 7], 2.0, 6.0).tolist() == [4.0, 4.0]
+
+
+def parts(path: Path) -> dict[str, int]:
+    """Return how often each group of the picture draws its shape, by the start of its name."""
+    found: dict[str, int] = {}
+    for group in ElementTree.parse(path).iter(f"{SVG}g"):
+        name = re.split("[-#]", group.get("id", ""))[0]
+        found[name] = found.get(name, 0) + drawn(group)
+    return found
+
+
+def drawn(group: ElementTree.Element) -> int:
+    """Count the shapes of a group: few are there themselves, many are defined and used."""
+    defined = sum(len(list(one.iter(f"{SVG}path"))) for one in group.iter(f"{SVG}defs"))
+    return len(list(group.iter(f"{SVG}use"))) + len(list(group.iter(f"{SVG}path"))) - defined
+
+
+def texts(path: Path) -> list[str]:
+    return ["".join(node.itertext()) for node in ElementTree.parse(path).iter(f"{SVG}text")]
+
+
+def test_the_picture_has_a_dot_for_each_network_and_a_line_to_each_parent(tmp_path: Path) -> None:
+    path = tmp_path / "l.svg"
+    assert draw(search(), path, "my run") == path
+    found = parts(path)
+    assert (found["dots"], found["winner"], found["failed"]) == (6, 1, 1)
+    assert (found["inherited"], found["not"], found["line"]) == (2, 2, 2)
+    filled = [
+        group
+        for group in ElementTree.parse(path).iter(f"{SVG}g")
+        if group.get("id", "").startswith("dots-filled")
+    ]
+    assert sum(map(drawn, filled)) == 3
+
+
+def test_the_picture_says_what_it_shows(tmp_path: Path) -> None:
+    draw(search(), tmp_path / "l.svg", "my run")
+    found = texts(tmp_path / "l.svg")
+    assert "Lineage of my run" in found
+    facts = "6 networks trained in 3 generations, 1 taken over, 4 with a parent, best fitness 5"
+    assert facts in found
+    assert {"first ancestor", "stem: 8 → 16", "stem: 16 → 32, tail: – → True, +2"} <= set(found)
+    assert {"earlier", "0", "1", "2", "generation", "fitness (lower is better)"} <= set(found)
+    legend = {"has children (3)", "has none (3)", "training failed (1)", "90 k multiply-adds"}
+    assert legend <= set(found)
+
+
+def test_where_the_finals_name_another_one_both_lines_are_shown(tmp_path: Path) -> None:
+    finals = [trial("c", 0, 6.0, status="final", repeat=1)]
+    draw([*search(), *finals], tmp_path / "l.svg")
+    assert parts(tmp_path / "l.svg")["line"] == 3
+    found = texts(tmp_path / "l.svg")
+    assert sum(text.startswith("to the ") for text in found) == 2
+    assert "block: conv → –, k: 3 → –" in found
+    assert found.count("first ancestor") == 1, "of both lines, but once"
+
+
+def test_the_same_journal_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a.svg", "b.svg", "a.png", "b.png"):
+        draw(search(), tmp_path / name, "run")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size[0] > 1000
+
+
+def test_where_nobody_has_a_parent_there_is_no_picture(tmp_path: Path) -> None:
+    strangers = [trial("a", 0, 1.0), trial("b", 1, 2.0, "gone"), trial("c", 1, None, "a")]
+    for trials in ([], strangers):
+        assert draw(trials, tmp_path / "l.svg") is None
+    assert not (tmp_path / "l.svg").exists()
+
+
+def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ends in \.svg or \.png"):
+        draw(search(), tmp_path / "l.jpeg")
+
+
+def crowd(generations: int, size: int, factor: float) -> list[Trial]:
+    """Each generation descends from the first of the one before."""
+    return [
+        trial(
+            f"{g}-{k}", g, 10.0 * factor**g + k / 10, f"{g - 1}-0" if g else "", inherited=k / size,
+            settings={"a long name of a gene": g, "$another$": f"value <{g}> & more"},
+        )
+        for g in range(generations) for k in range(size)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("generations", "size"), [(2, 3), (20, 15), (120, 1)])
+def test_nothing_is_cut_off_whatever_the_size(tmp_path: Path, generations: int, size: int) -> None:
+    path = tmp_path / "l.svg"
+    draw(crowd(generations, size, 0.9), path, "name " * 40)
+    assert parts(path)["dots"] == generations * size
+    assert parts(path)["line"] == generations - 1
+    root = ElementTree.parse(path).getroot()
+    wide = float(root.get("width", "").removesuffix("pt"))
+    high = float(root.get("height", "").removesuffix("pt"))
+    for node in root.iter(f"{SVG}text"):
+        moved = re.search(r"translate\(([\d.-]+) ([\d.-]+)\)", node.get("transform", ""))
+        at = moved.groups() if moved else (node.get("x"), node.get("y"))
+        x, y = float(at[0] or "nan"), float(at[1] or "nan")
+        assert 0 < x < wide
+        assert 0 < y < high
+        label = "".join(node.itertext())
+        if "long name" in label or "changed" in label:
+            assert x + lineage.words.width(label) < wide
+
+
+def test_a_wide_range_of_fitness_has_a_logarithmic_axis(tmp_path: Path) -> None:
+    draw(crowd(20, 2, 0.8), tmp_path / "wide.svg")
+    assert {"0.2", "0.5", "1", "2", "5", "10"} <= set(texts(tmp_path / "wide.svg"))
+    draw(crowd(3, 2, 0.9), tmp_path / "narrow.svg")
+    assert "9.0" in texts(tmp_path / "narrow.svg")
+    draw(crowd(3, 1, 1.0), tmp_path / "flat.svg")
+    perfect = [*crowd(3, 1, 1.0), trial("p", 3, 0.0, "2-0")]
+    draw(perfect, tmp_path / "perfect.svg")
+    assert "0" in texts(tmp_path / "perfect.svg"), "no logarithm"
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    rows = [f"{a}{b}{c},{(a - 1) ** 2 + abs(b - 2) + c + 1},{1 + a}" for a in range(3)
+            for b in range(3) for c in range(3)]  # fmt: skip
+    (tmp_path / "t.csv").write_text("\n".join(["arch,err,ops", *rows]), "utf-8")
+    content = {
+        "name": "small",
+        "budget": 12,
+        "optimizer": {"name": "evolution", "population_size": 3},
+        "table": {"file": "t.csv", "digits": "arch", "error": "err", "cost": "ops"},
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(content), "utf-8")
+    return tmp_path / "small.yaml"
+
+
+def test_a_search_ends_with_the_picture_and_the_verb_draws_the_same(
+    evonas: Cli, experiment: Path, tmp_path: Path
+) -> None:
+    code, out, err = evonas("search", experiment, "--run-dir", "run")
+    assert code == 0, err
+    assert "Lineage: who was made from whom, and what changed: run/lineage.svg." in out
+    first = (tmp_path / "run" / "lineage.svg").read_bytes()
+    assert b"Lineage of run" in first
+    code, out, _ = evonas("lineage", "run", "--out", "other.svg")
+    assert (code, out) == (0, "written: other.svg\n")
+    assert (tmp_path / "other.svg").read_bytes() == first
+    (tmp_path / "run" / "best.json").unlink()  # as in a run whose first network trains
+    assert evonas("lineage", "run", "--out", "third.PNG")[0] == 0
+    assert (tmp_path / "third.PNG").stat().st_size > 5000
+
+
+def test_a_picture_that_fails_does_not_lose_the_search(
+    evonas: Cli, experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[object] = []
+
+    def broken(*words: object) -> None:
+        told.extend(words[1:])
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(lineage, "draw", broken)
+    code, out, _ = evonas("search", experiment, "--run-dir", "run")
+    assert code == 0
+    assert "lineage.svg could not be drawn (RuntimeError: no fonts); evonas lineage run" in out
+    best = json.loads((tmp_path / "run" / "best.json").read_text("utf-8"))
+    assert told == [Path("run/lineage.svg"), "run", best["digest"]]
+    assert "no fonts" in (tmp_path / "run" / "log.txt").read_text("utf-8")
+    assert not (tmp_path / "run" / "lineage.svg").exists()
+
+
+def test_the_verb_says_what_is_missing(evonas: Cli, experiment: Path, tmp_path: Path) -> None:
+    assert said(evonas("lineage", "nowhere")) == "nowhere: there is no such run"
+    (tmp_path / "empty").mkdir()
+    assert said(evonas("lineage", "empty")).startswith("empty: holds no run")
+    assert evonas("search", experiment, "--run-dir", "run", "--optimizer", "random")[0] == 0
+    assert not (tmp_path / "run" / "lineage.svg").exists()
+    line = said(evonas("lineage", "run"))
+    assert "--inherit or --optimizer evolution" in line
+    assert "ends in .svg or .png" in said(evonas("lineage", "run", "--out", "l.pdf"))
+
+
+def test_a_picture_that_cannot_be_written_is_named(
+    evonas: Cli, experiment: Path, tmp_path: Path
+) -> None:
+    assert evonas("search", experiment, "--run-dir", "run")[0] == 0
+    line = said(evonas("lineage", "run", "--out", "nowhere/l.svg"))
+    assert line.startswith("nowhere/l.svg: cannot be written")
