@@ -116,11 +116,12 @@ class Lineage:
         self._known = {digest: self._known[digest] for digest in order if digest in kept}
 
     def clear_away(self) -> None:
-        """Remove the weights of those that can be parents no more."""
+        """Remove the weights of those that can be parents no more, and what was half written."""
         if not self._settings.enabled:
             return
-        for path in self._folder.glob("*.safetensors"):
-            if path.stem not in self._known:
+        kept = {self._file(digest) for digest in self._known}
+        for path in self._folder.glob("*.safetensors*"):
+            if path not in kept:
                 path.unlink(missing_ok=True)
 
     def _has(self, parent: str) -> bool:

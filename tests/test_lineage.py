@@ -137,6 +137,7 @@ def test_only_results_make_parents(tmp_path: Path) -> None:
 def test_weights_of_the_best_stay(tmp_path: Path) -> None:
     trials = [trial(float(n), g1=4 + n % 5, g2=4 + n // 5) for n in range(8)]
     keep(tmp_path, *trials)
+    (tmp_path / f"weights/{trials[0].digest}.safetensors.123").write_bytes(b"of a killed worker")
     own = lineage(tmp_path)
     own.learn(trials[4:])
     own.learn(trials[:4])
