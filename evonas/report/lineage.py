@@ -57,7 +57,7 @@ def draw(trials: Sequence[Trial], path: Path, name: str = "", winner: str = "") 
         winner: digest of the network that the search names, if known.
 
     Returns:
-        The path; None, and no file, where no network has a parent.
+        The path; None, and no file, where no network has a parent, or none succeeded.
 
     Raises:
         InputError: the ending is another one.
@@ -66,7 +66,7 @@ def draw(trials: Sequence[Trial], path: Path, name: str = "", winner: str = "") 
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: expected a file name that ends in {' or '.join(FORMATS)}")
     family = Family.of(trials, winner)
-    if not family.parents:
+    if not family.parents or not family.lowest:  # nobody came of anybody, or to anything
         return None
     import matplotlib  # slow to import, and only pictures need it
 

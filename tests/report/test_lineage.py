@@ -214,6 +214,12 @@ def test_where_nobody_has_a_parent_there_is_no_picture(tmp_path: Path) -> None:
     assert not (tmp_path / "l.svg").exists()
 
 
+def test_where_all_were_stopped_there_is_no_picture_yet(tmp_path: Path) -> None:
+    trials = [trial("a", 0, 2.0, status="stopped"), trial("b", 1, 1.0, "a", status="stopped")]
+    assert draw(trials, tmp_path / "a.svg") is None
+    assert draw([*trials, trial("c", 2, 1.5, "b")], tmp_path / "a.svg") is not None
+
+
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.svg or \.png"):
         draw(search(), tmp_path / "l.jpeg")
