@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -24,6 +25,7 @@ from evonas.store import Trial
 from evonas.transfer.inherit import Shape, heritable
 
 _log = logging.getLogger("evonas")
+_REMEMBERED = 256  # networks whose shapes are kept: several generations and their parents
 
 
 @runtime_checkable
@@ -39,11 +41,10 @@ class Breeder(Protocol):
 
 @dataclass(frozen=True)
 class _Known:
-    """A possible parent: its fitness, and of its network the tap and the shapes of tensors."""
+    """A possible parent."""
 
     fitness: float
-    tap: object
-    shapes: Mapping[str, Shape]
+    architecture: Architecture
 
 
 class Lineage:
@@ -70,7 +71,9 @@ class Lineage:
     ) -> None:
         self._settings = settings
         self._breeder = optimizer if isinstance(optimizer, Breeder) else None
-        self._shapes, self._folder = shapes, folder.absolute()
+        # Looked up for every pair, and only of networks that come into question.
+        self._shapes = lru_cache(_REMEMBERED)(shapes)
+        self._folder = folder.absolute()
         self._known: dict[str, _Known] = {}  # the best first
         self._gone: set[str] = set()
         longer = settings.fresh_epochs if settings.enabled else 0
@@ -96,7 +99,7 @@ class Lineage:
         job = replace(job, weights=str(self._file(job.architecture.digest)))
         if not self._has(parent):
             return replace(job, training=self.fresh)
-        same, share = self._overlap(parent, job.architecture, self._shapes(job.architecture))
+        same, share = self._overlap(parent, job.architecture)
         enough = same and share >= self._settings.least
         training = job.training if enough else self.fresh
         return replace(job, parent=str(self._file(parent)), training=training)
@@ -106,8 +109,7 @@ class Lineage:
         for trial in generation if self._settings.enabled else ():
             if trial.status == "ok" and trial.fitness is not None:
                 architecture = Architecture.from_dict(trial.architecture)
-                tap = architecture.settings.get("tap")
-                self._known[trial.digest] = _Known(trial.value, tap, self._shapes(architecture))
+                self._known[trial.digest] = _Known(trial.value, architecture)
         order = sorted(self._known, key=lambda digest: self._known[digest].fitness)
         most = self._settings.keep
         living = self._breeder.living() if self._breeder is not None else order[:most]
@@ -136,18 +138,16 @@ class Lineage:
 
     def _nearest(self, child: Architecture) -> str:
         """Return whom a network can take most from; the best among equals."""
-        own = self._shapes(child)
-        return max(self._known, key=lambda digest: self._overlap(digest, child, own))
+        return max(self._known, key=lambda digest: self._overlap(digest, child))
 
-    def _overlap(
-        self, parent: str, child: Architecture, own: Mapping[str, Shape]
-    ) -> tuple[bool, float]:
+    def _overlap(self, parent: str, child: Architecture) -> tuple[bool, float]:
         """Return whether a known network stands on the same tap, and what share it has to give.
 
         Maps of another tap mean something else, whatever the share.
         """
-        known = self._known[parent]
-        return known.tap == child.settings.get("tap"), heritable(own, known.shapes).share
+        other = self._known[parent].architecture
+        same = other.settings.get("tap") == child.settings.get("tap")
+        return same, heritable(self._shapes(child), self._shapes(other)).share
 
     def _file(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"

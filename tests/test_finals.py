@@ -181,6 +181,12 @@ def test_a_finalist_counts_with_its_further_seeds() -> None:
     assert close(-500.0, 50, 12.1 - half, 12.1 + half) == []
 
 
+def test_one_that_began_with_weights_of_a_parent_is_no_measure() -> None:
+    winner = finalist("a", 1.0, 9.0, 11.0)
+    fresh, heir = own("b", 10.0, macs=70), replace(own("c", 10.0, macs=30), inherited=0.9)
+    assert names(as_good([winner], [winner.trial, fresh, heir], "error")) == ["b"]
+
+
 def test_the_cheapest_comes_first_each_once_and_only_what_succeeded() -> None:
     winner = finalist("a", 1.0, 9.0, 11.0)
     trials = [

@@ -308,6 +308,36 @@ def test_children_inherit_and_two_workers_write_the_same(
         assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_a_race_of_children_starts_and_goes_on_from_their_parents(
+    evonas: Cli, breeding: Path, tmp_path: Path
+) -> None:
+    longer = ("training.epochs=2", "inherit.fresh_epochs=2", "inherit.least=0")
+    words = ("search", breeding, "--fidelity", "racing", *longer)
+    code, _, err = evonas(*words, "--run-dir", "race")
+    assert code == 0, err
+    found = rows(tmp_path / "race")
+    assert {row["status"] for row in found[3:]} == {"ok", "stopped"}
+    winners = {row["digest"] for row in found if row["status"] == "ok"}
+    for row in found[3:]:
+        # Who was stopped has no weights to give.
+        assert bool(row["inherited"]) == (row["parent"] in winners)
+    assert any(row["inherited"] for row in found)
+    assert kept(tmp_path / "race") <= winners
+
+
+def test_hand_made_networks_train_as_long_as_those_that_start_afresh(
+    evonas: Cli, breeding: Path, tmp_path: Path
+) -> None:
+    def probe(name: str, *words: str) -> float:
+        assert evonas("search", breeding, "--budget", 3, "--run-dir", name, *words)[0] == 0
+        (baseline,) = json.loads((tmp_path / name / "best.json").read_text())["baselines"]
+        return float(baseline["metrics"]["mae"])
+
+    two = probe("two", "inherit.fresh_epochs=2")
+    assert probe("plain", "inherit.enabled=false", "training.epochs=2") == two
+    assert probe("one", "inherit.fresh_epochs=1") != two
+
+
 def test_a_flag_is_enough_for_any_strategy(evonas: Cli, tiny_file: Path, tmp_path: Path) -> None:
     words = ("search", tiny_file, "--inherit", "--run-dir", "run", "finals.networks=0")
     code, _, err = evonas(*words, "inherit.least=0.1")

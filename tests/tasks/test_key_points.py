@@ -12,26 +12,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from torch import nn
+from point_targets import EYES, named, rendered, rows
 
 from evonas import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.estimation.settings import TrainingSettings
-from evonas.estimation.training import TrainingData, predict, train
 from evonas.estimation.views import View
-from evonas.networks.heatmap_head import HeatmapHead
-from evonas.space import Architecture
 from evonas.tasks._oks import COCO_SIGMAS, Detection, Truth, evaluate
 from evonas.tasks.base import Array
 from evonas.tasks.key_points import KeyPoints
 
 FILE = Path(__file__).parents[3] / "shared/data/coco_samples/coco/test_coco.json"
-EYES = ("nose", "left_eye", "right_eye")
-
-
-def named(*points: str) -> dict[str, tuple[str, ...]]:
-    return {f"{point}.{part}": () for point in points for part in "xyv"}
 
 
 class Labelled(Dataset):
@@ -44,25 +35,6 @@ class Labelled(Dataset):
 
     def image(self, index: int) -> NDArray[np.uint8]:
         raise NotImplementedError
-
-
-def rows(
-    points: Any, box: tuple[float, float, float] = (0, 0, 1), area: float = 0, image: int = 0
-) -> Array:
-    """Targets of images with the same box: (n, K, 3) -> (n, 3 K + 5)."""
-    points = np.asarray(points, np.float32)
-    rest = np.tile(np.array([*box, area, image], np.float32), (len(points), 1))
-    return np.concatenate([points.reshape(len(points), -1), rest], axis=1)
-
-
-def rendered(task: KeyPoints, points: Any, h: int, w: int) -> NDArray[np.float64]:
-    """Gaussians (n, K, h, w) in double precision, from their definition alone."""
-    places = np.asarray(points, np.float64)
-    x, y = (np.arange(side) + 0.5 for side in (w, h))
-    sx, sy = (max(task.sigma * side, 1.0) for side in (w, h))
-    across = (x - places[..., 0, None] * w) / sx
-    down = (y - places[..., 1, None] * h) / sy
-    return np.exp(-0.5 * (down[..., :, None] ** 2 + across[..., None, :] ** 2))
 
 
 def test_points_are_found_in_the_labels() -> None:
@@ -148,44 +120,6 @@ def test_mirrored_points_change_sides_and_names() -> None:
         once, rows([[[0.5, 0.6, 2], [0.125, 0.2, 0], [0.75, 0.1, 1]]], (10, 20, 30), 400, 5)
     )
     np.testing.assert_array_equal(task.mirrored(once), before)
-
-
-def test_maps_of_mirrored_images_are_read_off_where_the_plain_points_lie() -> None:
-    """To a twentieth of a cell: a shift by a cell or half of one would show."""
-    task, rng = KeyPoints(named(*EYES)), np.random.default_rng(0)
-    plain = rows(np.dstack([rng.uniform(0.1, 0.9, (40, 3, 2)), np.full((40, 3), 2.0)]))
-    mirror = task.mirrored(plain)[:, :9].reshape(-1, 3, 3)[..., :2]
-    for h, w in ((16, 16), (12, 9)):
-        maps = rendered(task, mirror, h, w).astype(np.float32)
-        found = task.predictions(task.unmirrored(maps)).reshape(-1, 3, 3)
-        away = (found - plain[:, :9].reshape(-1, 3, 3))[..., :2]
-        assert np.abs(away * [w, h]).max() < 0.05
-        np.testing.assert_array_equal(task.unmirrored(task.unmirrored(maps)), maps)
-
-
-class Symmetric(nn.Module):
-    """Equivariant by construction: any network, and what it makes of the mirror image."""
-
-    def __init__(self, part: nn.Module, swap: list[int]) -> None:
-        super().__init__()
-        self.part, self.swap = part, swap
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return self.part(maps) + self.part(maps.flip(3))[:, self.swap].flip(3)
-
-
-def test_a_flip_test_changes_nothing_for_a_symmetric_network() -> None:
-    task = KeyPoints(named(*EYES))
-    maps, _ = dots(20, 1)
-    torch.manual_seed(0)
-    part = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(6, 3, 4, 2))
-    every, targets = np.arange(20), np.zeros((2, 20, 14), np.float32)
-    data = TrainingData([maps, np.ascontiguousarray(maps[..., ::-1])], targets, every, every)
-    for module, same in ((Symmetric(part, [0, 2, 1]), True), (part, False)):
-        plain, mirrored = (predict(module, data, every, view=view) for view in (0, 1))
-        assert np.abs(plain - mirrored).max() > 0.1, "the views differ"
-        both = (plain + task.unmirrored(mirrored)) / 2
-        assert (both == plain).all() == same
 
 
 def test_moved_points_are_told_in_sides_of_the_new_crop() -> None:
@@ -403,37 +337,3 @@ def test_the_constant_climbs_from_the_median_to_the_best_oks() -> None:
     assert all(
         oks(guess + step * np.eye(len(guess), dtype="f4")[i]) < oks(guess) for i, step in steps
     )
-
-
-def dots(n: int, seed: int) -> tuple[NDArray[np.float16], Array]:
-    """Maps (n, 4, 8, 8) with three dots, each of its own mixture of channels, and their points."""
-    rng = np.random.default_rng(seed)
-    colours = np.array([[2, 0, 0, 1], [0, 2, 0, 1], [0, 0, 2, 1.0]])
-    points = np.full((n, 3, 3), 2.0)
-    points[..., :2] = rng.uniform(0.05, 0.95, (n, 3, 2))
-    maps = rng.normal(0, 0.1, (n, 4, 8, 8))
-    blobs = rendered(KeyPoints(named("a"), sigma=0.1), points, 8, 8)
-    maps += np.einsum("nkhw,kc->nchw", blobs, colours)
-    points[..., 2] = rng.choice(3, (n, 3), p=[0.2, 0.3, 0.5])
-    points[points[..., 2] == 0] = 0
-    return maps.astype(np.float16), rows(points)
-
-
-def test_a_head_learns_where_coloured_dots_are() -> None:
-    """The whole way: training, validation, decoding, against the constant."""
-    maps, targets = dots(600, 0)
-    task, views = KeyPoints(named("a", "b", "c")), np.arange(600)
-    mirror = np.ascontiguousarray(maps[..., ::-1])
-    data = TrainingData(
-        [maps, mirror], np.stack([targets, task.mirrored(targets)]), views[:500], views[500:]
-    )
-    torch.manual_seed(0)
-    head = HeatmapHead().build(
-        Architecture("heatmap_head", {"width": 16, "channels": 16, "upsamples": 1}), (4, 8, 8), 3
-    )
-    outcome = train(head, data, task, TrainingSettings(epochs=8), seed=0)
-    guess = np.broadcast_to(task.constant(targets[:500]), targets[500:].shape)
-    constant = task.metrics(guess, targets[500:])
-    assert constant["error"] > 90
-    assert outcome.metrics["error"] < 0.1 * constant["error"]
-    assert outcome.metrics["nme"] < 0.1 * constant["nme"]
