@@ -16,7 +16,7 @@ install: .venv/installed  ## make .venv with the tested versions of everything
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "evonas needs Python >= 3.11 (PYTHON=python3.11 make ...)"; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,quantize]'
 	@touch $@
 
 search: install  ## search a head network on the embedded default (synthetic faces)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from evonas.errors import InputError, nearest
+from evonas.estimation.low_cost import ProbeSettings, PruneSettings, QuantizeSettings
 from evonas.estimation.settings import (
     ExecutionSettings,
     FeatureSettings,
@@ -32,6 +33,7 @@ _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "tabl
 #: not: it changes the last bits of results.
 FREE_ON_RESUME = (
     *("budget", "retraining", "baselines", "finals", "features.cache"),
+    *("probe", "prune", "quantize"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
 )
 
@@ -83,8 +85,8 @@ class Experiment(Settings):
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
-        features, objective, training, fidelity, inherit, finals, retraining, execution: see
-            their classes.
+        features, objective, training, fidelity, inherit, finals, retraining, execution, probe,
+            prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
@@ -107,6 +109,9 @@ class Experiment(Settings):
     finals: FinalsSettings = FinalsSettings()
     retraining: TrainingSettings = TrainingSettings(epochs=30)
     execution: ExecutionSettings = ExecutionSettings()
+    probe: ProbeSettings = ProbeSettings()
+    prune: PruneSettings = PruneSettings()
+    quantize: QuantizeSettings = QuantizeSettings()
     baselines: tuple[Baseline, ...] = (
         Baseline(name="pooled features + linear", network="linear_probe"),
     )
