@@ -45,7 +45,9 @@ class _Run:
         if self.wanted is None:
             self.found[name] = torch.empty_like(values, device="meta")
         elif name in self.wanted:
-            last = len(self.found) + 1 == len(self.wanted)
+            # An exporter keeps count of the parts that it is inside of: it sees the whole run,
+            # and drops the steps that lead to no output.
+            last = len(self.found) + 1 == len(self.wanted) and not torch.compiler.is_exporting()
             # What runs next may write into this very tensor (an in-place ReLU does).
             self.found[name] = values if last else values.clone()
             if last:
