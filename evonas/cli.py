@@ -189,6 +189,32 @@ def compare(
     verb.run(experiment, changes, names, seeds, out, Console())
 
 
+@app.command(
+    epilog="Example: evonas prune runs/quickstart/retrained --threshold 0.1 prune.training.epochs=5"
+)
+def prune(
+    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    overrides: Overrides = None,
+    network: Annotated[
+        str, typer.Option(help="Which of its networks; the winner if left out.")
+    ] = "",
+    repeat: Annotated[int, typer.Option(help="Which training of it, from 0.", min=0)] = 0,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Knee: how far above the least error, as a share of a curve's range."),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the training images afterwards.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
+) -> None:
+    """Take out of the backbone what a retrained network does not need, and train on."""
+    from evonas.commands import prune as verb
+
+    changes = _options(**{"prune.threshold": threshold, "prune.training.epochs": epochs})
+    verb.run(folder, [*(overrides or []), *changes], network, repeat, out, Console())
+
+
 @app.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")
 def lineage(
     folder: Annotated[

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from evonas import config, registry
 from evonas.assembly import Assembly
 from evonas.data.base import Dataset
-from evonas.errors import InputError
+from evonas.errors import InputError, nearest
 from evonas.estimation.features import Progress
 from evonas.estimation.training import TrainingData, predict
 from evonas.files import read_json
@@ -138,7 +139,7 @@ class Retrained:
             maps = features.open(one["tap"])
             # the mirrored images' targets have no part in this, but a batch carries some
             data = TrainingData(maps, np.stack([targets] * len(maps)), chosen, chosen)
-            answers = [self._answer(one, file, data, chosen) for file in one["weights"]]
+            answers = [self._answer(one, i, data, chosen) for i in range(len(one["weights"]))]
             found.append(
                 Result(
                     one["name"],
@@ -154,20 +155,64 @@ class Retrained:
             )
         return found
 
-    def _answer(
-        self, network: Mapping[str, Any], file: str, data: TrainingData, chosen: NDArray[np.intp]
-    ) -> Array:
+    def contender(self, name: str) -> Mapping[str, Any]:
+        """Return the entry of a network with trained weights; the first of those of its name.
+
+        Args:
+            name: of the network; empty: the winner, or else the first.
+
+        Raises:
+            InputError: there is none (those that there are, are named).
+        """
+        trained = [one for one in self.content["contenders"] if one["weights"]]
+        if not trained:
+            raise InputError(f"{self.folder}: holds no trained weights: retrain again")
+        for one in trained:
+            if one["name"] == (name or "winner"):
+                return dict(one)
+        if not name:
+            return dict(trained[0])
+        known = list(dict.fromkeys(one["name"] for one in trained))
+        raise InputError(
+            f"{self.folder}: has no network {name!r} with trained weights: {nearest(name, known)}"
+        )
+
+    def head(self, network: Mapping[str, Any], repeat: int = 0) -> nn.Module:
+        """Return the trained head of a network, (n, channels, h, w) -> (n, n_outputs[, h, w]).
+
+        Args:
+            network: its entry among the contenders.
+            repeat: number of its training, from 0.
+
+        Raises:
+            InputError: there is no such repeat, or the file is damaged.
+        """
+        files = network["weights"]
+        if not 0 <= repeat < len(files):
+            raise InputError(
+                f"{self.folder}: {network['name']!r} was trained {len(files)} times, there is no "
+                f"repeat {repeat}: expected 0 to {len(files) - 1}"
+            )
         architecture = Architecture.from_dict(network["architecture"])
         shape = self.assembly.backbone.taps[network["tap"]]
         family = registry.load("network", architecture.network)()
-        module = family.build(architecture, shape, self.task.n_outputs)
-        path = self.folder / Path(file).name
+        module: nn.Module = family.build(architecture, shape, self.task.n_outputs)
+        path = self.folder / Path(files[repeat]).name
         try:
             module.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
             reason = str(error).split("\n", 1)[0]
             raise InputError(f"{path}: no weights of {network['name']!r} ({reason})") from error
-        device = self.assembly.hardware.device
+        return module.eval()
+
+    def _answer(
+        self,
+        network: Mapping[str, Any],
+        repeat: int,
+        data: TrainingData,
+        chosen: NDArray[np.intp],
+    ) -> Array:
+        module, device = self.head(network, repeat), self.assembly.hardware.device
         outputs = predict(module.to(device), data, chosen, device)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)

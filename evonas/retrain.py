@@ -73,8 +73,8 @@ class Contender:
             "source": self.source,
             "searched": self.searched,
             "tap": self.tap,
-            "head": _cost(self.head),
-            "backbone_up_to_tap": _cost(self.upto),
+            "head": self.head.to_dict(),
+            "backbone_up_to_tap": self.upto.to_dict(),
             "results": [dict(result) for result in self.results],
             "weights": self.weights,
             "failures": self.failures,
@@ -280,12 +280,3 @@ def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
             metrics = task.metrics(predictions, targets[side])
             result |= {f"{prefix}{name}": value for name, value in metrics.items()}
     return result
-
-
-def _cost(complexity: Complexity) -> dict[str, Any]:
-    return {
-        "macs": complexity.macs,
-        "params": complexity.params,
-        "megabytes": round(complexity.megabytes, 4),
-        "not_counted": [name for name, _ in complexity.uncounted],
-    }

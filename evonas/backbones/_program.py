@@ -45,6 +45,7 @@ class Program(nn.Module):
 
     Attributes:
         shape: of its input; None where any size will do.
+        last: name of the step whose output the program returns first.
     """
 
     def __init__(self, program: torch.export.ExportedProgram, where: str) -> None:
@@ -88,6 +89,8 @@ class Program(nn.Module):
             self.steps[_key(node)] = _Step(node.target, owned)
         self._last_use = {s.name: n.name for n in self._nodes for s in n.all_input_nodes}
         self.names = _names(self._nodes)
+        returned = next(iter(signature.user_outputs), None)
+        self.last = next(iter(self.names.get(str(returned), ())), str(returned))
 
     def forward(self, images: Tensor, wanted: set[str] | None) -> dict[str, Tensor]:
         """Return name -> output of the wanted steps, or the shapes of all (without storage)."""

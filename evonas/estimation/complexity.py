@@ -49,6 +49,15 @@ class Complexity:
         """Floating-point operations: two for a multiply-add."""
         return 2 * self.macs
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        return {
+            "macs": self.macs,
+            "params": self.params,
+            "megabytes": round(self.megabytes, 4),
+            "not_counted": [name for name, _ in self.uncounted],
+        }
+
 
 def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
     """Count a module; its mode, weights and batch-norm statistics stay as they are.

@@ -80,17 +80,16 @@ class Prunable:
     def maps(self) -> tuple[Map, ...]:
         """The maps from input to output, each once; the last is the network's output."""
         found: dict[str, Map] = {}
-        makers = _makers(self.graph.graph)
-        names = _layer_names(self.graph.graph)
-        end = result(self.graph.graph)
-        for node in [*self.graph.graph.nodes, end]:
-            seen = node if node is end else steps.source(node) if _takes(node) else None
-            if seen in self._channels.of:
-                name = names[makers[seen]]
-                channels, *sides = steps.shape(seen)[1:]
-                height, width = sides if len(sides) == 2 else (1, 1)
-                if name not in found and makers[seen] is not None:
-                    found[name] = Map(name, seen, (channels, height, width))
+        graph = self.graph.graph
+        makers, names = _makers(graph), _layer_names(graph)
+        taken = [steps.source(node) for node in graph.nodes if _takes(node)]
+        for seen in [*taken, result(graph)]:
+            maker = makers[seen]
+            if maker is None or seen not in self._channels.of or names[maker] in found:
+                continue
+            channels, *sides = steps.shape(seen)[1:]
+            height, width = sides if len(sides) == 2 else (1, 1)
+            found[names[maker]] = Map(names[maker], seen, (channels, height, width))
         return tuple(found.values())
 
     @property
@@ -147,7 +146,9 @@ class Prunable:
             if len(ids) and not keep[channels.roots(ids)].any():
                 keep[channels.roots(ids[:1])] = True
         kept = {name: keep[own] for name, own in roots.items()}
-        single = tuple(n for n, mask in kept.items() if mask.sum() == 1 and len(mask) > 1)
+        single = tuple(
+            name for name, own in roots.items() if len(set(own)) > 1 == len(set(own[keep[own]]))
+        )
         return Plan(keep, kept, single)
 
     def pruned(self, plan: Plan) -> fx.GraphModule:
@@ -213,12 +214,12 @@ def _makers(graph: fx.Graph) -> dict[fx.Node, fx.Node | None]:
     return found
 
 
-def _layer_names(graph: fx.Graph) -> dict[fx.Node | None, str]:
+def _layer_names(graph: fx.Graph) -> dict[fx.Node, str]:
     """Return the name of each layer: the path of its module, or of the step where it has none.
 
     What all have in front, the parts that only hold the network, is left out.
     """
-    paths: dict[fx.Node | None, list[str]] = {}
+    paths: dict[fx.Node, list[str]] = {}
     for node in filter(_takes, graph.nodes):
         stack = list((node.meta.get("nn_module_stack") or {}).values())
         paths[node] = str(stack[-1][0]).split(".") if stack and stack[-1][0] else [node.name]
@@ -226,7 +227,7 @@ def _layer_names(graph: fx.Graph) -> dict[fx.Node | None, str]:
         if min(map(len, paths.values())) == 1:
             break
         paths = {node: path[1:] for node, path in paths.items()}
-    names: dict[fx.Node | None, str] = {}
+    names: dict[fx.Node, str] = {}
     for node, path in paths.items():
         name = ".".join(path)
         again = sum(one == name or one.startswith(f"{name}:") for one in names.values())

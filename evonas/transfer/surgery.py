@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import fx
+from torch import Tensor, fx, nn
 
 from evonas.transfer import steps
 from evonas.transfer.channels import Channels, Ids
@@ -42,6 +42,46 @@ def without(graph: fx.GraphModule, channels: Channels, keep: NDArray[np.bool_]) 
     for parameter in made.parameters():
         parameter.requires_grad_(True)
     return made
+
+
+def fit(child: nn.Module, parent: nn.Module, kept: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Give a head network what another one of its kind learnt of the channels that are left.
+
+    Args:
+        child: built for ``kept.sum()`` channels; changed in place.
+        parent: built for ``len(kept)`` channels.
+        kept: which channels of the map are left.
+
+    Returns:
+        Names of tensors that could not be fitted, and stay as they were drawn: those that
+        differ in anything but the number of the map's channels.
+    """
+    old, missed = parent.state_dict(), []
+    places = torch.from_numpy(np.flatnonzero(kept))
+    for name, tensor in child.state_dict().items():
+        other = old.get(name)
+        differing = [] if other is None else _differing(tensor, other)
+        if other is not None and differing is not None and len(differing) == 1:
+            (dimension,) = differing
+            times, rest = divmod(other.shape[dimension], len(kept))
+            # Norms have a number for each channel; other weights take channels in second.
+            takes = dimension == 1 or (other.dim() == times == 1)
+            if takes and not rest and tensor.shape[dimension] == times * len(places):
+                # A flattened map has a column for each cell of each channel.
+                cells = places[:, None] * times + torch.arange(times)
+                other = other.index_select(dimension, cells.flatten())
+        if other is None or other.shape != tensor.shape:
+            missed.append(name)
+        else:
+            tensor.copy_(other)
+    return tuple(missed)
+
+
+def _differing(one: Tensor, other: Tensor) -> list[int] | None:
+    """Return the dimensions in which two tensors differ; None: they have not equally many."""
+    if one.dim() != other.dim():
+        return None
+    return [i for i in range(one.dim()) if one.shape[i] != other.shape[i]]
 
 
 class _Sizes:

@@ -12,6 +12,7 @@ import operator
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
@@ -58,10 +59,28 @@ def trace(network: nn.Module, example: Tensor) -> fx.GraphModule:
     return own
 
 
-def placeholder(graph: fx.Graph) -> fx.Node:
-    """Return the input of a graph."""
-    found: fx.Node = next(node for node in graph.nodes if node.op == "placeholder")
-    return found
+def save(network: nn.Module, example: Tensor, path: Path) -> None:
+    """Write a network as a program that takes any number of images.
+
+    Args:
+        network: as for ``trace``.
+        example: two inputs.
+        path: of the .pt2 file; what was there is replaced when the new one is whole.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    beside = path.with_name(f".{path.stem}.part.pt2")
+    try:
+        with torch.no_grad(), _quiet():
+            batch = torch.export.Dim("batch")
+            program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
+            torch.export.save(program, beside)
+        beside.replace(path)
+    except (OSError, RuntimeError) as error:
+        beside.unlink(missing_ok=True)
+        reason = " ".join(str(error).split())[:_LONG]
+        raise InputError(f"{path}: cannot be written ({reason}): choose another folder") from error
 
 
 def result(graph: fx.Graph) -> fx.Node:

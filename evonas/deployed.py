@@ -1,0 +1,175 @@
+"""A retrained network as it is deployed: images in, a task's outputs out.
+
+A search trains heads on cached features; what is pruned or quantised is the whole, and it is
+trained and judged on the images themselves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from evonas.assembly import Assembly
+from evonas.backbones.base import UpTo
+from evonas.backbones.none import NoBackbone
+from evonas.estimation.batches import TrainingData
+from evonas.estimation.estimator import Split
+from evonas.estimation.features import FeatureCache, Progress
+from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.training import Training, predict
+from evonas.estimation.views import standard_views
+from evonas.evaluation import Retrained
+from evonas.search import candidate_seed
+from evonas.space import Architecture
+
+_CORES = len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Deployed:
+    """One training of one network of a retraining, and the images of its experiment.
+
+    Args:
+        retrained: where it comes from.
+        network: name of a contender; empty: the first with trained weights.
+        repeat: number of its training.
+        progress: is told how far things are.
+    """
+
+    retrained: Retrained
+    network: str = ""
+    repeat: int = 0
+    progress: Progress = lambda label, done, total: None
+
+    @property
+    def assembly(self) -> Assembly:
+        """The parts of the experiment that the head was trained in."""
+        return self.retrained.assembly
+
+    @cached_property
+    def contender(self) -> Mapping[str, Any]:
+        """The network's entry in comparison.json."""
+        return self.retrained.contender(self.network)
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The head's architecture."""
+        return Architecture.from_dict(self.contender["architecture"])
+
+    @property
+    def tap(self) -> str:
+        """The tap that the head stands on."""
+        return str(self.contender["tap"])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the main metrics, in the order of the retraining."""
+        own = self.contender["results"][self.repeat]
+        return [name for name in own if name != "epoch" and not name.startswith("test_")]
+
+    @cached_property
+    def head(self) -> nn.Module:
+        """The trained head, (n, channels, h, w) -> (n, n_outputs[, h, w])."""
+        return self.retrained.head(self.contender, self.repeat)
+
+    @cached_property
+    def whole(self) -> nn.Module:
+        """Backbone and head, (n, 3, side, side) in 0..255 -> (n, n_outputs[, h, w])."""
+        return nn.Sequential(UpTo(self.assembly.backbone, self.tap), self.head).eval()
+
+    @property
+    def example(self) -> torch.Tensor:
+        """Two empty images."""
+        side = self.assembly.backbone.input_size
+        return torch.zeros(2, 3, side, side)
+
+    def train(
+        self, network: nn.Module, settings: TrainingSettings, done: Callable[[int, int], None]
+    ) -> nn.Module:
+        """Train a network on the images of the training split, in all views.
+
+        Args:
+            network: as ``whole``; changed in place.
+            settings: how.
+            done: is told how many of how many epochs are over.
+
+        Returns:
+            The network with the weights that count, in evaluation mode.
+        """
+        seed = self.assembly.experiment.seed + self.repeat
+        seed = candidate_seed(seed, self.architecture.digest, settings.epochs)
+        task, device = self.retrained.task, self.assembly.hardware.device
+        with _all_cores():
+            done(0, settings.epochs)
+            training = Training(network, self.images, task, settings, seed, device)
+            training.run(on_epoch=lambda epoch, _: done(epoch + 1, settings.epochs))
+        network.load_state_dict(training.outcome.state)
+        return network.to("cpu").eval()
+
+    def judge(self, network: nn.Module) -> dict[str, float]:
+        """Return all metrics of a network on the images that judge."""
+        with _all_cores():
+            outputs = predict(network, self.images, self.judges, self.assembly.hardware.device)
+        network.to("cpu")
+        task = self.retrained.task
+        return dict(task.details(task.predictions(outputs), self.images.targets[0, self.judges]))
+
+    @property
+    def side(self) -> str:
+        """The split that judges: test, where the data set has one, else validation."""
+        return "test" if "test" in self.assembly.dataset.sides() else "validation"
+
+    @cached_property
+    def judges(self) -> NDArray[np.intp]:
+        """The images of this split that can be decoded."""
+        return np.intersect1d(self.assembly.dataset.sides()[self.side], self._found[1])
+
+    @property
+    def images(self) -> TrainingData:
+        """The images as the backbone takes them, (n, 3, side, side) in 0..255, in all views."""
+        return self._found[0]
+
+    @cached_property
+    def _found(self) -> tuple[TrainingData, NDArray[np.intp]]:
+        experiment, dataset = self.assembly.experiment, self.assembly.dataset
+        # Whole numbers up to 255: half precision holds them exactly.
+        plain = NoBackbone(
+            input_size=self.assembly.backbone.input_size,
+            mean=(0.0, 0.0, 0.0),
+            std=(1 / 255, 1 / 255, 1 / 255),
+        )
+        views = standard_views(experiment.features.jitters)
+        features = self.cache.ensure(plain, dataset, ["image"], views, self.progress)
+        splits = {"whole": Split(**dataset.sides())}
+        setting = self.assembly.setting({"image": features}, splits)
+        split = setting.splits["whole"]
+        maps = features.open("image")
+        data = TrainingData(maps, setting.targets, split.train, split.validation)
+        return data, features.usable
+
+    @property
+    def cache(self) -> FeatureCache:
+        """The cache of the experiment."""
+        settings = self.assembly.experiment.features
+        return FeatureCache(Path(settings.cache).expanduser(), settings.strict)
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Use all cores: images are larger work than cached maps, and nothing runs beside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(_CORES)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,186 @@
+"""``evonas prune``: a retrained network with less of its backbone, trained on and kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from safetensors.torch import load_file
+
+from evonas import registry
+from evonas.assembly import Assembly
+from evonas.commands import prune, retrain
+from evonas.deployed import Deployed
+from evonas.errors import InputError
+from evonas.evaluation import Retrained
+from evonas.pruning import Pruning
+
+Cli = Callable[..., tuple[int, str, str]]
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+    """A residual head on the third block, trained twice."""
+    folder = tmp_path_factory.mktemp("retrained")
+    plain = assembly.experiment.model_dump(mode="json")
+    plain["baselines"] = [
+        {"name": "head", "network": "residual_head", "settings": {"width": 8, "tap": "block3"}}
+    ]
+    plain["features"]["jitters"] = 1
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    retrain.run(folder / "tiny.yaml", ["retraining.epochs=3"], 0, 2, folder / "out", QUIET)
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def pruned(retrained: Path) -> Path:
+    """The same, pruned hard, and trained on for an epoch."""
+    changes = ["prune.threshold=0.2", "prune.training.epochs=1", "prune.shared=last"]
+    return prune.run(retrained, changes, "", 1, retrained / "small", QUIET)
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_the_result_has_less_of_everything_and_says_against_what(pruned: Path) -> None:
+    found = read(pruned / "prune.json")
+    cost = found["cost"]["pruned, with head"]
+    assert cost["params"] < 0.5 * found["cost"]["up to the tap, with head"]["params"]
+    assert (
+        cost["less_in_percent"]["params_of_whole"]
+        > cost["less_in_percent"]["params_of_convolutions"]
+    )
+    assert found["difference"] < 1e-5
+    assert found["network"] == "head"
+    assert found["repeat"] == 1
+    assert found["tap"] == "block3"
+    assert [one["name"] for one in found["maps"]][:2] == ["block1.reduce", "block1.refine"]
+    assert all(0 < len(one["kept"]) <= one["filters"] for one in found["maps"])
+    assert any(len(one["kept"]) < one["filters"] for one in found["maps"])
+    assert (pruned / "prune.png").stat().st_size > 5000
+    assert "Filters at the knee, threshold 0.2" in (pruned / "prune.md").read_text("utf-8")
+
+
+def test_the_counted_parameters_are_those_of_the_kept_filters(pruned: Path) -> None:
+    found = read(pruned / "prune.json")
+    kept = {one["name"]: len(one["kept"]) for one in found["maps"]}
+    params, before = 0, 3
+    for block in ("block1", "block2", "block3"):
+        one, other = kept[f"{block}.reduce"], kept[f"{block}.refine"]
+        # Two kernels without bias and two norms; the sum makes both widths one.
+        assert one == other
+        params += 9 * before * one + 9 * one * one + 4 * one
+        before = one
+    entry = read(pruned / "comparison.json")["contenders"][0]
+    assert entry["backbone_up_to_tap"]["params"] == params
+
+
+def test_the_folder_is_tested_like_any_retraining_with_the_numbers_it_tells(
+    pruned: Path, assembly: Assembly
+) -> None:
+    told = read(pruned / "prune.json")["metrics"]["pruned"]
+    (result,) = Retrained(pruned).test("same", assembly.dataset, lambda *progress: None)
+    # Features are cached in half precision, images go through in single.
+    assert result.mean("mae") == pytest.approx(told["mae"], abs=0.02)
+    assert result.upto == read(pruned / "comparison.json")["contenders"][0]["backbone_up_to_tap"]
+
+
+def test_the_pruned_backbone_is_one_file_with_one_tap_under_its_old_name(pruned: Path) -> None:
+    backbone = registry.create(
+        "backbone", "pruned", {"path": str(pruned / "pruned.pt2"), "tap": "block3"}
+    )
+    kept = read(pruned / "prune.json")["maps"][-1]["kept"]
+    assert dict(backbone.taps) == {"block3": (len(kept), 8, 8)}
+    assert backbone.input_size == 64
+    head = load_file(pruned / "head.safetensors")
+    assert any(tensor.dim() == 4 and tensor.shape[1] == len(kept) for tensor in head.values())
+
+
+def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) -> None:
+    settings = Retrained(retrained, ("prune.threshold=0.2",)).assembly.experiment.prune
+    whole = Deployed(Retrained(retrained), "head")
+    work = Pruning(whole, settings)
+    plan, _ = work.plan()
+    graph, head, missed = work.pruned(plan)
+    assert missed == ()
+    network = torch.nn.Sequential(graph, head)
+    before, weights = whole.judge(network), [p.clone() for p in graph.parameters()]
+    training = settings.training.model_copy(update={"epochs": 2, "learning_rate": 2e-3})
+    whole.train(network, training, lambda done, total: None)
+    assert all(not torch.equal(a, b) for a, b in zip(weights, graph.parameters(), strict=True))
+    assert whole.judge(network)["mae"] < before["mae"]
+
+
+def test_images_are_the_crops_themselves(retrained: Path) -> None:
+    whole = Deployed(Retrained(retrained))
+    maps = whole.images.maps
+    assert len(maps) == 4
+    assert maps[0].shape[1:] == (3, 64, 64)
+    image = whole.assembly.dataset.image(0)
+    if image.shape == (64, 64, 3):
+        np.testing.assert_array_equal(maps[0][0], image.transpose(2, 0, 1))
+    assert float(maps[0][:20].max()) <= 255.0
+    assert not np.modf(maps[0][:20].astype(float))[0].any()
+
+
+def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained: Path) -> None:
+    whole = Deployed(Retrained(retrained), "head", 1)
+    told = whole.contender["results"][1]["test_mae"]
+    assert whole.judge(whole.whole)["mae"] == pytest.approx(told, abs=0.02)
+
+
+def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
+    work = Pruning(Deployed(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune)
+    for curves in work.curves.values():
+        for one in curves.values():
+            counts = [one.kept(threshold).sum() for threshold in (0.001, 0.01, 0.1, 0.5)]
+            assert counts == sorted(counts, reverse=True)
+
+
+def test_the_command_prunes_and_says_where_the_result_is(retrained: Path, evonas: Cli) -> None:
+    folder = Path(shutil.copytree(retrained, retrained.parent / "copy"))
+    code, said, wrong = evonas("prune", folder, "--threshold", "0.1", "--epochs", "1")
+    assert (code, wrong) == (0, "")
+    assert f"written: {folder / 'pruned-0.1'}" in said
+    assert "pruned, trained on" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--network", "heat"], "has no network 'heat' with trained weights: did you mean 'head'"),
+        (["--repeat", "7"], "'head' was trained 2 times, there is no repeat 7"),
+        (["--threshold", "1.5"], "prune.threshold"),
+        (["prune.shared=first"], "prune.shared"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    retrained: Path, evonas: Cli, words: list[str], message: str
+) -> None:
+    code, _, wrong = evonas("prune", retrained, *words)
+    assert code == 2
+    assert message in wrong
+    assert wrong.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"path": "nowhere.pt2", "tap": "x"}, "no such file"),
+        ({"path": __file__, "tap": "x"}, "cannot be read as a program"),
+    ],
+)
+def test_a_file_that_is_no_pruned_backbone_is_refused(
+    options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        registry.create("backbone", "pruned", options)
