@@ -198,6 +198,13 @@ def prune(
     network: Annotated[
         str, typer.Option(help="Which of its networks; the winner if left out.")
     ] = "",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="lasso: filters of the backbone that the task does not need; distinctiveness: "
+            "units of the head's linear layers that repeat others."
+        ),
+    ] = "lasso",
     repeat: Annotated[int, typer.Option(help="Which training of it, from 0.", min=0)] = 0,
     threshold: Annotated[
         float | None,
@@ -212,7 +219,15 @@ def prune(
     from evonas.commands import prune as verb
 
     changes = _options(**{"prune.threshold": threshold, "prune.training.epochs": epochs})
-    verb.run(folder, [*(overrides or []), *changes], network, repeat, out, Console())
+    changes = [*(overrides or []), *changes]
+    if method == "lasso":
+        verb.run(folder, changes, network, repeat, out, Console())
+    elif method == "distinctiveness":
+        from evonas.commands import distinctiveness
+
+        distinctiveness.run(folder, network, changes, False, Console())
+    else:
+        raise InputError(f"--method {method!r}: expected lasso or distinctiveness")
 
 
 @app.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")

@@ -126,7 +126,7 @@ class Retrained:
             cells = (1, 1) if self.task.dense else ()
             self.task.unmirrored(np.zeros((0, self.task.n_outputs, *cells), np.float32))
         targets = self._targets(label, dataset)
-        side, chosen = self._chosen(dataset)
+        side, chosen = self.judging(dataset)
         networks = [one for one in self.content["contenders"] if one["weights"]]
         if not networks:
             raise InputError(f"{self.folder}: holds no trained weights: retrain again")
@@ -205,6 +205,14 @@ class Retrained:
             raise InputError(f"{path}: no weights of {network['name']!r} ({reason})") from error
         return module.eval()
 
+    def judging(self, dataset: Dataset) -> tuple[str, NDArray[np.intp]]:
+        """Return which images of a data set judge, by name and number; see ``test``."""
+        if "test" in dataset.splits:
+            return "test split", dataset.splits["test"]
+        if dataset.fingerprint == self.content["data"]:
+            return "validation split", dataset.sides()["validation"]
+        return "all images", np.arange(len(dataset))
+
     def _answer(
         self,
         network: Mapping[str, Any],
@@ -234,10 +242,3 @@ class Retrained:
                 f"test set {label}: has no label {error.args[0]!r}, which the task needs: it has "
                 f"{', '.join(dataset.labels)}"
             ) from error
-
-    def _chosen(self, dataset: Dataset) -> tuple[str, NDArray[np.intp]]:
-        if "test" in dataset.splits:
-            return "test split", dataset.splits["test"]
-        if dataset.fingerprint == self.content["data"]:
-            return "validation split", dataset.sides()["validation"]
-        return "all images", np.arange(len(dataset))

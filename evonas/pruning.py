@@ -20,6 +20,7 @@ from evonas.backbones.base import Backbone, UpTo
 from evonas.deployed import Deployed
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.low_cost import PruneSettings
+from evonas.estimation.reference_costs import reduction
 from evonas.estimation.views import View
 from evonas.transfer.curves import Curve, curve
 from evonas.transfer.prune import Mask, Plan, Prunable
@@ -151,15 +152,8 @@ class Pruning:
 
     def reduction(self, head: Complexity, upto: Complexity) -> Reduction:
         """Return the cost of a head and what is below it, beside the network they come from."""
-        backbone = self.network.assembly.backbone
-        last = UpTo(backbone, list(backbone.taps)[-1])
-        convolutions = count(last, tuple(last.example().shape[1:]))
-        whole = backbone.whole()
-        return Reduction(
-            Cost(head.macs + upto.macs, head.params + upto.params),
-            Cost(convolutions.macs, convolutions.params),
-            whole and Cost(*whole),
-        )
+        cost = Cost(head.macs + upto.macs, head.params + upto.params)
+        return reduction(cost, self.network.assembly.backbone)
 
 
 def costs(backbone: Backbone, tap: str, head: nn.Module) -> tuple[Complexity, Complexity]:

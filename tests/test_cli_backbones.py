@@ -34,6 +34,8 @@ def test_a_table_of_taps_and_costs(evonas: Cli) -> None:
     assert ["block4", "128x4x4", "13,418,496", "294,000", "4.1"] in lines
     assert "64x64 pixels" in out
     assert "not in the multiply-adds: add, batch_norm, div, relu, sub" in out
+    whole = "whole network, with what stands behind the taps: 13,680,640 multiply-adds, 556,400"
+    assert whole in out
     assert "--all" not in out
 
 
@@ -49,6 +51,7 @@ def test_json_says_the_same_as_counting(evonas: Cli) -> None:
         cost = count(UpTo(backbone, row["tap"]), (3, 32, 32))
         assert (row["macs"], row["params"]) == (cost.macs, cost.params)
         assert tuple(row["shape"]) == backbone.taps[row["tap"]]
+    assert found["whole"] == {"macs": found["taps"][-1]["macs"] + 16 * 5, "params": 4613}
     stem = found["taps"][0]
     assert stem["megabytes_per_1000_images"] == pytest.approx(4 * 16 * 16 * 2 * 1000 / 1e6)
 

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from evonas.backbones._taps import Channels, Tapped, Triple, first_tensor
 from evonas.backbones._weights import one_line
+from evonas.backbones._whole import counted
+from evonas.backbones.base import NetworkCost
 from evonas.errors import InputError
 
 _ROOT = "output"
@@ -119,6 +121,15 @@ class Hooked(Tapped):
                 "check the model, its arguments and backbone.input_size"
             ) from error
         self._settle(found, 2, taps)
+
+    def whole(self) -> NetworkCost:
+        """Return the cost of the module as it was made, run to its end; see ``Backbone.whole``."""
+        with _countable(True):
+            return counted(
+                lambda images: self.net(self._normalised(images)),
+                self.input_size,
+                self.net.parameters(),
+            )
 
     def _run(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
         found = self._pass(images, _Run(wanted))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,18 @@ from torch import Tensor, nn
 from evonas.errors import InputError, nearest
 
 Shape = tuple[int, int, int]
+
+
+class NetworkCost(NamedTuple):
+    """The cost of a whole network at batch 1.
+
+    Attributes:
+        macs: multiply-adds of its convolutions and linear layers.
+        params: number of its parameters.
+    """
+
+    macs: int
+    params: int
 
 
 class Backbone(nn.Module, ABC):
@@ -53,6 +66,18 @@ class Backbone(nn.Module, ABC):
             if name not in self.taps:
                 raise InputError(f"the backbone has no tap {name!r}: {nearest(name, self.taps)}")
         return set(taps)
+
+    def whole(self) -> NetworkCost | None:
+        """Return the cost of the whole network that the backbone was cut from.
+
+        It counts from the image to the network's own output, with a fully connected part
+        that no tap needs. Reductions by pruning are published against it, and most of such
+        a reduction may be that part alone (``transfer.reduction``).
+
+        Returns:
+            None where there is no such network; then the last tap is all that there is.
+        """
+        return None
 
     @property
     def fingerprint(self) -> str:

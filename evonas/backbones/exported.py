@@ -27,6 +27,8 @@ from evonas.backbones._taps import (
     first_tensor,
 )
 from evonas.backbones._weights import one_line
+from evonas.backbones._whole import counted
+from evonas.backbones.base import NetworkCost
 from evonas.errors import InputError
 
 _DYNAMIC = (
@@ -112,6 +114,14 @@ class Exported(Tapped):
                 f"pixels ({_reason(error)}): check backbone.input_size"
             ) from error
         self._settle(found, examples, taps)
+
+    def whole(self) -> NetworkCost:
+        """Return the cost of the program in the file; see ``Backbone.whole``."""
+        return counted(
+            lambda images: self._pass(self._normalised(images), None),
+            self.input_size,
+            self.parameters(),
+        )
 
     def _run(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
         if not self._one_by_one:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evonas.backbones._tfjs_weights import read_weights
-from evonas.backbones.base import Backbone
+from evonas.backbones._whole import counted
+from evonas.backbones.base import Backbone, NetworkCost
 from evonas.errors import InputError
 
 _FILES = ("face_recognition_model-weights_manifest.json", "face_recognition_model.bin")
@@ -121,6 +122,10 @@ class FaceRecognition(Backbone):
             x = unit(x)
         descriptors: Tensor = self.fc(x.mean((2, 3)))
         return descriptors
+
+    def whole(self) -> NetworkCost:
+        """Return the cost up to the descriptor; see ``Backbone.whole``."""
+        return counted(self.describe, self.input_size, self.parameters())
 
     def _stem(self, images: Tensor) -> Tensor:
         # Pooled first, which is the same, and of fewer numbers the negative ones are cut off.

@@ -21,7 +21,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evonas.backbones.base import Backbone
+from evonas.backbones._whole import counted
+from evonas.backbones.base import Backbone, NetworkCost
 from evonas.errors import InputError
 
 _SHIPPED = Path(__file__).with_suffix(".safetensors")
@@ -102,6 +103,10 @@ class SyntheticFace(Backbone):
         last = list(self.taps)[-1]
         x = self(images, [last])[last]
         return functional.normalize(self.descriptor_norm(self.descriptor(x.flatten(1))))
+
+    def whole(self) -> NetworkCost:
+        """Return the cost up to the descriptor; see ``Backbone.whole``."""
+        return counted(self.describe, self.input_size, self.parameters())
 
 
 class _Block(nn.Module):

@@ -43,8 +43,10 @@ def run(name: str, options: Sequence[str], everything: bool, as_json: bool) -> N
             rows.append(_row(backbone, tap))
             if console.is_terminal:
                 progress("counting taps", done, len(shown))
+    whole = backbone.whole()
     if as_json:
         facts = {"backbone": name, "input_size": backbone.input_size, "taps": rows}
+        facts |= {"whole": None if whole is None else whole._asdict()}
         print(json.dumps(facts | {"not_shown": len(backbone.taps) - len(shown)}, indent=2))
         return
     table = Table(box=None)
@@ -62,6 +64,9 @@ def run(name: str, options: Sequence[str], everything: bool, as_json: bool) -> N
     size = backbone.input_size
     console.print(f"{name}: {size}x{size} pixels; costs are those up to the tap", soft_wrap=True)
     console.print(table)
+    if whole is not None:
+        text = f"{whole.macs:,} multiply-adds, {whole.params:,} parameters"
+        console.print(f"whole network, with what stands behind the taps: {text}", soft_wrap=True)
     missed = sorted({operator for row in rows for operator in row["not_counted"]})
     if missed:
         console.print(f"not in the multiply-adds: {', '.join(missed)}", soft_wrap=True)

@@ -18,6 +18,7 @@ from evonas import registry
 from evonas.backbones.base import Backbone, UpTo
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.transfer.tracing import save
 
 NAMES = registry.names("backbone")
 _CONV = {"taps": ["stem", "layers.0", "layers.1"]}
@@ -28,6 +29,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "none": ("none", {"input_size": 32}),
     "synthetic_face": ("synthetic_face", {}),
     "face_recognition": ("face_recognition", {"weights": "RECOGNITION"}),
+    "vgg_face": ("vgg_face", {"weights": "VGG", "input_size": 32}),
+    "light_cnn": ("light_cnn", {"weights": "LIGHT"}),
     "torch_module convnet": (
         "torch_module",
         {"callable": "small_modules:ConvNet", "weights": "CONVNET", "input_size": 32, **_CONV},
@@ -43,6 +46,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     ),
     "exported convnet": ("exported", {"path": "PROGRAM", **_CONV}),
     "exported transformer": ("exported", {"path": "PROGRAM 1", **_ATTENTION}),
+    "pruned": ("pruned", {"path": "PRUNED", "tap": "layers"}),
     "exported script": ("exported", {"path": "SCRIPT", "input_size": 32}),
     "timm": ("timm", {"model": "tiny_conv", "pretrained": True, **_CONV}),
     "timm transformer": ("timm", {"model": "tiny_vit", "pretrained": True, **_ATTENTION}),
@@ -50,9 +54,18 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "facenet": ("facenet", {"pretrained": True, "input_size": 32, **_CONV}),
 }
 #: Without a seed of fresh weights: nothing to draw, or nobody knows how they were drawn.
-NO_RANDOM = {"none", "exported"}
+NO_RANDOM = {"none", "exported", "pruned"}
 #: Users may offer taps between which nothing is computed; of these every tap costs more.
-DISTINCT = {"synthetic_face", "face_recognition"}
+DISTINCT = {"synthetic_face", "face_recognition", "vgg_face", "light_cnn"}
+#: Multiply-adds behind the last tap: linear layers, which are no maps.
+BEHIND = {
+    "synthetic_face": 128 * 4 * 4 * 128,
+    "face_recognition": 256 * 128,
+    "light_cnn": 128 * 8 * 8 * 512 + 256 * 79077,
+    **dict.fromkeys(
+        ["torch_module convnet", "exported convnet", "timm", "torchvision", "facenet"], 16 * 5
+    ),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,12 +97,20 @@ def files(
             found: Path = request.getfixturevalue("recognition_weights")
             return found
         path = folder / what.replace(" ", "")
+        if what in ("VGG", "LIGHT"):
+            name = {"VGG": "vgg_face", "LIGHT": "light_cnn"}[what]
+            own = registry.create("backbone", name, {"random": 7}).layers.state_dict()
+            save_file(own, path.with_suffix(".safetensors"))
+            return path.with_suffix(".safetensors")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(7)
             convnet, transformer = small_modules.ConvNet(), small_modules.Transformer()
         if what in ("CONVNET", "TRANSFORMER"):
             path = path.with_suffix(".safetensors")
             save_file((convnet if what == "CONVNET" else transformer).state_dict(), path)
+        elif what == "PRUNED":
+            path = path.with_suffix(".pt2")
+            save(torch.nn.Sequential(convnet.stem, convnet.layers), torch.zeros(2, 3, 32, 32), path)
         elif what == "SCRIPT":
             torch.jit.script(torch.nn.Sequential(convnet.stem, convnet.layers[0].down)).save(path)
         else:
@@ -214,6 +235,19 @@ def test_the_parameters_up_to_a_tap_rise(case: str, made: Backbone) -> None:
     assert first <= last <= everything
     assert (first > 0) == (case != "none")
     assert (first < last) == (len(made.taps) > 1)
+
+
+def test_the_whole_network_has_the_layers_behind_the_last_tap_too(
+    case: str, made: Backbone
+) -> None:
+    whole = made.whole()
+    if case in ("none", "vgg_face", "pruned"):  # none, none for images of this size, or all of it
+        assert whole is None
+        return
+    last = count(UpTo(made, list(made.taps)[-1]), (3, made.input_size, made.input_size))
+    assert whole is not None
+    assert whole.params >= last.params
+    assert whole.macs - last.macs == BEHIND.get(case, 0)
 
 
 def test_threads_may_share_it(made: Backbone, images: torch.Tensor) -> None:
