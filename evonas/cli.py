@@ -230,6 +230,21 @@ def prune(
         raise InputError(f"--method {method!r}: expected lasso or distinctiveness")
 
 
+@app.command(
+    epilog="Example: evonas pipeline low_cost_pointing04 data.root=DIR backbone.weights=DIR2"
+)
+def pipeline(
+    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    overrides: Overrides = None,
+    run_dir: RunDir = None,
+) -> None:
+    """Probe, search, retrain, prune, quantise and test; what is done already is not repeated."""
+    from evonas import config
+    from evonas.commands import pipeline as verb
+
+    verb.run(config.load(experiment, overrides or []), run_dir, Console())
+
+
 @app.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")
 def lineage(
     folder: Annotated[
