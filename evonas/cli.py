@@ -245,6 +245,32 @@ def pipeline(
     verb.run(config.load(experiment, overrides or []), run_dir, Console())
 
 
+@app.command(
+    epilog="Example: evonas probe pointing04 data.root=DIR backbone.weights=DIR "
+    '--also "face_recognition random=1"'
+)
+def probe(
+    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    overrides: Overrides = None,
+    labels: Annotated[
+        str, typer.Option(help="Labels of the data set, separated by commas; else the task's.")
+    ] = "",
+    also: Annotated[
+        list[str] | None,
+        typer.Option(help="A further backbone for comparison, with its options in one word."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and pictures.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print probe.json.")] = False,
+) -> None:
+    """Rank the taps of a backbone by what linear models of pooled features learn, in seconds."""
+    from evonas import config
+    from evonas.commands import probe as verb
+
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    changes = [*(overrides or []), *([f"probe.labels=[{', '.join(names)}]"] if names else [])]
+    verb.run(config.load(experiment, changes), also or [], out, as_json, Console(stderr=as_json))
+
+
 @app.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")
 def lineage(
     folder: Annotated[

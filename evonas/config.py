@@ -24,6 +24,7 @@ from evonas.estimation.settings import (
     TrainingSettings,
 )
 from evonas.files import parse_yaml, read_yaml
+from evonas.transfer import recommended
 
 # YAML 1.1 takes 1e-3 for text; people who write it mean a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
@@ -81,7 +82,8 @@ class Experiment(Settings):
         seed: of the optimizer and, through it, of every candidate.
         budget: distinct networks to train.
         space: name or file of the search space; further keys narrow its genes
-            (``space.tap=[block2, block3]``, ``space.stem=16``).
+            (``space.tap=[block2, block3]``, ``space.stem=16``). ``space.tap=@probe.json`` are
+            the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best.
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
@@ -165,7 +167,7 @@ def check(data: Any, where: str) -> Experiment:
     if isinstance(data, dict) and data.get("table"):
         data = {**_NO_TRAINING, "baselines": [], **data}
     try:
-        return Experiment.model_validate(_numbers(data))
+        return Experiment.model_validate(recommended.resolved(_numbers(data)))
     except ValidationError as error:
         complaints = [_complaint(detail) for detail in error.errors()]
         more = f" (and {len(complaints) - 1} more: see `evonas validate`)" if complaints[1:] else ""
@@ -226,7 +228,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
     parts = key.split(".")
     if not equals or not all(parts):
         raise InputError(f"{override!r}: expected key=value, such as training.epochs=5")
-    value = parse_yaml(text, f"{key}={text[:40]!r}")
+    # YAML cannot begin a word with the sign of a file of taps.
+    named = text.startswith(recommended.SIGN)
+    value = text if named else parse_yaml(text, f"{key}={text[:40]!r}")
     target = data
     for i, part in enumerate(parts[:-1]):
         if isinstance(target.get(part), str):

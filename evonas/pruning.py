@@ -65,7 +65,8 @@ class Choice:
     @property
     def any(self) -> Mask:
         """(filters,) those that a label needs."""
-        return np.logical_or.reduce(list(self.asked.values()))
+        found: Mask = np.logical_or.reduce(list(self.asked.values()))
+        return found
 
 
 @dataclass

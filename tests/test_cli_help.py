@@ -14,7 +14,7 @@ from command_line import Cli, said
 
 from evonas import registry
 
-VERBS = ["search", "retrain", "test", "compare", "lineage", "validate", "list"]
+VERBS = ["search", "retrain", "test", "compare", "probe", "lineage", "validate", "list"]
 INNER = ["data check", "backbones show"]
 
 

@@ -95,6 +95,31 @@ class Backbone(nn.Module, ABC):
             parameter.requires_grad_(False)
 
 
+class Pooled(Backbone):
+    """A backbone whose maps are averaged over height and width: a few numbers an image.
+
+    Its taps are those of the backbone that it wraps, of shape (channels, 1, 1), and all of
+    them take one pass and little room, so linear models of every tap are cheap (John
+    et al. 2019, arXiv 1901.02675, algorithm 1).
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone, self.input_size = backbone, backbone.input_size
+        self.taps = {tap: (shape[0], 1, 1) for tap, shape in backbone.taps.items()}
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Return (n, channels, 1, 1) means of the named maps; see ``Backbone.forward``."""
+        maps: dict[str, Tensor] = self.backbone(images, taps)
+        return {tap: values.mean((2, 3), keepdim=True) for tap, values in maps.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal hash; follows from that of the wrapped backbone, and is another."""
+        text = f"{type(self).__qualname__} {self.backbone.fingerprint}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
 class UpTo(nn.Module):
     """A backbone cut behind one tap: one input, one output (to count or export it)."""
 
@@ -111,3 +136,17 @@ class UpTo(nn.Module):
         """Return one empty image of the right shape."""
         size = self.backbone.input_size
         return torch.zeros(1, 3, size, size)
+
+
+def telling(taps: Mapping[str, Shape], few: int) -> list[str]:
+    """Return the taps worth a look: parts near the top, and the last of each shape.
+
+    Args:
+        taps: name -> shape, from input to output.
+        few: up to so many, all are.
+    """
+    if len(taps) <= few:
+        return list(taps)
+    last = {shape: tap for tap, shape in taps.items()}
+    high = {tap for tap in taps if tap.count(".") < 2 and ":" not in tap}
+    return [tap for tap in taps if tap in high or last[taps[tap]] == tap]

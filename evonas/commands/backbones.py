@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from evonas import config, registry
-from evonas.backbones.base import Backbone, Shape, UpTo
+from evonas.backbones.base import Backbone, UpTo, telling
 from evonas.commands.progress import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
@@ -36,7 +36,7 @@ def run(name: str, options: Sequence[str], everything: bool, as_json: bool) -> N
         "backbone", name, config.options(word.removeprefix("backbone.") for word in options)
     )
     console = Console(stderr=as_json)
-    shown = list(backbone.taps) if everything else _telling(backbone.taps)
+    shown = list(backbone.taps) if everything else telling(backbone.taps, _FEW)
     rows = []
     with progress_bars(console) as progress:
         for done, tap in enumerate(shown, start=1):
@@ -93,12 +93,3 @@ def _row(backbone: Backbone, tap: str) -> dict[str, Any]:
         "megabytes_per_1000_images": channels * height * width * _BYTES * _IMAGES / 1e6,
         "not_counted": [operator for operator, _ in cost.uncounted],
     }
-
-
-def _telling(taps: dict[str, Shape] | Any) -> list[str]:
-    """Return the taps worth a line: parts near the top, and the last of each shape."""
-    if len(taps) <= _FEW:
-        return list(taps)
-    last = {shape: tap for tap, shape in taps.items()}
-    high = {tap for tap in taps if tap.count(".") < 2 and ":" not in tap}
-    return [tap for tap in taps if tap in high or last[taps[tap]] == tap]

@@ -45,6 +45,8 @@ class Task(ABC):
         n_outputs: length of the network's output, or its channels if ``dense``.
         metric: name of the metric that a search minimises.
         unit: the metric's unit, for people.
+        labels: names of the data set's labels that are learnt; ``nose`` stands for the key
+            point of ``nose.x`` and ``nose.y``.
         dense: the output is a map, (n, n_outputs, height, width), instead of a vector.
         rising: metrics of which more is better.
     """
@@ -52,6 +54,7 @@ class Task(ABC):
     n_outputs: int
     metric: str
     unit: str
+    labels: tuple[str, ...]
     dense: bool = False
     rising: frozenset[str] = frozenset()
 

@@ -59,6 +59,7 @@ class Classification(Task):
         pairs: tuple[tuple[str, str], ...] | None = None,
     ) -> None:
         self.label = _chosen(labels, label)
+        self.labels = (self.label,)
         self.names = tuple(labels[self.label])
         self.n_outputs = len(self.names)
         if not 0 <= label_smoothing < 1:

@@ -58,7 +58,7 @@ class HeadPose(Task):
             raise InputError(f"task.delta: expected a positive number of degrees, got {delta}")
         if not 0 < alpha < np.inf:
             raise InputError(f"task.alpha: expected a positive weight (1 or 2, say), got {alpha}")
-        self.angles = tuple(a for a in known if angles is None or a in angles)
+        self.angles = self.labels = tuple(a for a in known if angles is None or a in angles)
         self._columns = [ANGLES.index(a) for a in self.angles]
         self._signs = np.array([1.0 if a == "pitch" else -1.0 for a in self.angles], np.float32)
         self.output: PoseOutput = PlainAngles(self._signs, delta)

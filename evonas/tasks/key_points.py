@@ -89,6 +89,7 @@ class KeyPoints(Task):
                 f"task.sigma: expected a number of sides of the map between 0 and 1, got {sigma}"
             )
         self.points = tuple(point for point in known if points is None or point in points)
+        self.labels = self.points
         self.n_outputs = len(self.points)
         self.sigma = sigma
         self.pairs = (

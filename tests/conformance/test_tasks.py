@@ -13,6 +13,7 @@ from evonas import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Array, Task
+from evonas.transfer.targets import read
 
 NAMES = registry.names("task")
 POINTS = {
@@ -136,6 +137,18 @@ def test_targets_are_a_finite_row_an_image(task: Task, targets: Array) -> None:
     assert task.n_outputs >= 1
     assert task.unit
     assert task.metric not in task.rising
+
+
+def test_it_says_which_labels_it_learns(task: Task, dataset: Faces) -> None:
+    """Those that its targets follow from: a probe learns the same."""
+    assert isinstance(task.labels, tuple)
+    assert task.labels
+    assert len(set(task.labels)) == len(task.labels)
+    columns = np.concatenate([read(dataset, name)[0].values for name in task.labels], axis=1)
+    learnt = {tuple(column) for column in columns.T.tolist()}
+    known = {tuple(column) for column in task.targets(dataset).T.tolist()}
+    assert learnt <= known
+    assert task.dense or learnt == known, "key points have columns beside, of what is visible"
 
 
 def test_what_is_settled_is_settled_once(task: Task, targets: Array) -> None:
