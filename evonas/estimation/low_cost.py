@@ -44,7 +44,9 @@ class PruneSettings(Settings):
     threshold: Threshold = 0.01
     shared: Literal["union", "last"] = "union"
     folds: Annotated[int, Field(ge=2)] = 3
-    training: TrainingSettings = TrainingSettings(epochs=10, learning_rate=3e-4, keep="last")
+    training: TrainingSettings = TrainingSettings(
+        epochs=10, learning_rate=1e-3, ema=0.99, keep="last"
+    )
 
 
 class QuantizeSettings(Settings):
