@@ -167,6 +167,37 @@ def judge(
     verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip)
 
 
+@app.command(epilog="Example: evonas quantize runs/quickstart/retrained --road onnx --images 512")
+def quantize(
+    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    overrides: Overrides = None,
+    network: Annotated[
+        str, typer.Option(help="Name in the table; the winner, or the first, if left out.")
+    ] = "",
+    repeat: Annotated[int, typer.Option(help="Which training of it, from 0.", min=0)] = 0,
+    road: Annotated[
+        str | None, typer.Option(help="pt2e (a program of torch) or onnx (ONNX Runtime).")
+    ] = None,
+    aware: Annotated[
+        bool | None, typer.Option("--aware", help="Train on with simulated rounding first.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option(help="Training images that ranges are taken from.")
+    ] = None,
+    compiling: Annotated[
+        bool, typer.Option("--compile", help="Also measure torch.compile: minutes, needs a g++.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder of the result; FOLDER/int8.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Turn a retrained network, backbone and head, into 8-bit integers; error before and after."""
+    from evonas.commands import quantize as verb
+
+    options = {"quantize.road": road, "quantize.aware": aware, "quantize.images": images}
+    changes = [*(overrides or []), *_options(**options)]
+    verb.run(folder, changes, network, repeat, out, compiling, as_json, Console(stderr=as_json))
+
+
 @app.command(
     epilog="Example: evonas compare quickstart --optimizers cma,ga,random --seeds 3 budget=40"
 )

@@ -12,27 +12,34 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from evonas.assembly import Assembly
-from evonas.backbones.base import UpTo
+from evonas.backbones.base import UpTo, Whole
 from evonas.backbones.none import NoBackbone
+from evonas.errors import RunError
 from evonas.estimation.batches import TrainingData
 from evonas.estimation.estimator import Split
 from evonas.estimation.features import FeatureCache, Progress
+from evonas.estimation.quantized import Quantized
 from evonas.estimation.settings import TrainingSettings
-from evonas.estimation.training import Training, predict
-from evonas.estimation.views import standard_views
+from evonas.estimation.training import Diverged, Training, predict
+from evonas.estimation.views import View, standard_views
 from evonas.evaluation import Retrained
 from evonas.search import candidate_seed
 from evonas.space import Architecture
 
 _CORES = len(os.sched_getaffinity(0))
+#: A backbone of these gives pixels as they are, 0..255, which 16 bits hold exactly.
+PIXELS: Mapping[str, Any] = MappingProxyType(
+    {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
+)
 
 
 @dataclass
@@ -71,12 +78,6 @@ class Deployed:
         """The tap that the head stands on."""
         return str(self.contender["tap"])
 
-    @property
-    def metrics(self) -> list[str]:
-        """Names of the main metrics, in the order of the retraining."""
-        own = self.contender["results"][self.repeat]
-        return [name for name in own if name != "epoch" and not name.startswith("test_")]
-
     @cached_property
     def head(self) -> nn.Module:
         """The trained head, (n, channels, h, w) -> (n, n_outputs[, h, w])."""
@@ -85,44 +86,58 @@ class Deployed:
     @cached_property
     def whole(self) -> nn.Module:
         """Backbone and head, (n, 3, side, side) in 0..255 -> (n, n_outputs[, h, w])."""
-        return nn.Sequential(UpTo(self.assembly.backbone, self.tap), self.head).eval()
+        return Whole(UpTo(self.assembly.backbone, self.tap), self.head).eval()
 
     @property
-    def example(self) -> torch.Tensor:
+    def example(self) -> Tensor:
         """Two empty images."""
         side = self.assembly.backbone.input_size
         return torch.zeros(2, 3, side, side)
 
     def train(
         self, network: nn.Module, settings: TrainingSettings, done: Callable[[int, int], None]
-    ) -> nn.Module:
+    ) -> list[dict[str, float]]:
         """Train a network on the images of the training split, in all views.
 
         Args:
-            network: as ``whole``; changed in place.
+            network: as ``whole``; it gets the weights that count, and is in evaluation mode.
             settings: how.
             done: is told how many of how many epochs are over.
 
         Returns:
-            The network with the weights that count, in evaluation mode.
+            Loss and metrics of every epoch.
+
+        Raises:
+            RunError: it diverged.
         """
         seed = self.assembly.experiment.seed + self.repeat
         seed = candidate_seed(seed, self.architecture.digest, settings.epochs)
         task, device = self.retrained.task, self.assembly.hardware.device
+        views = standard_views(self.assembly.experiment.features.jitters)
+        data = self._pixels(views)[0]
+        done(0, settings.epochs)
         with _all_cores():
-            done(0, settings.epochs)
-            training = Training(network, self.images, task, settings, seed, device)
-            training.run(on_epoch=lambda epoch, _: done(epoch + 1, settings.epochs))
+            training = Training(network, data, task, settings, seed, device)
+            try:
+                training.run(on_epoch=lambda epoch, _: done(epoch + 1, settings.epochs))
+            except Diverged as error:
+                raise RunError(
+                    f"{self.contender['name']!r}: training on images diverged ({error}): lower the "
+                    "learning rate"
+                ) from error
         network.load_state_dict(training.outcome.state)
-        return network.to("cpu").eval()
+        network.to("cpu").eval()
+        return training.outcome.history
 
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Return all metrics of a network on the images that judge."""
+        # the operators of a quantised network are those of a CPU
+        device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.device
         with _all_cores():
-            outputs = predict(network, self.images, self.judges, self.assembly.hardware.device)
+            outputs = predict(network, self._plain, self.judges, device)
         network.to("cpu")
         task = self.retrained.task
-        return dict(task.details(task.predictions(outputs), self.images.targets[0, self.judges]))
+        return dict(task.details(task.predictions(outputs), self._plain.targets[0, self.judges]))
 
     @property
     def side(self) -> str:
@@ -132,28 +147,33 @@ class Deployed:
     @cached_property
     def judges(self) -> NDArray[np.intp]:
         """The images of this split that can be decoded."""
-        return np.intersect1d(self.assembly.dataset.sides()[self.side], self._found[1])
+        return np.intersect1d(self.assembly.dataset.sides()[self.side], self._seen[1])
+
+    def images(self, indices: NDArray[np.intp]) -> Tensor:
+        """Return images as the backbone takes them, (n, 3, side, side) RGB in 0..255."""
+        return torch.from_numpy(self._plain.maps[0][indices].astype(np.float32))
 
     @property
-    def images(self) -> TrainingData:
-        """The images as the backbone takes them, (n, 3, side, side) in 0..255, in all views."""
-        return self._found[0]
+    def learners(self) -> NDArray[np.intp]:
+        """The images of the training split that can be decoded."""
+        return self._plain.train
+
+    @property
+    def _plain(self) -> TrainingData:
+        return self._seen[0]
 
     @cached_property
-    def _found(self) -> tuple[TrainingData, NDArray[np.intp]]:
-        experiment, dataset = self.assembly.experiment, self.assembly.dataset
-        # Whole numbers up to 255: half precision holds them exactly.
-        plain = NoBackbone(
-            input_size=self.assembly.backbone.input_size,
-            mean=(0.0, 0.0, 0.0),
-            std=(1 / 255, 1 / 255, 1 / 255),
-        )
-        views = standard_views(experiment.features.jitters)
-        features = self.cache.ensure(plain, dataset, ["image"], views, self.progress)
+    def _seen(self) -> tuple[TrainingData, NDArray[np.intp]]:
+        return self._pixels((View(),))
+
+    def _pixels(self, views: tuple[View, ...]) -> tuple[TrainingData, NDArray[np.intp]]:
+        """Return the images in these views, and which of them can be decoded."""
+        dataset = self.assembly.dataset
+        pixels = NoBackbone(input_size=self.assembly.backbone.input_size, **PIXELS)
+        features = self.cache.ensure(pixels, dataset, ["image"], views, self.progress)
         splits = {"whole": Split(**dataset.sides())}
         setting = self.assembly.setting({"image": features}, splits)
-        split = setting.splits["whole"]
-        maps = features.open("image")
+        split, maps = setting.splits["whole"], features.open("image")
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         return data, features.usable
 

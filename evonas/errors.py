@@ -33,3 +33,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     listing = "known: " + ", ".join(names) if names else "none is known"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}? ({listing})" if close else listing
+
+
+def one_line(error: BaseException) -> str:
+    """Return ``Type: message`` of an error in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__

@@ -19,6 +19,7 @@ from evonas.assembly import Assembly
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.features import Progress
+from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
 from evonas.files import read_json
 from evonas.space import Architecture
@@ -33,8 +34,7 @@ class Result:
     """One network on one test set.
 
     Attributes:
-        network: name, as in the table of the retraining.
-        tap: that it stands on; empty for the constant prediction.
+        network, tap: names, as in the table of the retraining.
         test_set: name of the data set, and which of its images.
         images: how many they are.
         repeats: all metrics (``Task.details``) of each training seed.
@@ -106,6 +106,14 @@ class Retrained:
         made: Task = registry.create("task", name, options, labels)
         return made
 
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the metrics that training reported; a test knows more."""
+        contenders = self.content["contenders"]
+        names = next((list(one["results"][0]) for one in contenders if one["results"]), [])
+        plain = dict.fromkeys(name.removeprefix("test_") for name in names)
+        return [name for name in plain if name != "epoch"]
+
     def test(
         self, label: str, dataset: Dataset, progress: Progress, flip: bool = False
     ) -> list[Result]:
@@ -127,9 +135,7 @@ class Retrained:
             self.task.unmirrored(np.zeros((0, self.task.n_outputs, *cells), np.float32))
         targets = self._targets(label, dataset)
         side, chosen = self.judging(dataset)
-        networks = [one for one in self.content["contenders"] if one["weights"]]
-        if not networks:
-            raise InputError(f"{self.folder}: holds no trained weights: retrain again")
+        networks = self._trained()
         used = {one["tap"] for one in networks}
         taps = [tap for tap in self.assembly.backbone.taps if tap in used]
         features = self.assembly.features(self.assembly.backbone, taps, progress, dataset, flip)
@@ -155,37 +161,40 @@ class Retrained:
             )
         return found
 
-    def contender(self, name: str) -> Mapping[str, Any]:
-        """Return the entry of a network with trained weights; the first of those of its name.
+    def contender(self, name: str = "") -> Mapping[str, Any]:
+        """Return what is known of one trained network: architecture, tap, weights, costs.
 
         Args:
-            name: of the network; empty: the winner, or else the first.
+            name: as in the table, or with `` on TAP`` behind; by default ``winner``, or else
+                the first that has weights.
 
         Raises:
-            InputError: there is none (those that there are, are named).
+            InputError: no network has the name, or weights.
         """
-        trained = [one for one in self.content["contenders"] if one["weights"]]
-        if not trained:
-            raise InputError(f"{self.folder}: holds no trained weights: retrain again")
-        for one in trained:
-            if one["name"] == (name or "winner"):
-                return dict(one)
-        if not name:
-            return dict(trained[0])
-        known = list(dict.fromkeys(one["name"] for one in trained))
-        raise InputError(
-            f"{self.folder}: has no network {name!r} with trained weights: {nearest(name, known)}"
-        )
+        trained = self._trained()
+        wanted = name or "winner"
+        found = [o for o in trained if wanted in (o["name"], f"{o['name']} on {o['tap']}")]
+        if name and not found:
+            names = [str(one["name"]) for one in trained]
+            taps = [f"{one['name']} on {one['tap']}" for one in trained]
+            known = {n if names.count(n) == 1 else t for n, t in zip(names, taps, strict=True)}
+            raise InputError(
+                f"{self.folder}: has no trained network {name!r}: {nearest(name, known)}"
+            )
+        return (found or trained)[0]
 
     def head(self, network: Mapping[str, Any], repeat: int = 0) -> nn.Module:
-        """Return the trained head of a network, (n, channels, h, w) -> (n, n_outputs[, h, w]).
+        """Return a trained head, on the CPU: maps of its tap -> (n, n_outputs[, h, w]).
+
+        A quantised network is whole: its tap is the image, in 0..255.
 
         Args:
             network: its entry among the contenders.
             repeat: number of its training, from 0.
 
         Raises:
-            InputError: there is no such repeat, or the file is damaged.
+            InputError: there is no such repeat, or the file is missing, damaged, or of another
+                network.
         """
         files = network["weights"]
         if not 0 <= repeat < len(files):
@@ -193,11 +202,13 @@ class Retrained:
                 f"{self.folder}: {network['name']!r} was trained {len(files)} times, there is no "
                 f"repeat {repeat}: expected 0 to {len(files) - 1}"
             )
+        path = self.folder / Path(files[repeat]).name
+        if path.suffix in SUFFIXES:
+            return load_quantized(path, self.assembly.hardware.threads)
         architecture = Architecture.from_dict(network["architecture"])
         shape = self.assembly.backbone.taps[network["tap"]]
         family = registry.load("network", architecture.network)()
         module: nn.Module = family.build(architecture, shape, self.task.n_outputs)
-        path = self.folder / Path(files[repeat]).name
         try:
             module.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -213,6 +224,12 @@ class Retrained:
             return "validation split", dataset.sides()["validation"]
         return "all images", np.arange(len(dataset))
 
+    def _trained(self) -> list[Mapping[str, Any]]:
+        trained = [one for one in self.content["contenders"] if one["weights"]]
+        if not trained:
+            raise InputError(f"{self.folder}: holds no trained weights: retrain again")
+        return trained
+
     def _answer(
         self,
         network: Mapping[str, Any],
@@ -220,7 +237,9 @@ class Retrained:
         data: TrainingData,
         chosen: NDArray[np.intp],
     ) -> Array:
-        module, device = self.head(network, repeat), self.assembly.hardware.device
+        module = self.head(network, repeat)
+        # its operators are those of a CPU
+        device = "cpu" if isinstance(module, Quantized) else self.assembly.hardware.device
         outputs = predict(module.to(device), data, chosen, device)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)

@@ -144,8 +144,7 @@ class Pruning:
 
         It is the largest difference on a few training images, as a share of the largest value.
         """
-        data = self.network.images
-        images = torch.from_numpy(data.maps[0][data.train[:_CHECKED]].astype(np.float32))
+        images = self.network.images(self.network.learners[:_CHECKED])
         with torch.inference_mode():
             full, small = self.prunable.masked(plan)(images), graph(images)
         kept = torch.from_numpy(plan.kept[self.prunable.output.name])

@@ -18,7 +18,8 @@ from evonas import registry
 from evonas.assembly import Assembly
 from evonas.commands import prune, retrain
 from evonas.deployed import Deployed
-from evonas.errors import InputError
+from evonas.errors import InputError, RunError
+from evonas.estimation.views import View
 from evonas.evaluation import Retrained
 from evonas.pruning import Pruning
 
@@ -122,14 +123,10 @@ def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) 
 
 def test_images_are_the_crops_themselves(retrained: Path) -> None:
     whole = Deployed(Retrained(retrained))
-    maps = whole.images.maps
-    assert len(maps) == 4
-    assert maps[0].shape[1:] == (3, 64, 64)
-    image = whole.assembly.dataset.image(0)
-    if image.shape == (64, 64, 3):
-        np.testing.assert_array_equal(maps[0][0], image.transpose(2, 0, 1))
-    assert float(maps[0][:20].max()) <= 255.0
-    assert not np.modf(maps[0][:20].astype(float))[0].any()
+    images = whole.images(whole.learners[:20])
+    assert images.shape == (20, 3, 64, 64)
+    crop = View().apply(whole.assembly.dataset.image(int(whole.learners[7])), 0, 64, 0.0)
+    np.testing.assert_array_equal(images[7], crop.transpose(2, 0, 1))
 
 
 def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained: Path) -> None:
@@ -157,7 +154,7 @@ def test_the_command_prunes_and_says_where_the_result_is(retrained: Path, evonas
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--network", "heat"], "has no network 'heat' with trained weights: did you mean 'head'"),
+        (["--network", "heat"], "has no trained network 'heat': did you mean 'head'"),
         (["--repeat", "7"], "'head' was trained 2 times, there is no repeat 7"),
         (["--threshold", "1.5"], "prune.threshold"),
         (["prune.shared=first"], "prune.shared"),
@@ -170,6 +167,14 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert code == 2
     assert message in wrong
     assert wrong.count("\n") == 1
+
+
+def test_a_training_on_images_that_diverges_is_said_in_one_line(retrained: Path) -> None:
+    whole = Deployed(Retrained(retrained))
+    settings = whole.assembly.experiment.prune.training
+    wild = settings.model_copy(update={"epochs": 2, "learning_rate": 1e30, "warmup": 0.0})
+    with pytest.raises(RunError, match=r"diverged .* lower the learning rate"):
+        whole.train(whole.whole, wild, lambda done, total: None)
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ custom objects; it evaluates sizes as Python; it loads compiled libraries; and i
 operator, also those that read and write files. So the archive is read here first, with
 torch's own reader, and refused unless it holds tensors, torch's own operators and plain
 arithmetic of sizes. Guards, which ``ExportedProgram.module()`` compiles from text in the
-file, are never used.
+file, are never used. Of operators that are not built into torch, those alone are taken that
+turn floats into 8-bit integers and back, by their full names: plain arithmetic as well.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import logging
@@ -22,8 +24,7 @@ from typing import Any
 
 import torch
 
-from evonas.backbones._weights import one_line
-from evonas.errors import InputError
+from evonas.errors import InputError, one_line
 
 #: Arithmetic of sizes as torch writes it, ``Mul(Integer(2), Symbol('s7', positive=True))``:
 #: classes that are called, symbols, flags, numbers; no attributes and no other texts.
@@ -36,26 +37,38 @@ _ARITHMETIC = frozenset(
     for names in ("getitem add sub mul floordiv truediv mod pow neg", "eq ne lt le gt ge and_ or_")
     for name in names.split()
 )
+#: What a quantised program calls beside torch's own operators.
+_QUANTISED = frozenset(
+    f"torch.ops.quantized_decomposed.{way}_per_{what}.default"
+    for way in ("quantize", "dequantize")
+    for what in ("tensor", "channel")
+)
 _FILES = frozenset({"from_file", "save"})  # operators of torch that touch the disk
 _AGAIN = "export it again with torch.export.save, with plain tensors and torch's own operators"
 
 
-def load_program(path: Path) -> torch.export.ExportedProgram:
+def load_program(path: Path, where: str = "") -> torch.export.ExportedProgram:
     """Return the program in a .pt2 file.
+
+    Args:
+        path: of the file.
+        where: names it in messages; by default as the option ``backbone.path``.
 
     Raises:
         InputError: the file is damaged, of an older format, or opening or running it
             could run code.
     """
+    where = where or f"backbone.path={path}"
     try:
-        _vet(path)
+        if _vet(path, where):
+            importlib.import_module("torch.ao.quantization.fx._decomposed")  # its operators
         with _quiet():
             return torch.export.load(path)
     except InputError:
         raise
     except Exception as error:  # damaged archives end in errors of any kind inside torch
         raise InputError(
-            f"backbone.path={path}: cannot be read as a program of torch.export "
+            f"{where}: cannot be read as a program of torch.export "
             f"({one_line(error).split('. ', 1)[0]}): {_AGAIN}"
         ) from error
 
@@ -72,40 +85,47 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _vet(path: Path) -> None:
-    """Refuse an archive in which anything but tensors, operators and sizes lies."""
+def _vet(path: Path, where: str) -> bool:
+    """Refuse an archive in which anything but tensors, operators and sizes lies.
+
+    Returns:
+        Whether the program is a quantised one.
+    """
+    quantised = False
     reader = torch._C.PyTorchFileReader(str(path))
     records: list[str] = reader.get_all_records()
     if "archive_format" not in records or reader.get_record("archive_format") != b"pt2":
         raise _refused(
-            path, "is of an older format, which holds pickles", "with torch 2.9 or later"
+            where, "is of an older format, which holds pickles", "with torch 2.9 or later"
         )
     for name in records:
         if name.startswith("data/aotinductor/"):
-            raise _refused(path, f"holds compiled code ({name})")
+            raise _refused(where, f"holds compiled code ({name})")
         if name.endswith(".pt"):
-            _only_tensors(path, name, reader.get_record(name))
+            _only_tensors(where, name, reader.get_record(name))
         elif name.endswith(".json"):
             content = json.loads(reader.get_record(name))
             if name.endswith("_config.json"):
                 for entry in content["config"].values():
                     kept = f"{name.rpartition('/')[0]}/{entry['path_name']}"
                     if not entry["path_name"].startswith(("weight_", "tensor_")):
-                        raise _refused(path, f"holds a pickled object ({kept})")
+                        raise _refused(where, f"holds a pickled object ({kept})")
                     if entry["use_pickle"]:
-                        _only_tensors(path, kept, reader.get_record(kept))
+                        _only_tensors(where, kept, reader.get_record(kept))
             else:
                 for key, text in _texts(content):
-                    _vet_text(path, key, text)
+                    _vet_text(where, key, text)
+                    quantised |= key == "target" and text in _QUANTISED
+    return quantised
 
 
-def _vet_text(path: Path, key: str, text: str) -> None:
+def _vet_text(where: str, key: str, text: str) -> None:
     if key == "expr_str" and not _EXPRESSION.fullmatch(text):
-        raise _refused(path, f"has a size that is no plain arithmetic ({text[:60]!r})")
+        raise _refused(where, f"has a size that is no plain arithmetic ({text[:60]!r})")
     if key == "target":
-        known = text in _ARITHMETIC or _OPERATOR.fullmatch(text)
+        known = text in _ARITHMETIC or text in _QUANTISED or _OPERATOR.fullmatch(text)
         if not known or not _FILES.isdisjoint(text.split(".")):
-            raise _refused(path, f"calls {text[:80]!r}, which is no operator of torch's own")
+            raise _refused(where, f"calls {text[:80]!r}, which is no operator of torch's own")
 
 
 def _texts(content: Any) -> Iterator[tuple[str, str]]:
@@ -123,17 +143,16 @@ def _texts(content: Any) -> Iterator[tuple[str, str]]:
             yield from _texts(value)
 
 
-def _only_tensors(path: Path, name: str, data: bytes) -> None:
+def _only_tensors(where: str, name: str, data: bytes) -> None:
     if not data:
         return
     try:
         torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except Exception as error:
-        raise _refused(path, f"holds a pickle of more than tensors ({name})") from error
+        raise _refused(where, f"holds a pickle of more than tensors ({name})") from error
 
 
-def _refused(path: Path, why: str, how: str = "") -> InputError:
+def _refused(where: str, why: str, how: str = "") -> InputError:
     return InputError(
-        f"backbone.path={path}: {why}, and opening it could run code: {_AGAIN}"
-        f"{', ' + how if how else ''}"
+        f"{where}: {why}, and opening it could run code: {_AGAIN}{', ' + how if how else ''}"
     )

@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from evonas.backbones._taps import Channels, Tapped, Triple, first_tensor
-from evonas.backbones._weights import one_line
 from evonas.backbones._whole import counted
 from evonas.backbones.base import NetworkCost
-from evonas.errors import InputError
+from evonas.errors import InputError, one_line
 
 _ROOT = "output"
 

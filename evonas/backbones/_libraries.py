@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from evonas.backbones._hooks import seeded
-from evonas.backbones._weights import load_into, one_line, read_state
-from evonas.errors import InputError
+from evonas.backbones._weights import load_into, read_state
+from evonas.errors import InputError, one_line
 
 
 def library(name: str, backbone: str, install: str) -> Any:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from evonas.backbones._weights import one_line
-from evonas.errors import InputError
+from evonas.errors import InputError, one_line
 
 
 class Script(nn.Module):

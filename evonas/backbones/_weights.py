@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from evonas.errors import InputError
+from evonas.errors import InputError, one_line
 
 _NESTINGS = ("state_dict", "model_state_dict", "model")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -101,12 +101,6 @@ def load_into(
             "give the file of this model and these arguments"
         )
     module.load_state_dict(dict(state), strict=False)
-
-
-def one_line(error: BaseException) -> str:
-    """Return ``Type: message`` of an error in one line of bounded length."""
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
 
 
 def _safetensors(path: Path, key: str) -> Mapping[str, Any]:

@@ -138,6 +138,26 @@ class UpTo(nn.Module):
         return torch.zeros(1, 3, size, size)
 
 
+class Whole(nn.Module):
+    """A backbone cut behind one tap with a head on it: images in, a task's outputs out.
+
+    What is deployed, and what is trained, quantised or exported as one network.
+    """
+
+    def __init__(self, upto: UpTo, head: nn.Module) -> None:
+        super().__init__()
+        self.upto, self.head = upto, head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the head's outputs, (n, n_outputs[, h, w]).
+
+        Args:
+            images: (n, 3, input_size, input_size) float RGB in 0..255.
+        """
+        outputs: Tensor = self.head(self.upto(images))
+        return outputs
+
+
 def telling(taps: Mapping[str, Shape], few: int) -> list[str]:
     """Return the taps worth a look: parts near the top, and the last of each shape.
 

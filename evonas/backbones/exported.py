@@ -26,10 +26,9 @@ from evonas.backbones._taps import (
     Triple,
     first_tensor,
 )
-from evonas.backbones._weights import one_line
 from evonas.backbones._whole import counted
 from evonas.backbones.base import NetworkCost
-from evonas.errors import InputError
+from evonas.errors import InputError, one_line
 
 _DYNAMIC = (
     "torch.export.export(model, (example,), dynamic_shapes=({0: torch.export.Dim('batch')},)) "

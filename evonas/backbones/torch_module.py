@@ -19,8 +19,8 @@ from torch import nn
 
 from evonas.backbones._hooks import Hooked, seeded, shared_weights
 from evonas.backbones._taps import IMAGENET_MEAN, IMAGENET_STD, Channels, Triple
-from evonas.backbones._weights import load_into, one_line, read_state
-from evonas.errors import InputError
+from evonas.backbones._weights import load_into, read_state
+from evonas.errors import InputError, one_line
 
 _LOADED = 0.5  # share of weights that do not depend on the seed, from which on they count as loaded
 

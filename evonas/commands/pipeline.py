@@ -104,7 +104,7 @@ def _steps(experiment: Experiment, folder: Path, console: Console) -> list[_Step
         _Step(
             "quantise",
             small / "quantize.json",
-            lambda: quantize.run(pruned, [], "", small, False, False, console),
+            lambda: quantize.run(pruned, [], "", 0, small, False, False, console),
         ),
         _Step("test", small / "test.json", tested),
     ]

@@ -123,7 +123,7 @@ def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -
     save(graph, whole.example, path)
     save_file(head.state_dict(), folder / "head.safetensors")
     made: Backbone = registry.create("backbone", "pruned", {"path": str(path), "tap": tap})
-    images = torch.from_numpy(whole.images.maps[0][whole.judges[:2]]).float()
+    images = whole.images(whole.judges[:2])
     with torch.inference_mode():
         if not torch.allclose(made(images, [tap])[tap], graph(images), rtol=1e-4, atol=1e-5):
             raise EvonasError(f"{path}: does not compute what was written into it")
@@ -150,7 +150,7 @@ def _write_comparison(
         "searched": None,
         "head": head.to_dict(),
         "backbone_up_to_tap": upto.to_dict(),
-        "results": [{prefix + name: metrics[name] for name in whole.metrics}],
+        "results": [{prefix + name: metrics[name] for name in whole.retrained.metrics}],
         "weights": ["head.safetensors"],
         "failures": [],
     }
@@ -173,7 +173,7 @@ def _tell(folder: Path, work: Pruning, found: _Found, console: Console) -> None:
     tables = [
         report.maps(found.choices, settings.threshold, settings.shared, work.prunable.fixed),
         report.costs(found.rows, afresh if found.missed else []),
-        report.errors(found.metrics, whole.metrics, whole.retrained.task.unit, side),
+        report.errors(found.metrics, whole.retrained.metrics, whole.retrained.task.unit, side),
     ]
     for table in tables:
         show(table, console)

@@ -23,6 +23,8 @@ _FLIP_NOTE = (
     "this takes two"
 )
 
+_QUANTISED_NOTE = "8-bit integers: MB are those of the file, not of 32-bit floats"
+
 
 def run(
     folder: Path,
@@ -58,7 +60,7 @@ def run(
         with progress_bars(console) as progress:
             results = retrained.test(name, dataset, progress, flip)
         notes = _notes(content, dataset) + ([_FLIP_NOTE] if flip else [])
-        tables += _tables(results, _metrics(content), retrained.task.unit, notes)
+        tables += _tables(results, retrained.metrics, retrained.task.unit, notes)
         if beside:
             train = content["experiment"]["data"]["name"]
             tables += _beside(name, train, results[0].images, flip)
@@ -96,16 +98,11 @@ def _parsed(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
     return sets, changes
 
 
-def _metrics(content: dict[str, Any]) -> list[str]:
-    """Return the names of the metrics that training reported; a test knows more."""
-    names = next((list(one["results"][0]) for one in content["contenders"] if one["results"]), [])
-    return [name for name in names if name != "epoch" and not name.startswith("test_")]
-
-
 def _notes(content: dict[str, Any], dataset: Dataset) -> list[str]:
     train = content["protocol"] or content["experiment"]["data"]["name"]
     notes = [f"trained: {train}"]
     notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []
+    notes += [_QUANTISED_NOTE] if content.get("quantized") else []
     notes += [f"tested: {dataset.protocol}"] if dataset.protocol else []
     notes += [f"LEAKY split in testing: {dataset.leaky}"] if dataset.leaky else []
     return notes

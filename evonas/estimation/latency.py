@@ -1,8 +1,13 @@
-"""How long a head network takes for one image, on the device at hand."""
+"""How long a network takes for one image, on the device at hand."""
 
 from __future__ import annotations
 
+import platform
 import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +15,23 @@ import torch
 from evonas.backbones.base import Shape
 
 WARM_UP, REPEATS = 10, 50
+#: Of a comparison: so often all have their turn, so many runs at a time.
+ROUNDS, TURN = 20, 5
+
+
+@dataclass(frozen=True)
+class Times:
+    """What one image takes, of all runs of a comparison.
+
+    Attributes:
+        p50, p95: median and 95th percentile, milliseconds.
+        ratio: time of the first one of the comparison over that of this one; more than 1
+            is faster. Median over the rounds, in each of which both ran.
+    """
+
+    p50: float
+    p95: float
+    ratio: float
 
 
 def latency(module: torch.nn.Module, shape: Shape, device: str) -> float:
@@ -37,3 +59,52 @@ def latency(module: torch.nn.Module, shape: Shape, device: str) -> float:
             if repeat >= WARM_UP:
                 times.append(time.perf_counter() - start)
     return round(1e3 * float(np.median(times)), 4)
+
+
+def compared(runs: Mapping[str, Callable[[], object]]) -> dict[str, Times]:
+    """Return what several networks take for one image, measured by turns in one run.
+
+    What else the machine does meets all of them alike, so their ratios are steadier than
+    the times.
+
+    Args:
+        runs: name -> runs the network once, on the CPU.
+    """
+    spent = np.zeros((len(runs), ROUNDS, TURN))
+    for run in runs.values():
+        for _ in range(WARM_UP):
+            run()
+    for turn in range(ROUNDS):
+        for number, run in enumerate(runs.values()):
+            for repeat in range(TURN):
+                start = time.perf_counter()
+                run()
+                spent[number, turn, repeat] = 1e3 * (time.perf_counter() - start)
+    rounds = np.median(spent, axis=2)
+    ratios = np.median(rounds[0] / rounds, axis=1)
+    low, high = np.percentile(spent, (50, 95), axis=(1, 2)).round(4)
+    return {
+        name: Times(float(low[i]), float(high[i]), round(float(ratios[i]), 3))
+        for i, name in enumerate(runs)
+    }
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch have so many threads on the CPU; afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def processor() -> str:
+    """Return the name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:  # no Linux
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

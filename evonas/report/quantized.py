@@ -1,0 +1,75 @@
+"""Tables of ``evonas quantize``: a network before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from evonas.report.tables import Table
+
+
+def tables(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> list[Table]:
+    """Return error and size, and latency, before and after.
+
+    Args:
+        found: content of quantize.json.
+        metrics: names of the main errors.
+        unit: of the errors.
+    """
+    return [_errors(found, metrics, unit), _latency(found)]
+
+
+def _errors(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> Table:
+    before, after, size = found["before"], found["after"], found["bytes"]
+    settings, judged = found["settings"], found["judged_on"]
+    rows = [
+        [name, f"{before[name]:.3f}", f"{after[name]:.3f}", f"{after[name] - before[name]:+.3f}"]
+        for name in metrics
+    ]
+    small, large = size["after"] / 1e6, size["before"] / 1e6
+    rows.append(["MB", f"{large:.3f}", f"{small:.3f}", f"1/{size['ratio']:.2f}"])
+    aware = f", trained on for {len(found['training'])} epochs" if found["training"] else ""
+    title = (
+        f"{found['network']} on {found['tap']}, 8 bits ({settings['road']}{aware}): errors in "
+        f"{unit or 'units of the label'} on {judged['images']} images, {judged['split']}"
+    )
+    size_note = (
+        "MB decimal; before: 32-bit floats of backbone up to the tap and head; after: the file"
+    )
+    notes = [
+        size_note,
+        f"ranges from {found['calibration_images']} training images, seed {found['seed']}",
+        *_operators(found["operators"]),
+        *found["notes"],
+    ]
+    return Table(title, ["", "before", "after", "change"], rows, notes, names=1)
+
+
+def _operators(operators: Mapping[str, Any]) -> list[str]:
+    counts = [
+        f"{done} of {every} {kind}"
+        for kind, (done, every) in (
+            ("convolutions", operators["convolutions"]),
+            ("linear layers", operators["linears"]),
+        )
+        if every
+    ]
+    left = [f"{name} {count}" for name, count in operators["left"].items()]
+    return [
+        f"with integers: {', '.join(counts) or 'nothing'}",
+        f"left in floats: {', '.join(left) or 'no other operator'}",
+    ]
+
+
+def _latency(found: Mapping[str, Any]) -> Table:
+    rows = [
+        [name, f"{one['p50']:.2f}", f"{one['p95']:.2f}", f"{one['ratio']:.2f}"]
+        for name, one in found["latency"].items()
+    ]
+    seconds = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in found["seconds"].items())
+    notes = [
+        f"{found['cpu']}; {', '.join(f'{k} {v}' for k, v in found['packages'].items())}",
+        f"this took: {seconds}",
+    ]
+    heads = ["", "p50, ms", "p95, ms", "times as fast"]
+    return Table("Latency of one image, one thread, measured by turns", heads, rows, notes, names=1)

@@ -1,0 +1,110 @@
+"""Batch norms of a network that trains no more: they become part of the convolution before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, fx, nn
+
+_aten = torch.ops.aten
+_CONVOLUTIONS = (_aten.conv1d.default, _aten.conv2d.default, _aten.linear.default)
+
+
+def fold_norms(graph: fx.GraphModule) -> int:
+    """Fold every batch norm of a graph in evaluation mode; the outputs stay the same.
+
+    y = (x - mean) / sqrt(var + eps) * weight + bias is x * scale + shift. Behind a convolution
+    or linear layer that feeds nothing else, scale and shift go into its weights; elsewhere they
+    stay as a multiplication and an addition.
+
+    Args:
+        graph: of torch's operators, weights as attributes; changed in place.
+
+    Returns:
+        How many were folded into the layer before.
+    """
+    folded = 0
+    for node in list(graph.graph.nodes):
+        if node.target is not _aten.batch_norm.default:
+            continue
+        scale, shift = _affine(graph, node)
+        layer = node.args[0]
+        if _own(graph, layer):
+            _fold(graph, layer, scale, shift)
+            node.replace_all_uses_with(layer)
+            folded += 1
+        else:
+            node.replace_all_uses_with(_scaled(graph, node, layer, scale, shift))
+        graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
+    for name in [*dict(graph.named_parameters()), *dict(graph.named_buffers())]:
+        if name not in used:
+            delattr(graph, name)
+    graph.recompile()
+    return folded
+
+
+def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of a batch norm, (c,) each."""
+    weight, bias, mean, variance = (_value(graph, argument) for argument in node.args[1:5])
+    assert mean is not None
+    assert variance is not None
+    epsilon = node.args[7]
+    assert isinstance(epsilon, float)
+    scale = torch.rsqrt(variance + epsilon)
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale
+    return scale, shift if bias is None else shift + bias
+
+
+def _value(graph: fx.GraphModule, node: object) -> Tensor | None:
+    if not isinstance(node, fx.Node):
+        return None
+    found: Tensor = getattr(graph, str(node.target))
+    return found.detach()
+
+
+def _own(graph: fx.GraphModule, layer: object) -> bool:
+    """Whether a layer has weights that nothing else uses, and feeds the batch norm alone."""
+    return (
+        isinstance(layer, fx.Node)
+        and layer.target in _CONVOLUTIONS
+        and len(layer.users) == 1
+        and isinstance(layer.args[1], fx.Node)
+        and layer.args[1].op == "get_attr"
+        and len(layer.args[1].users) == 1
+    )
+
+
+def _fold(graph: fx.GraphModule, layer: fx.Node, scale: Tensor, shift: Tensor) -> None:
+    weight = _value(graph, layer.args[1])
+    bias = _value(graph, layer.args[2]) if len(layer.args) > 2 else None
+    assert weight is not None
+    weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    bias = shift if bias is None else bias * scale + shift
+    kernel = _attribute(graph, layer, f"{layer.name}_weight", weight)
+    term = _attribute(graph, layer, f"{layer.name}_bias", bias)
+    layer.args = (layer.args[0], kernel, term, *layer.args[3:])
+
+
+def _scaled(
+    graph: fx.GraphModule, node: fx.Node, value: fx.Node, scale: Tensor, shift: Tensor
+) -> fx.Node:
+    """Put x * scale + shift in the place of a batch norm of (n, c, ...) values."""
+    ends = [1] * (node.meta["val"].ndim - 2)
+    factor = _attribute(graph, node, f"{node.name}_scale", scale.reshape(-1, *ends))
+    term = _attribute(graph, node, f"{node.name}_shift", shift.reshape(-1, *ends))
+    with graph.graph.inserting_before(node):
+        product = graph.graph.call_function(_aten.mul.Tensor, (value, factor))
+        total = graph.graph.call_function(_aten.add.Tensor, (product, term))
+    for made in (product, total):
+        made.meta["val"] = node.meta["val"]
+    return total
+
+
+def _attribute(graph: fx.GraphModule, before: fx.Node, name: str, tensor: Tensor) -> fx.Node:
+    graph.register_parameter(name, nn.Parameter(tensor.clone()))
+    with graph.graph.inserting_before(before):
+        node = graph.graph.get_attr(name)
+    node.meta["val"] = before.meta["val"].fake_mode.from_tensor(tensor)
+    return node

@@ -1,0 +1,212 @@
+"""Integers of 8 bits by ONNX Runtime: an .onnx file that runs without torch.
+
+The float network is exported, compared with itself on images, and given a pair of
+``QuantizeLinear`` and ``DequantizeLinear`` around every operator that the runtime knows in
+integers (QDQ), with weights as int8, one scale a channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from evonas.errors import InputError, RunError, one_line
+from evonas.transfer._extra import library, quiet
+from evonas.transfer.capture import Captured
+from evonas.transfer.coverage import Coverage, Step, coverage
+
+_WHAT = "quantising on the road onnx"
+_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+#: What ONNX Runtime has for integers beside them.
+_CAPABLE = frozenset(
+    {"add", "mul", "averagepool", "globalaveragepool", "maxpool", "leakyrelu", "sigmoid"}
+    | {"softmax", "relu", "clip", "resize", "pad", "where"}
+)
+INPUT, OUTPUT = "images", "outputs"
+#: Largest difference from torch, as a share of the largest output.
+_PARITY = 1e-4
+#: A file of the protocol cannot be larger; beyond it, weights lie beside.
+_LARGEST = 2**31 - 2**20
+
+
+def export(captured: Captured, path: Path, images: Tensor) -> None:
+    """Write a float network as ONNX and compare it with torch on images.
+
+    Args:
+        captured: the network.
+        path: of the file.
+        images: (b, 3, side, side) float RGB in 0..255.
+
+    Raises:
+        InputError: onnx or onnxscript is missing, or an operator has no ONNX form.
+        RunError: the file gives other outputs than torch.
+    """
+    onnx = library("onnx", _WHAT)
+    library("onnxscript", _WHAT)
+    try:
+        with torch.no_grad(), quiet():
+            program: Any = torch.onnx.export(
+                nn.Sequential(captured.graph),
+                (captured.example(),),
+                dynamo=True,
+                dynamic_shapes=({0: Dim("batch")},) if captured.any_batch else None,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+            model = program.model_proto
+    except Exception as error:  # the exporter fails on strange operators in many ways
+        cause = error.__cause__ or error
+        raise InputError(
+            f"the network cannot be exported as ONNX ({one_line(cause)}): try --road pt2e"
+        ) from error
+    _bare(model)
+    outside = sum(t.ByteSize() for t in model.graph.initializer) > _LARGEST
+    with quiet():
+        onnx.save(model, str(path), save_as_external_data=outside)
+    with torch.no_grad():
+        expected = torch.cat([captured.graph(part) for part in _parts(captured, images)]).numpy()
+    run = session(path)
+    found = np.concatenate([run(part.numpy()) for part in _parts(captured, images)])
+    difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+    if not difference < _PARITY:
+        raise RunError(
+            f"{path.name}: ONNX Runtime gives other outputs than torch (largest difference "
+            f"{difference:.1e} of the largest output, expected below {_PARITY:g}): use --road pt2e"
+        )
+
+
+def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Tensor]) -> None:
+    """Write a float ONNX network as one of integers, with ranges (min to max) from images.
+
+    On Pointing'04 percentiles of 99.99 and 99.999 and entropy gave the same error within its
+    spread over draws of images, a percentile of 99.9 a larger one; signed activations took
+    twice as long as unsigned ones.
+
+    Args:
+        captured: the network, which knows how many images it takes.
+        source: of the float file; ``path`` is written beside it.
+        path: of the file to write.
+        batches: (b, 3, side, side) float RGB in 0..255 each.
+
+    Raises:
+        InputError: onnxruntime is missing, or cannot quantise the network.
+    """
+    roads = library("onnxruntime.quantization", _WHAT)
+    shapes = library("onnxruntime.quantization.shape_inference", _WHAT)
+
+    class Images(roads.CalibrationDataReader):  # type: ignore[misc,name-defined]
+        """Batches, one after the other."""
+
+        def __init__(self) -> None:
+            self._left = iter([part for batch in batches for part in _parts(captured, batch)])
+
+        def get_next(self) -> dict[str, Any] | None:
+            """Return the next batch by the name of the input; None at the end."""
+            batch = next(self._left, None)
+            return None if batch is None else {INPUT: batch.numpy()}
+
+    ready = source.with_name(f"{source.stem}-ready.onnx")
+    try:
+        with quiet():
+            shapes.quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
+            roads.quantize_static(
+                str(ready),
+                str(path),
+                Images(),
+                quant_format=roads.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=roads.QuantType.QUInt8,
+                weight_type=roads.QuantType.QInt8,
+                calibrate_method=roads.CalibrationMethod.MinMax,
+                # The outputs of a network in 255 steps would be all that is seen of it.
+                extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
+            )
+    except Exception as error:  # what a graph unheard of does to the quantiser
+        raise InputError(
+            f"ONNX Runtime cannot quantise this network ({one_line(error)}): try --road pt2e"
+        ) from error
+    finally:
+        ready.unlink(missing_ok=True)
+
+
+def session(path: Path, threads: int = 1) -> Any:
+    """Return a function of images (n, 3, side, side) float32 that gives outputs, both of numpy.
+
+    Raises:
+        InputError: onnxruntime is missing, or the file is damaged, has its weights elsewhere,
+            or takes or gives more than one tensor.
+    """
+    onnx, runtime = library("onnx", _WHAT), library("onnxruntime", _WHAT)
+    try:
+        content = path.read_bytes()
+        model = onnx.load_model_from_string(content)
+        if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model.graph)):
+            # Files that a file names could be any of this machine.
+            raise InputError(f"{path}: its weights lie in other files: expected all in one")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        made = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except InputError:
+        raise
+    except Exception as error:  # damaged bytes end in errors of any kind
+        raise InputError(
+            f"{path}: cannot be read as ONNX ({one_line(error)}): quantise again"
+        ) from error
+    inputs, outputs = made.get_inputs(), made.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+        raise InputError(f"{path}: expected one batch of images and one output: quantise again")
+    name = inputs[0].name
+    single = inputs[0].shape[0] == 1
+
+    def run(images: Any) -> Any:
+        parts = np.split(images, len(images)) if single and len(images) > 1 else [images]
+        return np.concatenate([made.run(None, {name: part})[0] for part in parts])
+
+    return run
+
+
+def covered(path: Path) -> Coverage:
+    """Return which operators of a quantised file compute with integers."""
+    model = library("onnx", _WHAT).load(str(path))
+    weights = {tensor.name for tensor in model.graph.initializer}
+    steps = (
+        Step(
+            node.output[0],
+            node.op_type.lower(),
+            [name for name in node.input if name and name not in weights]
+            if node.op_type not in _LAYERS
+            else list(node.input),
+        )
+        for node in model.graph.node
+    )
+    return coverage(steps, _CAPABLE)
+
+
+def _parts(captured: Captured, images: Tensor) -> Sequence[Tensor]:
+    return (images,) if captured.any_batch else torch.split(images, 1)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """Yield every tensor that an ONNX graph holds, those inside its steps too."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _bare(model: Any) -> None:
+    """Take off what the exporter notes about source code: it is not needed to run."""
+    for thing in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        for field in ("doc_string", "metadata_props"):
+            thing.ClearField(field)
