@@ -171,7 +171,7 @@ def test_a_backbone_from_a_file(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--network", "residul head"], "did you mean 'residual head on block3'?"),
+        (["--network", "residul head"], "did you mean 'residual head'?"),
         (["--network", "constant"], "has no trained network 'constant'"),
         (["--road", "tflite"], "quantize.road: input should be 'pt2e' or 'onnx'"),
         (["--images", "0"], "quantize.images: input should be greater than or equal to 1"),
