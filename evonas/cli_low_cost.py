@@ -81,7 +81,7 @@ def prune(
         raise InputError(f"--method {method!r}: expected lasso or distinctiveness")
 
 
-@verbs.command(epilog="Example: evonas quantize runs/quickstart/retrained --road onnx --images 512")
+@verbs.command(epilog="Example: evonas quantize runs/quickstart/retrained --images 512")
 def quantize(
     folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
     overrides: Overrides = None,
@@ -90,7 +90,7 @@ def quantize(
     ] = "",
     repeat: Annotated[int, typer.Option(help="Which training of it, from 0.", min=0)] = 0,
     road: Annotated[
-        str | None, typer.Option(help="pt2e (a program of torch) or onnx (ONNX Runtime).")
+        str | None, typer.Option(help="onnx (ONNX Runtime) or pt2e (a program of torch).")
     ] = None,
     aware: Annotated[
         bool | None, typer.Option("--aware", help="Train on with simulated rounding first.")

@@ -9,12 +9,16 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from command_line import Cli, said
 
 from evonas import registry
 
-VERBS = ["search", "retrain", "test", "compare", "probe", "lineage", "validate", "list"]
+VERBS = [
+    *("search", "retrain", "test", "compare", "lineage", "validate", "list"),
+    *("probe", "prune", "quantize", "pipeline"),
+]
 INNER = ["data check", "backbones show"]
 
 
@@ -48,7 +52,7 @@ def test_help_lists_every_verb(evonas: Cli) -> None:
     assert code == 0
     from evonas.cli import app
 
-    names = {command.name or command.callback.__name__ for command in app.registered_commands}
+    names = set(typer.main.get_command(app).commands)
     assert set(VERBS) <= names
     assert all(name in out for name in names)
 

@@ -104,7 +104,7 @@ def test_the_float_network_is_the_one_that_was_trained(evonas: Cli, made: Path) 
 def test_json_is_the_file_and_aware_training_moves_the_weights(
     evonas: Cli, made: Path, tmp_path: Path
 ) -> None:
-    words = ("--network", "residual head on block3", "--images", 16, "--json")
+    words = ("--network", "residual head on block3", "--images", 16, "--json", "--road", "pt2e")
     settings = ("quantize.training.epochs=1", "quantize.training.learning_rate=0.003")
     found = []
     for aware in ((), ("--aware", *settings), ("--aware", *settings)):
@@ -173,7 +173,7 @@ def test_a_backbone_from_a_file(
     [
         (["--network", "residul head"], "did you mean 'residual head'?"),
         (["--network", "constant"], "has no trained network 'constant'"),
-        (["--road", "tflite"], "quantize.road: input should be 'pt2e' or 'onnx'"),
+        (["--road", "tflite"], "quantize.road: input should be 'onnx' or 'pt2e'"),
         (["--images", "0"], "quantize.images: input should be greater than or equal to 1"),
         (["quantize.training.ema=0.9"], "expected ema=0 in quantisation-aware training"),
         (["quantize.bits=4"], "unknown key 'quantize.bits'"),
@@ -195,7 +195,7 @@ def test_a_folder_that_will_not_do_is_one_line(
     assert message.startswith(f"{weights}: no weights of 'residual head' (")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "torchao", None)
-        message = said(evonas("quantize", folder))
+        message = said(evonas("quantize", folder, "--road", "pt2e"))
         assert message.endswith("is not installed: pip install 'evonas[quantize]'")
     content = read(folder / "comparison.json")
     for one in content["contenders"]:

@@ -85,9 +85,8 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
 def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Tensor]) -> None:
     """Write a float ONNX network as one of integers, with ranges (min to max) from images.
 
-    On Pointing'04 percentiles of 99.99 and 99.999 and entropy gave the same error within its
-    spread over draws of images, a percentile of 99.9 a larger one; signed activations took
-    twice as long as unsigned ones.
+    On Pointing'04, one draw of images each, percentiles of 99.99 and 99.999 and entropy were no
+    better, and a percentile of 99.9 worse; signed activations took twice as long as unsigned.
 
     Args:
         captured: the network, which knows how many images it takes.
