@@ -89,6 +89,18 @@ class Shuffled(nn.Module):
         return self.second(x)
 
 
+class Forked(nn.Module):
+    """Channels that a layer sees, and a step that nobody follows as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.plain, self.sorted = (nn.Conv2d(i, 6, 1) for i in (3, 6, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        return self.plain(functional.relu(x)) + self.sorted(x.sort(1).values)
+
+
 class Grouped(nn.Module):
     """A convolution in groups, and one whose weights are used twice."""
 
@@ -115,7 +127,7 @@ class Branching(nn.Module):
         return x if float(x.sum()) > 0 else -x
 
 
-KINDS = (Halves, Residual, Gated, Joined, Shuffled, Grouped)
+KINDS = (Halves, Residual, Gated, Joined, Shuffled, Forked, Grouped)
 
 
 def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:

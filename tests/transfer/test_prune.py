@@ -127,6 +127,13 @@ def test_steps_that_are_not_followed_keep_what_they_take():
     assert dict(small.named_parameters())["second.weight"].shape[:2] == (1, 6)
 
 
+def test_what_a_layer_could_do_without_stays_where_an_unknown_step_takes_it() -> None:
+    network = prunable(networks.Forked)
+    assert [why for _, why in network.fixed] == ["sort may mix channels"]
+    none = {one.name: np.zeros(one.shape[0], bool) for one in network.maps}
+    assert network.plan(none).kept["first"].all()
+
+
 def test_groups_and_weights_that_are_used_twice_stay_whole():
     network = prunable(networks.Grouped)
     assert [why for _, why in network.fixed] == ["a convolution in 2 groups"]
