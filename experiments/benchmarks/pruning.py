@@ -185,7 +185,9 @@ def draw(rows: list[Row], unit: str, path: Path) -> None:
         axes.plot(macs, errors, "o", color=colour, alpha=0.5, markersize=5)
         middles.append((np.mean(macs), np.mean(errors)))
         words = "whole, trained on" if name == _WHOLE else f"t = {name}"
-        axes.annotate(words, middles[-1], (6, 6), textcoords="offset points", fontsize=8)
+        side = {"ha": "right"} if name == _WHOLE else {}
+        place = (-6, -14) if name == _WHOLE else (6, 6)
+        axes.annotate(words, middles[-1], place, textcoords="offset points", fontsize=8, **side)
     axes.plot(*zip(*middles, strict=True), "-", color="#2b6cb0", linewidth=1.2, zorder=1)
     before = [float(one.before) for one in rows]
     axes.axhline(np.mean(before), color="#c0392b", linestyle="--", linewidth=1)
