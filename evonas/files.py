@@ -46,6 +46,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def make_folder(folder: Path, option: str = "--out") -> None:
+    """Make a folder for results, and those above it; one that is there will do.
+
+    Args:
+        folder: to make.
+        option: of the command line that chooses another.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be made ({error.strerror}): choose another folder with {option}"
+        ) from error
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Return what a YAML text holds (safe loader).
 

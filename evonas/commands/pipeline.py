@@ -13,7 +13,7 @@ from evonas import config
 from evonas.commands import probe, prune, quantize, retrain, search, test
 from evonas.config import Experiment
 from evonas.errors import InputError
-from evonas.files import read_json
+from evonas.files import make_folder, read_json
 from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show
 
@@ -117,14 +117,9 @@ def _claim(experiment: Experiment, folder: Path) -> None:
         InputError: another experiment's.
     """
     path, now = folder / _EXPERIMENT, experiment.model_dump(mode="json")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not path.is_file():
-            path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}): choose another with --run-dir"
-        ) from error
+    make_folder(folder, "--run-dir")
+    if not path.is_file():
+        path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
     differing = config.differences(read_json(path), now, free=())
     if differing:
         raise InputError(

@@ -20,6 +20,7 @@ from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.features import FeatureCache, Progress
 from evonas.estimation.views import View
+from evonas.files import make_folder
 from evonas.report import probe_file, probe_pictures, probing
 from evonas.report.tables import Table, markdown, show
 from evonas.transfer.probe import Primary, Probed, probe
@@ -58,12 +59,7 @@ def run(
         name, backbone = _other(words)
         backbones[f"{name} ({len(backbones) + 1})" if name in backbones else name] = backbone
     folder = out or Path("runs") / experiment.name / "probe"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}): choose another folder with --out"
-        ) from error
+    make_folder(folder)
     with progress_bars(console) as progress:
         primaries = [
             probed(assembly, name, backbone, labels, progress)

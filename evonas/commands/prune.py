@@ -17,9 +17,10 @@ from evonas.assembly import surroundings
 from evonas.backbones.base import Backbone
 from evonas.commands.progress import progress_bars
 from evonas.deployed import Deployed
-from evonas.errors import EvonasError, InputError
+from evonas.errors import EvonasError
 from evonas.estimation.complexity import Complexity
 from evonas.evaluation import Retrained
+from evonas.files import make_folder
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import markdown, show
@@ -113,12 +114,7 @@ def run(
 
 def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -> Backbone:
     """Write backbone and head; return the backbone as it is read again."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}): choose another folder with --out"
-        ) from error
+    make_folder(folder)
     path, tap = folder / "pruned.pt2", whole.tap
     save(graph, whole.example, path)
     save_file(head.state_dict(), folder / "head.safetensors")

@@ -14,6 +14,7 @@ from evonas import config, results
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.errors import InputError
+from evonas.files import make_folder
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining
@@ -77,12 +78,7 @@ def run(
     runs = best_file.parent if best else Path("runs") / experiment.name
     kind = "cross-validation" if folds else "retrained"
     folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be made ({error.strerror}): choose another folder with --out"
-        ) from error
+    make_folder(folder)
     with progress_bars(console) as progress:
         work = Retraining(assembly, winner, progress, others, searched)
 

@@ -7,17 +7,14 @@ their input are replaced by those that do not, so that each step's output stays 
 
 from __future__ import annotations
 
-import logging
 import operator
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
 
 from evonas.errors import InputError
+from evonas.transfer._extra import quiet
 
 _ATEN = torch.ops.aten
 _LONG = 300  # characters of somebody else's message
@@ -38,7 +35,7 @@ def trace(network: nn.Module, example: Tensor) -> fx.GraphModule:
         InputError: the network cannot be exported, for it branches on values, say.
     """
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             batch = torch.export.Dim("batch")
             program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
             graph = program.run_decompositions({}).module(check_guards=False)
@@ -72,7 +69,7 @@ def save(network: nn.Module, example: Tensor, path: Path) -> None:
     """
     beside = path.with_name(f".{path.stem}.part.pt2")
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             batch = torch.export.Dim("batch")
             program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
             torch.export.save(program, beside)
@@ -156,19 +153,3 @@ def _drop_unused(graph: fx.Graph) -> None:
 def _name(network: nn.Module) -> str:
     inner = getattr(network, "backbone", network)
     return f"network {type(inner).__name__}"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch's exporter from warning of itself, and from logging what is raised anyway."""
-    logger = logging.getLogger("torch.export")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
-            warnings.simplefilter("ignore", UserWarning)
-            yield
-    finally:
-        logger.setLevel(before)

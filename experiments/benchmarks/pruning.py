@@ -13,7 +13,6 @@ not done again. The last epoch counts, so the images that judge choose nothing.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from searches import finished
+from searches import append, finished
 from torch import nn
 
 from evonas.commands.progress import progress_bars
@@ -82,7 +81,7 @@ def measure(args: argparse.Namespace) -> None:
     with progress_bars(Console(stderr=True)) as progress:
         for threshold, repeat in plan(args):
             network = Deployed(retrained, args.network, repeat, progress)
-            append(args.out, row(network, threshold, repeat, args.epochs))
+            append(args.out, asdict(row(network, threshold, repeat, args.epochs)))
 
 
 def plan(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
@@ -204,17 +203,6 @@ def draw(rows: list[Row], unit: str, path: Path) -> None:
     axes.set_title("Pruned at the knee and trained on", fontsize=10)
     axes.grid(alpha=0.2)
     figure.savefig(path, dpi=130)
-
-
-def append(path: Path, found: Row) -> None:
-    """Append a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(found))
 
 
 def arguments() -> argparse.Namespace:

@@ -43,6 +43,17 @@ def finished(path: Path, fields: Sequence[str]) -> list[dict[str, str]]:
     return rows
 
 
+def append(path: Path, row: Mapping[str, str]) -> None:
+    """Append a line to a CSV; the first one brings the names of the columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
 def results(
     execute: Callable[[Job], Result], jobs: Sequence[Job], workers: int
 ) -> Iterator[tuple[Job, Result]]:

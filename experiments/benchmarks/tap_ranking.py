@@ -12,7 +12,6 @@ not searched again.
 from __future__ import annotations
 
 import argparse
-import csv
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 from scipy.stats import kendalltau, spearmanr
-from searches import finished, one_thread_each
+from searches import append, finished, one_thread_each
 
 from evonas import config
 from evonas.assembly import Assembly
@@ -86,7 +85,7 @@ def measure(args: argparse.Namespace) -> tuple[list[Row], str]:
             assembly.features(assembly.backbone, missing, progress)
     for tap in missing:
         found[tap] = searched(tap, args, same, known)
-        write(args.out, found[tap])
+        append(args.out, asdict(found[tap]))
     return [found[tap] for tap in taps], assembly.task.unit
 
 
@@ -154,17 +153,6 @@ def agreement(probed: Sequence[float], found: Sequence[float]) -> str:
 def fits(row: dict[str, str], args: argparse.Namespace) -> bool:
     """Whether a line of the file is of the same budget and seed."""
     return (row["budget"], row["seed"]) == (str(args.budget), str(args.seed))
-
-
-def write(path: Path, row: Row) -> None:
-    """Append a line."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerow(asdict(row))
 
 
 def arguments() -> argparse.Namespace:
