@@ -25,6 +25,12 @@ from evonas.pruning import Pruning
 
 Cli = Callable[..., tuple[int, str, str]]
 QUIET = Console(quiet=True)
+#: Trains with channels last, as networks with depthwise convolutions do.
+DEPTHWISE: dict[str, object] = {
+    **{"tap": "block2", "stem": 8, "stages": 1, "n": 0, "block1": "depthwise_separable"},
+    **{"kernel1": 3, "attention1": "none", "activation": "relu", "end": "depthwise"},
+    **{"hidden": 0, "dropout": 0.0},
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +39,8 @@ def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> P
     folder = tmp_path_factory.mktemp("retrained")
     plain = assembly.experiment.model_dump(mode="json")
     plain["baselines"] = [
-        {"name": "head", "network": "residual_head", "settings": {"width": 8, "tap": "block3"}}
+        {"name": "head", "network": "residual_head", "settings": {"width": 8, "tap": "block3"}},
+        {"name": "deep", "network": "master_module", "settings": DEPTHWISE},
     ]
     plain["features"]["jitters"] = 1
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
@@ -104,6 +111,21 @@ def test_the_pruned_backbone_is_one_file_with_one_tap_under_its_old_name(pruned:
     assert backbone.input_size == 64
     head = load_file(pruned / "head.safetensors")
     assert any(tensor.dim() == 4 and tensor.shape[1] == len(kept) for tensor in head.values())
+
+
+def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
+    retrained: Path, tmp_path: Path
+) -> None:
+    changes = ["prune.threshold=0.1", "prune.training.epochs=1"]
+    folder = prune.run(retrained, changes, "deep", 0, tmp_path / "deep", QUIET)
+    entry = read(folder / "comparison.json")["contenders"][0]
+    weights = 4 * entry["backbone_up_to_tap"]["params"]
+    # each tensor by itself, and not the row in which all of them were trained
+    assert weights < (folder / "pruned.pt2").stat().st_size < weights + 200_000
+    (result,) = Retrained(folder).test("same", Retrained(folder).assembly.dataset, lambda *p: None)
+    assert result.mean("mae") == pytest.approx(
+        read(folder / "prune.json")["metrics"]["pruned"]["mae"], abs=0.02
+    )
 
 
 def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) -> None:
