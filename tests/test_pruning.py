@@ -27,7 +27,7 @@ Cli = Callable[..., tuple[int, str, str]]
 QUIET = Console(quiet=True)
 #: Trains with channels last, as networks with depthwise convolutions do.
 DEPTHWISE: dict[str, object] = {
-    **{"tap": "block2", "stem": 8, "stages": 1, "n": 0, "block1": "depthwise_separable"},
+    **{"tap": "block2", "stem": 8, "stages": 1, "n": 0, "block1": "conv"},
     **{"kernel1": 3, "attention1": "none", "activation": "relu", "end": "depthwise"},
     **{"hidden": 0, "dropout": 0.0},
 }
