@@ -127,11 +127,6 @@ class Deployed:
                 ) from error
         network.load_state_dict(training.outcome.state)
         network.to("cpu").eval()
-        with torch.no_grad():
-            # Trained parameters are parts of one row, in the layout that trains fastest.
-            for parameter in network.parameters():
-                parameter.data = parameter.clone(memory_format=torch.contiguous_format)
-                parameter.grad = None
         return training.outcome.history
 
     def judge(self, network: nn.Module) -> dict[str, float]:

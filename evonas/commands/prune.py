@@ -19,6 +19,7 @@ from evonas.commands.progress import progress_bars
 from evonas.deployed import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.complexity import Complexity
+from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
 from evonas.files import make_folder
 from evonas.pruning import Choice, Pruning, costs
@@ -117,7 +118,7 @@ def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -
     make_folder(folder)
     path, tap = folder / "pruned.pt2", whole.tap
     save(graph, whole.example, path)
-    save_file(head.state_dict(), folder / "head.safetensors")
+    save_file(kept(head), folder / "head.safetensors")
     made: Backbone = registry.create("backbone", "pruned", {"path": str(path), "tap": tap})
     images = whole.images(whole.judges[:2])
     with torch.inference_mode():

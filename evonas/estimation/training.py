@@ -23,7 +23,16 @@ from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Step, flattened, layout, placed
 from evonas.tasks.base import Array, Task
 
-__all__ = ["Diverged", "Outcome", "Training", "TrainingData", "predict", "train", "validate"]
+__all__ = [
+    "Diverged",
+    "Outcome",
+    "Training",
+    "TrainingData",
+    "kept",
+    "predict",
+    "train",
+    "validate",
+]
 
 #: Images of one step where nothing is learned.
 LARGE = 256
@@ -144,7 +153,7 @@ class Training:
             if metrics[self._task.metric] < self.best or self._settings.keep == "last":
                 self.best, self.best_epoch = metrics[self._task.metric], self.epoch
                 self.outcome.metrics = dict(metrics, epoch=self.epoch + 1)
-                self.outcome.state = _kept(module)
+                self.outcome.state = kept(module)
             self.epoch += 1
 
     @property
@@ -211,8 +220,11 @@ def _floating(module: nn.Module) -> list[Tensor]:
     return [value for value in module.buffers() if value.is_floating_point()]
 
 
-def _kept(module: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the weights, in the layout of files."""
+def kept(module: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the weights of a module, name -> tensor, in the layout of files.
+
+    While it trains and predicts, a module has the layout that is fastest.
+    """
     plain = torch.contiguous_format
     return {k: v.detach().cpu().clone(memory_format=plain) for k, v in module.state_dict().items()}
 
