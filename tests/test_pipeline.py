@@ -45,6 +45,8 @@ def test_every_step_leaves_its_result_and_the_table_says_what_is_left(
     sizes = [float(size) for _, _, size, _ in figures]
     assert sizes[0] > sizes[1] > sizes[2]
     assert f"{quantized['after']['mae']:.2f}" in figures[2][3]
+    heads = next(row for row in table.splitlines() if row.startswith("| network"))
+    assert heads.endswith("| MB | mae | mae_yaw | mae_pitch | mae_roll | geodesic |")
     assert "[6/6] test" in out
 
     code, again, _ = evonas(*words)

@@ -13,6 +13,7 @@ from evonas import config
 from evonas.commands import probe, prune, quantize, retrain, search, test
 from evonas.config import Experiment
 from evonas.errors import InputError
+from evonas.evaluation import Retrained
 from evonas.files import make_folder, read_json
 from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show
@@ -62,8 +63,12 @@ def run(experiment: Experiment, folder: Path | None, console: Console) -> Path:
                 f"stopped in step {step.name}: the same command goes on from here", soft_wrap=True
             )
             raise
+    small = Retrained(folder / "pruned")
     table = report.stages(
-        read_json(folder / "pruned" / "prune.json"), read_json(folder / "int8" / "quantize.json")
+        read_json(folder / "pruned" / "prune.json"),
+        read_json(folder / "int8" / "quantize.json"),
+        small.metrics,
+        small.task.unit,
     )
     show(table, console)
     (folder / "pipeline.md").write_text(markdown(table), encoding="utf-8")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evonas.report.tables import Table
 
 
-def stages(pruned: Mapping[str, Any], quantized: Mapping[str, Any]) -> Table:
+def stages(
+    pruned: Mapping[str, Any], quantized: Mapping[str, Any], names: Sequence[str], unit: str
+) -> Table:
     """Return cost and errors after the search, after pruning and in 8 bits.
 
     Args:
         pruned: the content of prune.json.
         quantized: the content of quantize.json.
+        names: of the main metrics.
+        unit: of the errors.
     """
-    names = [name for name in quantized["after"] if name in pruned["metrics"]["whole"]]
     cost, errors = pruned["cost"], pruned["metrics"]
     before, after = cost["up to the tap, with head"], cost["pruned, with head"]
     rows = [
@@ -32,7 +35,10 @@ def stages(pruned: Mapping[str, Any], quantized: Mapping[str, Any]) -> Table:
             f"against the whole backbone: {whole[0]:.1f} % fewer multiply-adds, {whole[1]:.1f} % "
             "fewer parameters"
         )
-    title = f"What is left, judged on the {judged['side']} split ({judged['images']} images)"
+    title = (
+        f"What is left: errors in {unit or 'units of the label'} on the {judged['side']} split "
+        f"({judged['images']} images)"
+    )
     return Table(title, ["network", "M MACs", "M params", "MB", *names], rows, notes, names=1)
 
 
@@ -40,7 +46,7 @@ def _row(
     name: str,
     cost: Mapping[str, Any],
     errors: Mapping[str, float],
-    names: list[str],
+    names: Sequence[str],
     size: int | None = None,
 ) -> list[str]:
     size = 4 * cost["params"] if size is None else size

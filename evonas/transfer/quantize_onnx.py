@@ -127,6 +127,10 @@ def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Ten
                 # The outputs of a network in 255 steps would be all that is seen of it.
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
+            onnx = library("onnx", _WHAT)
+            model = onnx.load(str(path))
+            _shorten(model)
+            onnx.save(model, str(path))
     except Exception as error:  # what a graph unheard of does to the quantiser
         raise InputError(
             f"ONNX Runtime cannot quantise this network ({one_line(error)}): try --road pt2e"
@@ -202,6 +206,23 @@ def _tensors(graph: Any) -> Iterator[Any]:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
                 yield from _tensors(inner)
+
+
+def _shorten(model: Any) -> None:
+    """Number what is called by long names: of a small network they are a tenth of the file."""
+    model.graph.ClearField("value_info")
+    ends = [value.name for value in (*model.graph.input, *model.graph.output)]
+    names: dict[str, str] = {name: name for name in ("", *ends)}
+
+    def short(name: str) -> str:
+        return names.setdefault(name, f"t{len(names)}")
+
+    for tensor in model.graph.initializer:
+        tensor.name = short(tensor.name)
+    for node in model.graph.node:
+        node.ClearField("name")
+        node.input[:] = [short(name) for name in node.input]
+        node.output[:] = [short(name) for name in node.output]
 
 
 def _bare(model: Any) -> None:
