@@ -76,6 +76,11 @@ def prune(
     elif method == "distinctiveness":
         from evonas.commands import distinctiveness
 
+        if repeat or out or threshold is not None or epochs is not None:
+            raise InputError(
+                "--method distinctiveness takes no --repeat, --out, --threshold or --epochs: it "
+                "looks at all trainings, trains nothing, and writes FOLDER/distinctiveness"
+            )
         distinctiveness.run(folder, network, changes, False, Console())
     else:
         raise InputError(f"--method {method!r}: expected lasso or distinctiveness")

@@ -18,8 +18,10 @@ from torch import Tensor, fx, nn
 from evonas import registry
 from evonas.backbones.base import Backbone, UpTo
 from evonas.deployed import Deployed
+from evonas.errors import InputError
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.low_cost import PruneSettings
+from evonas.estimation.quantized import Quantized
 from evonas.estimation.reference_costs import reduction
 from evonas.estimation.views import View
 from evonas.transfer.curves import Curve, curve
@@ -83,7 +85,16 @@ class Pruning:
 
     @cached_property
     def prunable(self) -> Prunable:
-        """The backbone up to the tap, traced."""
+        """The backbone up to the tap, traced.
+
+        Raises:
+            InputError: it cannot be, has nothing to go, or is one of integers already.
+        """
+        if isinstance(self.network.head, Quantized):
+            raise InputError(
+                f"{self.network.retrained.folder}: {self.network.contender['name']!r} is quantised "
+                "already, expected a network of floats: prune first, then quantise"
+            )
         upto = UpTo(self.network.assembly.backbone, self.network.tap)
         return Prunable(upto, self.network.example)
 
@@ -131,7 +142,7 @@ class Pruning:
         The head is built anew for the channels of the tap that are left, and takes what it
         learnt of them.
         """
-        kept = plan.kept[self.prunable.output.name]
+        kept = plan.output
         _, height, width = self.network.assembly.backbone.taps[self.network.tap]
         family = registry.load("network", self.network.architecture.network)()
         shape, outputs = (int(kept.sum()), height, width), self.network.retrained.task.n_outputs
@@ -147,7 +158,7 @@ class Pruning:
         images = self.network.images(self.network.learners[:_CHECKED])
         with torch.inference_mode():
             full, small = self.prunable.masked(plan)(images), graph(images)
-        kept = torch.from_numpy(plan.kept[self.prunable.output.name])
+        kept = torch.from_numpy(plan.output)
         return float((small - full[:, kept]).abs().max() / full.abs().max().clamp_min(1e-12))
 
     def reduction(self, head: Complexity, upto: Complexity) -> Reduction:

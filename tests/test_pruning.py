@@ -22,6 +22,8 @@ from evonas.errors import InputError, RunError
 from evonas.estimation.views import View
 from evonas.evaluation import Retrained
 from evonas.pruning import Pruning
+from evonas.transfer.curves import curve
+from evonas.transfer.targets import read as read_target
 
 Cli = Callable[..., tuple[int, str, str]]
 QUIET = Console(quiet=True)
@@ -189,6 +191,43 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert code == 2
     assert message in wrong
     assert wrong.count("\n") == 1
+
+
+def test_what_is_asked_for_follows_from_the_training_images_and_stays(
+    retrained: Path, pruned: Path
+) -> None:
+    for one in read(pruned / "prune.json")["maps"]:
+        for asked in one["asked"].values():
+            assert asked
+        if one["name"] == "block3.refine":  # the last of its stage, so it decides
+            assert set().union(*one["asked"].values()) == set(one["kept"])
+    work = Pruning(Deployed(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune)
+    dataset = work.network.assembly.dataset
+    train = dataset.splits["train"]
+    with torch.inference_mode():
+        means = work.prunable.features(work.network.images(train))["block2.refine"]
+    target, _ = read_target(dataset, "yaw")
+    own = curve(means.half().double().numpy(), target.of(train), dataset.groups[train], 3)
+    found = work.curves["block2.refine"]["yaw"]
+    np.testing.assert_allclose(found.errors, own.errors, rtol=1e-2)
+    np.testing.assert_array_equal(found.kept(0.1), own.kept(0.1))
+
+
+def test_integers_are_not_pruned(retrained: Path, tmp_path: Path, evonas: Cli) -> None:
+    assert evonas("quantize", retrained, "--images", "8", "--out", tmp_path / "int8")[0] == 0
+    code, _, wrong = evonas("prune", tmp_path / "int8")
+    assert code == 2
+    assert "is quantised already" in wrong
+
+
+def test_distinctiveness_does_not_take_options_in_vain(retrained: Path, evonas: Cli) -> None:
+    words = ("--method", "distinctiveness", "--threshold", "0.1")
+    code, _, wrong = evonas("prune", retrained, *words)
+    assert code == 2
+    assert "takes no --repeat, --out, --threshold or --epochs" in wrong
+    code, _, wrong = evonas("prune", retrained, "--method", "guessing")
+    assert code == 2
+    assert "expected lasso or distinctiveness" in wrong
 
 
 def test_a_training_on_images_that_diverges_is_said_in_one_line(retrained: Path) -> None:

@@ -254,8 +254,3 @@ class Channels:
         if len(after) == 2 and after[1] == prod(before[1:]):  # flattened
             return taken.repeat(prod(before[2:]))
         return self._unknown(node)
-
-
-def kept_along(ids: Ids, keep: NDArray[np.bool_], channels: Channels) -> NDArray[np.bool_]:
-    """Return which places along ``ids`` are kept, given which roots are."""
-    return keep[channels.roots(ids)]

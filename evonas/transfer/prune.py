@@ -18,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from evonas.errors import InputError
 from evonas.transfer import steps
 from evonas.transfer.channels import Channels, Ids
 from evonas.transfer.surgery import without
-from evonas.transfer.tracing import result, trace
+from evonas.transfer.tracing import name_of, result, trace
 
 Mask = NDArray[np.bool_]
 
@@ -48,11 +49,14 @@ class Plan:
     Attributes:
         keep: (numbers of channels,) whether each stays.
         kept: map name -> (channels,) whether each stays.
+        output: (channels,) of the network's output, whether each stays; all do where its last
+            step is one that nobody follows.
         single: maps of which a single filter stays.
     """
 
     keep: Mask
     kept: Mapping[str, Mask]
+    output: Mask
     single: tuple[str, ...]
 
 
@@ -68,17 +72,23 @@ class Prunable:
         fixed: (step, why) of what keeps all channels that it takes.
 
     Raises:
-        InputError: the network cannot be traced.
+        InputError: the network cannot be traced, or has no layer whose filters could go.
     """
 
     def __init__(self, network: nn.Module, example: Tensor) -> None:
         self.graph = trace(network, example)
         self._channels = Channels(self.graph)
         self.fixed = tuple(self._channels.fixed)
+        if not self.maps:
+            stuck = "; ".join(f"{step}: {why}" for step, why in self.fixed[:3])
+            raise InputError(
+                f"{name_of(network)}: has no layer whose filters could go, expected convolutions "
+                f"that are followed by others ({stuck or 'there is none'})"
+            )
 
     @cached_property
     def maps(self) -> tuple[Map, ...]:
-        """The maps from input to output, each once; the last is the network's output."""
+        """The maps from input to output, each once."""
         found: dict[str, Map] = {}
         graph = self.graph.graph
         makers, names = _makers(graph), _layer_names(graph)
@@ -91,11 +101,6 @@ class Prunable:
             height, width = sides if len(sides) == 2 else (1, 1)
             found[names[maker]] = Map(names[maker], seen, (channels, height, width))
         return tuple(found.values())
-
-    @property
-    def output(self) -> Map:
-        """The map that the network gives."""
-        return self.maps[-1]
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         """Return the mean over height and width of every map, (n, channels) each."""
@@ -116,7 +121,6 @@ class Prunable:
         self,
         chosen: Mapping[str, Mask],
         shared: Literal["union", "last"] = "union",
-        keep_output: bool = False,
     ) -> Plan:
         """Return what stays if each map keeps what it chose.
 
@@ -127,7 +131,6 @@ class Prunable:
         Args:
             chosen: map name -> (channels,); a map that is left out keeps all.
             shared: which maps decide.
-            keep_output: keep all channels of the output.
         """
         channels, keep = self._channels, np.ones(len(self._channels), bool)
         roots = {one.name: channels.roots(channels.of[one.step]) for one in self.maps}
@@ -140,8 +143,6 @@ class Prunable:
             keep[own[wanted]] = True
             decided[own] = True
         keep[channels.staying()] = True
-        if keep_output:
-            keep[roots[self.output.name]] = True
         for ids in self._every():
             if len(ids) and not keep[channels.roots(ids)].any():
                 keep[channels.roots(ids[:1])] = True
@@ -149,7 +150,10 @@ class Prunable:
         single = tuple(
             name for name, own in roots.items() if len(set(own)) > 1 == len(set(own[keep[own]]))
         )
-        return Plan(keep, kept, single)
+        end = result(self.graph.graph)
+        followed = end in channels.of
+        output = keep[channels.roots(channels.of[end])] if followed else np.ones(_width(end), bool)
+        return Plan(keep, kept, output, single)
 
     def pruned(self, plan: Plan) -> fx.GraphModule:
         """Return the network without what does not stay, with weights of its own."""
@@ -173,10 +177,10 @@ class _Masked(nn.Module):
     def __init__(self, graph: fx.GraphModule, channels: Channels, keep: Mask) -> None:
         super().__init__()
         self.graph = deepcopy(graph)
-        steps_of = {node.name: node for node in graph.graph.nodes}
+        stuckof = {node.name: node for node in graph.graph.nodes}
         self._masks = {
             name: torch.from_numpy(keep[channels.roots(channels.of[node])])
-            for name, node in steps_of.items()
+            for name, node in stuckof.items()
             if node in channels.of
         }
 
@@ -194,6 +198,10 @@ class _Masked(nn.Module):
 
         found: Tensor = Masking(self.graph).run(images)
         return found
+
+
+def _width(node: fx.Node) -> int:
+    return steps.shape(node)[1]
 
 
 def _takes(node: fx.Node) -> bool:

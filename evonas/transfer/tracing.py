@@ -42,7 +42,7 @@ def trace(network: nn.Module, example: Tensor) -> fx.GraphModule:
     except Exception as error:  # whatever a user's network, or the exporter, ends with
         reason = " ".join(str(error).split())[:_LONG] or type(error).__name__
         raise InputError(
-            f"{_name(network)}: cannot be traced ({reason}): expected one tensor in and out, and "
+            f"{name_of(network)}: cannot be traced ({reason}): expected one tensor in and out, and "
             "no branches on values of tensors"
         ) from error
     assert isinstance(graph, fx.GraphModule)
@@ -150,6 +150,7 @@ def _drop_unused(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _name(network: nn.Module) -> str:
+def name_of(network: nn.Module) -> str:
+    """Return what a network is called in messages."""
     inner = getattr(network, "backbone", network)
     return f"network {type(inner).__name__}"

@@ -101,6 +101,30 @@ class Forked(nn.Module):
         return self.plain(functional.relu(x)) + self.sorted(x.sort(1).values)
 
 
+class Ending(nn.Module):
+    """Ends in a step that nobody follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(functional.relu(self.first(x))).sort(1).values
+
+
+class Seen(nn.Module):
+    """An output that is part of what a layer saw before, beside what that one made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        gate = torch.sigmoid(self.second(x).mean((1, 2, 3), keepdim=True))
+        return torch.cat([x[:, 1:4], x], 1) * gate
+
+
 class Grouped(nn.Module):
     """A convolution in groups, and one whose weights are used twice."""
 
@@ -127,7 +151,7 @@ class Branching(nn.Module):
         return x if float(x.sum()) > 0 else -x
 
 
-KINDS = (Halves, Residual, Gated, Joined, Shuffled, Forked, Grouped)
+KINDS = (Halves, Residual, Gated, Joined, Shuffled, Forked, Ending, Seen, Grouped)
 
 
 def made(kind: type[nn.Module], seed: int = 0) -> nn.Module:

@@ -42,7 +42,7 @@ def test_what_is_left_computes_what_the_whole_does_with_zeros(kind, seed, share,
     images = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         full, small = network.masked(plan)(images), network.pruned(plan)(images)
-    kept = torch.from_numpy(plan.kept[network.output.name])
+    kept = torch.from_numpy(plan.output)
     torch.testing.assert_close(small, full[:, kept], rtol=1e-4, atol=1e-5)
     assert not full[:, ~kept].any()
     assert kept.any()
@@ -141,6 +141,21 @@ def test_groups_and_weights_that_are_used_twice_stay_whole():
     shapes = {k: tuple(v.shape) for k, v in network.pruned(network.plan(none)).named_parameters()}
     assert shapes["grouped.weight"] == (6, 3, 3, 3)
     assert shapes["twice.weight"] == (6, 6, 1, 1)
+
+
+def test_an_output_that_nobody_follows_stays_whole() -> None:
+    network = prunable(networks.Ending)
+    none = {one.name: np.zeros(one.shape[0], bool) for one in network.maps}
+    plan = network.plan(none)
+    assert plan.kept["first"].sum() == 1
+    assert plan.output.shape == (8,)
+    assert plan.output.all()
+
+
+def test_a_network_without_filters_is_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="has no layer whose filters could go") as caught:
+        Prunable(nn.Sequential(nn.AvgPool2d(2)), EXAMPLE)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_network_that_cannot_be_traced_is_refused_in_one_line():
