@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 import torch
 from quantizable import (
@@ -81,6 +82,20 @@ def test_weights_are_stored_as_integers_and_no_path_of_this_machine(tmp_path: Pa
     metas = [set(node.meta) - {"val"} for node in program.graph.nodes]
     assert not any("stack_trace" in meta for meta in metas)
     assert b"quantizable" not in path.read_bytes()
+
+
+def test_every_channel_of_a_weight_has_its_own_scale(tmp_path: Path) -> None:
+    net = made(Residual)
+    widths = sorted(m.out_channels for m in net.modules() if isinstance(m, nn.Conv2d))
+    _, path = quantised(net, "onnx", tmp_path, images(4))
+    graph = onnx.load(str(path)).graph
+    sizes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+    layers = [makers[node.input[1]] for node in graph.node if node.op_type == "Conv"]
+    assert sorted(sizes[made_by.input[1]][0] for made_by in layers) == widths
+    _, path = quantised(net, "pt2e", tmp_path, images(4))
+    names = [str(node.target) for node in load_program(path).graph.nodes]
+    assert sum("dequantize_per_channel" in name for name in names) >= len(widths)
 
 
 def test_what_stays_a_float_is_listed(tmp_path: Path) -> None:
