@@ -21,6 +21,7 @@ from evonas.backbones.base import Backbone, Shape
 from evonas.config import Experiment
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
+from evonas.estimation.blocks import Block, blocks
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
@@ -126,6 +127,12 @@ class Assembly:
         family, shape = self.family(architecture), self.shape(architecture)
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return shapes(family.build(architecture, shape, self.task.n_outputs).state_dict())
+
+    def blocks(self, architecture: Architecture) -> list[Block]:
+        """Return the blocks of a head network, in order, with what each costs."""
+        family, shape = self.family(architecture), self.shape(architecture)
+        with torch.random.fork_rng(devices=[]):
+            return blocks(family.build(architecture, shape, self.task.n_outputs), shape)
 
     def family(self, architecture: Architecture) -> Network:
         """Return the network family of an architecture.

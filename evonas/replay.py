@@ -8,6 +8,7 @@ from functools import cached_property
 from evonas.assembly import Ready, strategy, surroundings
 from evonas.config import Experiment
 from evonas.errors import InputError
+from evonas.estimation.blocks import Block
 from evonas.estimation.features import Progress
 from evonas.estimation.objective import Objective
 from evonas.estimation.table import Table
@@ -81,6 +82,10 @@ class Replay:
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         """Return nothing: a table has no networks."""
         return {}
+
+    def blocks(self, architecture: Architecture) -> list[Block]:
+        """Return nothing: a table has no networks."""
+        return []
 
     def place(self) -> tuple[str, ...]:
         """Return where answers come from."""

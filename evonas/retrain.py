@@ -40,6 +40,7 @@ class Contender:
         head, upto: cost of the head network and of the backbone up to the tap.
         results: metrics of each repeat or fold.
         weights: file names of the trained weights, one a repeat that worked.
+        curves: the error on the validation split after each epoch, one a result.
         failures: what went wrong, one line each.
     """
 
@@ -53,6 +54,7 @@ class Contender:
     upto: Complexity = _FREE
     results: list[Mapping[str, float]] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
+    curves: list[list[float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def mean(self, metric: str) -> float:
@@ -77,6 +79,7 @@ class Contender:
             "backbone_up_to_tap": self.upto.to_dict(),
             "results": [dict(result) for result in self.results],
             "weights": self.weights,
+            "curves": self.curves,
             "failures": self.failures,
         }
 
@@ -196,6 +199,7 @@ class Retraining:
                 split=split,
                 source=contender.source,
                 weights=str(weights / file) if weights else "",
+                history=True,
             )
         finished = {}
         with assembly.executor(setting) as executor:
@@ -207,6 +211,8 @@ class Retraining:
             contender, measurement = plan[index][0], finished[index]
             if measurement.status == "ok":
                 contender.results.append(measurement.metrics)
+                curve = [round(row[task.metric], 6) for row in measurement.history]
+                contender.curves.append(curve)
                 if weights:
                     contender.weights.append(Path(jobs[index].weights).name)
             else:

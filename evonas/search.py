@@ -121,7 +121,7 @@ class Search:
         jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(waiting)]
         for number, measurement in self.executor.evaluate(jobs):
             judged = self._judged(waiting[number], measurement)
-            trial = replace(judged, status="final")
+            trial = replace(judged, status="final", at=self.store.elapsed)
             self.store.append(trial)
             watch(trial)
 
@@ -173,7 +173,7 @@ class Search:
                 first, generation=generation, index=proposal.index, genome=proposal.genome
             )
             repeat = replace(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
-            repeat = replace(repeat, parent="", inherited=0.0)
+            repeat = replace(repeat, parent="", inherited=0.0, curve=())
             trials[proposal.index] = self._record(repeat, watch)
         return [trials[index] for index in range(len(genomes))]
 
@@ -256,6 +256,7 @@ class Search:
             seed=0,
             training=self.training,
             label=f"final, seed {trial.repeat}" if trial.repeat else label,
+            history=True,
             latency="latency" in self.objective.settings.axes,
         )
         if self.lineage is not None:
@@ -279,9 +280,11 @@ class Search:
             epochs=measurement.epochs,
             inherited=measurement.inherited,
             error=error,
+            curve=tuple(round(row[self.objective.metric], 6) for row in measurement.history),
         )
 
     def _record(self, trial: Trial, watch: Watch) -> Trial:
+        trial = replace(trial, at=self.store.elapsed)
         self.store.append(trial)
         if trial.trained:
             self._know(trial)

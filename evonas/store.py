@@ -12,6 +12,7 @@ import gc
 import json
 import math
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -54,6 +55,8 @@ class Trial:
         rung: fitness at the first rung; None where there was no race.
         parent: digest of the network that it was made from, or is nearest to; empty: none.
         inherited: share of its numbers that it started with from there, 0..1.
+        curve: the error on the validation split after each epoch.
+        at: seconds that the run had been searching when this was known, over all its starts.
         seconds: of the training; 0 for a trial without one.
         metrics: of the validation split.
         error: kind and one line; empty if ok.
@@ -77,6 +80,8 @@ class Trial:
     rung: float | None = None
     parent: str = ""
     inherited: float = 0.0
+    curve: tuple[float, ...] = ()
+    at: float = field(default=0.0, compare=False)
 
     @property
     def value(self) -> float:
@@ -142,6 +147,13 @@ class RunStore:
             self._lock.close()
             raise
         self._stream = self._journal.open("a", encoding="utf-8")
+        # as if this start had begun so long ago
+        self._start = time.monotonic() - max((trial.at for trial in self._trials), default=0.0)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that the run has been open, up to its last trial in earlier starts."""
+        return round(time.monotonic() - self._start, 3)
 
     def append(self, *trials: Trial) -> None:
         """Write trials to the journal in one step; they are on the disk when this returns."""
@@ -276,7 +288,7 @@ def _one_by_one(lines: Sequence[bytes], before: int, journal: Path) -> list[Tria
 
 
 def _trial(row: Any) -> Trial:
-    row["genome"] = tuple(row["genome"])
+    row["genome"], row["curve"] = tuple(row["genome"]), tuple(row.get("curve", ()))
     Architecture.check(row["architecture"])
     return Trial(**row)
 

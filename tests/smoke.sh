@@ -31,7 +31,7 @@ def journal(run):
     with open(f"{run}/journal.jsonl") as stream:
         rows = [json.loads(line) for line in stream]
     for row in rows:
-        del row["seconds"]
+        del row["seconds"], row["at"]
     return sorted(rows, key=lambda row: (row["generation"], row["index"], row["repeat"]))
 
 

@@ -277,7 +277,9 @@ def breeding(tiny: dict[str, Any], tmp_path: Path, features: object) -> Path:
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
-    return sorted(({**r, "seconds": 0} for r in found), key=lambda r: (r["generation"], r["index"]))
+    return sorted(
+        ({**r, "seconds": 0, "at": 0} for r in found), key=lambda r: (r["generation"], r["index"])
+    )
 
 
 def test_children_inherit_and_two_workers_write_the_same(

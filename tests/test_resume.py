@@ -43,7 +43,7 @@ def experiment(tiny: dict[str, Any], tmp_path: Path, features: object) -> Path:
 def comparable(folder: Path) -> list[dict[str, Any]]:
     rows = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     for row in rows:
-        del row["seconds"]
+        del row["seconds"], row["at"]
     return sorted(rows, key=lambda row: (row["generation"], row["index"], row["repeat"]))
 
 

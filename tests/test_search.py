@@ -116,7 +116,7 @@ def comparable(folder: Path) -> list[dict[str, Any]]:
     """The journal, sorted and without timings."""
     rows = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     for row in rows:
-        del row["seconds"]
+        del row["seconds"], row["at"]
     return sorted(rows, key=lambda row: (row["generation"], row["index"]))
 
 

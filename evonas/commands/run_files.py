@@ -14,6 +14,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist, as_good, standing
 from evonas.replay import Replay
 from evonas.report import lineage, outcome
+from evonas.space import Architecture
 from evonas.store import RunStore, Trial
 
 Plan = Assembly | Replay
@@ -76,7 +77,14 @@ class RunFiles:
         metric, unit = self._assembly.error
         cheaper = as_good(finalists, trials, metric)
         self._common["baselines"] = [
-            {"name": name, "digest": digest, "metrics": dict(found.metrics)}
+            {
+                "name": name,
+                "digest": digest,
+                "metrics": dict(found.metrics),
+                "macs": found.macs,
+                "params": found.params,
+                "failed": found.error,
+            }
             for name, digest, found in rivals
         ]
         self._winner = finalists[0].trial.digest
@@ -103,7 +111,10 @@ class RunFiles:
             yield f"Lineage: who was made from whom, and what changed: {drawn}."
 
     def _write_best(self, finalists: list[Finalist], cheaper: list[Finalist]) -> None:
-        self._store.write("best.json", results.best(finalists, cheaper, self._common))
+        architecture = Architecture.from_dict(finalists[0].trial.architecture)
+        blocks = [block.to_dict() for block in self._assembly.blocks(architecture)]
+        content = results.best(finalists, cheaper, self._common)
+        self._store.write("best.json", {**content, "blocks": blocks})
 
     def _write_front(self) -> None:
         content = results.front_file(self._front, self._assembly.objective, self._common)

@@ -69,17 +69,8 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
     Returns:
         Its complexity at batch 1 in evaluation mode.
     """
-    parameters = list(module.parameters())
-    like = parameters[0] if parameters else torch.zeros(())
-    example = torch.zeros(1, *in_shape, dtype=like.dtype, device=like.device)
     with evaluating(module), torch.no_grad():
-        analysis = FlopCountAnalysis(module, example)
-        # fvcore leaves these out without a word, though they compute.
-        analysis.set_op_handle(**dict.fromkeys(_IGNORED, elementwise_flop_counter(0, 1)))
-        analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
-        analysis.unsupported_ops_warnings(False)
-        analysis.uncalled_modules_warnings(False)
-        analysis.tracer_warnings("none")
+        analysis = analysed(module, example(module, in_shape))
         by_operator = {str(name): int(value) for name, value in analysis.by_operator().items()}
         unsupported = {str(name).removeprefix("aten::") for name in analysis.unsupported_ops()}
         idle = analysis.uncalled_modules()
@@ -99,6 +90,25 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         megabytes=params * _BYTES_PER_PARAMETER / 1e6,
         uncounted=tuple(sorted(others.items())),
     )
+
+
+def example(module: nn.Module, in_shape: tuple[int, ...]) -> torch.Tensor:
+    """Return an empty input at batch 1, of the type and on the device of the module's numbers."""
+    parameters = list(module.parameters())
+    like = parameters[0] if parameters else torch.zeros(())
+    return torch.zeros(1, *in_shape, dtype=like.dtype, device=like.device)
+
+
+def analysed(module: nn.Module, given: torch.Tensor) -> FlopCountAnalysis:
+    """Return fvcore's analysis of a module in evaluation mode, which counts when it is asked."""
+    analysis = FlopCountAnalysis(module, given)
+    # fvcore leaves these out without a word, though they compute.
+    analysis.set_op_handle(**dict.fromkeys(_IGNORED, elementwise_flop_counter(0, 1)))
+    analysis.set_op_handle("aten::scaled_dot_product_attention", _attention_macs)
+    analysis.unsupported_ops_warnings(False)
+    analysis.uncalled_modules_warnings(False)
+    analysis.tracer_warnings("none")
+    return analysis
 
 
 def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
