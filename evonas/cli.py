@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from evonas.cli_low_cost import verbs as low_cost
+from evonas.cli_see import verbs as see
 from evonas.cli_words import Address, Overrides, RunDir, settings
 from evonas.errors import EvonasError, InputError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 
 data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(see)
 app.add_typer(low_cost)
 
 
@@ -182,21 +184,6 @@ def compare(
     names = [name.strip() for name in optimizers.split(",") if name.strip()]
     changes = [*(overrides or []), *settings(budget=budget, **_joining(address))]
     verb.run(experiment, changes, names, seeds, out, Console())
-
-
-@app.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")
-def lineage(
-    folder: Annotated[
-        Path, typer.Argument(metavar="RUN", help="Folder of a search, finished or running.")
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="File, .svg or .png; lineage.svg in RUN if left out.")
-    ] = None,
-) -> None:
-    """Draw who was made from whom in a search, and what changed on the way to the winner."""
-    from evonas.commands import lineage as verb
-
-    verb.run(folder, out, Console())
 
 
 @app.command(epilog="Example: evonas validate experiments/pointing04.yaml data.root=DIR")

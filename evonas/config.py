@@ -34,7 +34,7 @@ _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "tabl
 #: not: it changes the last bits of results.
 FREE_ON_RESUME = (
     *("budget", "retraining", "baselines", "finals", "features.cache"),
-    *("probe", "prune", "quantize"),
+    *("probe", "prune", "quantize", "report"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
 )
 
@@ -90,6 +90,7 @@ class Experiment(Settings):
         features, objective, training, fidelity, inherit, finals, retraining, execution, probe,
             prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
+        report: whether a search ends with writing report.html.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
     """
@@ -117,6 +118,7 @@ class Experiment(Settings):
     baselines: tuple[Baseline, ...] = (
         Baseline(name="pooled features + linear", network="linear_probe"),
     )
+    report: bool = True
     table: TableSettings | None = None
 
 

@@ -20,6 +20,7 @@ from evonas.store import Trial, read_journal
 SEARCHING = (
     *("name", "seed", "optimizer", "space", "objective", "fidelity", "finals", "retraining"),
     *("baselines", "budget", "execution", "features.cache", "table.file"),
+    *("probe", "prune", "quantize", "report"),
 )
 #: Networks that are trained anew where earlier results do not hold: the most, and the share
 #: of the budget that they may take.

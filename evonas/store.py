@@ -177,9 +177,7 @@ class RunStore:
         """Replace a file of the run directory in one step; mappings become JSON."""
         path = self.folder / name
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
-        draft = path.with_name(f".{name}.draft")
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
+        write_file(path, text)
         return path
 
     def log(self, line: str) -> None:
@@ -218,6 +216,29 @@ class RunStore:
                 (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace a file in one step: whoever reads it sees the old or the new.
+
+    Raises:
+        OSError: it cannot be written; the old one stays.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, path)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether a process has a run directory open, as a running search has."""
+    try:
+        with (folder / "lock").open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no lock: a copy, or a file system without locks
+        return False
+    return False
 
 
 def in_order(trials: Iterable[Trial]) -> list[Trial]:

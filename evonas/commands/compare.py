@@ -8,11 +8,12 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas import config, registry
-from evonas.commands import search
+from evonas.commands import report, search
 from evonas.commands.run_files import plan
 from evonas.errors import InputError
 from evonas.report import comparison
 from evonas.report.comparison import Curve
+from evonas.report.run import Run
 from evonas.report.tables import markdown, show
 from evonas.store import read_journal
 
@@ -46,16 +47,18 @@ def run(
         registry.load("optimizer", name)
     folder = out or Path("runs") / f"{experiment.name}-compared"
     assembly = plan(experiment)
-    curves = []
+    curves, places = [], []
     for name in optimizers or known:
         # Options of the experiment's own optimizer are not those of another.
         changed = [] if name == experiment.optimizer.name else [f"optimizer={name}"]
         for seed in range(experiment.seed, experiment.seed + seeds):
-            one = config.load(source, [*overrides, *changed, f"seed={seed}"])
+            # One report of all is enough: a page holds megabytes of script.
+            one = config.load(source, [*overrides, *changed, f"seed={seed}", "report=false"])
             place = folder / f"{name}-s{seed}"
             console.rule(f"{name}, seed {seed}")
             start = time.monotonic()
             search.run(one, place, (place / "journal.jsonl").exists(), console)
+            places.append(place)
             trials = read_journal(place)
             spent = time.monotonic() - start
             finals = one.finals.networks or None
@@ -66,7 +69,8 @@ def run(
     try:
         (folder / "comparison.md").write_text(markdown(result), encoding="utf-8")
         comparison.picture(curves, experiment.budget, title, folder / "comparison.png")
+        report.write(folder / report.FILE, [Run.read(place) for place in places])
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-    console.print(f"written: {folder}/comparison.md, comparison.png", soft_wrap=True)
+    console.print(f"written: {folder}/comparison.md, comparison.png, {report.FILE}", soft_wrap=True)
     return folder

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import evonas
 from evonas import results
 from evonas.assembly import Assembly
+from evonas.commands import report
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist, as_good, standing
 from evonas.replay import Replay
 from evonas.report import lineage, outcome
+from evonas.report.run import Run
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
 
@@ -109,6 +112,18 @@ class RunFiles:
             return
         if drawn:
             yield f"Lineage: who was made from whom, and what changed: {drawn}."
+
+    def report(self) -> str:
+        """Write report.html and return a line that says so."""
+        folder = self._store.folder
+        path = folder / report.FILE
+        try:
+            report.write(path, [replace(Run.read(folder), state="finished")])
+        except Exception as error:  # as above
+            reason = f"{path.name} could not be written ({type(error).__name__}: {error})"
+            self._store.log(reason)
+            return f"{reason}; evonas report {folder} tries again."
+        return f"Report: {path} opens in a browser."
 
     def _write_best(self, finalists: list[Finalist], cheaper: list[Finalist]) -> None:
         architecture = Architecture.from_dict(finalists[0].trial.architecture)

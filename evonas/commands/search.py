@@ -89,7 +89,9 @@ def run(
             store.write("experiment.yaml", resolved)  # a resumed run may have a larger budget
             if not resume:
                 begun = {"begins_with": len(known.trials)} if known else {}
-                store.write("environment.json", {**ready.environment, **begun})
+                metric, unit = assembly.error
+                told = {"error": {"metric": metric, "unit": unit}, "warnings": assembly.warnings()}
+                store.write("environment.json", {**ready.environment, **begun, **told})
             store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
             for note in executor.notes():
                 console.print(note, soft_wrap=True)
@@ -126,6 +128,8 @@ def run(
             console.print(usage.statement(), soft_wrap=True)
         for line in [*files.finish(rivals), *files.draw_lineage(), *assembly.warnings()]:
             console.print(line, soft_wrap=True)
+        if experiment.report:
+            console.print(files.report(), soft_wrap=True)
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"

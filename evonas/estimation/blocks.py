@@ -82,7 +82,7 @@ def _parts(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Module]]:
         row = isinstance(part, nn.Sequential | nn.ModuleList)
         if row and any(len(list(inner.children())) for inner in part.children()):
             yield from _parts(part, f"{prefix}{name}.")
-        elif row or list(part.parameters()) or list(part.children()):
+        elif row or any(True for _ in (*part.parameters(), *part.children())):
             yield f"{prefix}{name}", part
 
 
@@ -96,7 +96,7 @@ def _params(module: nn.Module) -> int:
 
 def _layers(module: nn.Module) -> str:
     """Return the layers of a block in words; those without weights only where all are few."""
-    leaves = [part for part in module.modules() if not list(part.children())]
+    leaves = [part for part in module.modules() if not any(True for _ in part.children())]
     words = [
         _word(part) for part in leaves if not isinstance(part, nn.modules.batchnorm._BatchNorm)
     ]

@@ -65,15 +65,22 @@ def draw(trials: Sequence[Trial], path: Path, name: str = "", winner: str = "") 
     """
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"{path}: expected a file name that ends in {' or '.join(FORMATS)}")
+    content = picture(trials, path.suffix.lower()[1:], name, winner)
+    if content is None:
+        return None
+    path.write_bytes(content)
+    return path
+
+
+def picture(trials: Sequence[Trial], form: str, name: str = "", winner: str = "") -> bytes | None:
+    """Return the picture as a file's content, of the form ``svg`` or ``png``; see ``draw``."""
     family = Family.of(trials, winner)
     if not family.parents or not family.lowest:  # nobody came of anybody, or to anything
         return None
     import matplotlib  # slow to import, and only pictures need it
 
     with matplotlib.rc_context(_SETTINGS):
-        content = _picture(family, name, path.suffix.lower()[1:])
-    path.write_bytes(content)
-    return path
+        return _picture(family, name, form)
 
 
 def _picture(family: Family, name: str, form: str) -> bytes:

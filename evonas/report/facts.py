@@ -1,0 +1,205 @@
+"""What a run came to, as tables and sentences: for the page and for Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from evonas.finals import as_good
+from evonas.report import outcome
+from evonas.report.run import Run, portable
+from evonas.report.tables import Table
+from evonas.report.words import kind_of, millions, number
+
+_STATES = {
+    "running": "still running; this is what is known so far",
+    "stopped": "stopped before its end",
+    "finished": "finished",
+}
+_CHEAPER = 3  # networks as good and cheaper that the table names
+
+
+def headline(run: Run) -> str:
+    """Return the run in a sentence."""
+    told = run.experiment
+    strategy = told.get("optimizer", {}).get("name", "an unknown strategy")
+    words = f"{strategy}, seed {told.get('seed', '?')}: {len(run.trained)} of {run.budget} networks"
+    return f"{words} trained, {_STATES[run.state]}."
+
+
+def sentences(run: Run) -> Iterator[str]:
+    """Yield what came out, as a search says it at its end."""
+    if not run.finalists:
+        yield "No network was trained successfully."
+        return
+    metric, unit = run.error
+    yield from outcome.winner(run.finalists, metric, unit)
+    cheaper = as_good(run.finalists, run.trials, metric)
+    lines = [outcome.failed_finals(run.trials), outcome.as_good(run.finalists, cheaper, metric)]
+    yield from filter(None, lines)
+    yield from run.environment.get("warnings", [])
+
+
+def contenders(run: Run) -> Table:
+    """Return the winner, cheaper networks that are as good, and the hand-made ones."""
+    metric = run.error[0]
+    rows = []
+    cheaper = as_good(run.finalists, run.trials, metric) if run.finalists else []
+    named = [("winner", one) for one in run.finalists[:1]]
+    named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
+    for name, one in named:
+        spread = one.spread().get(metric)
+        error = f"{one.metrics().get(metric, float('nan')):.3f}"
+        error += f" ±{spread:.3f}" if spread is not None else ""
+        settings = one.trial.architecture.get("settings", {})
+        tap = settings.get("tap", run.experiment.get("tap", "-"))
+        cost = [millions(one.trial.macs), f"{one.trial.params / 1e3:.1f}"]
+        seeds = f"{len(one.further)} further" if one.further else "1"
+        rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
+    for told in run.best.get("baselines", []):
+        value = told.get("metrics", {}).get(metric)
+        name, _, tap = str(told.get("name", "")).rpartition(" on ")
+        error = "failed" if value is None else f"{value:.3f}"
+        cost = [millions(told["macs"]), f"{told['params'] / 1e3:.1f}"] if told.get("macs") else []
+        rows.append([name, tap, error, "1", *(cost or ["-", "-"])])
+    columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
+    note = "All trained as briefly as in the search; the cost is that of the head network alone."
+    return Table("What came out", columns, rows, [note])
+
+
+def retrained(run: Run) -> Table | None:
+    """Return the errors of the retraining; None if there was none."""
+    told = run.retrained.get("contenders", [])
+    metric = run.error[0]
+    rows = []
+    prefix = "test_" if any(f"test_{metric}" in r for c in told for r in c["results"]) else ""
+    for one in told:
+        values = [result[prefix + metric] for result in one["results"] if prefix + metric in result]
+        if not values:
+            continue
+        mean = sum(values) / len(values)
+        around = ""
+        if len(values) > 1:
+            around = f" ±{(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5:.3f}"
+        head, upto = one["head"], one["backbone_up_to_tap"]
+        costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
+        size = f"{head['megabytes']:.3g}"
+        rows.append([one["name"], one["tap"] or "-", f"{mean:.3f}{around}", *costs, size])
+    if not rows:
+        return None
+    side = "test split" if prefix else "validation split"
+    folds = run.retrained.get("folds")
+    side = f"held-out groups of {folds} folds" if folds else side
+    columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
+    return Table(f"Retrained, judged on the {side}", columns, rows)
+
+
+def counts(run: Run) -> Table:
+    """Return how many trials there were of each status."""
+    found = Counter(trial.status for trial in run.trials)
+    meaning = {
+        "ok": "trained to the end",
+        "stopped": "stopped after the first rung",
+        "failed": "failed",
+        "repeat": "repeats, answered without training",
+        "infeasible": "over the limit, not trained",
+        "final": "trained again with another seed",
+        "earlier": "taken over from another run",
+        "suggested": "suggested by another run",
+    }
+    rows = [[meaning[name], str(found[name])] for name in meaning if found[name]]
+    seconds = sum(trial.seconds for trial in run.trials)
+    rows.append(["hours of training, all workers added up", f"{seconds / 3600:.2f}"])
+    spent = max((trial.at for trial in run.trials), default=0.0)
+    if spent:
+        rows.append(["hours of searching", f"{spent / 3600:.2f}"])
+    if run.usage.get("utilisation"):
+        rows.append(["share of the workers' time that was training", _share(run.usage)])
+    return Table("Trials", ["what", "number"], rows, names=1)
+
+
+def _share(usage: Mapping[str, float]) -> str:
+    return f"{100 * usage['utilisation']:.1f} % of {usage['workers']:g} worker(s)"
+
+
+def failures(run: Run) -> Table | None:
+    """Return the failures by kind, with the first line of each kind; None if there are none."""
+    failed = [trial for trial in run.trials if trial.error and trial.fitness is None]
+    if not failed:
+        return None
+    found = Counter(kind_of(trial) for trial in failed)
+    rows = []
+    for kind, count in found.most_common():
+        first = next(trial for trial in failed if kind_of(trial) == kind)
+        line = str(portable(first.error)).partition(":")[2].strip()
+        rows.append([kind, str(count), f"{line} ({first.digest})"])
+    return Table("Failures", ["kind", "trainings", "the first"], rows)
+
+
+def blocks(run: Run) -> Table | None:
+    """Return the winner block by block; None where no file tells."""
+    told = run.best.get("blocks", [])
+    if not told:
+        return None
+    rows = [
+        [
+            one["name"],
+            one["layers"],
+            "×".join(map(str, one["shape"])) or "-",
+            f"{one['macs']:,}".replace(",", " "),
+            f"{one['params']:,}".replace(",", " "),
+        ]
+        for one in told
+    ]
+    columns = ["block", "layers", "gives", "multiply-adds", "parameters"]
+    return Table(f"The winner, {run.best.get('digest', '')}", columns, rows)
+
+
+def origin(run: Run) -> Table:
+    """Return what the run follows from: seeds, versions, hashes."""
+    told = run.environment
+    rows = [["seed", str(run.experiment.get("seed", "-"))]]
+    for key in ("evonas", "code", "data", "backbone", "images", "python", "platform"):
+        if told.get(key) not in (None, ""):
+            name = {"code": "hash of evonas' code", "data": "hash of the data"}.get(key, key)
+            name = "hash of the backbone" if key == "backbone" else name
+            rows.append([name, str(told[key])])
+    rows += [[name, str(value)] for name, value in told.get("packages", {}).items()]
+    return Table("Seeds, versions, hashes", ["what", "value"], rows, names=1)
+
+
+def again(run: Run) -> list[str]:
+    """Return the commands that make the run again, from its own experiment.yaml."""
+    where = [f"{key}=..." for key in _places(run.experiment)]
+    words = ["evonas", "search", f"{run.name}/experiment.yaml", *where]
+    return [" ".join([*words, "--run-dir", f"{run.name}-again"])]
+
+
+def _places(told: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the keys whose values are paths of the machine where it ran."""
+    if isinstance(told, Mapping):
+        for key, value in told.items():
+            yield from _places(value, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(told, str) and portable(told) != told and not prefix.endswith("cache"):
+        yield prefix
+
+
+def front(run: Run, most: int = 12) -> Table:
+    """Return the front, the cheapest first; with many networks, some of them."""
+    chosen: Sequence[Any] = run.front
+    if len(chosen) > most:
+        chosen = [chosen[round(i * (len(chosen) - 1) / (most - 1))] for i in range(most)]
+    rows = [
+        [
+            trial.digest,
+            millions(trial.macs),
+            f"{trial.params / 1e3:.1f}",
+            f"{run.error_of(trial):.3f}",
+            number(trial.value),
+        ]
+        for trial in chosen
+    ]
+    columns = ["network", "M multiply-adds", "k parameters", run.axis, "fitness"]
+    shown = f", {len(rows)} of {len(run.front)}" if len(rows) < len(run.front) else ""
+    return Table(f"The front{shown}", columns, rows, names=1)

@@ -1,0 +1,93 @@
+"""What the genes have to do with the fitness: importance and parallel coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from evonas.report import charts
+from evonas.report.charts import Chart, Coordinate, Figure, Parallel, Series
+from evonas.report.importance import LEAST, importance
+from evonas.report.run import Run
+from evonas.report.words import short
+from evonas.space.gene import Gene
+
+_AXES = 9  # genes that parallel coordinates show
+_SURE = 0.2  # share of the variance below which a model tells nothing
+
+
+def figures(run: Run) -> Iterator[Figure]:
+    """Yield gene importance, and parallel coordinates of the genes that matter most."""
+    if run.space is None:
+        return
+    known = [trial for trial in run.networks if trial.status in ("ok", "earlier")]
+    found = importance(run.space, known)
+    order = list(found.genes) if found else []
+    if found:
+        told = f"A random forest on {len(known)} networks explains {100 * found.explained:.0f} % "
+        told += "of the variance of log fitness in networks that it has not seen."
+        if found.explained < _SURE:
+            told += " That is too little: do not read anything into the order."
+        bars = Series(
+            "",
+            [max(mean, 0.0) for mean in found.means],
+            found.genes,
+            "bars",
+            charts.BLUE,
+            errors=found.spreads,
+        )
+        yield Chart(
+            "importance",
+            "Gene importance",
+            "loss of explained variance without it, ± sd of 5 folds",
+            "",
+            [bars],
+            wide=True,
+            note=f"{told} A strategy looks closer where networks are good, so genes that it "
+            "settled early look less important than they are.",
+        )
+    genes = [gene for gene in run.space.genes if not (gene.values and len(gene.values) < 2)]
+    genes.sort(key=lambda gene: order.index(gene.name) if gene.name in order else len(order))
+    if len(known) > 1 and genes:
+        yield _parallel(run, genes[:_AXES], len(genes), bool(found))
+
+
+def few(run: Run) -> str:
+    """Return why there is no importance; empty where there is."""
+    known = [trial for trial in run.networks if trial.status in ("ok", "earlier")]
+    if len(known) >= LEAST:
+        return ""
+    return f"Gene importance needs {LEAST} networks with a result; so far there are {len(known)}."
+
+
+def _parallel(run: Run, genes: list[Gene], count: int, ordered: bool) -> Parallel:
+    known = sorted(
+        (trial for trial in run.networks if trial.status in ("ok", "earlier")),
+        key=lambda trial: -trial.value,
+    )  # the best are drawn last
+    coordinates = []
+    for gene in genes:
+        settings = [trial.architecture.get("settings", {}) for trial in known]
+        places = [gene.encode(s[gene.name]) if gene.name in s else -0.12 for s in settings]
+        ticks = [(gene.encode(value), short(value)) for value in gene.values]
+        if not gene.values:
+            ticks = [(x, short(gene.decode(x))) for x in (0.0, 0.5, 1.0)]
+        if min(places) < 0:
+            ticks = [(-0.12, "–"), *ticks]
+        coordinates.append(Coordinate(gene.name, places, ticks))
+    costs = np.array([trial.macs / 1e6 for trial in known])
+    coordinates.append(Coordinate("M multiply-adds", costs.tolist()))
+    values = np.array([trial.value for trial in known])
+    capped = np.minimum(values, float(np.quantile(values, 0.9)))
+    coordinates.append(Coordinate("fitness", capped.tolist()))
+    shown = (
+        f"the {len(genes)} of {count} genes {'that matter most' if ordered else 'that come first'}"
+    )
+    note = f"A line is a network, of {shown}; – : the gene does not count there. "
+    return Parallel(
+        "parallel",
+        "Parallel coordinates",
+        coordinates,
+        note + "The worst tenth is drawn at the fitness of the best of them.",
+    )

@@ -1,0 +1,91 @@
+"""A network as a picture: its blocks in a row, with what each gives and costs."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+from evonas.report import charts
+from evonas.report.run import Run
+from evonas.report.static import SETTINGS
+from evonas.report.words import millions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_ROW = 5  # blocks in a row
+_WIDE, _HIGH, _GAP, _BETWEEN = 1.95, 1.55, 0.35, 0.35  # inches
+_SHARES = 0.14  # inches that the bar of a block is high
+
+
+def network(run: Run, form: str) -> bytes:
+    """Return the winner's blocks as a picture; a bar in each shows its share of the operations.
+
+    Args:
+        run: with blocks in its best.json.
+        form: ``png`` or ``svg``.
+    """
+    import matplotlib  # slow to import, and only pictures need it
+    from matplotlib.figure import Figure
+
+    told = list(run.best["blocks"])
+    settings = run.best.get("architecture", {}).get("settings", {})
+    tap = str(settings.get("tap", run.experiment.get("tap", "image")))
+    first = {"name": f"tap {tap}", "layers": "features of the backbone", "shape": [], "macs": 0}
+    boxes = [{**first, "params": 0}, *told]
+    rows = -(-len(boxes) // _ROW)
+    width = min(len(boxes), _ROW) * (_WIDE + _GAP)
+    height = rows * (_HIGH + _BETWEEN)
+    whole = max(sum(one["macs"] for one in told), 1)
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, height))
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        axes.set(xlim=(0, width), ylim=(-height, 0))
+        axes.set_axis_off()
+        for number, one in enumerate(boxes):
+            row, column = divmod(number, _ROW)
+            x, y = column * (_WIDE + _GAP) + _GAP / 2, -row * (_HIGH + _BETWEEN) - _BETWEEN / 2
+            _box(axes, one, x, y, one["macs"] / whole, not number)
+            if number:
+                _arrow(axes, x, y)
+        stream = io.BytesIO()
+        nameless: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
+        figure.savefig(stream, format=form, dpi=130, metadata=nameless)
+    return stream.getvalue()
+
+
+def _box(axes: Axes, one: dict[str, Any], x: float, y: float, share: float, first: bool) -> None:
+    from matplotlib.patches import Rectangle
+
+    face = "#f0f1f3" if first else "#eaf3f9"
+    axes.add_patch(Rectangle((x, y - _HIGH), _WIDE, _HIGH, facecolor=face, edgecolor="#7c8794"))
+    _write(axes, textwrap.shorten(str(one["name"]), 26, placeholder="…"), x, y - 0.08, 9, "bold")
+    layers = textwrap.wrap(str(one["layers"]), 32)[:4]
+    _write(axes, "\n".join(layers), x, y - 0.3, 7, color="#3b4552")
+    if first:
+        return
+    gives = "×".join(map(str, one["shape"]))
+    _write(axes, f"gives {gives}" if gives else "", x, y - 0.89, 7.5)
+    cost = f"{millions(one['macs'])} M multiply-adds, {one['params'] / 1e3:.3g} k params"
+    _write(axes, cost, x, y - 1.09, 6.8)
+    bottom = (x + 0.08, y - _HIGH + 0.08)
+    full = _WIDE - 0.16
+    axes.add_patch(Rectangle(bottom, full, _SHARES, facecolor="white", edgecolor="#c4cbd3", lw=0.6))
+    axes.add_patch(Rectangle(bottom, full * share, _SHARES, facecolor=charts.BLUE))
+    axes.text(
+        bottom[0] + full - 0.03, bottom[1] + 0.02, f"{100 * share:.0f} %", fontsize=6.5, ha="right"
+    )
+
+
+def _write(
+    axes: Axes, text: str, x: float, y: float, size: float, weight: str = "normal", color: str = "k"
+) -> None:
+    axes.text(x + 0.08, y, text, fontsize=size, weight=weight, va="top", color=color)
+
+
+def _arrow(axes: Axes, x: float, y: float) -> None:
+    """Draw the way into a box, from the left."""
+    style = {"arrowstyle": "-|>", "color": "#7c8794", "lw": 1.2}
+    reach = _GAP if x > _GAP else _GAP / 2  # the first of a row stands at the edge
+    axes.annotate("", (x, y - _HIGH / 2), (x - reach, y - _HIGH / 2), arrowprops=style)

@@ -1,0 +1,48 @@
+"""One HTML page that holds all it needs: a run, or several side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import evonas
+from evonas.report import facts, interactive, several
+from evonas.report.run import Run
+from evonas.report.sections import of_run
+
+
+def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
+    """Return the page of a run, or that of several, compared.
+
+    Args:
+        runs: at least one.
+        refresh: seconds after which a browser loads it again; 0: never.
+        pedigree: SVG of the one run's lineage; empty if it has none.
+    """
+    sections = list(of_run(runs[0], pedigree) if len(runs) == 1 else several.sections(runs))
+    title = runs[0].name if len(runs) == 1 else f"{len(runs)} searches"
+    lead = facts.headline(runs[0]) if len(runs) == 1 else ", ".join(run.name for run in runs)
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from plotly.offline import get_plotlyjs
+
+    loader = PackageLoader("evonas.report", "")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    return environment.get_template("page.html").render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        charts=_for_a_script(
+            {one.key: interactive.plain(one) for part in sections for one in part.figures}
+        ),
+        refresh=refresh,
+        version=evonas.__version__,
+        plotly=get_plotlyjs(),
+    )
+
+
+def _for_a_script(content: Any) -> str:
+    """Return JSON that ends no script, whatever texts it holds."""
+    text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")

@@ -1,0 +1,148 @@
+"""A run as a report sees it: what its folder holds, without torch, while it runs or after."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from evonas.errors import InputError
+from evonas.files import read_json, read_yaml
+from evonas.finals import Finalist, standing
+from evonas.front import nondominated
+from evonas.space import SearchSpace
+from evonas.store import Trial, is_open, read_journal
+
+_ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;()]+[/\\])+")
+
+
+def portable(value: Any) -> Any:
+    """Return plain data without the folders of this machine: ``/a/b/c.csv`` is ``.../c.csv``."""
+    if isinstance(value, str):
+        return _ABSOLUTE.sub(".../", value)
+    if isinstance(value, Mapping):
+        return {key: portable(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(one) for one in value]
+    return value
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the files of a run say; none of them but the journal has to be there.
+
+    Attributes:
+        name: of its folder.
+        trials: in order.
+        state: ``running``, ``finished`` or ``stopped``.
+        experiment: as it was resolved.
+        environment: versions and hashes.
+        best: content of best.json.
+        usage: content of utilisation.json.
+        retrained: content of retrained/comparison.json.
+    """
+
+    name: str
+    trials: Sequence[Trial]
+    state: str = "finished"
+    experiment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    best: Mapping[str, Any] = field(default_factory=dict)
+    usage: Mapping[str, float] = field(default_factory=dict)
+    retrained: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read a run's folder; it may be running.
+
+        Raises:
+            InputError: there is no run, its journal or a file is damaged, or it has no trial yet.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: there is no such run: give the folder of a search")
+        trials = read_journal(folder)
+        if not trials:
+            raise InputError(
+                f"{folder}: no trial has finished yet: wait for the first, or read log.txt there"
+            )
+
+        def content(name: str) -> dict[str, Any]:
+            return read_json(folder / name) if (folder / name).is_file() else {}
+
+        experiment = folder / "experiment.yaml"
+        best = content("best.json")
+        state = "finished" if "baselines" in best else "stopped"
+        return cls(
+            name=folder.resolve().name,
+            trials=trials,
+            state="running" if is_open(folder) else state,
+            experiment=read_yaml(experiment) if experiment.is_file() else {},
+            environment=content("environment.json"),
+            best=best,
+            usage=content("utilisation.json"),
+            retrained=content("retrained/comparison.json"),
+        )
+
+    @property
+    def error(self) -> tuple[str, str]:
+        """Name and unit of the metric that counts as the error."""
+        told = self.environment.get("error", {})
+        names = next((list(trial.metrics) for trial in self.trials if trial.metrics), ["error"])
+        return str(told.get("metric", names[0])), str(told.get("unit", ""))
+
+    @property
+    def axis(self) -> str:
+        """The error with its unit, for an axis."""
+        metric, unit = self.error
+        return f"{metric}, {unit}" if unit else metric
+
+    def error_of(self, trial: Trial) -> float | None:
+        """Return the error of a trial; None if it has none."""
+        return trial.metrics.get(self.error[0])
+
+    @cached_property
+    def networks(self) -> list[Trial]:
+        """The distinct networks that have a result, each once, in order."""
+        known: dict[str, Trial] = {}
+        for trial in self.trials:
+            if trial.status in ("ok", "earlier", "stopped") and self.error_of(trial) is not None:
+                known.setdefault(trial.digest, trial)
+        return list(known.values())
+
+    @cached_property
+    def trained(self) -> list[Trial]:
+        """The trials that cost a training, in the order in which they were asked for."""
+        return [trial for trial in self.trials if trial.trained]
+
+    @property
+    def budget(self) -> int:
+        """Distinct trainings that the run may have; those that it had if it does not say."""
+        return int(self.experiment.get("budget", len(self.trained)))
+
+    @cached_property
+    def finalists(self) -> list[Finalist]:
+        """The networks that were trained again, the winner first; see ``finals.standing``."""
+        finals = self.experiment.get("finals", {}).get("networks") or None
+        found = standing(self.trials, finals)
+        digest = self.best.get("digest")
+        return sorted(found, key=lambda one: one.trial.digest != digest)  # a stable sort
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        """The networks that no other beats in error and multiply-adds, the cheapest first."""
+        import numpy as np
+
+        known = [trial for trial in self.networks if trial.status != "stopped"]
+        if not known:
+            return []
+        points = np.array([(self.error_of(trial), trial.macs) for trial in known], np.float64)
+        return sorted((known[i] for i in nondominated(points)), key=lambda trial: trial.macs)
+
+    @cached_property
+    def space(self) -> SearchSpace | None:
+        """The search space; None if no file says."""
+        told = self.environment.get("space") or self.best.get("space")
+        return SearchSpace.from_dict(told, f"{self.name}, the space of the run") if told else None

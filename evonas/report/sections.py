@@ -1,0 +1,92 @@
+"""What stands on the page of a run, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import yaml
+
+from evonas.report import facts, genes, run_charts
+from evonas.report.charts import Figure
+from evonas.report.network_picture import network
+from evonas.report.run import Run, portable
+from evonas.report.tables import Table
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page.
+
+    Attributes:
+        key, title: of the part.
+        lines: sentences.
+        tables, figures: in this order.
+        drawings: SVG, from our own code alone.
+        text: set as it is, line by line.
+        folded: shown when it is asked for.
+    """
+
+    key: str
+    title: str
+    lines: Sequence[str] = ()
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    drawings: Sequence[str] = ()
+    text: str = ""
+    folded: bool = False
+
+
+def figures(run: Run) -> list[Figure]:
+    """Return all charts of a run, for pictures."""
+    return [*run_charts.all_charts(run), *genes.figures(run)]
+
+
+def of_run(run: Run, pedigree: str) -> Iterable[Section]:
+    """Yield the parts of a run's page; each says why where there is nothing to show.
+
+    Args:
+        run: what to show.
+        pedigree: SVG of its lineage; empty if it has none.
+    """
+    drawn = {one.key: one for one in run_charts.all_charts(run)}
+
+    def those(*keys: str) -> list[Figure]:
+        return [drawn[key] for key in keys if key in drawn]
+
+    yield Section("outcome", "What came out", list(facts.sentences(run)), _outcome_tables(run))
+    yield Section("progress", "Progress", figures=those("progress", "progress_by_time"))
+    trade = those("trade_off")
+    yield Section("trade-off", "Error against cost", tables=[facts.front(run)], figures=trade)
+    yield Section(
+        "winner",
+        "The winner, block by block",
+        [] if run.best.get("blocks") else ["No file of this run tells the winner's blocks."],
+        [table for table in [facts.blocks(run)] if table],
+        drawings=[network(run, "svg").decode()] if run.best.get("blocks") else [],
+    )
+    few = genes.few(run)
+    yield Section("genes", "The genes", [few] if few else [], figures=list(genes.figures(run)))
+    none = "Nobody was made from anybody in this search: no lineage."
+    drawings = [pedigree] if pedigree else []
+    yield Section("lineage", "Lineage", [] if pedigree else [none], drawings=drawings)
+    curves = those("curves")
+    missing = ["The journal of this run holds no training curves."]
+    yield Section("training", "Training", [] if curves else missing, figures=curves)
+    tables = [table for table in (facts.counts(run), facts.failures(run)) if table]
+    yield Section(
+        "work", "Trials, failures, use of the workers", (), tables, those("utilisation", "failures")
+    )
+    resolved = yaml.safe_dump(portable(dict(run.experiment)), sort_keys=False, allow_unicode=True)
+    yield Section(
+        "again",
+        "How to make it again",
+        ["With the folder of the run beside, and where the data lie put for the dots:"],
+        [facts.origin(run)],
+        text="\n".join(facts.again(run)),
+    )
+    yield Section("experiment", "The experiment, resolved", text=resolved, folded=True)
+
+
+def _outcome_tables(run: Run) -> list[Table]:
+    return [table for table in (facts.contenders(run), facts.retrained(run)) if table]

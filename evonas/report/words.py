@@ -1,0 +1,52 @@
+"""Trials and figures in words, for hover texts and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from evonas.report.run import Run, portable
+from evonas.store import Trial
+
+_CLIP = 40  # characters of a setting's value
+
+
+def architecture(run: Run, trial: Trial) -> str:
+    """Return a network in lines: name, what it reached, what it costs, its settings."""
+    error = run.error_of(trial)
+    lines = [f"{trial.digest}, generation {trial.generation} #{trial.index}"]
+    if error is not None:
+        lines.append(f"{run.error[0]} {error:.3f} {run.error[1]}, fitness {number(trial.value)}")
+    cost = f"{millions(trial.macs)} M multiply-adds, {trial.params / 1e3:.1f} k parameters"
+    lines.append(cost + (f", {trial.latency:.3f} ms" if trial.latency else ""))
+    if trial.parent:
+        lines.append(f"parent {trial.parent}, {100 * trial.inherited:.0f} % inherited")
+    return "\n".join([*lines, *settings(trial.architecture)])
+
+
+def settings(told: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an architecture, three a line."""
+    words = [f"{key} {short(value)}" for key, value in told.get("settings", {}).items()]
+    words = words or [str(told.get("network", ""))]
+    return [", ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
+
+
+def short(value: Any) -> str:
+    """Return a value as text of bounded length."""
+    text = f"{value:g}" if isinstance(value, float) else str(portable(value))
+    return text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…"
+
+
+def number(value: float) -> str:
+    """Return a figure with four significant digits, whole thousands as they are."""
+    return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+
+
+def millions(macs: float) -> str:
+    """Return multiply-adds in millions with three significant digits."""
+    return f"{macs / 1e6:.3g}" if macs < 1e9 else f"{macs / 1e6:.0f}"
+
+
+def kind_of(trial: Trial) -> str:
+    """Return the kind of a failure: the first word of its line."""
+    return trial.error.partition(":")[0].strip() or "unknown"
