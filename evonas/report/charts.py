@@ -63,6 +63,7 @@ class Chart:
         limits: vertical lines, each with its place and its name.
         top: where the y axis ends, so that a few bad values do not hide the rest; None: all.
         wide: needs the whole width of a page.
+        span: where the x axis begins and ends at first; None: all.
     """
 
     key: str
@@ -75,6 +76,7 @@ class Chart:
     limits: Sequence[tuple[float, str]] = ()
     top: float | None = None
     wide: bool = False
+    span: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from evonas.report.words import short
 from evonas.space.gene import Gene
 
 _AXES = 9  # genes that parallel coordinates show
+_BARS = 12  # genes whose importance is drawn
 _SURE = 0.2  # share of the variance below which a model tells nothing
 
 
@@ -29,13 +30,9 @@ def figures(run: Run) -> Iterator[Figure]:
         told += "of the variance of log fitness in networks that it has not seen."
         if found.explained < _SURE:
             told += " That is too little: do not read anything into the order."
+        means = [max(mean, 0.0) for mean in found.means[:_BARS]]
         bars = Series(
-            "",
-            [max(mean, 0.0) for mean in found.means],
-            found.genes,
-            "bars",
-            charts.BLUE,
-            errors=found.spreads,
+            "", means, found.genes[:_BARS], "bars", charts.BLUE, errors=found.spreads[:_BARS]
         )
         yield Chart(
             "importance",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from typing import Any
 
 from evonas.report import charts
@@ -38,6 +39,8 @@ def _chart(chart: Chart) -> dict[str, Any]:
     if chart.top is not None:
         low = min(min(map(float, series.y)) for series in chart.series if len(series.y))
         layout["yaxis"]["range"] = [low - 0.05 * (chart.top - low), chart.top]
+    if chart.span is not None:
+        layout["xaxis"]["range"] = [_exponent(x, chart) for x in chart.span]
     limits = chart.limits
     line = {"dash": "dash", "width": 1, "color": charts.GREY}
     layout["shapes"] = [
@@ -54,8 +57,6 @@ def _chart(chart: Chart) -> dict[str, Any]:
 
 def _exponent(x: float, chart: Chart) -> float:
     """Return where plotly puts a note: on a logarithmic axis it takes the exponent."""
-    import math
-
     return math.log10(x) if "x" in chart.logarithmic else x
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from evonas.report import charts
 from evonas.report.run import Run
 from evonas.report.static import SETTINGS
-from evonas.report.words import millions
+from evonas.report.words import amount
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +67,7 @@ def _box(axes: Axes, one: dict[str, Any], x: float, y: float, share: float, firs
         return
     gives = "×".join(map(str, one["shape"]))
     _write(axes, f"gives {gives}" if gives else "", x, y - 0.89, 7.5)
-    cost = f"{millions(one['macs'])} M multiply-adds, {one['params'] / 1e3:.3g} k params"
+    cost = f"{amount(one['macs'])} multiply-adds, {amount(one['params'])} params"
     _write(axes, cost, x, y - 1.09, 6.8)
     bottom = (x + 0.08, y - _HIGH + 0.08)
     full = _WIDE - 0.16

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from evonas.report import charts
 from evonas.report.charts import Chart, Series
 from evonas.report.run import Run
-from evonas.report.words import architecture, kind_of
+from evonas.report.words import amount, architecture, kind_of
 from evonas.store import Trial
 
 _CURVES = 12  # networks whose training is shown
+_WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis
 _PARTS = {
     "busy": "training",
     "tail": "end of generations",
@@ -83,17 +85,23 @@ def trade_off(run: Run) -> Chart | None:
     drawn += [line, _dots(run, "on the front", charts.BLUE, edge)]
     drawn += [*_baselines(run), *_winner(run)]
     errors = np.array([run.error_of(trial) for trial in run.networks], np.float64)
-    costs = [trial.macs for trial in run.networks]
-    wide = min(costs) > 0 and max(costs) / min(costs) > 20
+    limits = list(_limits(run))
+    costs = [trial.macs / 1e6 for trial in run.networks]
+    wide = min(costs) > 0 and max(costs) / min(costs) > _WIDE
+    ends = (min(costs), max([*costs, *(place for place, _ in limits)]))
+    air = 0.04 * (ends[1] - ends[0]) or 0.1
+    span = (ends[0] / 1.15, ends[1] * 1.15) if wide else (ends[0] - air, ends[1] + air)
     return Chart(
         key="trade_off",
         title="Error against multiply-adds of the head network",
         x="million multiply-adds of the head",
         y=run.axis,
         series=[series for series in drawn if len(series.x)],
-        note="Errors of one short training each; of the winner, the mean of its further seeds.",
+        note="Errors of one short training each; of the winner, the mean of its further seeds."
+        + _beyond(run, span),
         logarithmic="x" if wide else "",
-        limits=list(_limits(run)),
+        limits=limits,
+        span=span,
         top=top(errors),
     )
 
@@ -190,13 +198,26 @@ def _winner(run: Run) -> Iterator[Series]:
         )
 
 
-def _baselines(run: Run) -> Iterator[Series]:
+def _beyond(run: Run, span: tuple[float, float]) -> str:
+    """Return a sentence on hand-made networks that lie outside; they would squeeze the rest."""
     metric = run.error[0]
-    known = [
-        one
-        for one in run.best.get("baselines", [])
-        if metric in one.get("metrics", {}) and one.get("macs")
+    outside = [
+        f"{one['name']} ({one['metrics'][metric]:.1f} at {amount(one['macs'])})"
+        for one in _known(run)
+        if not span[0] <= one["macs"] / 1e6 <= span[1]
     ]
+    return f" Beyond the edge: {', '.join(outside)}." if outside else ""
+
+
+def _known(run: Run) -> list[Mapping[str, Any]]:
+    """Return the hand-made networks that have a result and a cost."""
+    metric = run.error[0]
+    told = run.best.get("baselines", [])
+    return [one for one in told if metric in one.get("metrics", {}) and one.get("macs")]
+
+
+def _baselines(run: Run) -> Iterator[Series]:
+    metric, known = run.error[0], _known(run)
     yield Series(
         "hand-made",
         [one["macs"] / 1e6 for one in known],

@@ -59,25 +59,39 @@ def _lying(figure: Figure) -> bool:
 
 
 def _chart(axes: Axes, chart: Chart) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator
+
     for series in chart.series:
         _draw(axes, series)
     axes.set(title=chart.title, xlabel=chart.x, ylabel=chart.y)
     axes.grid(alpha=0.25, axis="x" if _lying(chart) else "both")
     axes.set_axisbelow(True)
-    for axis in chart.logarithmic:
-        axes.set_xscale("log") if axis == "x" else axes.set_yscale("log")
+    for name in chart.logarithmic:
+        getattr(axes, f"set_{name}scale")("log")
+        axis = getattr(axes, f"{name}axis")
+        for ticker, within in ((axis.set_major_locator, (1.0,)), (axis.set_minor_locator, (2, 5))):
+            ticker(LogLocator(subs=within))
+        axis.set_major_formatter(FuncFormatter(_tick))
+        axis.set_minor_formatter(FuncFormatter(_tick))
     if _lying(chart):
         axes.invert_yaxis()
         axes.set_xlim(left=0.0)
     if chart.top is not None:
         low = min(min(map(float, series.y)) for series in chart.series if len(series.y))
         axes.set_ylim(low - 0.05 * (chart.top - low), chart.top)
+    if chart.span is not None:
+        axes.set_xlim(*chart.span)
     for x, name in chart.limits:
         axes.axvline(x, linestyle="--", linewidth=1, color="grey")
         axes.annotate(name, (x, 1), xycoords=("data", "axes fraction"), fontsize=8, rotation=90)
         axes.texts[-1].set(ha="right", va="top")
     if sum(bool(series.name) for series in chart.series) > 1:
         axes.legend(fontsize=8, frameon=False)
+
+
+def _tick(value: float, _: int) -> str:
+    """Return a tick as a plain number: matplotlib's own is a formula."""
+    return f"{value:g}"
 
 
 def _draw(axes: Axes, series: Series) -> None:

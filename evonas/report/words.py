@@ -47,6 +47,14 @@ def millions(macs: float) -> str:
     return f"{macs / 1e6:.3g}" if macs < 1e9 else f"{macs / 1e6:.0f}"
 
 
+def amount(count: float) -> str:
+    """Return a number of operations or parameters in words: ``192``, ``131 k``, ``4.76 M``."""
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if count >= size:
+            return f"{count / size:.3g}{letter}"
+    return f"{count:.0f}"
+
+
 def kind_of(trial: Trial) -> str:
     """Return the kind of a failure: the first word of its line."""
     return trial.error.partition(":")[0].strip() or "unknown"

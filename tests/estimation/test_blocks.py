@@ -36,10 +36,13 @@ def test_a_row_is_split_where_its_parts_have_parts() -> None:
     net.add_module("end", nn.Sequential(nn.Flatten(), nn.Linear(4 * 4 * 4, 2)))
     found = {block.name: block for block in blocks(net, (3, 8, 8))}
     assert list(found) == ["stem", "stage.0", "end"]
-    assert found["stem"].shape == (3, 8, 8) and found["stem"].macs == 3 * 3 * 64
+    assert found["stem"].shape == (3, 8, 8)
+    assert found["stem"].macs == 3 * 3 * 64
     assert found["stage.0"].layers == "3×3 /2 3→4, ReLU"
-    assert found["stage.0"].macs == 3 * 4 * 9 * 16 and found["stage.0"].params == 3 * 4 * 9 + 8
-    assert found["end"].shape == (2,) and found["end"].layers == "Flatten, linear 64→2"
+    assert found["stage.0"].macs == 3 * 4 * 9 * 16
+    assert found["stage.0"].params == 3 * 4 * 9 + 8
+    assert found["end"].shape == (2,)
+    assert found["end"].layers == "Flatten, linear 64→2"
 
 
 def test_what_a_network_does_between_its_blocks_is_told() -> None:

@@ -1,0 +1,273 @@
+"""``evonas report``: what the page, the pictures and the Markdown of a run say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import Cli, said
+from PIL import Image
+from run_folder import BLOCKS, SECRET, SPACE, run_folder, trial, trials
+
+from evonas.report import facts, genes, interactive, run_charts, several
+from evonas.report.charts import Chart, Parallel
+from evonas.report.importance import LEAST, importance
+from evonas.report.page import page
+from evonas.report.run import Run, portable
+from evonas.report.sections import figures, of_run
+from evonas.store import RunStore
+
+PARTS = [
+    *("outcome", "progress", "trade-off", "winner", "genes", "lineage", "training"),
+    *("work", "again", "experiment"),
+]
+MEGABYTES = 6_000_000
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run.read(run_folder(tmp_path / "toy-run"))
+
+
+def chart(run: Run, key: str) -> Chart:
+    return next(one for one in run_charts.all_charts(run) if one.key == key)
+
+
+def test_the_page_has_every_part_and_nothing_of_this_machine(run: Run, tmp_path: Path) -> None:
+    text = page([run])
+    assert re.findall(r'<section id="([a-z-]+)">', text) == list(PARTS)
+    assert len(text.encode()) <= MEGABYTES
+    assert SECRET not in text
+    assert str(tmp_path) not in text
+    assert ".../faces" in text  # the end of a path stays
+    head = text[: text.index("<script>")]
+    assert "<b>act" not in text
+    assert "x.py &lt;script&gt;" in head
+    assert not re.findall(r"""(?:src|href)=["'](?!#|data:)""", head)  # nothing is loaded
+
+
+def test_the_charts_are_what_plotly_takes(run: Run) -> None:
+    import plotly.graph_objects as go
+
+    drawn = figures(run)
+    keys = [one.key for one in drawn]
+    assert keys[:4] == ["progress", "progress_by_time", "trade_off", "curves"]
+    assert {"utilisation", "failures", "importance", "parallel"} == set(keys[4:])
+    for one in drawn:
+        go.Figure(json.loads(json.dumps(interactive.plain(one), allow_nan=False)))  # it validates
+
+
+def test_progress_is_the_running_minimum(run: Run) -> None:
+    each, best = chart(run, "progress").series
+    values = [one.value for one in run.trained if one.fitness is not None]
+    assert list(each.y) == values
+    assert list(best.y) == np.minimum.accumulate(values).tolist()
+    by_time = chart(run, "progress_by_time")
+    assert by_time.series[0].x[0] == pytest.approx(3.0 / 60)
+    assert list(by_time.series[0].x) == sorted(by_time.series[0].x)
+
+
+def test_the_trade_off_shows_front_winner_rival_and_limits(run: Run) -> None:
+    found = {one.name: one for one in chart(run, "trade_off").series}
+    front = list(zip(found["front"].x, found["front"].y, strict=True))
+    every = [(one.macs / 1e6, one.metrics["mae"]) for one in run.networks]
+    for x, y in every:  # nobody lies below the front
+        assert any(fx <= x and fy <= y for fx, fy in front)
+    assert front == sorted(front)
+    assert [y for _, y in front] == sorted((y for _, y in front))[::-1]
+    assert len(found["network"].x) + len(front) == len(run.networks)
+    winner, rival = found["winner"], found["hand-made"]
+    best = min(run.networks, key=lambda one: one.value)
+    assert winner.y[0] == pytest.approx(best.value + 0.4)  # the mean of its further seeds
+    assert winner.errors[0] == pytest.approx(0.2 / 2**0.5)
+    assert (rival.x[0], rival.y[0]) == (0.15, 9.0)
+    assert list(chart(run, "trade_off").limits) == [(0.18, "limit"), (0.1, "target T")]
+    hover = winner.hover[0]
+    assert best.digest in hover
+    assert f"mae {best.value:.3f} degrees" in hover
+    assert f"width {best.architecture['settings']['width']}" in hover
+
+
+def test_failures_use_and_counts(run: Run) -> None:
+    assert list(chart(run, "failures").series[0].y) == ["diverged", "out-of-memory"]
+    use = chart(run, "utilisation").series[0]
+    assert dict(zip(use.y, use.x, strict=True))["training"] == 75.0
+    table = dict(map(tuple, facts.counts(run).rows))
+    assert table["failed"] == "2"
+    assert table["over the limit, not trained"] == "1"
+    assert table["repeats, answered without training"] == "1"
+    told = facts.failures(run)
+    assert told is not None
+    assert "at .../x.py <script>" in told.rows[0][2]
+
+
+def test_curves_are_those_of_the_best_and_of_the_winners_further_seeds(run: Run) -> None:
+    drawn = chart(run, "curves").series
+    again = [one for one in drawn if one.color == "#d55e00"]
+    assert [one.name for one in again] == ["winner, further seeds", ""]
+    best = min(run.networks, key=lambda one: one.value)
+    assert list(again[0].y) == pytest.approx([best.value + 3.3, best.value + 1.3, best.value + 0.3])
+
+
+def test_the_gene_that_decides_is_found_and_one_that_does_nothing_is_not() -> None:
+    rng = np.random.default_rng(0)
+    rows = [trial(number, rng) for number in range(60)]
+    found = importance(SPACE, rows)
+    assert found is not None
+    means = dict(zip(found.genes, found.means, strict=True))
+    assert found.genes[0] == "width"
+    assert means["width"] > 0.5
+    assert found.explained > 0.8
+    assert abs(means["<b>act</b>"]) < 0.05
+    assert abs(means["rate"]) < 0.05
+    assert importance(SPACE, rows[: LEAST - 1]) is None
+    assert importance(SPACE, [rows[0]] * 30) is None  # nothing varies
+
+
+def test_noise_is_said_to_be_noise(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = [trial(n, rng) for n in range(40)]
+    luck = [float(value) for value in rng.random(40) + 5]
+    from dataclasses import replace
+
+    rows = [replace(one, fitness=f, metrics={"mae": f}) for one, f in zip(rows, luck, strict=True)]
+    drawn = list(genes.figures(Run.read(run_folder(tmp_path / "noise", rows))))
+    assert "do not read anything into the order" in drawn[0].note
+
+
+def test_parallel_coordinates_hold_a_line_for_each_network(run: Run) -> None:
+    parallel = next(one for one in genes.figures(run) if isinstance(one, Parallel))
+    names = [one.name for one in parallel.coordinates]
+    assert names[0] == "width"
+    assert names[-2:] == ["M multiply-adds", "fitness"]
+    assert {len(one.values) for one in parallel.coordinates} == {len(run.networks)}
+    assert list(parallel.coordinates[-1].values) == sorted(parallel.coordinates[-1].values)[::-1]
+
+
+def test_the_winner_is_told_block_by_block(run: Run) -> None:
+    table = facts.blocks(run)
+    assert table is not None
+    assert table.rows[0] == ["stem", "1×1 64→32", "32×8×8", "131 072", "2 048"]
+    drawing = next(part for part in of_run(run, "") if part.key == "winner").drawings[0]
+    for block in BLOCKS:
+        assert str(block["name"]) in drawing
+    assert "131 k multiply-adds" in drawing
+    assert "100 %" in drawing
+
+
+def test_paths_lose_their_folders() -> None:
+    assert portable("/a/b/c.csv") == ".../c.csv"
+    assert portable("~/x/y") == ".../y"
+    assert portable({"k": ["/a/b", 1, None]}) == {"k": [".../b", 1, None]}
+    for plain in ("1/2 of all", "a/b.csv", "https://example.org/a/b", "3 → 4", "conv/se"):
+        assert portable(plain) == plain
+
+
+def test_how_to_make_it_again_names_what_has_to_be_given(run: Run) -> None:
+    assert facts.again(run) == [
+        "evonas search toy-run/experiment.yaml data.root=... --run-dir toy-run-again"
+    ]
+
+
+def test_several_runs_side_by_side(tmp_path: Path) -> None:
+    first = Run.read(run_folder(tmp_path / "cma-s3"))
+    rows = trials(seed=5)
+    second = Run.read(run_folder(tmp_path / "ga-s3", rows, optimizer={"name": "ga"}, budget=99))
+    text = page([first, second])
+    found = re.findall(r'<section id="([a-z-]+)">', text)
+    assert found == ["outcome", "progress", "trade-off", "settings", "again"]
+    names = [row[0] for row in several.table([first, second]).rows]
+    assert sorted(names) == ["cma-s3", "ga-s3"]
+    best = min((one.finalists[0].fitness, one.name) for one in (first, second))
+    assert names[0] == best[1]
+    rows_of = {row[0]: row[1:] for row in several.differences([first, second]).rows}
+    assert rows_of == {"optimizer.name": ["cma", "ga"], "budget": ["32", "99"]}
+    assert len(text.encode()) <= MEGABYTES
+
+
+def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
+    first = Run.read(run_folder(tmp_path / "a"))
+    second = Run.read(run_folder(tmp_path / "b", objective={"cost": "params"}))
+    assert any("objectives differ" in line for line in several.warnings([first, second]))
+    assert not list(several.warnings([first, first]))
+
+
+def test_pictures_and_markdown(evonas: Cli, tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "toy-run")
+    code, out, err = evonas("report", folder, "--figures", "--markdown")
+    assert (code, err) == (0, "")
+    made = sorted(path.name for path in (folder / "figures").iterdir())
+    stems = "curves failures importance parallel progress progress_by_time trade_off utilisation"
+    expected = [f"{stem}.{form}" for stem in [*stems.split(), "winner"] for form in ("png", "svg")]
+    assert made == sorted(expected)
+    with Image.open(folder / "figures" / "trade_off.png") as picture:
+        assert picture.width > 900
+    svg = (folder / "figures" / "trade_off.svg").read_text("utf-8")
+    assert "winner" in svg
+    assert "mathdefault" not in svg
+    assert str(tmp_path) not in svg
+    assert out.startswith("## toy-run\n")
+    assert "| winner " in out
+    assert SECRET not in out
+    assert len(out.splitlines()) < 60
+    assert (folder / "report.html").is_file()
+
+
+def test_a_report_needs_no_torch(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "toy-run")
+    code = (
+        "import sys; from evonas.cli import main; sys.argv = ['evonas', 'report', "
+        f"{str(folder)!r}]\ntry: main()\nexcept SystemExit as e: assert not e.code\n"
+        "assert not {'torch', 'ray'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert (folder / "report.html").is_file()
+
+
+def test_a_run_that_runs_is_shown_as_running(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "toy-run")
+    with RunStore(folder, resume=True):
+        running = Run.read(folder)
+        assert running.state == "running"
+        text = page([running], refresh=30)
+        assert '<meta http-equiv="refresh" content="30">' in text
+        assert "still running" in text
+    assert Run.read(folder).state == "finished"
+    (folder / "best.json").unlink()
+    assert Run.read(folder).state == "stopped"
+
+
+def test_a_last_line_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "toy-run")
+    journal = folder / "journal.jsonl"
+    whole = len(Run.read(folder).trials)
+    journal.write_bytes(journal.read_bytes()[:-30])
+    assert len(Run.read(folder).trials) == whole - 1
+
+
+def test_what_is_no_run(evonas: Cli, tmp_path: Path) -> None:
+    assert "there is no such run" in said(evonas("report", tmp_path / "nowhere"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert "holds no run" in said(evonas("report", empty))
+    (empty / "journal.jsonl").write_text("")
+    assert "no trial has finished yet" in said(evonas("report", empty))
+    folder = run_folder(tmp_path / "toy-run")
+    assert "cannot be written" in said(evonas("report", folder, "--out", "/proc/x/report.html"))
+    journal = folder / "journal.jsonl"
+    lines = journal.read_text("utf-8").splitlines()
+    journal.write_text("\n".join([lines[0], "{damaged", *lines[1:]]) + "\n", "utf-8")
+    assert "line 2: is no trial" in said(evonas("report", folder))
+
+
+def test_failures_alone_make_a_report(tmp_path: Path) -> None:
+    rows = [one for one in trials() if one.status == "failed"]
+    run = Run.read(run_folder(tmp_path / "bad", rows))
+    text = page([run])
+    assert "No network was trained successfully." in text
+    assert "out-of-memory" in text
