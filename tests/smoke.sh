@@ -21,6 +21,7 @@ evonas search "${small[@]}" --budget 8 --run-dir whole
 echo "smoke: the same in two halves"
 evonas search "${small[@]}" --budget 4 --run-dir split
 evonas search --resume --run-dir split --budget 8
+[ -s split/report.html ] || fail "split/report.html is missing"
 
 python3 - <<'PYTHON' || fail "the resumed journal is not that of the search in one go"
 import json
