@@ -10,10 +10,11 @@ from evonas.report import charts
 from evonas.report.charts import Chart, Coordinate, Figure, Parallel, Series
 from evonas.report.importance import LEAST, importance
 from evonas.report.run import Run
-from evonas.report.words import short
+from evonas.report.words import short, thinned
 from evonas.space.gene import Gene
 
 _AXES = 9  # genes that parallel coordinates show
+_LINES = 1000  # networks that they show
 _BARS = 12  # genes whose importance is drawn
 _SURE = 0.2  # share of the variance below which a model tells nothing
 
@@ -23,6 +24,7 @@ def figures(run: Run) -> Iterator[Figure]:
     if run.space is None:
         return
     known = [trial for trial in run.networks if trial.status in ("ok", "earlier")]
+    known = thinned(known, _LINES)
     found = importance(run.space, known)
     order = list(found.genes) if found else []
     if found:
@@ -59,10 +61,8 @@ def few(run: Run) -> str:
 
 
 def _parallel(run: Run, genes: list[Gene], count: int, ordered: bool) -> Parallel:
-    known = sorted(
-        (trial for trial in run.networks if trial.status in ("ok", "earlier")),
-        key=lambda trial: -trial.value,
-    )  # the best are drawn last
+    known = [trial for trial in run.networks if trial.status in ("ok", "earlier")]
+    known = sorted(thinned(known, _LINES), key=lambda trial: -trial.value)  # the best last
     coordinates = []
     for gene in genes:
         settings = [trial.architecture.get("settings", {}) for trial in known]

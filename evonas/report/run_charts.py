@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from evonas.report import charts
 from evonas.report.charts import Chart, Series
 from evonas.report.run import Run
-from evonas.report.words import amount, architecture, kind_of
+from evonas.report.words import amount, architecture, kind_of, line, thinned
 from evonas.store import Trial
 
+#: Networks that a chart shows at most, so that a page of a long search still opens at once.
+MOST = 2000
 _CURVES = 12  # networks whose training is shown
 _WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis
 _PARTS = {
@@ -45,9 +47,26 @@ def progress(run: Run, by_time: bool = False) -> Chart | None:
     spent = np.cumsum([trial.seconds for _, trial in rows])
     minutes = [trial.at / 60 for _, trial in rows] if timed else (spent / 60).tolist()
     x = minutes if by_time else [float(number) for number, _ in rows]
-    hover = [architecture(run, trial) for _, trial in rows]
-    best = Series("best so far", x, np.minimum.accumulate(values).tolist(), "steps", size=2.5)
-    each = Series("a network", x, values.tolist(), "points", charts.GREY, hover, opacity=0.6)
+    lowest = np.minimum.accumulate(values)
+    steps = [i for i in range(len(x)) if i in (0, len(x) - 1) or lowest[i] < lowest[i - 1]]
+    best = Series(
+        "best so far",
+        [x[i] for i in steps],
+        [float(lowest[i]) for i in steps],
+        "steps",
+        hover=[architecture(run, rows[i][1]) for i in steps],
+        size=2.5,
+    )
+    kept = {id(trial) for trial in thinned([trial for _, trial in rows], MOST)}
+    own = [i for i, (_, trial) in enumerate(rows) if id(trial) in kept]
+    each = Series(
+        "a network",
+        [x[i] for i in own],
+        [float(values[i]) for i in own],
+        color=charts.GREY,
+        hover=[line(run, rows[i][1]) for i in own],
+        opacity=0.6,
+    )
     label = "minutes of searching" if timed else "minutes of training, all workers added up"
     return Chart(
         key="progress_by_time" if by_time else "progress",
@@ -64,10 +83,11 @@ def trade_off(run: Run) -> Chart | None:
     if not run.networks:
         return None
     front = {trial.digest for trial in run.front}
+    shown = thinned(run.networks, MOST)
     groups: list[tuple[str, str, list[Trial]]] = [
-        ("network", charts.SKY, [t for t in run.networks if t.status == "ok"]),
-        ("of the earlier run", charts.PURPLE, [t for t in run.networks if t.status == "earlier"]),
-        ("stopped early", charts.GREY, [t for t in run.networks if t.status == "stopped"]),
+        ("network", charts.SKY, [t for t in shown if t.status == "ok"]),
+        ("of the earlier run", charts.PURPLE, [t for t in shown if t.status == "earlier"]),
+        ("stopped early", charts.GREY, [t for t in shown if t.status == "stopped"]),
     ]
     drawn = [
         _dots(run, name, color, [t for t in own if t.digest not in front])
@@ -85,6 +105,7 @@ def trade_off(run: Run) -> Chart | None:
     drawn += [line, _dots(run, "on the front", charts.BLUE, edge)]
     drawn += [*_baselines(run), *_winner(run)]
     errors = np.array([run.error_of(trial) for trial in run.networks], np.float64)
+    thin = len(shown) < len(run.networks)
     limits = list(_limits(run))
     costs = [trial.macs / 1e6 for trial in run.networks]
     wide = min(costs) > 0 and max(costs) / min(costs) > _WIDE
@@ -98,7 +119,8 @@ def trade_off(run: Run) -> Chart | None:
         y=run.axis,
         series=[series for series in drawn if len(series.x)],
         note="Errors of one short training each; of the winner, the mean of its further seeds."
-        + _beyond(run, span),
+        + _beyond(run, span)
+        + (f" {len(shown)} of {len(run.networks)} networks are drawn." if thin else ""),
         logarithmic="x" if wide else "",
         limits=limits,
         span=span,

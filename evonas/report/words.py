@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evonas.report.run import Run, portable
@@ -22,6 +22,24 @@ def architecture(run: Run, trial: Trial) -> str:
     if trial.parent:
         lines.append(f"parent {trial.parent}, {100 * trial.inherited:.0f} % inherited")
     return "\n".join([*lines, *settings(trial.architecture)])
+
+
+def line(run: Run, trial: Trial) -> str:
+    """Return a network in one line: name, what it reached, what it costs."""
+    error = run.error_of(trial)
+    reached = "" if error is None else f", {run.error[0]} {error:.3f}"
+    return f"{trial.digest}{reached}, {amount(trial.macs)} multiply-adds"
+
+
+def thinned(trials: Sequence[Trial], most: int) -> list[Trial]:
+    """Return at most so many trials, in their order: the best third, and others evenly spread."""
+    if len(trials) <= most:
+        return list(trials)
+    best = sorted(range(len(trials)), key=lambda i: trials[i].value)[: most // 3]
+    rest = sorted(set(range(len(trials))) - set(best))
+    left = most - len(best)
+    spread = {rest[i * len(rest) // left] for i in range(left)}
+    return [trials[i] for i in sorted({*best, *spread})]
 
 
 def settings(told: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from evonas.report.importance import LEAST, importance
 from evonas.report.page import page
 from evonas.report.run import Run, portable
 from evonas.report.sections import figures, of_run
+from evonas.report.words import thinned
 from evonas.store import RunStore
 
 PARTS = [
@@ -66,7 +67,10 @@ def test_progress_is_the_running_minimum(run: Run) -> None:
     each, best = chart(run, "progress").series
     values = [one.value for one in run.trained if one.fitness is not None]
     assert list(each.y) == values
-    assert list(best.y) == np.minimum.accumulate(values).tolist()
+    for x, y in zip(best.x, best.y, strict=True):
+        assert y == min(values[: int(x)])
+    assert (best.x[0], best.x[-1], best.y[-1]) == (1.0, len(values), min(values))
+    assert list(best.y[:-1]) == sorted(set(best.y[:-1]), reverse=True)  # a step each
     by_time = chart(run, "progress_by_time")
     assert by_time.series[0].x[0] == pytest.approx(3.0 / 60)
     assert list(by_time.series[0].x) == sorted(by_time.series[0].x)
@@ -188,6 +192,20 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     rows_of = {row[0]: row[1:] for row in several.differences([first, second]).rows}
     assert rows_of == {"optimizer.name": ["cma", "ga"], "budget": ["32", "99"]}
     assert len(text.encode()) <= MEGABYTES
+
+
+def test_a_long_search_has_a_page_that_still_opens(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    rows = [trial(number, rng) for number in range(8000)]
+    run = Run.read(run_folder(tmp_path / "long", rows))
+    text = page([run])
+    assert len(text.encode()) <= MEGABYTES
+    drawn = {one.name: one for one in chart(run, "trade_off").series}
+    assert len(drawn["network"].x) <= run_charts.MOST
+    assert f"of {len(run.networks)} networks are drawn" in chart(run, "trade_off").note
+    best = min(run.networks, key=lambda one: one.value)
+    assert best in thinned(run.networks, 100)
+    assert len(thinned(run.networks, 100)) <= 100
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
