@@ -95,11 +95,10 @@ def _params(module: nn.Module) -> int:
 
 
 def _layers(module: nn.Module) -> str:
-    """Return the layers of a block in words; those without weights only where all are few."""
+    """Return the layers of a block in words; norms are not told."""
     leaves = [part for part in module.modules() if not any(True for _ in part.children())]
-    words = [
-        _word(part) for part in leaves if not isinstance(part, nn.modules.batchnorm._BatchNorm)
-    ]
+    silent = nn.modules.batchnorm._BatchNorm | nn.Identity
+    words = [_word(part) for part in leaves if not isinstance(part, silent)]
     if len(words) > _LISTED:
         words = [*words[: _LISTED - 1], f"{len(words) - _LISTED + 1} more"]
     return ", ".join(words)
