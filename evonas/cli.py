@@ -11,6 +11,7 @@ from rich.console import Console
 
 from evonas.cli_low_cost import verbs as low_cost
 from evonas.cli_see import verbs as see
+from evonas.cli_ship import verbs as ship
 from evonas.cli_words import Address, Overrides, RunDir, settings
 from evonas.errors import EvonasError, InputError
 
@@ -27,6 +28,7 @@ data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(see)
 app.add_typer(low_cost)
+app.add_typer(ship)
 
 
 @app.command(

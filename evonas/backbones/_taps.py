@@ -143,6 +143,13 @@ class Tapped(Backbone):
         text = f"{super().fingerprint}{self._identity}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
+        mean, std = (255.0 * values.flatten() for values in (self.mean, self.std))
+        order = -1 if self._bgr else 1
+        return mean.tolist()[::order], std.tolist()[::order]
+
     def _normalised(self, images: Tensor) -> Tensor:
         images = images.flip(1) if self._bgr else images
         return (images / 255.0 - self.mean) / self.std

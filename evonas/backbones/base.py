@@ -80,6 +80,14 @@ class Backbone(nn.Module, ABC):
         return None
 
     @property
+    def normalisation(self) -> tuple[list[float], list[float]] | None:
+        """Mean and standard deviation of red, green and blue in 0..255, for people who ask.
+
+        What is fed is (value - mean) / deviation; None where that is not how it is told.
+        """
+        return None
+
+    @property
     def fingerprint(self) -> str:
         """Hexadecimal hash of the class, every weight and every buffer."""
         digest = hashlib.blake2b(type(self).__qualname__.encode(), digest_size=16)

@@ -127,6 +127,11 @@ class FaceRecognition(Backbone):
         """Return the cost up to the descriptor; see ``Backbone.whole``."""
         return counted(self.describe, self.input_size, self.parameters())
 
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
+        return list(_MEAN), [255.0] * 3
+
     def _stem(self, images: Tensor) -> Tensor:
         # Pooled first, which is the same, and of fewer numbers the negative ones are cut off.
         x: Tensor = self.stem((images - self.mean) / 255.0)

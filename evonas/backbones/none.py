@@ -61,6 +61,11 @@ class NoBackbone(Backbone):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.freeze()
 
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
+        return (255.0 * self.mean.flatten()).tolist(), (255.0 * self.std.flatten()).tolist()
+
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the image as (value / 255 - mean) / std; see ``Backbone.forward``.
 

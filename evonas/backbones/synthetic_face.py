@@ -28,6 +28,7 @@ from evonas.errors import InputError
 _SHIPPED = Path(__file__).with_suffix(".safetensors")
 _WIDTHS = (16, 32, 64, 128)
 _DESCRIPTOR = 128
+_MEAN, _STD = 127.5, 64.0  # of each channel, 0..255
 
 
 class SyntheticFace(Backbone):
@@ -74,6 +75,11 @@ class SyntheticFace(Backbone):
             self.load_state_dict(_read(_SHIPPED if weights is None else Path(weights), self))
         self.freeze()
 
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
+        return [_MEAN] * 3, [_STD] * 3
+
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the feature maps of the named taps; see ``Backbone.forward``.
 
@@ -82,7 +88,7 @@ class SyntheticFace(Backbone):
         """
         found: dict[str, Tensor] = {}
         wanted = self.known(taps)
-        x = (images - 127.5) / 64.0
+        x = (images - _MEAN) / _STD
         for name, block in self.blocks.items():
             if len(found) == len(wanted):
                 break

@@ -124,6 +124,11 @@ class VGGFace(Backbone):
                 found[name] = x
         return found
 
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
+        return list(_MEAN), [1.0] * 3
+
     def describe(self, images: Tensor) -> Tensor:
         """Return the descriptor (fc7 after its ReLU), (n, 4096), not normalised.
 

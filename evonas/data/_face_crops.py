@@ -13,11 +13,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.data._face_boxes import Widening, central_square, fsanet_box, hopenet_box
+from evonas.data._framing import Framing
 from evonas.data._photos import Box, content_hash, crop, read_photo, remembered, widened
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
@@ -29,16 +31,6 @@ LIMIT = 99.0  # degrees
 BEYOND = f"an angle beyond {LIMIT:g} degrees"  # the reason in ``Dataset.dropped``
 
 _MOST_PIXELS = 3000  # of a box's side; larger ones are no pixels of these photos
-_FSANET_MARGIN = 0.4
-
-
-class Widening(NamedTuple):
-    """How far HopeNet moves each edge, in sides of the box."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
 
 
 def beyond(angles: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -71,49 +63,6 @@ def landmark_box(points: NDArray[np.float64], inside: bool) -> Box | None:
     (left, top), (right, bottom) = kept.min(axis=1).tolist(), kept.max(axis=1).tolist()
     fits = all(2.0 <= side <= _MOST_PIXELS for side in (right - left, bottom - top))
     return (left, top, right, bottom) if fits else None
-
-
-def hopenet_box(box: Box, widening: Widening) -> Box:
-    """Return HopeNet's rectangle, in whole pixels.
-
-    Edges move one after the other: right and bottom by a share of the side that the
-    left and top edge have enlarged already. The program then cuts the decimals off.
-    """
-    left, top, right, bottom = box
-    left -= widening.left * (right - left)
-    top -= widening.top * (bottom - top)
-    right += widening.right * (right - left)
-    bottom += widening.bottom * (bottom - top)
-    return (float(int(left)), float(int(top)), float(int(right)), float(int(bottom)))
-
-
-def fsanet_box(box: Box, width: int, height: int) -> Box:
-    """Return FSA-Net's rectangle: 0.4 of each side more at each edge, cut at the photo's edges.
-
-    Args:
-        box: around the face, pixels.
-        width: of the photo, pixels.
-        height: of the photo, pixels.
-    """
-    left, top, right, bottom = (int(edge) for edge in box)
-    x, y = _FSANET_MARGIN * (right - left), _FSANET_MARGIN * (bottom - top)
-    return (
-        float(max(int(left - x), 0)),
-        float(max(int(top - y), 0)),
-        float(min(int(right + x), width - 1)),
-        float(min(int(bottom + y), height - 1)),
-    )
-
-
-def central_square(box: Box) -> Box:
-    """Return the square of a rectangle's shorter side in its centre.
-
-    HopeNet resizes the shorter side to the network's and cuts the centre out; this is
-    the same without the rounding to a pixel of the resized image.
-    """
-    left, top, right, bottom = box
-    x, y, half = (left + right) / 2, (top + bottom) / 2, min(right - left, bottom - top) / 2
-    return (x - half, y - half, x + half, y + half)
 
 
 class FaceCrops(Dataset):
@@ -197,6 +146,7 @@ class FaceCrops(Dataset):
         self._names = [names[i] for i in kept]
         self._boxes = boxes[kept]
         self._crop, self._widening, self._size = kind, widening, size
+        self.framing = Framing(kind, widening=widening, margin=self.margin, size=size)
         self.fingerprint = self._hash()
         return self._photos
 

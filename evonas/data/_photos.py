@@ -50,6 +50,22 @@ def crop(photo: Image.Image, box: Box, width: int, height: int) -> NDArray[np.ui
     return np.asarray(part.resize((width, height), Image.Resampling.BICUBIC, box=inner))
 
 
+def sampled(photo: Image.Image, square: Box, side: int) -> NDArray[np.uint8]:
+    """Return a square of a photo as (side, side, 3), each pixel read at one place of the photo.
+
+    Black outside the photo; shrinking is not antialiased.
+    """
+    left, top, right, _ = square
+    scale = (right - left) / side
+    part = photo.transform(
+        (side, side),
+        Image.Transform.AFFINE,
+        (scale, 0.0, left, 0.0, scale, top),
+        Image.Resampling.BICUBIC,
+    )
+    return np.asarray(part)
+
+
 def squared(box: Box) -> Box:
     """Return the smallest square around a box, with the same centre."""
     left, top, right, bottom = box

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._face_crops import Crop, FaceCrops, Widening, landmark_box
+from evonas.data._face_boxes import Widening
+from evonas.data._face_crops import Crop, FaceCrops, landmark_box
 from evonas.data._mat_labels import read_all
 from evonas.data._photos import Box
 from evonas.errors import InputError, nearest

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
+
+if TYPE_CHECKING:
+    from evonas.data._framing import Framing
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -39,6 +42,8 @@ class Dataset(ABC):
         protocol: how images were chosen and split, as a table's note says it.
         leaky: why validation flatters, where the split is known to leak; else empty.
         dropped: why -> names of the images that were left out.
+        framing: how a photo and a box become an image of this set, so that photos of others
+            can; None where a photo is an image as it is.
     """
 
     labels: Mapping[str, NDArray[np.float32]]
@@ -50,6 +55,7 @@ class Dataset(ABC):
     protocol: str = ""
     leaky: str = ""
     dropped: Mapping[str, Sequence[str]] = _NONE
+    framing: Framing | None = None
 
     def __len__(self) -> int:
         return len(self.groups)

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.data._biwi_files import head_squares, read_boxes, read_poses
-from evonas.data._face_crops import FaceCrops, Widening
+from evonas.data._face_boxes import Widening
+from evonas.data._face_crops import FaceCrops
 from evonas.errors import InputError, nearest
 from evonas.rotations import angles, from_biwi
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.data._csv import deal, fingerprint, told
+from evonas.data._framing import Framing
 from evonas.data._points import check_size, whole
 from evonas.data.base import Dataset
 from evonas.errors import InputError
@@ -57,6 +58,7 @@ class ClassFolders(Dataset):
     ) -> None:
         check_size(size)
         self._root, self._size = Path(root), size
+        self.framing = Framing("whole", size=size)
         layout = _layout(self._root)
         found = [
             (side, folder.name, path)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.data._csv import SIDES, deal, fingerprint, located, told
+from evonas.data._framing import Framing
 from evonas.data._photos import remembered
 from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
@@ -126,6 +127,7 @@ class CocoKeypoints(Dataset):
         split = "photos dealt at random" if list(files) == ["train"] else told(sides, "the file")
         self.protocol = f"{split}; crops around annotated boxes"
         self._size = size
+        self.framing = Framing("square", context, margin=self.margin, size=size)
         self.check()
         self.fingerprint = fingerprint(
             f"{_VERSION} {size} {self.margin}", {**self.labels, "crops": self._crops}, self._files

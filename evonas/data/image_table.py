@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.data._csv import Table, deal, fingerprint, located, number, read_table, told
+from evonas.data._framing import Framing, Shape
 from evonas.data._points import MARGIN, check_size, cut, standard_crops, whole
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
@@ -95,6 +96,8 @@ class ImageTable(Dataset):
         self._fill(read, targets, classes or {})
         self._crops = None if box is None else standard_crops(_boxes(read, box), context)
         self.margin = 0.0 if self._crops is None else MARGIN
+        shape: Shape = "whole" if self._crops is None else "square"
+        self.framing = Framing(shape, context, margin=self.margin, size=size)
         self.groups = np.array(read.texts(group) if group else self._names)
         self._files = located(Path(root) / images, self._names, str(read.path))
         sides = None if split is None else _sides(read, split)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.data._csv import SIDES, Table, fingerprint, located, read_table
+from evonas.data._framing import Framing
 from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
 from evonas.errors import InputError
@@ -96,6 +97,7 @@ class LeedsSports(Dataset):
             "split in the table's order; persons are not named, so one athlete may be on both "
             "sides; crops around the labelled joints"
         )
+        self.framing = Framing("square", context, margin=self.margin, size=size)
         self.check()
         self.fingerprint = fingerprint(
             f"{_VERSION} {size} {self.margin}", {**self.labels, "crops": self._crops}, self._files

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from evonas.data.base import Dataset, UnreadableImage
+from evonas.data._framing import Framing
+from evonas.data._photos import read_photo, sampled
+from evonas.data.base import Dataset
 from evonas.errors import InputError
 
 _COLUMNS = ("file", "person", "pitch_deg", "yaw_deg", "box_cx", "box_cy", "box_w", "box_h")
@@ -74,25 +75,15 @@ class Pointing04(Dataset):
         side = context * np.maximum(number["box_w"], number["box_h"]) / (1 - 2 * self.margin)
         corner = np.stack([number["box_cx"], number["box_cy"]], 1) - side[:, None] / 2
         self._boxes = np.concatenate([corner, corner + side[:, None]], 1)
+        self.framing = Framing("square", context, margin=self.margin, size=_SIDE, smooth=False)
         self.check()
         self.fingerprint = self._hash(table, context)
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return the (192, 192, 3) RGB crop around the face; black outside the photo."""
-        path = self._folder / self._files[index]
-        try:
-            with Image.open(path) as photo:
-                left, top, right, _ = self._boxes[index].tolist()
-                scale = (right - left) / _SIDE
-                crop = photo.convert("RGB").transform(
-                    (_SIDE, _SIDE),
-                    Image.Transform.AFFINE,
-                    (scale, 0.0, left, 0.0, scale, top),
-                    Image.Resampling.BICUBIC,
-                )
-        except (OSError, SyntaxError, ValueError) as error:
-            raise UnreadableImage(f"{path}: cannot be decoded ({error})") from error
-        return np.asarray(crop)
+        left, top, right, bottom = self._boxes[index].tolist()
+        photo = read_photo(self._folder / self._files[index])
+        return sampled(photo, (left, top, right, bottom), _SIDE)
 
     def describe(self, index: int) -> str:
         """Return the image's file name."""

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from evonas.backbones._exported_file import load_program
 from evonas.errors import InputError
-from evonas.transfer import quantize_onnx
 from evonas.transfer.capture import unlifted
+from evonas.transfer.onnx_session import session
 
 #: Names of the files that a network may be quantised into.
 SUFFIXES = (".pt2", ".onnx")
@@ -66,7 +66,7 @@ def load_quantized(path: str | Path, threads: int = 1) -> Quantized:
         what = "no such file" if file.suffix in SUFFIXES else f"got {file.suffix or 'no suffix'!r}"
         raise InputError(f"{path}: expected a quantised network, .pt2 or .onnx, {what}")
     if file.suffix == ".onnx":
-        infer = quantize_onnx.session(file, threads)
+        infer = session(file, threads)
         return Quantized(lambda images: torch.from_numpy(infer(images.numpy())), None)
     program = load_program(file, str(file))
     graph = unlifted(program).requires_grad_(False)

@@ -17,6 +17,7 @@ from evonas.estimation.quantized import Quantized
 from evonas.transfer import quantize_onnx
 from evonas.transfer.capture import Captured
 from evonas.transfer.compiled import compiled
+from evonas.transfer.onnx_session import session
 
 _NOT_COMPILED = (
     "int8 of pt2e is fast through torch.compile alone, which was not measured: --compile"
@@ -58,7 +59,7 @@ def speed(
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "float.onnx"
             quantize_onnx.export(captured, source, image)
-            infer = quantize_onnx.session(source)
+            infer = session(source)
         runs["float, ONNX Runtime"] = lambda images: infer(images.numpy())
         runs["int8, ONNX Runtime"] = found
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,16 @@ from evonas.rotations import matrices
 
 _AXES = ((220, 40, 40), (40, 170, 60), (50, 90, 240))  # x red, y green, z blue
 _VISIBLE, _HIDDEN = (60, 220, 90), (250, 200, 60)
+_BONE = (90, 150, 250)
+_BAR = 12  # pixels, the height of a line of text
+
+Box = tuple[float, float, float, float]
 
 
-def axes(picture: Image.Image, angles: Sequence[float], length: float = 0.36) -> None:
-    """Draw a head's three axes from the middle of a picture, in place.
+def axes(
+    picture: Image.Image, angles: Sequence[float], length: float = 0.36, box: Box | None = None
+) -> None:
+    """Draw a head's three axes from the middle of a picture, or of a box in it, in place.
 
     x (red) points to the image's right of a frontal head, y (green) down, z (blue)
     out of the face.
@@ -23,32 +29,66 @@ def axes(picture: Image.Image, angles: Sequence[float], length: float = 0.36) ->
     Args:
         picture: RGB.
         angles: yaw, pitch, roll in degrees.
-        length: of an axis that lies in the image plane, in sides of the picture.
+        length: of an axis that lies in the image plane, in sides of the picture or box.
+        box: left, top, right, bottom, pixels; None: the whole picture.
     """
     pen = ImageDraw.Draw(picture)
-    middle = np.array(picture.size) / 2
+    left, top, right, bottom = box or (0, 0, *picture.size)
+    middle, side = np.array([left + right, top + bottom]) / 2, min(right - left, bottom - top)
     rotation = matrices(np.asarray(angles, np.float64)[None])[0]
     order = np.argsort(rotation[2])  # the axis that comes out furthest is drawn last
     for axis in order.tolist():
-        tip = middle + rotation[:2, axis] * length * min(picture.size)
-        thick = max(2, min(picture.size) // 48)
+        tip = middle + rotation[:2, axis] * length * side
+        thick = max(2, round(side) // 48)
         pen.line([tuple(middle), tuple(tip)], fill=_AXES[axis], width=thick)
 
 
-def points(picture: Image.Image, places: NDArray[np.floating]) -> None:
+def points(
+    picture: Image.Image,
+    places: NDArray[np.floating],
+    bones: Iterable[tuple[int, int]] = (),
+    box: Box | None = None,
+) -> None:
     """Draw key points, in place: green where visible, yellow where hidden.
 
     Args:
         picture: RGB.
-        places: (k, 3) x and y in sides of the picture, and 0 (left out), 1 (hidden) or
+        places: (k, 3) x and y in sides of the picture or box, and 0 (left out), 1 (hidden) or
             2 (visible).
+        bones: points with a line between them, by number; without one that is left out.
+        box: left, top, right, bottom, pixels; None: the whole picture.
     """
     pen = ImageDraw.Draw(picture)
-    radius = max(2, min(picture.size) // 48)
-    for x, y, seen in places.tolist():
-        if seen > 0:
-            at = (x * picture.width, y * picture.height)
-            pen.circle(at, radius, fill=_VISIBLE if seen > 1 else _HIDDEN, outline=(0, 0, 0))
+    left, top, right, bottom = box or (0, 0, *picture.size)
+    size = np.array([right - left, bottom - top])
+    radius = max(2, round(size.min()) // 48)
+    at = [(x, y) for x, y in (places[:, :2] * size + (left, top)).tolist()]
+    seen = places[:, 2].tolist()
+    for one, other in bones:
+        if seen[one] > 0 and seen[other] > 0:
+            pen.line([at[one], at[other]], fill=_BONE, width=max(2, radius // 2))
+    for place, state in zip(at, seen, strict=True):
+        if state > 0:
+            pen.circle(place, radius, fill=_VISIBLE if state > 1 else _HIDDEN, outline=(0, 0, 0))
+
+
+def bars(picture: Image.Image, shares: Mapping[str, float], box: Box | None = None) -> None:
+    """Draw shares as bars with their names, in place, at the lower edge.
+
+    Args:
+        picture: RGB.
+        shares: name -> share, 0..1.
+        box: left, top, right, bottom, pixels; None: the whole picture.
+    """
+    pen = ImageDraw.Draw(picture)
+    left, _, right, bottom = box or (0, 0, *picture.size)
+    left, right, bottom = max(left, 0), min(right, picture.width), min(bottom, picture.height)
+    for row, (name, share) in enumerate(reversed(list(shares.items()))):
+        low = bottom - row * _BAR
+        pen.rectangle((left, low - _BAR, right, low - 1), fill=(255, 255, 255))
+        full = left + share * (right - left)
+        pen.rectangle((left, low - _BAR, max(full, left), low - 1), fill=(150, 200, 250))
+        pen.text((left + 2, low - _BAR), f"{name} {100 * share:.0f} %", fill=(20, 20, 20))
 
 
 def captioned(picture: Image.Image, text: Sequence[str], line: int = 12) -> Image.Image:

@@ -39,8 +39,8 @@ class PoseOutput(ABC):
         """Return the mean loss of (n, n_outputs) against (n, k) degrees."""
 
     @abstractmethod
-    def predictions(self, outputs: Array) -> Array:
-        """Return (n, k) degrees of (n, n_outputs)."""
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return (n, k) degrees of (n, n_outputs); see ``Task.answers``."""
 
     @abstractmethod
     def unmirrored(self, outputs: Array) -> Array:
@@ -67,9 +67,9 @@ class PlainAngles(PoseOutput):
         """Return the mean Huber loss, with both sides in units of 45 degrees."""
         return functional.huber_loss(outputs, targets / _UNIT, delta=self._delta / _UNIT)
 
-    def predictions(self, outputs: Array) -> Array:
+    def answers(self, outputs: Tensor) -> Tensor:
         """Return 45 degrees a unit."""
-        return outputs * np.float32(_UNIT)
+        return outputs * _UNIT
 
     def unmirrored(self, outputs: Array) -> Array:
         """Return the outputs with the signs of the mirror."""
@@ -124,11 +124,9 @@ class AngleBins(PoseOutput):
         squared = (self.expectation(logits) - targets).square()
         return (entropy + self._alpha * squared).sum(1).mean()
 
-    def predictions(self, outputs: Array) -> Array:
+    def answers(self, outputs: Tensor) -> Tensor:
         """Return the expectation of each angle."""
-        logits = torch.from_numpy(outputs.astype(np.float32).reshape(len(outputs), -1, _BINS))
-        found: Array = self.expectation(logits).numpy()
-        return found
+        return self.expectation(outputs.reshape(-1, self.n_outputs // _BINS, _BINS))
 
     def unmirrored(self, outputs: Array) -> Array:
         """Refuse: bins in reverse order do not give the mirrored angle.
@@ -203,12 +201,19 @@ class Rotation6D(PoseOutput):
         """Return the mean angle between both rotations, radians."""
         return distance(self.rotation(outputs), self.target(targets)).mean()
 
-    def predictions(self, outputs: Array) -> Array:
-        """Return the labelled angles of the rotations."""
-        with torch.no_grad():
-            found = self.rotation(torch.from_numpy(outputs.astype(np.float64))).numpy()
-        read = rotations.angles if _ROLL in self._columns else rotations.angles_without_roll
-        return read(found)[:, self._columns].astype(np.float32)
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return the labelled angles of the rotations, as ``evonas.rotations`` reads them."""
+        r = self.rotation(outputs)
+        if _ROLL in self._columns:
+            # The root is cos(yaw): an arc sine would lose half of its digits near 90 degrees.
+            across = (r[..., 1, 2].square() + r[..., 2, 2].square()).sqrt()
+            yaw = torch.atan2(-r[..., 0, 2], across)
+            pitch = torch.atan2(-r[..., 1, 2], r[..., 2, 2])
+            every = [yaw, pitch, torch.atan2(-r[..., 0, 1], r[..., 0, 0])]
+        else:
+            yaw = torch.atan2(-r[..., 0, 2], r[..., 0, 0])
+            every = [yaw, torch.atan2(r[..., 2, 1], r[..., 1, 1])]
+        return torch.rad2deg(torch.stack([every[column] for column in self._columns], -1))
 
     def unmirrored(self, outputs: Array) -> Array:
         """Return the outputs of S R S with S = diag(-1, 1, 1), the mirrored rotation.

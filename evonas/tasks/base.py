@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 
@@ -104,9 +107,36 @@ class Task(ABC):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean training loss of (n, n_outputs[, h, w]) against (n, k)."""
 
+    @property
     @abstractmethod
+    def answer(self) -> Answer:
+        """What the numbers of ``answers`` are."""
+
+    @abstractmethod
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return what network outputs say, in the labels' own units; ``answer`` tells the shape.
+
+        It becomes a part of exported files: operators that ONNX has, the same ones for every
+        image and any number of images.
+
+        Args:
+            outputs: (n, n_outputs[, h, w]) of any floating type, which the answers have too.
+        """
+
+    def read(self, outputs: Array) -> Array:
+        """Return the answers of outputs that numpy holds, computed in double precision."""
+        with torch.no_grad():
+            wide = torch.from_numpy(np.ascontiguousarray(outputs, np.float64))
+            found: Array = self.answers(wide).numpy().astype(np.float32)
+        return found
+
     def predictions(self, outputs: Array) -> Array:
-        """Return (n, n_outputs[, h, w]) network outputs in the labels' units, (n, k)."""
+        """Return (n, n_outputs[, h, w]) network outputs in the labels' units, (n, k).
+
+        By default a row of the answers of each image.
+        """
+        found = self.read(outputs)
+        return found.reshape(len(found), math.prod(found.shape[1:]))
 
     @abstractmethod
     def constant(self, targets: Array) -> Array:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks._point_pairs import partner_of
@@ -138,15 +139,18 @@ class Classification(Task):
         """Return the outputs with classes of two sides exchanged, (n, classes)."""
         return outputs[:, self._mirror.astype(np.intp)]
 
-    def predictions(self, outputs: Array) -> Array:
-        """Return the number of the largest output, (n, 1)."""
-        found: Array = outputs.argmax(1)[:, None].astype(np.float32)
-        return found
+    @property
+    def answer(self) -> Answer:
+        """The share of each class, (n, classes)."""
+        return Answer("classes", self.names, "share", self.label)
 
-    def scores(self, outputs: Array) -> Array:
+    def answers(self, outputs: Tensor) -> Tensor:
         """Return the softmax of (n, classes) outputs: shares that add up to 1."""
-        raised = np.exp(outputs - outputs.max(1, keepdims=True))
-        found: Array = (raised / raised.sum(1, keepdims=True)).astype(np.float32)
+        return outputs.softmax(1)
+
+    def predictions(self, outputs: Array) -> Array:
+        """Return the number of the largest output, and share, (n, 1)."""
+        found: Array = outputs.argmax(1)[:, None].astype(np.float32)
         return found
 
     def constant(self, targets: Array) -> Array:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.rotations import ANGLES, Matrices, geodesic, matrices
@@ -102,9 +103,14 @@ class HeadPose(Task):
         """Return the mean loss of the kind of output."""
         return self.output.loss(outputs, targets)
 
-    def predictions(self, outputs: Array) -> Array:
+    @property
+    def answer(self) -> Answer:
+        """Angles in degrees, (n, k)."""
+        return Answer("angles", self.angles, self.unit)
+
+    def answers(self, outputs: Tensor) -> Tensor:
         """Return angles in degrees, (n, k)."""
-        return self.output.predictions(outputs)
+        return self.output.answers(outputs)
 
     def constant(self, targets: Array) -> Array:
         """Return the median angles, which minimise the mean absolute error."""

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks._oks import COCO_SIGMAS, Detection, Truth, closeness, evaluate
@@ -178,22 +179,27 @@ class KeyPoints(Task):
         """Return the Gaussian's standard deviation along an axis, in cells."""
         return max(self.sigma * cells, _NARROWEST)
 
-    def predictions(self, outputs: Array) -> Array:
-        """Return x, y (sides of the crop) and score of each point, (n, 3 K).
+    @property
+    def answer(self) -> Answer:
+        """Places and scores of points, (n, K, 3)."""
+        return Answer("points", self.points, "sides of the crop")
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return x, y (sides of the crop) and score of each point, (n, K, 3).
 
         The score is the map's highest value. Around it the logarithm of the map is
         expanded to second order, whose peak is the point (Zhang et al. 2020, equation
         9), at most half a cell away.
         """
-        n, k, h, w = outputs.shape
-        flat = outputs.reshape(n * k, h, w)
-        where = flat.reshape(n * k, h * w).argmax(1)
-        row, column = where // w, where % w
-        top = flat[np.arange(n * k), row, column]
-        shift = refined(flat, row, column, (self._width(w), self._width(h)))
+        k, h, w = outputs.shape[1:]
+        maps = outputs.reshape(-1, h * w)
+        place = maps.argmax(1)
+        row, column = place // w, place % w
+        top = maps.gather(1, place[:, None])[:, 0]
+        shift = refined(maps, row, column, (h, w), (self._width(w), self._width(h)))
         x = (column + 0.5 + shift[:, 0]) / w
         y = (row + 0.5 + shift[:, 1]) / h
-        return np.stack([x, y, top], 1).reshape(n, 3 * k).astype(np.float32)
+        return torch.stack([x, y, top], 1).reshape(-1, k, 3)
 
     def unmirrored(self, outputs: Array) -> Array:
         """Return maps flipped along x, with pairs exchanged.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks.base import Array, Labels, Task
@@ -121,14 +122,19 @@ class Regression(Task):
         measure = functional.l1_loss if self.kind == "l1" else functional.mse_loss
         return measure(outputs, truth)
 
-    def predictions(self, outputs: Array) -> Array:
+    @property
+    def answer(self) -> Answer:
+        """Values in the labels' own units, (n, k)."""
+        return Answer("values", self.labels, self.unit)
+
+    def answers(self, outputs: Tensor) -> Tensor:
         """Return values in the labels' own units, (n, k).
 
         Raises:
             InputError: centre and scale are not settled.
         """
-        centre, scale = self._scales()
-        return (outputs * scale + centre).astype(np.float32)
+        centre, scale = (torch.from_numpy(values).to(outputs) for values in self._scales())
+        return outputs * scale + centre
 
     def unmirrored(self, outputs: Array) -> Array:
         """Return the outputs with the values of odd labels negated: o -> -o - 2 centre / scale.

@@ -1,4 +1,4 @@
-"""The libraries of the extra ``quantize``: imported late, kept quiet, refused in one line."""
+"""Libraries of the extras ``quantize`` and ``export``: imported late, quiet, refused in a line."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ _TALKATIVE = (
 )
 
 
-def library(name: str, what: str) -> Any:
-    """Import a module of the extra.
+def library(name: str, what: str, extra: str = "quantize") -> Any:
+    """Import a module of an extra.
 
     Args:
         name: of the module.
         what: needs it, for messages.
+        extra: of evonas that has it.
 
     Raises:
         InputError: it is not installed, or not fit for the torch that is.
@@ -42,7 +43,7 @@ def library(name: str, what: str) -> Any:
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         reason = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
         raise InputError(
-            f"{what} needs the package {package!r}, which {reason}: pip install 'evonas[quantize]'"
+            f"{what} needs the package {package!r}, which {reason}: pip install 'evonas[{extra}]'"
         ) from error
 
 

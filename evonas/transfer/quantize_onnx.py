@@ -7,7 +7,7 @@ integers (QDQ), with weights as int8, one scale a channel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from evonas.errors import InputError, RunError, one_line
 from evonas.transfer._extra import library, quiet
 from evonas.transfer.capture import Captured
 from evonas.transfer.coverage import Coverage, Step, coverage
+from evonas.transfer.onnx_session import session
 
 _WHAT = "quantising on the road onnx"
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -66,7 +67,7 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
         raise InputError(
             f"the network cannot be exported as ONNX ({one_line(cause)}): try --road pt2e"
         ) from error
-    _bare(model)
+    bare(model)
     outside = sum(t.ByteSize() for t in model.graph.initializer) > _LARGEST
     with quiet():
         onnx.save(model, str(path), save_as_external_data=outside)
@@ -139,44 +140,6 @@ def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Ten
         ready.unlink(missing_ok=True)
 
 
-def session(path: Path, threads: int = 1) -> Any:
-    """Return a function of images (n, 3, side, side) float32 that gives outputs, both of numpy.
-
-    Raises:
-        InputError: onnxruntime is missing, or the file is damaged, has its weights elsewhere,
-            or takes or gives more than one tensor.
-    """
-    onnx, runtime = library("onnx", _WHAT), library("onnxruntime", _WHAT)
-    try:
-        content = path.read_bytes()
-        model = onnx.load_model_from_string(content)
-        if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model.graph)):
-            # Files that a file names could be any of this machine.
-            raise InputError(f"{path}: its weights lie in other files: expected all in one")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        made = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except InputError:
-        raise
-    except Exception as error:  # damaged bytes end in errors of any kind
-        raise InputError(
-            f"{path}: cannot be read as ONNX ({one_line(error)}): quantise again"
-        ) from error
-    inputs, outputs = made.get_inputs(), made.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
-        raise InputError(f"{path}: expected one batch of images and one output: quantise again")
-    name = inputs[0].name
-    single = inputs[0].shape[0] == 1
-
-    def run(images: Any) -> Any:
-        parts = np.split(images, len(images)) if single and len(images) > 1 else [images]
-        return np.concatenate([made.run(None, {name: part})[0] for part in parts])
-
-    return run
-
-
 def covered(path: Path) -> Coverage:
     """Return which operators of a quantised file compute with integers."""
     model = library("onnx", _WHAT).load(str(path))
@@ -198,16 +161,6 @@ def _parts(captured: Captured, images: Tensor) -> Sequence[Tensor]:
     return (images,) if captured.any_batch else torch.split(images, 1)
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield every tensor that an ONNX graph holds, those inside its steps too."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
-
-
 def _shorten(model: Any) -> None:
     """Number what is called by long names: of a small network they are a tenth of the file."""
     model.graph.ClearField("value_info")
@@ -225,7 +178,7 @@ def _shorten(model: Any) -> None:
         node.output[:] = [short(name) for name in node.output]
 
 
-def _bare(model: Any) -> None:
+def bare(model: Any) -> None:
     """Take off what the exporter notes about source code: it is not needed to run."""
     for thing in (model, model.graph, *model.graph.node, *model.graph.value_info):
         for field in ("doc_string", "metadata_props"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -76,8 +76,13 @@ def convert(prepared: fx.GraphModule, captured: Captured) -> ExportedProgram:
     return trace(_plain(converted), captured.side, captured.any_batch)
 
 
-def save(program: ExportedProgram, path: Path) -> None:
+def save(program: ExportedProgram, path: Path, notes: Mapping[str, str] | None = None) -> None:
     """Write a program, its graph compressed: as text it would be a fifth of a small network.
+
+    Args:
+        program: it loses what it knows of source code.
+        path: of the file.
+        notes: texts to put in, JSON, by file name.
 
     Raises:
         InputError: the file cannot be written.
@@ -88,7 +93,7 @@ def save(program: ExportedProgram, path: Path) -> None:
         node.meta = {key: value for key, value in node.meta.items() if key == "val"}
     stored = io.BytesIO()
     with quiet():
-        torch.export.save(program, stored)
+        torch.export.save(program, stored, extra_files=dict(notes or {}))
     try:
         with zipfile.ZipFile(stored) as old, zipfile.ZipFile(path, "w") as new:
             for entry in old.infolist():

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evonas import registry
+from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Array, Task
@@ -306,3 +307,24 @@ def test_the_metrics_of_mirrored_pairs_are_the_same(task: Task, targets: Array) 
     assert straight.keys() == mirrored.keys()
     for name, value in straight.items():
         assert mirrored[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_answers_are_told_and_predictions_follow_from_them(task: Task) -> None:
+    """One formula: what an exported file answers is what tables are made of."""
+    outputs = np.random.default_rng(4).normal(0, 1, shape(task, COUNT)).astype(np.float32)
+    answer, found = task.answer, task.read(outputs)
+    ends = (3,) if answer.kind == "points" else ()
+    assert found.shape == (COUNT, len(answer.columns), *ends)
+    assert found.dtype == np.float32
+    assert Answer.from_dict(json.loads(json.dumps(answer.to_dict()))) == answer
+    assert answer.unit
+    assert (answer.label in task.labels) == (answer.kind == "classes")
+    if answer.kind == "classes":
+        np.testing.assert_allclose(found.sum(1), 1, rtol=1e-6)
+        found = found.argmax(1)[:, None]
+    np.testing.assert_array_equal(task.predictions(outputs), found.reshape(COUNT, -1))
+    with torch.no_grad():
+        single = task.answers(torch.from_numpy(outputs))
+    assert single.dtype == torch.float32
+    np.testing.assert_allclose(single.numpy(), task.read(outputs), rtol=1e-4, atol=1e-4)
+    assert task.read(outputs[:0]).shape == (0, len(answer.columns), *ends)

@@ -112,7 +112,7 @@ def test_what_rises_is_named() -> None:
 def test_the_loss_is_the_cross_entropy_by_hand() -> None:
     outputs = np.array([[1.0, 2.0, -1.0], [0.5, 0.0, 0.0]])
     shares = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True)
-    np.testing.assert_allclose(made().scores(outputs), shares, rtol=1e-6)
+    np.testing.assert_allclose(made().read(outputs), shares, rtol=1e-6)
     nll = -np.log(shares)
     tensors = torch.from_numpy(outputs), torch.from_numpy(column(1, 2))
     assert float(made().loss(*tensors)) == pytest.approx((nll[0, 1] + nll[1, 2]) / 2)
@@ -127,7 +127,7 @@ def test_predictions_and_scores_agree_and_large_outputs_do_not_overflow() -> Non
     outputs = np.array([[1e4, -1e4, 0], [0, 0, 5], [-1, 3, 2]], np.float32)
     task = made()
     assert task.predictions(outputs).tolist() == [[0], [2], [1]]
-    scores = task.scores(outputs)
+    scores = task.read(outputs)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores.sum(1), 1, rtol=1e-6)
     np.testing.assert_array_equal(scores.argmax(1)[:, None], task.predictions(outputs))
