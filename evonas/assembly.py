@@ -25,6 +25,7 @@ from evonas.estimation.blocks import Block, blocks
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
+from evonas.estimation.timing import Timing, machine
 from evonas.estimation.views import View, standard_views
 from evonas.execution._hardware import Hardware
 from evonas.execution.base import Executor
@@ -223,6 +224,7 @@ class Assembly:
             splits: split name -> split.
         """
         features = next(iter(sources.values()))
+        cache = Path(self.experiment.features.cache).expanduser()
         plain = self.task.targets(self.dataset)
         return Setting(
             files={name: source.files for name, source in sources.items()},
@@ -233,6 +235,7 @@ class Assembly:
             task=self.task_parts,
             device=self.hardware.device,
             threads=self.hardware.threads,
+            timing=Timing(cache / "latency", self.experiment.objective.latency_threads),
         )
 
     def _seen(self, plain: Array, view: View) -> Array:
@@ -269,8 +272,22 @@ class Assembly:
         return self.hardware.place()
 
     def origin(self) -> dict[str, str]:
-        """Return hashes of what measurements follow from."""
-        return {"data": self.dataset.fingerprint, "backbone": self.backbone.fingerprint}
+        """Return hashes of what measurements follow from; with latencies, the machine as well."""
+        found = {"data": self.dataset.fingerprint, "backbone": self.backbone.fingerprint}
+        if self.objective.timed:
+            count = self.experiment.objective.latency_threads
+            found["machine"] = machine(self.hardware.device, count)
+        return found
+
+    def cautions(self) -> list[str]:
+        """Return what to know before a search begins."""
+        if not self.objective.timed:
+            return []
+        return [
+            f"Latencies are measured on {self.origin()['machine']}: the search does not repeat bit "
+            f"for bit, and on another machine it may end elsewhere",
+            *self.hardware.disturbances(),
+        ]
 
     def ready(self, progress: Progress) -> Ready:
         """Compute the features that a search may need; return the executor that uses them."""

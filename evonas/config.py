@@ -8,7 +8,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from evonas.errors import InputError, nearest
 from evonas.estimation.low_cost import ProbeSettings, PruneSettings, QuantizeSettings
@@ -34,7 +43,7 @@ _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "tabl
 #: not: it changes the last bits of results.
 FREE_ON_RESUME = (
     *("budget", "retraining", "baselines", "finals", "features.cache"),
-    *("probe", "prune", "quantize", "report"),
+    *("probe", "prune", "quantize", "report", "logger"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
 )
 
@@ -74,6 +83,22 @@ class Baseline(Settings):
     start: str = ""
 
 
+def _parts(value: Any) -> Any:
+    """Return a list of parts: of one that stands alone, or of none."""
+    if value in (None, "", "none"):
+        return []
+    return [value] if isinstance(value, str | Mapping | Part) else value
+
+
+def _each_once(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    if len({part.name for part in parts}) < len(parts):
+        raise PydanticCustomError("parts", "expected each name once")
+    return parts
+
+
+Parts = Annotated[tuple[Part, ...], BeforeValidator(_parts), AfterValidator(_each_once)]
+
+
 class Experiment(Settings):
     """Everything that a search follows from.
 
@@ -91,6 +116,8 @@ class Experiment(Settings):
             prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         report: whether a search ends with writing report.html.
+        logger: where else a search is written down: a registered part with its options, or a
+            list of them; ``none`` by default.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
     """
@@ -119,6 +146,7 @@ class Experiment(Settings):
         Baseline(name="pooled features + linear", network="linear_probe"),
     )
     report: bool = True
+    logger: Parts = ()
     table: TableSettings | None = None
 
 

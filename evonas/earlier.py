@@ -20,7 +20,7 @@ from evonas.store import Trial, read_journal
 SEARCHING = (
     *("name", "seed", "optimizer", "space", "objective", "fidelity", "finals", "retraining"),
     *("baselines", "budget", "execution", "features.cache", "table.file"),
-    *("probe", "prune", "quantize", "report"),
+    *("probe", "prune", "quantize", "report", "logger"),
 )
 #: Networks that are trained anew where earlier results do not hold: the most, and the share
 #: of the budget that they may take.
@@ -125,4 +125,8 @@ def _taken(trial: Trial, index: int, objective: Objective, anew: bool) -> Trial:
 def _judged(trial: Trial, objective: Objective) -> float:
     """Return the fitness by this run's objective, or by its own where the metric is another."""
     error = trial.metrics.get(objective.metric)
-    return trial.value if error is None else error * objective.penalty(trial.macs, trial.params)
+    return (
+        trial.value
+        if error is None
+        else error * objective.penalty(trial.macs, trial.params, trial.latency)
+    )

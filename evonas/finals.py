@@ -91,7 +91,9 @@ def noise(finalists: Sequence[Finalist], metric: str) -> float:
     return math.sqrt(squares / freedom) if freedom else math.nan
 
 
-def as_good(finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str) -> list[Finalist]:
+def as_good(
+    finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str, cost: str = "macs"
+) -> list[Finalist]:
     """Return networks cheaper than the winner that seed noise does not tell from it.
 
     Their error is within ``DOUBT`` standard errors of the winner's, or lower. One that was
@@ -101,6 +103,7 @@ def as_good(finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str)
         finalists: as ``standing`` returns them.
         trials: of the search.
         metric: that counts as the error.
+        cost: what is cheap: ``macs``, ``params`` or ``latency``.
 
     Returns:
         The cheapest first; empty where the noise is unknown.
@@ -115,13 +118,13 @@ def as_good(finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str)
             known.setdefault(trial.digest, Finalist(trial))
     found = []
     for other in known.values():
-        if other.trial.macs >= winner.trial.macs:
+        if getattr(other.trial, cost) >= getattr(winner.trial, cost):
             continue
         shares = 1.0 / len(winner.further) + 1.0 / max(len(other.further), 1)
         gap = other.metrics()[metric] - winner.metrics()[metric]
         if gap <= DOUBT * deviation * math.sqrt(shares):
             found.append(other)
-    return sorted(found, key=lambda finalist: finalist.trial.macs)
+    return sorted(found, key=lambda finalist: float(getattr(finalist.trial, cost)))
 
 
 def _fitness(finalist: Finalist) -> float:

@@ -26,6 +26,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "data": ("data", "evonas.data.base", "Dataset"),
     "task": ("tasks", "evonas.tasks.base", "Task"),
     "executor": ("execution", "evonas.execution.base", "Executor"),
+    "logger": ("loggers", "evonas.loggers.base", "Logger"),
 }
 
 

@@ -56,6 +56,11 @@ class Replay:
                 "objective.mode=soft: the table tells no cost, which would make every fitness 0: "
                 "name its column as table.cost, or take objective.mode=one_sided"
             )
+        if settings.cost == "latency":
+            raise InputError(
+                "objective.cost=latency: a table tells no latencies, and its networks cannot be "
+                "timed: take objective.cost=macs, or search with trainings"
+            )
         if settings.cost not in told:
             raise InputError(
                 "objective.cost=params: the table does not tell 'params': name its column as "
@@ -97,6 +102,10 @@ class Replay:
 
     def warnings(self) -> list[str]:
         """Return nothing: a table has no split."""
+        return []
+
+    def cautions(self) -> list[str]:
+        """Return nothing: the answers stand in the table."""
         return []
 
     def ready(self, progress: Progress) -> Ready:

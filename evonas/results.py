@@ -159,9 +159,15 @@ def _network(trial: Trial) -> dict[str, Any]:
         "macs": trial.macs,
         "flops": 2 * trial.macs,
         "params": trial.params,
-        **({"latency_ms": trial.latency} if trial.latency else {}),
+        **_latency(trial),
         "cost_scope": "head network at batch 1; flops = 2 x multiply-adds",
     }
+
+
+def _latency(trial: Trial) -> dict[str, float]:
+    if not trial.latency:
+        return {}
+    return {"latency_ms": trial.latency, "latency_noise": trial.latency_noise}
 
 
 def _standing(finalist: Finalist) -> dict[str, Any]:
@@ -169,6 +175,7 @@ def _standing(finalist: Finalist) -> dict[str, Any]:
         "digest": finalist.trial.digest,
         "architecture": dict(finalist.trial.architecture),
         "macs": finalist.trial.macs,
+        **_latency(finalist.trial),
         "fitness": finalist.fitness,
         "metrics": finalist.metrics(),
         "spread": finalist.spread(),

@@ -257,7 +257,7 @@ class Search:
             training=self.training,
             label=f"final, seed {trial.repeat}" if trial.repeat else label,
             history=True,
-            latency="latency" in self.objective.settings.axes,
+            latency=self.objective.timed and not trial.latency,  # a final has its network's
         )
         if self.lineage is not None:
             # Finals compare networks, not their ancestors: there all start afresh.
@@ -267,6 +267,9 @@ class Search:
         return replace(job, seed=candidate_seed(seed, trial.digest, epochs, trial.repeat))
 
     def _judged(self, proposal: Trial, measurement: Measurement) -> Trial:
+        if proposal.latency:  # the same network: finals are told apart by their errors alone
+            measurement = replace(measurement, latency=proposal.latency)
+            measurement = replace(measurement, latency_noise=proposal.latency_noise)
         fitness = self.objective(measurement)
         error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
         return replace(
@@ -277,6 +280,7 @@ class Search:
             seconds=round(measurement.seconds, 3),
             metrics=dict(measurement.metrics),
             latency=measurement.latency,
+            latency_noise=measurement.latency_noise,
             epochs=measurement.epochs,
             inherited=measurement.inherited,
             error=error,

@@ -50,6 +50,7 @@ class Trial:
         fitness: None unless finite.
         macs, params: of the head network.
         latency: of the head network, milliseconds for one image; 0: not measured.
+        latency_noise: half the interquartile range of its passes, as a share of it.
         repeat: which further seed of a ``final``, from 1; else 0.
         epochs: that it trained.
         rung: fitness at the first rung; None where there was no race.
@@ -75,6 +76,7 @@ class Trial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
     latency: float = 0.0
+    latency_noise: float = 0.0
     repeat: int = 0
     epochs: int = 0
     rung: float | None = None

@@ -200,3 +200,10 @@ def test_the_cheapest_comes_first_each_once_and_only_what_succeeded() -> None:
         *again(own("b", 10.0, macs=70), 10.0),
     ]
     assert names(as_good([winner], trials, "error")) == ["c", "f", "b"]
+
+
+def test_what_is_cheaper_is_a_matter_of_what_costs() -> None:
+    winner = Finalist(own("a", 4.0, 100, latency=2.0), tuple(again(own("a", 4.0), 3.0, 5.0)))
+    trials = [own("b", 4.0, 50, latency=3.0), own("c", 4.0, 200, latency=1.0)]
+    assert names(as_good([winner], trials, "error")) == ["b"]
+    assert names(as_good([winner], trials, "error", "latency")) == ["c"]

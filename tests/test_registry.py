@@ -29,6 +29,7 @@ def test_the_parts_of_every_kind_are_found() -> None:
         "data": {"synthetic_faces", "pointing04"},
         "task": {"head_pose"},
         "executor": {"local", "ray"},
+        "logger": {"mlflow", "tensorboard"},
     }
     assert set(known) == set(registry.KINDS)
     for kind, names in known.items():

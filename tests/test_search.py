@@ -63,7 +63,9 @@ def measure(job: Job) -> Measurement:
         return Measurement.failure("exception", "boom\nsecond line", macs=7, seconds=1.0)
     # The seed takes part, so that a candidate's seed must be reproduced as well.
     metrics = {"error": (number % 997) / 997 + job.seed / 2**40}
-    return Measurement("ok", metrics, macs=cost(job.architecture), params=3, seconds=number % 9)
+    timed = {"latency": 1.0 + number % 7, "latency_noise": 0.5}
+    macs = cost(job.architecture)
+    return Measurement("ok", metrics, macs=macs, params=3, seconds=number % 9, **timed)
 
 
 class Fake(Executor):
@@ -161,6 +163,7 @@ def test_a_repeat_carries_the_first_measurement(tmp_path: Path) -> None:
             known.metrics,
             known.macs,
         )
+        assert (trial.latency, trial.latency_noise) == (known.latency, known.latency_noise)
         assert trial.seconds == 0.0
         assert SPACE.decode(trial.genome).digest == trial.digest
 

@@ -78,7 +78,7 @@ class RunFiles:
         if not finalists:
             raise InputError(self._nothing())
         metric, unit = self._assembly.error
-        cheaper = as_good(finalists, trials, metric)
+        cheaper = as_good(finalists, trials, metric, objective.settings.cost)
         self._common["baselines"] = [
             {
                 "name": name,

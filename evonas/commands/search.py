@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from evonas.estimation.feasibility import feasibility
 from evonas.estimation.settings import FinalsSettings, TrainingSettings
 from evonas.execution.base import Executor
 from evonas.lineage import Lineage
+from evonas.loggers._all import Loggers
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
@@ -64,14 +65,16 @@ def run(
     folder = folder or _free_folder(experiment)
     race = _race(experiment, folder)
     lineage = _lineage(experiment, optimizer, assembly, folder)
-    with RunStore(folder, resume) as store:
+    logs = _loggers(experiment, folder, assembly, console)
+    with RunStore(folder, resume) as store, closing(logs):
         if resume:
             _compare(store, experiment, assembly)
+        logs.begin(experiment.model_dump(mode="json"))
         console.print(_headline(experiment, assembly, place), soft_wrap=True)
         console.print(_statement(possible.share, possible.cheapest, limit), soft_wrap=True)
         if known is not None and begin_with is not None:
             console.print(known.statement(begin_with), soft_wrap=True)
-        for warning in [*assembly.warnings(), *_idle(optimizer, assembly)]:
+        for warning in [*assembly.warnings(), *assembly.cautions(), *_idle(optimizer, assembly)]:
             console.print(warning, soft_wrap=True)
         with progress_bars(console) as progress:
             ready = assembly.ready(progress)
@@ -82,6 +85,7 @@ def run(
         def watch(trial: Trial) -> None:
             view.show(trial)
             files.note(trial)
+            logs.note(trial)
 
         start = time.monotonic()
         with ready.executor() as executor, _resumable(store, console):
@@ -93,6 +97,7 @@ def run(
                 told = {"error": {"metric": metric, "unit": unit}, "warnings": assembly.warnings()}
                 store.write("environment.json", {**ready.environment, **begun, **told})
             store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
+            executor.expect(done, experiment.budget)
             for note in executor.notes():
                 console.print(note, soft_wrap=True)
             search = Search(
@@ -130,6 +135,7 @@ def run(
             console.print(line, soft_wrap=True)
         if experiment.report:
             console.print(files.report(), soft_wrap=True)
+        logs.finish(folder / "best.json")
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
@@ -160,6 +166,12 @@ def _lineage(experiment: Experiment, optimizer: Optimizer, assembly: Plan, folde
     return Lineage(experiment.inherit, optimizer, assembly.tensors, training, weights)
 
 
+def _loggers(experiment: Experiment, folder: Path, assembly: Plan, console: Console) -> Loggers:
+    parts = [(part.name, part.options) for part in experiment.logger]
+    metric, _ = assembly.error
+    return Loggers(parts, folder, metric, lambda line: console.print(line, soft_wrap=True))
+
+
 def _finals(experiment: Experiment) -> FinalsSettings | None:
     """Return how the finals are held; None where there is nothing to hold."""
     same_again = experiment.table is not None  # a table has one answer
@@ -186,7 +198,8 @@ def _baselines(assembly: Plan, executor: Executor, training: TrainingSettings) -
     jobs = []
     for index, (name, architecture) in enumerate(assembly.baselines):
         seed = candidate_seed(assembly.experiment.seed, architecture.digest, training.epochs)
-        jobs.append(Job(index, architecture, seed, training, name))
+        timed = assembly.objective.timed
+        jobs.append(Job(index, architecture, seed, training, name, latency=timed))
     found = dict(executor.evaluate(jobs))
     return [
         (
@@ -234,7 +247,9 @@ def _compare(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
         **assembly.origin(),
         "space": json.loads(json.dumps(assembly.space.to_dict())),
     }
-    found += [f"the content of the {key}" for key in now if environment.get(key) != now[key]]
+    changed = [key for key in now if environment.get(key) != now[key]]
+    of = {"machine": "the machine that latencies are measured on"}
+    found += [of.get(key, f"the content of the {key}") for key in changed]
     begun = sum(trial.generation < 0 and not trial.repeat for trial in store.trials())
     if begun != environment.get("begins_with", 0):
         raise InputError(

@@ -20,11 +20,11 @@ from evonas import registry
 from evonas.errors import EvonasError
 from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.graphs import Graphs
-from evonas.estimation.latency import latency
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.start import read_start, start_from
+from evonas.estimation.timing import Timing
 from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
 from evonas.space import Architecture
@@ -99,6 +99,7 @@ class Setting:
         device: ``cpu`` or ``cuda``.
         sharers: workers that have one GPU together.
         threads: of a worker's own, on a CPU.
+        timing: how latencies are measured, where jobs ask for them.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -110,6 +111,7 @@ class Setting:
     device: str = "cpu"
     sharers: int = 1
     threads: int = 1
+    timing: Timing = field(default_factory=Timing)
 
     def make_task(self) -> Task:
         """Return the task object."""
@@ -198,12 +200,14 @@ class Estimator:
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._allocated(most=True) - before
+        if job.latency:  # at the rung of a race as well, where fitness may need it
+            outputs, device = self._task.n_outputs, setting.device
+            timed = setting.timing(job.architecture, module, shape, outputs, device)
+            known |= {"latency": timed.ms, "latency_noise": timed.noise}
         if job.until:
             with suppress(OSError):  # without the file the training starts anew, no more
                 pause(training, Path(job.paused))
             return outcome
-        if job.latency:
-            known["latency"] = latency(module, shape, setting.device)
         if len(split.test):
             module.load_state_dict(outcome.state)
             test = validate(module, data, self._task, split.test, setting.device, source)

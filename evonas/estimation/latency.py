@@ -34,8 +34,22 @@ class Times:
     ratio: float
 
 
-def latency(module: torch.nn.Module, shape: Shape, device: str) -> float:
-    """Return the median time of a forward pass at batch 1, milliseconds.
+@dataclass(frozen=True)
+class Latency:
+    """What a network takes for one image.
+
+    Attributes:
+        ms: median of the passes, milliseconds.
+        noise: half the interquartile range of the passes, as a share of the median. It tells
+            how steady single passes were; the median of them is steadier.
+    """
+
+    ms: float
+    noise: float
+
+
+def latency(module: torch.nn.Module, shape: Shape, device: str) -> Latency:
+    """Return the time of a forward pass at batch 1, in single precision.
 
     The number of threads is the caller's affair; workers have one. It is a measurement:
     on a machine that is busy it is larger, and it never comes out the same twice.
@@ -43,7 +57,7 @@ def latency(module: torch.nn.Module, shape: Shape, device: str) -> float:
     Args:
         module: the network; left in evaluation mode.
         shape: (channels, height, width) of its input.
-        device: ``cpu`` or ``cuda``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
     """
     example = torch.zeros(1, *shape, device=device)
     module.to(device).eval()
@@ -51,14 +65,16 @@ def latency(module: torch.nn.Module, shape: Shape, device: str) -> float:
     with torch.inference_mode():
         for repeat in range(WARM_UP + REPEATS):
             if device != "cpu":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             start = time.perf_counter()
             module(example)
             if device != "cpu":
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(device)
             if repeat >= WARM_UP:
                 times.append(time.perf_counter() - start)
-    return round(1e3 * float(np.median(times)), 4)
+    low, middle, high = 1e3 * np.percentile(times, (25, 50, 75))
+    # 0 would say that it was not measured
+    return Latency(max(round(float(middle), 4), 1e-4), round(float((high - low) / 2 / middle), 4))
 
 
 def compared(runs: Mapping[str, Callable[[], object]]) -> dict[str, Times]:

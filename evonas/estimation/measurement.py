@@ -18,6 +18,7 @@ class Measurement:
         params: its parameters.
         seconds: wall time of building, training and validating.
         latency: of the head network for one image, milliseconds; 0: not measured.
+        latency_noise: half the interquartile range of its passes, as a share of it.
         epochs: that it trained, in all.
         inherited: share of the network's numbers that came from a parent, 0..1.
         memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
@@ -33,6 +34,7 @@ class Measurement:
     params: int = 0
     seconds: float = 0.0
     latency: float = 0.0
+    latency_noise: float = 0.0
     epochs: int = 0
     inherited: float = 0.0
     memory: int = 0

@@ -1,11 +1,12 @@
-"""The fitness: error times a penalty on operations.
+"""The fitness: error times a penalty on what a head network costs.
 
 fitness = error * (F / T) ** w, with F the floating point operations of the head
-network (2 a multiply-add) and T the target. ``soft`` applies it always (Matak's
-code 2020; MnasNet, Tan et al. 2019, arXiv 1807.11626, section 3, as a
-maximisation); ``one_sided`` only above T, which makes T the largest cost that is
-not penalised (Matak's article 2020). McNally et al. (2021, arXiv 2011.08446) take
-parameters for F, with T = 5 million and w = 0.07, always.
+network (2 a multiply-add), or its parameters, or its latency, and T the target.
+``soft`` applies it always (Matak's code 2020; MnasNet, Tan et al. 2019, arXiv
+1807.11626, section 3, as a maximisation, with latency for F); ``one_sided`` only
+above T, which makes T the largest cost that is not penalised (Matak's article 2020).
+McNally et al. (2021, arXiv 2011.08446) take parameters for F, with T = 5 million and
+w = 0.07, always.
 """
 
 from __future__ import annotations
@@ -56,11 +57,18 @@ class Objective:
         error = measurement.metrics.get(self.metric, math.inf)
         if measurement.status != "ok" or not math.isfinite(error):
             return math.inf
-        return error * self.penalty(measurement.macs, measurement.params)
+        return error * self.penalty(measurement.macs, measurement.params, measurement.latency)
 
-    def penalty(self, macs: int, params: int = 0) -> float:
-        """Return the factor of a head network by its multiply-adds, or its parameters."""
-        if self.settings.cost == "params":
+    def penalty(self, macs: int, params: int = 0, latency: float = 0.0) -> float:
+        """Return the factor of a head network by its multiply-adds, parameters or latency.
+
+        Infinite where the latency counts and was not measured: nothing would be the best.
+        """
+        if self.settings.cost == "latency":
+            if latency <= 0.0:
+                return math.inf
+            ratio = latency / self.settings.target_ms
+        elif self.settings.cost == "params":
             ratio = params / (self.settings.target_mparams * 1e6)
         else:
             ratio = 2.0 * macs / (self.settings.target_mflops * 1e6)
@@ -78,6 +86,11 @@ class Objective:
             "latency": measured.latency or math.nan,  # 0: it was not measured
         }
         return tuple(known[axis] for axis in self.settings.axes)
+
+    @property
+    def timed(self) -> bool:
+        """Whether latencies have to be measured."""
+        return self.settings.cost == "latency" or "latency" in self.settings.axes
 
     def feasible(self, macs: int) -> bool:
         """Whether the hard limit admits ``macs`` multiply-adds."""

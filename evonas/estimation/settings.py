@@ -110,26 +110,31 @@ class TrainingSettings(Settings):
 
 
 class ObjectiveSettings(Settings):
-    """Error times a penalty on operations; see ``objective.Objective``.
+    """Error times a penalty on cost; see ``objective.Objective``.
 
     Attributes:
         mode: ``one_sided`` or ``soft``.
-        cost: F, what is penalised: ``macs`` (as floating point operations) or ``params``.
+        cost: F, what is penalised: ``macs`` (as floating point operations), ``params``, or
+            ``latency``, which is measured on the machine that trains (batch 1, of the head
+            network) and so is not the same twice.
         target_mflops: T, in millions of floating point operations (2 a multiply-add)
             of the head network.
         target_mparams: T where parameters are penalised, in millions.
+        target_ms: T where latency is penalised, in milliseconds.
+        latency_threads: that a network has on a CPU while its latency is measured.
         weight: w, the exponent of the penalty.
         max_macs: hard limit on the head network's multiply-adds, checked before
             training; none if left out.
         axes: what the archive ``front.json`` and a strategy for fronts trade off:
-            ``error``, and one or more of ``macs``, ``params``, ``latency`` (measured on
-            one thread, batch 1, of the head network).
+            ``error``, and one or more of ``macs``, ``params``, ``latency``.
     """
 
     mode: Literal["one_sided", "soft"] = "one_sided"
-    cost: Literal["macs", "params"] = "macs"
+    cost: Literal["macs", "params", "latency"] = "macs"
     target_mflops: Annotated[float, Field(gt=0.0)] = 10.0
     target_mparams: Annotated[float, Field(gt=0.0)] = 5.0
+    target_ms: Annotated[float, Field(gt=0.0)] = 1.0
+    latency_threads: Annotated[int, Field(ge=1, le=1024)] = 1
     weight: Annotated[float, Field(ge=0.0)] = 0.06
     max_macs: Annotated[int, Field(ge=1)] | None = None
     axes: Annotated[tuple[Axis, ...], Field(validate_default=True)] = ("error", "macs")

@@ -126,6 +126,26 @@ class Hardware:
             raise InputError(f"execution.executor={name}: no such executor: {nearest(name, known)}")
         return name
 
+    def disturbances(self) -> list[str]:
+        """Return what makes latencies larger or uneven that are measured while others train."""
+        if self.cluster_cpus:
+            return ["Latencies are those of the node that trains: have nodes of one kind"]
+        if self.workers == 1:
+            return []
+        if self.device != "cpu":
+            return [
+                "Others train on the GPU while one worker measures a latency; execution.workers=1 "
+                "gives steady ones"
+            ]
+        cores = len(os.sched_getaffinity(0))
+        if self.workers * self.threads < cores:
+            return []
+        fewer = max(1, (cores - 1) // self.threads)
+        return [
+            f"{self.workers} worker(s) leave none of {cores} core(s) free while one of them "
+            f"measures a latency; execution.workers={fewer} gives steadier ones"
+        ]
+
     def start(self, setting: Setting, name: str) -> Executor:
         """Return the executor, started.
 

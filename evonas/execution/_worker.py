@@ -139,4 +139,7 @@ def _moved(setting: Setting) -> Setting:
         source: {tap: tuple(own(path) for path in paths) for tap, paths in taps.items()}
         for source, taps in setting.files.items()
     }
-    return replace(setting, files=files)
+    folder = setting.timing.folder
+    # its name is one that the cache knows, of a folder and not of a file
+    timing = setting.timing if folder is None else replace(setting.timing, folder=own(folder))
+    return replace(setting, files=files, timing=timing)

@@ -65,6 +65,14 @@ class Executor(ABC):
             best: lowest fitness so far.
         """
 
+    def expect(self, trained: int, budget: int) -> None:  # noqa: B027
+        """Take note of what a search is about to do, for whoever watches from outside.
+
+        Args:
+            trained: distinct networks that are trained already.
+            budget: how many there will be in the end.
+        """
+
     def notes(self) -> list[str]:
         """Return lines that tell a person where to watch."""
         return []

@@ -20,7 +20,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
-from ray.util.metrics import Counter, Gauge, Histogram
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from evonas.errors import EvonasError, InputError
@@ -29,6 +28,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.execution import _cluster
 from evonas.execution._fetch import Source
 from evonas.execution._forecast import Forecast
+from evonas.execution._metrics import Metrics
 from evonas.execution._pool import Pool
 from evonas.execution._queue import Queue, Trial
 from evonas.execution._worker import Answer, Origin, Worker
@@ -36,7 +36,6 @@ from evonas.execution.base import Executor, MakeEstimator
 
 _TRIES = 2  # of a job whose worker dies: bad luck happens once
 _LOSSES = 5  # of a job whose nodes go: it might be what takes them along
-_SECONDS = [0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600, 1800, 3600]
 
 
 class RayExecutor(Executor):
@@ -76,6 +75,7 @@ class RayExecutor(Executor):
                     logging_level=logging.ERROR,
                 )
         self._pool = Pool(self._make, 0)
+        self._metrics = Metrics(f"{name}:{os.getpid()}")
         self._origin: Origin | None = None
         there = _cluster.joined()
         needed = workers * setting.threads
@@ -105,11 +105,7 @@ class RayExecutor(Executor):
         if not self._owner:
             self._origin = _origin(setting)
         self._pool = Pool(self._make, workers)
-        self._trials = Counter("evonas_trials_total", "Finished trials", ("status",))
-        self._best = Gauge("evonas_best_fitness", "Lowest fitness so far")
-        self._seconds = Histogram(
-            "evonas_trial_seconds", "Wall time of a trial", boundaries=_SECONDS
-        )
+        self._metrics.start()
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield measurements as they finish; see ``Executor.evaluate``.
@@ -125,6 +121,7 @@ class RayExecutor(Executor):
             idle = [actor for actor in idle if not self._busy(actor, queue, running)]
             while not self._pool.news(list(running)) and queue.refine():
                 pass
+            self._metrics.workers(len(self._pool.alive), len(running))
             finished, ready = self._pool.wait(list(running))
             idle += ready
             for reference in finished:
@@ -137,6 +134,7 @@ class RayExecutor(Executor):
                     queue.again(trial)
                 elif (final := queue.done(trial, measurement)) is not None:
                     yield trial.job.index, final
+        self._metrics.workers(len(self._pool.alive), 0)
 
     def _busy(self, actor: Any, queue: Queue, running: dict[Any, tuple[Any, Trial]]) -> bool:
         """Give an actor its next job; return whether there was one that has room there."""
@@ -200,10 +198,11 @@ class RayExecutor(Executor):
 
     def observe(self, status: str, seconds: float, best: float) -> None:
         """Export the trial to Ray's metrics; see ``Executor.observe``."""
-        self._trials.inc(1, tags={"status": status})
-        self._seconds.observe(seconds)
-        if best < float("inf"):
-            self._best.set(best)
+        self._metrics.trial(status, seconds, best)
+
+    def expect(self, trained: int, budget: int) -> None:
+        """Export both to Ray's metrics; see ``Executor.expect``."""
+        self._metrics.expect(trained, budget)
 
     def notes(self) -> list[str]:
         """Return the cluster, and the dashboard's address with the way to its token."""
@@ -215,6 +214,7 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         """Give the actors back; a cluster that was started here ends, others go on."""
+        self._metrics.close()
         if self._owner and ray.is_initialized():
             ray.shutdown()
         elif ray.is_initialized():

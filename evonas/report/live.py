@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -13,7 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from evonas.report.tally import Tally, sparkline
 from evonas.store import Trial
+
+_BAR, _SPARKS = 60, 24  # characters, at most
 
 
 class SearchView:
@@ -24,21 +28,22 @@ class SearchView:
         budget: distinct trainings of the whole run.
         metric: name of the error, and its unit.
         known: trainings that the journal holds already; they are not timed.
+        clock: seconds from any moment on.
     """
 
     def __init__(
-        self, console: Console, budget: int, metric: tuple[str, str], known: int = 0
+        self,
+        console: Console,
+        budget: int,
+        metric: tuple[str, str],
+        known: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console, self._budget, self._known = console, budget, known
+        self._console = console
         self._metric, self._unit = metric
-        self._start = time.monotonic()
-        self._counts = dict.fromkeys(
-            ("ok", "failed", "stopped", "repeat", "infeasible", "earlier", "final"), 0
-        )
+        self._tally = Tally(budget, known, clock)
         self._finals = 0
-        self._best: Trial | None = None
-        self._generation = 0
-        self._live = Live(console=console, get_renderable=self._panel, refresh_per_second=4)
+        self._live = Live(console=console, get_renderable=self.panel, refresh_per_second=4)
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -58,72 +63,88 @@ class SearchView:
         """Say that the search is over and its best are trained again, so many times in all."""
         self._finals = trainings
         if not self._console.is_terminal:
-            self._console.print(
-                f"Finals: {trainings} further training(s) of the best, with other seeds",
-                soft_wrap=True,
-            )
+            self._print(f"Finals: {trainings} further training(s) of the best, with other seeds")
 
     def show(self, trial: Trial) -> None:
         """Take a trial into account."""
-        self._counts[trial.status] += 1
-        self._generation = max(trial.generation, self._generation)
-        better = trial.succeeded and (self._best is None or trial.value < self._best.value)
-        if better:
-            self._best = trial
+        better = self._tally.take(trial)
         if self._console.is_terminal or trial.status == "final":
             return
-        last = trial.trained and self.trained == self._budget
-        if (better or trial.status == "failed" or last) and self.trained > self._known:
-            self._console.print(
-                f"{self._progress()}; best {self._best_line()}", soft_wrap=True, highlight=False
-            )
+        last = trial.trained and self.trained == self._tally.budget
+        if (better or trial.status == "failed" or last) and self.trained > self._tally.known:
+            self._print(f"{self._progress()}; best {', '.join(self._best())}")
             if trial.status == "failed":
-                self._console.print(f"  {trial.digest} failed: {trial.error}", soft_wrap=True)
+                self._print(f"  {trial.digest} failed: {trial.error}")
 
     @property
     def trained(self) -> int:
         """Distinct networks trained so far."""
-        return sum(self._counts[status] for status in ("ok", "failed", "stopped"))
+        return self._tally.trained
+
+    def panel(self) -> RenderableType:
+        """Return what a terminal shows: rows that are cut, not wrapped, where it is narrow."""
+        rows = [
+            Text(plain(f"{name:<9}{words}"), overflow="ellipsis", no_wrap=True)
+            for name, words in self._rows()
+        ]
+        width = min(_BAR, self._console.width)
+        bar = Table.grid()  # ends the bar's row, which it does not do itself
+        bar.add_row(ProgressBar(self._tally.budget, self.trained, width=width))
+        return Group(bar, *rows)
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        tally, counts = self._tally, self._tally.counts
+        beside = f"{counts['repeat']} repeats, {counts['infeasible']} over the limit"
+        stopped = f", {counts['stopped']} stopped" if counts["stopped"] else ""
+        done = f"{self.trained} / {tally.budget}  (generation {tally.generation + 1}; "
+        yield "trained", f"{done}{beside}{stopped})"
+        error, *cost = self._best()
+        yield "best", error
+        if cost:
+            yield "cost", ", ".join(cost)
+        if len(tally.history) > 1 and not self._console.options.ascii_only:
+            first, last = tally.history[0], tally.history[-1]
+            line = sparkline(tally.history, _SPARKS)
+            yield "history", f"{line}  fitness {first:.3f} to {last:.3f}"
+        if tally.failures:
+            kinds = [f"{number} {kind}" for kind, number in tally.failures.most_common()]
+            yield "failed", f"{counts['failed']}: {', '.join(kinds)}"
+        if self._finals:
+            yield "finals", f"{counts['final']} / {self._finals} further trainings"
+        rate = "?" if tally.rate is None else f"{tally.rate:.3g}"
+        yield "time", f"{duration(tally.spent)} spent, about {self._left()} left; {rate} a minute"
 
     def _progress(self) -> str:
+        counts = self._tally.counts
         return (
-            f"{self.trained}/{self._budget} trained, {self._counts['repeat']} repeats, "
-            f"{self._counts['failed']} failed, {self._left()} left"
+            f"{self.trained}/{self._tally.budget} trained, {counts['repeat']} repeats, "
+            f"{counts['failed']} failed, {self._left()} left"
         )
 
-    def _best_line(self) -> str:
-        if self._best is None:
-            return "no result yet"
-        error = self._best.metrics.get(self._metric, math.nan)
-        return (
-            f"fitness {self._best.value:.3f}: {self._metric} {error:.3f} {self._unit}, "
-            f"{2 * self._best.macs / 1e6:.2f} MFLOPs of head"
-        )
+    def _best(self) -> list[str]:
+        """Return what the best reaches, and what it costs."""
+        best = self._tally.best
+        if best is None:
+            return ["no result yet"]
+        error = best.metrics.get(self._metric, math.nan)
+        return [
+            f"fitness {best.value:.3f}: {self._metric} {error:.3f} {self._unit}",
+            f"{2 * best.macs / 1e6:.2f} MFLOPs of head",
+            *([f"{best.params / 1e3:.3g} k parameters"] if best.params else []),
+            *([f"{best.latency:.3f} ms"] if best.latency else []),
+        ]
 
     def _left(self) -> str:
-        new = self.trained - self._known
-        if new < 1:
-            return "?"
-        return duration((time.monotonic() - self._start) / new * (self._budget - self.trained))
+        return "?" if self._tally.left is None else duration(self._tally.left)
 
-    def _panel(self) -> RenderableType:
-        grid = Table.grid(padding=(0, 2))
-        grid.add_row(
-            "trained", f"{self.trained} / {self._budget}  (generation {self._generation + 1})"
-        )
-        grid.add_row("best", Text(self._best_line(), overflow="fold"))
-        grid.add_row(
-            "besides",
-            f"{self._counts['repeat']} repeats, {self._counts['infeasible']} over the limit, "
-            f"{self._counts['failed']} failed",
-        )
-        if self._finals:
-            grid.add_row("finals", f"{self._counts['final']} / {self._finals} further trainings")
-        spent = duration(time.monotonic() - self._start)
-        grid.add_row("time", f"{spent} spent, about {self._left()} left")
-        bar = Table.grid()
-        bar.add_row(ProgressBar(self._budget, self.trained, width=60))
-        return Group(bar, grid)
+    def _print(self, line: str) -> None:
+        # an error's words may look like markup, or hold what moves the cursor
+        self._console.print(Text(plain(line)), soft_wrap=True)
+
+
+def plain(text: str) -> str:
+    """Return a text without characters that steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def duration(seconds: float) -> str:

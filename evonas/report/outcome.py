@@ -24,7 +24,7 @@ def winner(finalists: Sequence[Finalist], metric: str, unit: str) -> Iterator[st
     spread = best.spread().get(metric)
     around = "" if spread is None else f" ±{spread:.3f}"
     yield (
-        f"Best: {metric} {error:.3f}{around} {unit} at {_cost(best.trial.macs)}, "
+        f"Best: {metric} {error:.3f}{around} {unit} at {_cost(best.trial)}, "
         f"fitness {best.fitness:.3f}."
     )
     if not best.further:
@@ -51,7 +51,7 @@ def as_good(finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: 
     if not cheaper:
         return ""
     named = [
-        f"{one.trial.digest} {one.metrics()[metric]:.3f} at {_cost(one.trial.macs)} "
+        f"{one.trial.digest} {one.metrics()[metric]:.3f} at {_cost(one.trial)} "
         f"({len(one.further) or 1} seed{'s' if len(one.further) > 1 else ''})"
         for one in cheaper[:_NAMED]
     ]
@@ -71,9 +71,9 @@ def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) 
         axes: names of what is traded off.
     """
     low, high = trials[0], trials[-1]
-    ends = f"{low.metrics[metric]:.3f} {unit} at {_cost(low.macs)}"
+    ends = f"{low.metrics[metric]:.3f} {unit} at {_cost(low)}"
     if len(trials) > 1:
-        ends += f" to {high.metrics[metric]:.3f} at {_cost(high.macs)}"
+        ends += f" to {high.metrics[metric]:.3f} at {_cost(high)}"
     return f"Front of {', '.join(axes)}: {len(trials)} network(s), {ends}: front.json."
 
 
@@ -84,9 +84,12 @@ def baselines(
     for name, _, measurement in rivals:
         error = measurement.metrics.get(metric, math.nan)
         result = measurement.error or f"{metric} {error:.3f} {unit}"
-        yield f"Trained the same way, {name}: {result} at {_cost(measurement.macs)}."
+        yield f"Trained the same way, {name}: {result} at {_cost(measurement)}."
 
 
-def _cost(macs: int) -> str:
-    flops = 2 * macs / 1e6
-    return f"{flops:.2f} MFLOPs of head" if flops >= 0.1 else f"{flops:.2g} MFLOPs of head"
+def _cost(of: Trial | Measurement) -> str:
+    flops = 2 * of.macs / 1e6
+    words = f"{flops:.2f} MFLOPs of head" if flops >= 0.1 else f"{flops:.2g} MFLOPs of head"
+    if not of.latency:
+        return words
+    return f"{words} and {of.latency:.3f} ms ±{100 * of.latency_noise:.0f} %"

@@ -253,19 +253,27 @@ def test_the_dashboard_stays_on_this_machine_behind_a_token(cluster: Executor) -
 
 
 def test_trials_appear_in_rays_metrics(cluster: Executor) -> None:
+    answers(cluster, jobs(HEADS[0]))
+    cluster.expect(3, 7)
     cluster.observe("ok", 1.5, 0.125)
     cluster.observe("failed", 0.5, 0.125)
     port = ray.nodes()[0]["MetricsExportPort"]
+    run = rf'run="owner:{os.getpid()}"'
     wanted = [
-        r'evonas_trials_total\{.*status="ok".*\} [1-9]',
-        r"evonas_best_fitness\{.*\} 0\.125",
-        r"evonas_trial_seconds_(count|bucket)\{.*\} [1-9]",
+        rf'^ray_evonas_trials_total\{{.*{run}.*status="ok".*\}} [1-9]',
+        rf"^ray_evonas_best_fitness\{{.*{run}.*\}} 0\.125",
+        rf"^ray_evonas_trial_seconds_count\{{.*{run}.*\}} [1-9]",
+        rf"^ray_evonas_trial_seconds_bucket\{{.*{run}.*\}} [1-9]",
+        rf"^ray_evonas_trained\{{.*{run}.*\}} 5",
+        rf"^ray_evonas_budget\{{.*{run}.*\}} 7",
+        rf"^ray_evonas_workers\{{.*{run}.*\}} [1-9]",
+        rf"^ray_evonas_workers_busy\{{.*{run}.*\}} 0",
     ]
     text = ""
     for _ in range(60):
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
             text = answer.read().decode()
-        if all(re.search(pattern, text) for pattern in wanted):
+        if all(re.search(pattern, text, re.MULTILINE) for pattern in wanted):
             return
         time.sleep(0.25)
     lines = [line for line in text.splitlines() if "evonas" in line]

@@ -40,7 +40,9 @@ class Noted(torch.nn.Module):
 def test_it_times_single_images_and_leaves_the_network_in_evaluation_mode() -> None:
     module = Noted().train()
     before = {key: value.clone() for key, value in module.state_dict().items()}
-    assert latency(module, (3, 5, 4), "cpu") > 0
+    found = latency(module, (3, 5, 4), "cpu")
+    assert found.ms > 0
+    assert found.noise >= 0
     assert not module.training
     assert not module.norm.training
     assert module.seen == [((1, 3, 5, 4), False, True)] * (WARM_UP + REPEATS)
@@ -48,13 +50,26 @@ def test_it_times_single_images_and_leaves_the_network_in_evaluation_mode() -> N
         assert torch.equal(value, before[key]), key
 
 
-def test_it_is_the_median_without_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_the_median_without_the_warm_up_and_its_noise_half_the_quartiles(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     # the warm-up takes seconds, then 1, 2, ..., 50 milliseconds: the median is 25.5
     spent = [5.0] * WARM_UP + [1e-3 * n for n in range(1, REPEATS + 1)]
     clock = itertools.accumulate(itertools.chain.from_iterable((0.0, s) for s in spent))
     moments: Iterator[float] = iter(list(clock))
     monkeypatch.setattr("evonas.estimation.latency.time.perf_counter", lambda: next(moments))
-    assert latency(torch.nn.Identity(), (1, 1, 1), "cpu") == pytest.approx(25.5)
+    found = latency(torch.nn.Identity(), (1, 1, 1), "cpu")
+    assert found.ms == pytest.approx(25.5)
+    # the quartiles are 13.25 and 37.75
+    assert found.noise == pytest.approx(12.25 / 25.5, abs=1e-4)
+
+
+def test_a_network_that_takes_no_time_was_measured_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ticks = itertools.count(step=1e-9)
+    monkeypatch.setattr("evonas.estimation.latency.time.perf_counter", lambda: next(ticks))
+    assert latency(torch.nn.Identity(), (1, 1, 1), "cpu").ms == 1e-4
 
 
 def test_a_job_has_a_latency_where_it_asks_for_one(setting: Setting) -> None:
@@ -63,6 +78,7 @@ def test_a_job_has_a_latency_where_it_asks_for_one(setting: Setting) -> None:
     plain, timed = estimator(job), estimator(replace(job, latency=True))
     assert plain.latency == 0.0
     assert timed.latency > 0.0
+    assert timed.latency_noise >= 0.0
     assert timed.metrics == plain.metrics
     assert (timed.macs, timed.params) == (plain.macs, plain.params)
 

@@ -105,3 +105,25 @@ def test_parameters_instead_of_operations_as_mcnally_et_al_have_it() -> None:
     half = made(Measurement("ok", {"mae": 4.0}, params=2_500_000))
     assert half == pytest.approx(4.0 / 1.0498, rel=1e-4)
     assert objective(cost="params")(Measurement("ok", {"mae": 4.0}, params=2_500_000)) == 4.0
+
+
+def test_latency_instead_of_operations() -> None:
+    made = objective("soft", cost="latency", target_ms=0.5, weight=0.07)
+    for ms, factor in ((0.5, 1.0), (1.0, 1.0498), (0.25, 1 / 1.0498)):
+        found = Measurement("ok", {"mae": 4.0}, macs=10**12, params=10**9, latency=ms)
+        assert made(found) == pytest.approx(4.0 * factor, rel=1e-4)
+    one_sided = objective(cost="latency", target_ms=0.5, weight=0.07)
+    assert one_sided(Measurement("ok", {"mae": 4.0}, latency=0.25)) == 4.0
+    assert one_sided.penalty(0, 0, 1.0) == pytest.approx(2**0.07)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_was_not_timed_is_no_winner(mode: str) -> None:
+    assert objective(mode, cost="latency")(Measurement("ok", {"mae": 4.0}, macs=1)) == math.inf
+
+
+def test_latencies_are_measured_where_they_count() -> None:
+    assert not objective().timed
+    assert not objective(cost="params").timed
+    assert objective(cost="latency").timed
+    assert objective(axes=("error", "latency")).timed

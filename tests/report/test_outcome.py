@@ -101,3 +101,11 @@ def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
         "Trained the same way, linear on block3: mae 9.000 degrees at 0.001 MFLOPs of head.",
         "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head.",
     ]
+
+
+def test_a_latency_that_was_measured_stands_beside_the_operations() -> None:
+    best = finalist("a", 3.0)
+    timed = replace(best, trial=replace(best.trial, latency=0.4321, latency_noise=0.034))
+    assert winner(timed) == [
+        "Best: mae 3.000 degrees at 2.00 MFLOPs of head and 0.432 ms ±3 %, fitness 6.000."
+    ]

@@ -1,0 +1,141 @@
+"""Latencies that are measured once: undisturbed by one another, and kept for later runs.
+
+A latency is a fact about a network and a machine, not about a training. So it is looked up in
+``features.cache``/latency by all that it follows from, and measured where it is not known.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import evonas
+from evonas.backbones.base import Shape
+from evonas.errors import RunError
+from evonas.estimation.latency import REPEATS, WARM_UP, Latency, latency, processor, threads
+from evonas.space import Architecture
+
+#: So often, at most, a network is measured on a busy machine, and with how much noise it is not
+#: busy. The steadiest measurement counts.
+TRIES, STEADY = 5, 0.05
+#: Of the file whose lock says that somebody measures.
+LOCK = "measuring.lock"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How latencies are measured; plain data that travels to workers.
+
+    Attributes:
+        folder: of what is known, and of the lock; None: nothing is kept, nobody waits.
+        threads: that a network has on a CPU while it is measured.
+    """
+
+    folder: Path | None = None
+    threads: int = 1
+
+    def __call__(
+        self,
+        architecture: Architecture,
+        module: torch.nn.Module,
+        shape: Shape,
+        outputs: int,
+        device: str,
+    ) -> Latency:
+        """Return what a network takes for one image, from a file if it was measured before.
+
+        Args:
+            architecture: of the network.
+            module: the network, on the device; left in evaluation mode if it is measured.
+            shape: (channels, height, width) of its input.
+            outputs: how many numbers it gives.
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises:
+            RunError: the folder cannot be written.
+        """
+        if self.folder is None:
+            return self._measured(module, shape, device)
+        key = {
+            "digest": architecture.digest,
+            "shape": list(shape),
+            "outputs": outputs,
+            "on": machine(device, self.threads),
+            "torch": torch.__version__,
+            "evonas": evonas.__version__,
+            "passes": [WARM_UP, REPEATS],
+        }
+        name = hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()
+        path = self.folder / f"{name}.json"
+        known = _read(path, key)
+        if known is not None:
+            return known
+        with _alone(self.folder):
+            known = _read(path, key)  # whoever measured before us may have measured this one
+            if known is None:
+                known = self._measured(module, shape, device)
+                _write(path, {**key, **asdict(known)})
+        return known
+
+    def _measured(self, module: torch.nn.Module, shape: Shape, device: str) -> Latency:
+        found: list[Latency] = []
+        with threads(self.threads):
+            while len(found) < TRIES and not (found and found[-1].noise <= STEADY):
+                found.append(latency(module, shape, device))
+        return min(found, key=lambda one: one.noise)
+
+
+def machine(device: str, count: int) -> str:
+    """Return what a latency is measured on, such as ``Some CPU @ 2 GHz, 1 thread(s)``.
+
+    Args:
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        count: threads, which matter on a CPU.
+    """
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    return f"{processor()}, {count} thread(s)"
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let nobody else measure meanwhile; the kernel frees the lock when its process dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / LOCK).open("a")
+    except OSError as error:
+        raise RunError(
+            f"{folder}: latencies cannot be kept there ({error.strerror}): choose another "
+            f"features.cache"
+        ) from error
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: Path, key: Mapping[str, Any]) -> Latency | None:
+    """Return what a file says; None if it is missing, damaged, or of something else."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        found = Latency(float(content.pop("ms")), float(content.pop("noise")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+    sound = 0 < found.ms < math.inf and 0 <= found.noise < math.inf
+    return found if sound and content == key else None
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    with suppress(OSError):  # a full disk costs the next run a measurement, not this one a training
+        draft.write_text(json.dumps(content) + "\n", "utf-8")
+        os.replace(draft, path)

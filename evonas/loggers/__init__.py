@@ -1,0 +1,1 @@
+"""Loggers: what a search finds out, where other tools show it."""
