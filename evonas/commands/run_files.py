@@ -86,6 +86,7 @@ class RunFiles:
                 "metrics": dict(found.metrics),
                 "macs": found.macs,
                 "params": found.params,
+                "latency_ms": found.latency,
                 "failed": found.error,
             }
             for name, digest, found in rivals

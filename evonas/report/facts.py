@@ -35,7 +35,7 @@ def sentences(run: Run) -> Iterator[str]:
         return
     metric, unit = run.error
     yield from outcome.winner(run.finalists, metric, unit)
-    cheaper = as_good(run.finalists, run.trials, metric)
+    cheaper = as_good(run.finalists, run.trials, metric, run.penalised)
     lines = [outcome.failed_finals(run.trials), outcome.as_good(run.finalists, cheaper, metric)]
     yield from filter(None, lines)
     yield from run.environment.get("warnings", [])
@@ -45,7 +45,8 @@ def contenders(run: Run) -> Table:
     """Return the winner, cheaper networks that are as good, and the hand-made ones."""
     metric = run.error[0]
     rows = []
-    cheaper = as_good(run.finalists, run.trials, metric) if run.finalists else []
+    timed = any(one.trial.latency for one in run.finalists)
+    cheaper = as_good(run.finalists, run.trials, metric, run.penalised) if run.finalists else []
     named = [("winner", one) for one in run.finalists[:1]]
     named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
     for name, one in named:
@@ -55,6 +56,7 @@ def contenders(run: Run) -> Table:
         settings = one.trial.architecture.get("settings", {})
         tap = settings.get("tap", run.experiment.get("tap", "-"))
         cost = [millions(one.trial.macs), f"{one.trial.params / 1e3:.1f}"]
+        cost += [f"{one.trial.latency:.3f}"] if timed else []
         seeds = f"{len(one.further)} further" if one.further else "1"
         rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
     for told in run.best.get("baselines", []):
@@ -62,8 +64,11 @@ def contenders(run: Run) -> Table:
         name, _, tap = str(told.get("name", "")).rpartition(" on ")
         error = "failed" if value is None else f"{value:.3f}"
         cost = [millions(told["macs"]), f"{told['params'] / 1e3:.1f}"] if told.get("macs") else []
-        rows.append([name, tap, error, "1", *(cost or ["-", "-"])])
+        cost = cost or ["-", "-"]
+        cost += [f"{told['latency_ms']:.3f}" if told.get("latency_ms") else "-"] if timed else []
+        rows.append([name, tap, error, "1", *cost])
     columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
+    columns += ["ms"] if timed else []
     note = "All trained as briefly as in the search; the cost is that of the head network alone."
     return Table("What came out", columns, rows, [note])
 

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evonas.errors import InputError
 from evonas.files import read_json, read_yaml
 from evonas.finals import Finalist, standing
@@ -130,16 +132,34 @@ class Run:
         digest = self.best.get("digest")
         return sorted(found, key=lambda one: one.trial.digest != digest)  # a stable sort
 
-    @cached_property
+    @property
     def front(self) -> list[Trial]:
         """The networks that no other beats in error and multiply-adds, the cheapest first."""
-        import numpy as np
+        return self.front_of("macs")
 
-        known = [trial for trial in self.networks if trial.status != "stopped"]
-        if not known:
-            return []
-        points = np.array([(self.error_of(trial), trial.macs) for trial in known], np.float64)
-        return sorted((known[i] for i in nondominated(points)), key=lambda trial: trial.macs)
+    def front_of(self, cost: str) -> list[Trial]:
+        """Return the networks that no other beats in error and a cost, the cheapest first.
+
+        Args:
+            cost: ``macs`` or ``latency``.
+        """
+        if cost not in self._fronts:
+            known = [trial for trial in self.networks if trial.status != "stopped"]
+            known = [trial for trial in known if cost == "macs" or trial.latency]
+            rows = [(self.error_of(trial), getattr(trial, cost)) for trial in known]
+            chosen = nondominated(np.array(rows, np.float64).reshape(-1, 2))
+            kept = [known[i] for i in chosen]
+            self._fronts[cost] = sorted(kept, key=lambda trial: float(getattr(trial, cost)))
+        return self._fronts[cost]
+
+    @cached_property
+    def _fronts(self) -> dict[str, list[Trial]]:
+        return {}
+
+    @property
+    def penalised(self) -> str:
+        """What counts as the cost: ``macs``, ``params`` or ``latency``."""
+        return str(self.experiment.get("objective", {}).get("cost", "macs"))
 
     @cached_property
     def space(self) -> SearchSpace | None:

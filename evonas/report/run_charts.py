@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from evonas.report import charts
 from evonas.report.charts import Chart, Series
 from evonas.report.run import Run
-from evonas.report.words import amount, architecture, kind_of, line, thinned
+from evonas.report.trade_off import MILLISECONDS, MULTIPLY_ADDS, trade_off
+from evonas.report.words import MOST, architecture, kind_of, line, thinned, top
 from evonas.store import Trial
 
-#: Networks that a chart shows at most, so that a page of a long search still opens at once.
-MOST = 2000
 _CURVES = 12  # networks whose training is shown
-_WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis
 _PARTS = {
     "busy": "training",
     "tail": "end of generations",
@@ -30,7 +26,8 @@ _PARTS = {
 
 def all_charts(run: Run) -> Iterator[Chart]:
     """Yield the charts that the run has something for, in the order of the page."""
-    made = (progress(run), progress(run, True), trade_off(run), curves(run), use(run), kinds(run))
+    costs = (trade_off(run, MULTIPLY_ADDS), trade_off(run, MILLISECONDS))
+    made = (progress(run), progress(run, True), *costs, curves(run), use(run), kinds(run))
     yield from (chart for chart in made if chart is not None)
 
 
@@ -75,56 +72,6 @@ def progress(run: Run, by_time: bool = False) -> Chart | None:
         y="fitness (lower is better)",
         series=[each, best],
         top=top(values),
-    )
-
-
-def trade_off(run: Run) -> Chart | None:
-    """Return the error of every network against its multiply-adds, with the front and rivals."""
-    if not run.networks:
-        return None
-    front = {trial.digest for trial in run.front}
-    shown = thinned(run.networks, MOST)
-    groups: list[tuple[str, str, list[Trial]]] = [
-        ("network", charts.SKY, [t for t in shown if t.status == "ok"]),
-        ("of the earlier run", charts.PURPLE, [t for t in shown if t.status == "earlier"]),
-        ("stopped early", charts.GREY, [t for t in shown if t.status == "stopped"]),
-    ]
-    drawn = [
-        _dots(run, name, color, [t for t in own if t.digest not in front])
-        for name, color, own in groups
-    ]
-    edge = run.front
-    line = Series(
-        "front",
-        [trial.macs / 1e6 for trial in edge],
-        [run.error_of(trial) or 0.0 for trial in edge],
-        "line",
-        charts.BLUE,
-        size=1.5,
-    )
-    drawn += [line, _dots(run, "on the front", charts.BLUE, edge)]
-    drawn += [*_baselines(run), *_winner(run)]
-    errors = np.array([run.error_of(trial) for trial in run.networks], np.float64)
-    thin = len(shown) < len(run.networks)
-    limits = list(_limits(run))
-    costs = [trial.macs / 1e6 for trial in run.networks]
-    wide = min(costs) > 0 and max(costs) / min(costs) > _WIDE
-    ends = (min(costs), max([*costs, *(place for place, _ in limits)]))
-    air = 0.04 * (ends[1] - ends[0]) or 0.1
-    span = (ends[0] / 1.15, ends[1] * 1.15) if wide else (ends[0] - air, ends[1] + air)
-    return Chart(
-        key="trade_off",
-        title="Error against multiply-adds of the head network",
-        x="million multiply-adds of the head",
-        y=run.axis,
-        series=[series for series in drawn if len(series.x)],
-        note="Errors of one short training each; of the winner, the mean of its further seeds."
-        + _beyond(run, span)
-        + (f" {len(shown)} of {len(run.networks)} networks are drawn." if thin else ""),
-        logarithmic="x" if wide else "",
-        limits=limits,
-        span=span,
-        top=top(errors),
     )
 
 
@@ -184,17 +131,6 @@ def kinds(run: Run) -> Chart | None:
     return Chart("failures", "Failures by kind", "trainings", "", [bars])
 
 
-def _dots(run: Run, name: str, color: str, trials: Sequence[Trial]) -> Series:
-    return Series(
-        name,
-        [trial.macs / 1e6 for trial in trials],
-        [run.error_of(trial) or 0.0 for trial in trials],
-        color=color,
-        hover=[architecture(run, trial) for trial in trials],
-        opacity=0.8,
-    )
-
-
 def _curve(
     name: str, values: Sequence[float], color: str, width: float, trial: Trial | None, run: Run
 ) -> Series:
@@ -202,66 +138,3 @@ def _curve(
     hover = [architecture(run, trial)] * len(values) if trial else ()
     faint = 0.5 if color == charts.GREY else 1.0
     return Series(name, epochs, values, "line", color, hover, size=width, opacity=faint)
-
-
-def _winner(run: Run) -> Iterator[Series]:
-    metric = run.error[0]
-    for best in run.finalists[:1]:
-        own = run.error_of(best.trial)
-        yield Series(
-            "winner",
-            [best.trial.macs / 1e6],
-            [best.metrics().get(metric, own or 0.0)],
-            color=charts.RED,
-            hover=[f"the winner\n{architecture(run, best.trial)}"],
-            errors=[best.spread().get(metric, 0.0)] if best.further else (),
-            size=15,
-            symbol="star",
-        )
-
-
-def _beyond(run: Run, span: tuple[float, float]) -> str:
-    """Return a sentence on hand-made networks that lie outside; they would squeeze the rest."""
-    metric = run.error[0]
-    outside = [
-        f"{one['name']} ({one['metrics'][metric]:.1f} at {amount(one['macs'])})"
-        for one in _known(run)
-        if not span[0] <= one["macs"] / 1e6 <= span[1]
-    ]
-    return f" Beyond the edge: {', '.join(outside)}." if outside else ""
-
-
-def _known(run: Run) -> list[Mapping[str, Any]]:
-    """Return the hand-made networks that have a result and a cost."""
-    metric = run.error[0]
-    told = run.best.get("baselines", [])
-    return [one for one in told if metric in one.get("metrics", {}) and one.get("macs")]
-
-
-def _baselines(run: Run) -> Iterator[Series]:
-    metric, known = run.error[0], _known(run)
-    yield Series(
-        "hand-made",
-        [one["macs"] / 1e6 for one in known],
-        [one["metrics"][metric] for one in known],
-        color=charts.ORANGE,
-        hover=[f"{one['name']}, trained as briefly" for one in known],
-        size=10,
-        symbol="diamond",
-    )
-
-
-def _limits(run: Run) -> Iterator[tuple[float, str]]:
-    told = run.experiment.get("objective", {})
-    found: dict[float, list[str]] = {}
-    if told.get("max_macs"):
-        found.setdefault(told["max_macs"] / 1e6, []).append("limit")
-    if told.get("cost") == "macs" and told.get("weight") and told.get("target_mflops"):
-        found.setdefault(told["target_mflops"] / 2, []).append("target T")
-    yield from ((place, " and ".join(names)) for place, names in found.items())
-
-
-def top(values: NDArray[np.float64]) -> float | None:
-    """Return where an axis ends so that a few bad networks do not hide the others."""
-    low, most, high = float(values.min()), float(np.quantile(values, 0.9)), float(values.max())
-    return most + 0.5 * (most - low) if high - low > 3 * (most - low) > 0 else None

@@ -56,7 +56,7 @@ def of_run(run: Run, pedigree: str) -> Iterable[Section]:
 
     yield Section("outcome", "What came out", list(facts.sentences(run)), _outcome_tables(run))
     yield Section("progress", "Progress", figures=those("progress", "progress_by_time"))
-    trade = those("trade_off")
+    trade = those("trade_off", "trade_off_latency")
     yield Section("trade-off", "Error against cost", tables=[facts.front(run)], figures=trade)
     yield Section(
         "winner",

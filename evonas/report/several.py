@@ -10,10 +10,9 @@ import numpy as np
 from evonas.report import charts, facts
 from evonas.report.charts import Chart, Series
 from evonas.report.run import Run, portable
-from evonas.report.run_charts import top
 from evonas.report.sections import Section
 from evonas.report.tables import Table
-from evonas.report.words import architecture, millions, number
+from evonas.report.words import architecture, millions, number, top
 
 
 def sections(runs: Sequence[Run]) -> Iterator[Section]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evonas.report.run import Run, portable
 from evonas.store import Trial
 
+#: Networks that a chart shows at most, so that a page of a long search still opens at once.
+MOST = 2000
 _CLIP = 40  # characters of a setting's value
 
 
@@ -76,3 +81,9 @@ def amount(count: float) -> str:
 def kind_of(trial: Trial) -> str:
     """Return the kind of a failure: the first word of its line."""
     return trial.error.partition(":")[0].strip() or "unknown"
+
+
+def top(values: NDArray[np.float64]) -> float | None:
+    """Return where an axis ends so that a few bad networks do not hide the others; None: at all."""
+    low, most, high = float(values.min()), float(np.quantile(values, 0.9)), float(values.max())
+    return most + 0.5 * (most - low) if high - low > 3 * (most - low) > 0 else None

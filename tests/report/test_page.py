@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from evonas.report.importance import LEAST, importance
 from evonas.report.page import page
 from evonas.report.run import Run, portable
 from evonas.report.sections import figures, of_run
-from evonas.report.words import thinned
+from evonas.report.words import MOST, thinned
 from evonas.store import RunStore
 
 PARTS = [
@@ -97,6 +98,21 @@ def test_the_trade_off_shows_front_winner_rival_and_limits(run: Run) -> None:
     assert f"width {best.architecture['settings']['width']}" in hover
 
 
+def test_where_latency_was_measured_it_has_a_chart_of_its_own(tmp_path: Path) -> None:
+    objective = {"cost": "latency", "target_ms": 0.4, "weight": 0.06}
+    rows = [replace(one, latency=0.1 * (1 + n % 7)) for n, one in enumerate(trials())]
+    run = Run.read(run_folder(tmp_path / "timed", rows, objective=objective))
+    found = chart(run, "trade_off_latency")
+    assert list(found.limits) == [(0.4, "target T")]
+    edge = next(one for one in found.series if one.name == "front")
+    for one in run.networks:
+        error = one.metrics["mae"]
+        assert any(x <= one.latency and y <= error for x, y in zip(edge.x, edge.y, strict=True))
+    assert list(chart(run, "trade_off").limits) == []
+    assert facts.contenders(run).columns[-1] == "ms"
+    assert facts.contenders(run).rows[0][-1] == f"{run.finalists[0].trial.latency:.3f}"
+
+
 def test_failures_use_and_counts(run: Run) -> None:
     assert list(chart(run, "failures").series[0].y) == ["diverged", "out-of-memory"]
     use = chart(run, "utilisation").series[0]
@@ -137,8 +153,6 @@ def test_noise_is_said_to_be_noise(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = [trial(n, rng) for n in range(40)]
     luck = [float(value) for value in rng.random(40) + 5]
-    from dataclasses import replace
-
     rows = [replace(one, fitness=f, metrics={"mae": f}) for one, f in zip(rows, luck, strict=True)]
     drawn = list(genes.figures(Run.read(run_folder(tmp_path / "noise", rows))))
     assert "do not read anything into the order" in drawn[0].note
@@ -201,7 +215,7 @@ def test_a_long_search_has_a_page_that_still_opens(tmp_path: Path) -> None:
     text = page([run])
     assert len(text.encode()) <= MEGABYTES
     drawn = {one.name: one for one in chart(run, "trade_off").series}
-    assert len(drawn["network"].x) <= run_charts.MOST
+    assert len(drawn["network"].x) <= MOST
     assert f"of {len(run.networks)} networks are drawn" in chart(run, "trade_off").note
     best = min(run.networks, key=lambda one: one.value)
     assert best in thinned(run.networks, 100)

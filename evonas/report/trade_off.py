@@ -1,0 +1,171 @@
+"""Error against cost: every network of a run, the front, the winner and hand-made networks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evonas.report import charts
+from evonas.report.charts import Chart, Series
+from evonas.report.run import Run
+from evonas.report.words import MOST, architecture, thinned, top
+from evonas.store import Trial
+
+_WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs.
+
+    Attributes:
+        name: of the trial's attribute.
+        told: key of a hand-made network in best.json.
+        unit: so much is 1 on the axis.
+        key: of the chart.
+        words: in its title.
+        axis: under it.
+    """
+
+    name: str
+    told: str
+    unit: float
+    key: str
+    words: str
+    axis: str
+
+    def of(self, trial: Trial) -> float:
+        """Return what a network costs, in the axis' units."""
+        return float(getattr(trial, self.name)) / self.unit
+
+
+MULTIPLY_ADDS = Cost(
+    "macs",
+    "macs",
+    1e6,
+    "trade_off",
+    "multiply-adds of the head network",
+    "million multiply-adds of the head",
+)
+MILLISECONDS = Cost(
+    "latency",
+    "latency_ms",
+    1.0,
+    "trade_off_latency",
+    "latency of the head network",
+    "milliseconds of the head, for one image",
+)
+
+
+def trade_off(run: Run, cost: Cost) -> Chart | None:
+    """Return the chart for a cost; None where no network has one."""
+    known = [trial for trial in run.networks if cost is MULTIPLY_ADDS or cost.of(trial)]
+    if not known:
+        return None
+    edge, shown = run.front_of(cost.name), thinned(known, MOST)
+    front = {trial.digest for trial in edge}
+    groups: list[tuple[str, str, list[Trial]]] = [
+        ("network", charts.SKY, [t for t in shown if t.status == "ok"]),
+        ("of the earlier run", charts.PURPLE, [t for t in shown if t.status == "earlier"]),
+        ("stopped early", charts.GREY, [t for t in shown if t.status == "stopped"]),
+    ]
+    drawn = [
+        _dots(run, cost, name, color, [t for t in own if t.digest not in front])
+        for name, color, own in groups
+    ]
+    dots = _dots(run, cost, "on the front", charts.BLUE, edge)
+    drawn += [Series("front", dots.x, dots.y, "line", charts.BLUE, size=1.5), dots]
+    drawn += [*_hand_made(run, cost), *_winner(run, cost)]
+    limits, costs = list(_limits(run, cost)), [cost.of(trial) for trial in known]
+    wide = min(costs) > 0 and max(costs) / min(costs) > _WIDE
+    ends = (min(costs), max([*costs, *(place for place, _ in limits)]))
+    air = 0.04 * (ends[1] - ends[0]) or 0.1
+    span = (ends[0] / 1.15, ends[1] * 1.15) if wide else (ends[0] - air, ends[1] + air)
+    thin = f" {len(shown)} of {len(known)} networks are drawn." if len(shown) < len(known) else ""
+    return Chart(
+        key=cost.key,
+        title=f"Error against {cost.words}",
+        x=cost.axis,
+        y=run.axis,
+        series=[series for series in drawn if len(series.x)],
+        note="Errors of one short training each; of the winner, the mean of its further seeds."
+        + _beyond(run, cost, span)
+        + thin,
+        logarithmic="x" if wide else "",
+        limits=limits,
+        span=span,
+        top=top(np.array([run.error_of(trial) for trial in known], np.float64)),
+    )
+
+
+def _dots(run: Run, cost: Cost, name: str, color: str, trials: Sequence[Trial]) -> Series:
+    return Series(
+        name,
+        [cost.of(trial) for trial in trials],
+        [run.error_of(trial) or 0.0 for trial in trials],
+        color=color,
+        hover=[architecture(run, trial) for trial in trials],
+        opacity=0.8,
+    )
+
+
+def _winner(run: Run, cost: Cost) -> Iterator[Series]:
+    metric = run.error[0]
+    for best in run.finalists[:1]:
+        own = run.error_of(best.trial)
+        yield Series(
+            "winner",
+            [cost.of(best.trial)],
+            [best.metrics().get(metric, own or 0.0)],
+            color=charts.RED,
+            hover=[f"the winner\n{architecture(run, best.trial)}"],
+            errors=[best.spread().get(metric, 0.0)] if best.further else (),
+            size=15,
+            symbol="star",
+        )
+
+
+def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
+    metric, known = run.error[0], _told(run, cost)
+    yield Series(
+        "hand-made",
+        [one[cost.told] / cost.unit for one in known],
+        [one["metrics"][metric] for one in known],
+        color=charts.ORANGE,
+        hover=[f"{one['name']}, trained as briefly" for one in known],
+        size=10,
+        symbol="diamond",
+    )
+
+
+def _beyond(run: Run, cost: Cost, span: tuple[float, float]) -> str:
+    """Return a sentence on hand-made networks that lie outside; they would squeeze the rest."""
+    metric = run.error[0]
+    places = [(one, one[cost.told] / cost.unit) for one in _told(run, cost)]
+    outside = [
+        f"{one['name']} ({one['metrics'][metric]:.1f} at {place:.3g})"
+        for one, place in places
+        if not span[0] <= place <= span[1]
+    ]
+    return f" Beyond the edge: {', '.join(outside)}." if outside else ""
+
+
+def _told(run: Run, cost: Cost) -> list[Mapping[str, Any]]:
+    """Return the hand-made networks that have a result and a cost."""
+    metric = run.error[0]
+    told = run.best.get("baselines", [])
+    return [one for one in told if metric in one.get("metrics", {}) and one.get(cost.told)]
+
+
+def _limits(run: Run, cost: Cost) -> Iterator[tuple[float, str]]:
+    told = run.experiment.get("objective", {})
+    targets = {"macs": told.get("target_mflops", 0.0) / 2, "latency": told.get("target_ms", 0.0)}
+    found: dict[float, list[str]] = {}
+    if cost is MULTIPLY_ADDS and told.get("max_macs"):
+        found.setdefault(told["max_macs"] / 1e6, []).append("limit")
+    if run.penalised == cost.name and told.get("weight") and targets[cost.name]:
+        found.setdefault(targets[cost.name], []).append("target T")
+    yield from ((place, " and ".join(names)) for place, names in found.items())
