@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/quickstart
 
-.PHONY: help install search retrain test format check smoke bench compare clean
+.PHONY: help install search retrain test format check smoke bench compare docs notebook figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,14 +30,15 @@ test: install  ## run the tests
 	$(BIN)/pytest
 
 format: install  ## put the code in order
-	$(BIN)/ruff format evonas tests experiments
-	$(BIN)/ruff check --fix evonas tests experiments
+	$(BIN)/ruff format evonas tests experiments docs
+	$(BIN)/ruff check --fix evonas tests experiments docs
 
-check: install  ## all that must hold: format, lint, types, floors, tests, smoke
-	$(BIN)/ruff format --check evonas tests experiments
-	$(BIN)/ruff check evonas tests experiments
+check: install  ## all that must hold: format, lint, types, floors, documentation, tests, smoke
+	$(BIN)/ruff format --check evonas tests experiments docs
+	$(BIN)/ruff check evonas tests experiments docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) docs
 	$(MAKE) test
 	$(MAKE) smoke
 
@@ -50,6 +51,20 @@ bench: .venv/bench  ## measure throughput, into experiments/benchmarks/RESULTS.m
 # What the benchmarks hold evonas against; apart, so that `make test` needs none of it.
 .venv/bench: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+docs: .venv/docs  ## build the site of the documentation, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/site/mkdocs.yml
+
+notebook: .venv/docs  ## run experiments/notebooks/quickstart.ipynb again and keep what it shows
+	$(BIN)/python experiments/notebooks/run.py experiments/notebooks/quickstart.ipynb
+
+figures: install  ## draw the pictures of the README again, from rendered faces alone
+	$(BIN)/python experiments/figures.py docs
+
+# What builds the site and runs the notebook; apart, so that `make test` needs none of it.
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
 	@touch $@
 
 compare: install  ## compare the optimizers on the embedded default

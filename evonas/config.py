@@ -112,8 +112,8 @@ class Experiment(Settings):
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
-        features, objective, training, fidelity, inherit, finals, retraining, execution, probe,
-            prune, quantize: see their classes.
+        features, objective, training, fidelity, inherit, finals, retraining: see their classes.
+        execution, probe, prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         report: whether a search ends with writing report.html.
         logger: where else a search is written down: a registered part with its options, or a

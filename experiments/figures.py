@@ -1,0 +1,162 @@
+"""Draw the README's pictures again, from the embedded default alone: no photo of a person.
+
+python experiments/figures.py docs
+python experiments/figures.py docs budget=20 --only live_view.svg
+
+One search and one retraining of `quickstart` feed all of them; they stay in ``--run``, so that
+drawing again takes seconds. A new picture is a function and a row of ``FIGURES``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+
+from evonas import config
+from evonas.commands import retrain, search
+from evonas.deployed import Deployed
+from evonas.evaluation import Retrained
+from evonas.files import read_json
+from evonas.report import drawing
+from evonas.report.live import SearchView
+from evonas.store import read_journal
+
+_SHOWN = 0.6  # share of the search that the live view shows
+_FACES, _COLUMNS, _SIDE = 16, 8, 144
+_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+class LeftOut(Exception):
+    """A picture that cannot be drawn here; its message says what is missing."""
+
+
+def live_view(run: Path, path: Path) -> None:
+    """What a search shows in a terminal while it runs."""
+    trials = read_journal(run)
+    budget = int(read_json(run / "best.json")["experiment"]["budget"])
+    console = Console(
+        record=True, width=84, file=io.StringIO(), force_terminal=True, color_system="truecolor"
+    )
+    view = SearchView(console, budget, ("mae", "degrees"))
+    for trial in trials:
+        if view.trained < _SHOWN * budget:
+            view.show(trial)
+            view._start -= trial.seconds  # as if they had been trained just now
+    console.print(view._panel())
+    text = console.export_svg(
+        title=f"evonas search {read_json(run / 'best.json')['experiment']['name']}"
+    )
+    # Rich names a font on the web; any monospaced one of the reader's will do.
+    path.write_text(re.sub(r"@font-face\s*{.*?}\s*", "", text, flags=re.S), encoding="utf-8")
+
+
+def error_cost(run: Path, path: Path) -> None:
+    """Every network of a search as a dot, in the order of trainings, and the front."""
+    from matplotlib import pyplot
+
+    trials = [trial for trial in read_journal(run) if trial.status == "ok"]
+    front = read_json(run / "front.json")["front"]
+    figure, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    places = [trial.macs / 1e6 for trial in trials], [trial.metrics["mae"] for trial in trials]
+    dots = axis.scatter(*places, c=range(1, len(trials) + 1), cmap="viridis", s=28)
+    figure.colorbar(dots, label="training")
+    line = [one["macs"] / 1e6 for one in front], [one["metrics"]["mae"] for one in front]
+    axis.step(*line, where="post", color="tab:red", linewidth=1.5, label="front")
+    axis.set(xscale="log", xlabel="million multiply-adds of the head", ylabel="MAE, degrees")
+    axis.legend()
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def head_axes(run: Path, path: Path) -> None:
+    """What the retrained winner says of faces of people that it has never seen."""
+    deployed = Deployed(Retrained(run / "retrained"))
+    indices = deployed.judges[:: max(1, len(deployed.judges) // _FACES)][:_FACES]
+    images = deployed.images(indices)
+    with torch.inference_mode():
+        outputs = deployed.whole(images).numpy()
+    pictures = []
+    for pixels, angles in zip(images, deployed.retrained.task.predictions(outputs), strict=True):
+        array = pixels.permute(1, 2, 0).numpy().round().astype(np.uint8)
+        picture = Image.fromarray(array).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+        drawing.axes(picture, angles.tolist())
+        pictures.append(picture)
+    drawing.grid(pictures, _COLUMNS).save(path, quality=90)
+
+
+def report_page(run: Path, path: Path) -> None:
+    """The page of a finished search, as a browser shows it."""
+    page = run / "report.html"
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    if not page.is_file():
+        raise LeftOut(f"{page} is not there: evonas report {run}")
+    if browser is None:
+        raise LeftOut(f"none of {', '.join(_BROWSERS)} is installed")
+    subprocess.run(
+        [
+            *(browser, "--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1200,900"),
+            *(
+                "--virtual-time-budget=5000",
+                f"--screenshot={path.resolve()}",
+                page.resolve().as_uri(),
+            ),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+
+
+#: file -> who draws it, from the folder of a run that was retrained
+FIGURES: dict[str, Callable[[Path, Path], None]] = {
+    "live_view.svg": live_view,
+    "error_cost.png": error_cost,
+    "head_axes.jpg": head_axes,
+    "report.png": report_page,
+}
+
+
+def prepared(run: Path, changes: Sequence[str]) -> Path:
+    """Search and retrain, unless both were done before; return the folder of the run."""
+    console = Console()
+    if not (run / "retrained" / "comparison.json").is_file():
+        shutil.rmtree(run, ignore_errors=True)  # of a search that was stopped
+        best = search.run(config.load("quickstart", changes), run, False, console)
+        retrain.run(best, [], 0, 1, None, console)
+    return run
+
+
+def main() -> None:
+    """Draw all pictures, or those that are named, and say which were left out and why."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("changes", nargs="*", help="key=value, to the experiment")
+    parser.add_argument("--only", nargs="+", choices=sorted(FIGURES), default=list(FIGURES))
+    parser.add_argument("--run", type=Path, default=Path("runs/figures"))
+    args = parser.parse_args()
+    matplotlib.use("agg")
+    run = prepared(args.run, args.changes)
+    for name in args.only:
+        start = time.monotonic()
+        try:
+            FIGURES[name](run, args.folder / name)
+        except LeftOut as reason:
+            print(f"left out: {name}: {reason}")
+        else:
+            print(f"written: {args.folder / name} ({time.monotonic() - start:.0f} s)")
+
+
+if __name__ == "__main__":
+    main()
