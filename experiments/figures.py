@@ -14,11 +14,11 @@ import io
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image
@@ -49,35 +49,18 @@ def live_view(run: Path, path: Path) -> None:
     console = Console(
         record=True, width=84, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
-    view = SearchView(console, budget, ("mae", "degrees"))
+    spent = [0.0]  # as if they were trained just now
+    view = SearchView(console, budget, ("mae", "degrees"), clock=lambda: spent[0])
     for trial in trials:
         if view.trained < _SHOWN * budget:
             view.show(trial)
-            view._start -= trial.seconds  # as if they had been trained just now
-    console.print(view._panel())
+            spent[0] += trial.seconds
+    console.print(view.panel())
     text = console.export_svg(
         title=f"evonas search {read_json(run / 'best.json')['experiment']['name']}"
     )
     # Rich names a font on the web; any monospaced one of the reader's will do.
     path.write_text(re.sub(r"@font-face\s*{.*?}\s*", "", text, flags=re.S), encoding="utf-8")
-
-
-def error_cost(run: Path, path: Path) -> None:
-    """Every network of a search as a dot, in the order of trainings, and the front."""
-    from matplotlib import pyplot
-
-    trials = [trial for trial in read_journal(run) if trial.status == "ok"]
-    front = read_json(run / "front.json")["front"]
-    figure, axis = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    places = [trial.macs / 1e6 for trial in trials], [trial.metrics["mae"] for trial in trials]
-    dots = axis.scatter(*places, c=range(1, len(trials) + 1), cmap="viridis", s=28)
-    figure.colorbar(dots, label="training")
-    line = [one["macs"] / 1e6 for one in front], [one["metrics"]["mae"] for one in front]
-    axis.step(*line, where="post", color="tab:red", linewidth=1.5, label="front")
-    axis.set(xscale="log", xlabel="million multiply-adds of the head", ylabel="MAE, degrees")
-    axis.legend()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
-    pyplot.close(figure)
 
 
 def head_axes(run: Path, path: Path) -> None:
@@ -119,12 +102,22 @@ def report_page(run: Path, path: Path) -> None:
     )
 
 
+def ray_dashboard(run: Path, path: Path) -> None:
+    """The actors of another search in Ray's dashboard, while it runs."""
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        raise LeftOut("chromium or its chromedriver is not installed")
+    sys.path.insert(0, str(Path(__file__).parent))
+    import dashboard
+
+    dashboard.picture(path)
+
+
 #: file -> who draws it, from the folder of a run that was retrained
 FIGURES: dict[str, Callable[[Path, Path], None]] = {
     "live_view.svg": live_view,
-    "error_cost.png": error_cost,
     "head_axes.jpg": head_axes,
     "report.png": report_page,
+    "ray_dashboard.png": ray_dashboard,
 }
 
 
@@ -146,7 +139,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=sorted(FIGURES), default=list(FIGURES))
     parser.add_argument("--run", type=Path, default=Path("runs/figures"))
     args = parser.parse_args()
-    matplotlib.use("agg")
+    args.folder.mkdir(parents=True, exist_ok=True)
     run = prepared(args.run, args.changes)
     for name in args.only:
         start = time.monotonic()

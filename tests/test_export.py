@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from command_line import Cli, said
+from documents import ROOT, blocks
 from exported import answers, crops, pictures, retrained
 from finished_search import read
 from PIL import Image
@@ -38,23 +39,9 @@ QUIET = Console(quiet=True)
 SHOWN = [1, 8, 15, 22, 29, 36, 43]
 FILES = {"onnx": "network.onnx", "torch_export": "program.pt2"}
 
-#: As README.md has it: ONNX Runtime alone.
-SNIPPET = """
-import json
-
-import numpy as np
-import onnxruntime
-from PIL import Image
-
-session = onnxruntime.InferenceSession("network.onnx")
-card = json.loads(session.get_modelmeta().custom_metadata_map["evonas"])
-side = (card["input"]["size"], card["input"]["size"])
-face = Image.open("face.jpg").convert("RGB").resize(side, Image.Resampling.BILINEAR)
-images = np.asarray(face, np.float32).transpose(2, 0, 1)[None]  # (1, 3, side, side), 0..255
-(angles,) = session.run(None, {"images": images})
-for name, degrees in zip(card["answer"]["columns"], angles[0]):
-    print(f"{name} {degrees:.1f} degrees")
-"""
+README = (ROOT / "README.md").read_text("utf-8")
+#: How a network is run without evonas: ONNX Runtime alone.
+SNIPPET = next(code for _, kind, code in blocks(README) if "onnxruntime" in code)
 
 
 @torch.library.custom_op("evonas_tests::odd", mutates_args=())
@@ -172,6 +159,7 @@ def test_the_code_of_the_readme(
 ) -> None:
     (face,) = pictures(made, shipped / "faces", [5])
     Image.open(face).save(shipped / "face.jpg", quality=95)
+    shutil.copy(shipped / "network.onnx", shipped / "head_pose.onnx")
     monkeypatch.chdir(shipped)
     values: dict[str, Any] = {}
     exec(SNIPPET, values)

@@ -86,6 +86,11 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Where candidates train.",
         ("evonas.execution.base", "evonas.execution.local", "evonas.execution.ray"),
     ),
+    "loggers": (
+        "Loggers",
+        "A search written down for other tools.",
+        tuple(f"evonas.loggers.{name}" for name in ("base", "tensorboard", "mlflow")),
+    ),
     "search": (
         "Search",
         "The loop, and the parts that an experiment names.",

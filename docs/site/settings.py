@@ -46,7 +46,7 @@ def every_setting() -> str:
             lines.append(f"| {' | '.join(map(_cell, cells))} |")
         lines.append("")
     lines += ["## Options of parts", ""]
-    for kind in ("optimizer", "backbone", "data", "task"):
+    for kind in ("optimizer", "backbone", "data", "task", "logger"):
         for name in registry.names(kind):
             lines += [*_part(kind, name)]
     return "\n".join(lines)

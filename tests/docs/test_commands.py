@@ -22,8 +22,6 @@ NOT_RUN = {
     "evonas search quickstart --address auto --workers 16": "needs machines: tests/test_cluster.py",
     "evonas search quickstart --address auto": "needs machines: tests/test_cluster.py",
 }
-#: Verbs, options and settings that are documented but not there yet.
-COMING: set[str] = {"report", "export", "predict", "logger", "objective.target_ms"}
 
 COMMANDS = [c for name in [*DOCUMENTS, RESULTS] for c in documents.commands(name)]
 OF_EVONAS = [c for c in COMMANDS if c.words[0] == "evonas"]
@@ -50,22 +48,14 @@ def refusal(command: Command) -> str:
     return ""
 
 
-def awaited(command: Command) -> bool:
-    """Whether a command has something in it that is not there yet."""
-    words = {word.split("=")[0] for word in command.words}
-    return command.words[0] == "evonas" and bool(COMING & words)
-
-
 @pytest.mark.parametrize("command", OF_EVONAS, ids=str)
 def test_a_command_fits_the_command_line(command: Command) -> None:
-    if awaited(command):
-        pytest.skip("not there yet: see COMING")
     assert not refusal(command)
 
 
 def test_a_command_in_a_sentence_fits_as_far_as_it_goes() -> None:
     for command in WITHIN:
-        said = "" if awaited(command) else refusal(command)
+        said = refusal(command)
         assert not said or "Missing" in said or "NoArgsIsHelp" in said, said
 
 
@@ -104,7 +94,7 @@ def test_the_overrides_of_a_search_are_settings() -> None:
         named = next((w for w in words if "=" not in w and not w.startswith("-")), "")
         known = named in ("quickstart", "pointing04") or (ROOT / named).is_file()
         changes = [w for w in words if re.fullmatch(r"[a-z][\w.]*=[^@].*", w)]
-        if awaited(command) or not changes:
+        if not changes:
             continue
         try:
             config.load(named if named and known else "quickstart", changes)
@@ -122,7 +112,7 @@ def test_the_commands_of_a_document_run_in_their_order(
     wrong = {}
     with installed(tmp_path, documents.files(document)):
         for command in documents.commands(document):
-            if command.text in NOT_RUN or awaited(command):
+            if command.text in NOT_RUN:
                 continue
             if said := runner.run(command):
                 wrong[str(command)] = said
@@ -131,15 +121,6 @@ def test_the_commands_of_a_document_run_in_their_order(
 
 def test_what_is_not_run_stands_in_a_document() -> None:
     assert set(NOT_RUN) <= {command.text for command in COMMANDS}
-
-
-def test_what_is_coming_is_not_there_yet() -> None:
-    verbs = set(typer.main.get_command(app).commands)
-    assert not COMING & verbs, "remove these from COMING: they are there"
-    for key in ("logger", "objective.target_ms"):
-        if key in COMING:
-            with pytest.raises(InputError, match="unknown key"):
-                config.load("quickstart", [f"{key}=1"])
 
 
 def test_scripts_and_extras_that_are_named_are_there() -> None:

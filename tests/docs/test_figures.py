@@ -36,7 +36,7 @@ def finished(tiny_experiment: Experiment, tmp_path: Path) -> Path:
 def test_each_is_drawn_from_one_run(
     figures: dict[str, Any], finished: Path, tmp_path: Path
 ) -> None:
-    for name in ("live_view.svg", "error_cost.png", "head_axes.jpg"):
+    for name in ("live_view.svg", "head_axes.jpg"):
         figures["FIGURES"][name](finished, tmp_path / name)
     view = (tmp_path / "live_view.svg").read_text("utf-8")
     assert "evonas search tiny" in view.replace("&#160;", " ")
@@ -45,8 +45,6 @@ def test_each_is_drawn_from_one_run(
     assert "url(http" not in view, "nothing is fetched when it is shown"
     with Image.open(tmp_path / "head_axes.jpg") as faces:
         assert faces.size[0] == 8 * 148
-    with Image.open(tmp_path / "error_cost.png") as picture:
-        assert picture.size == (770, 440)
 
 
 def test_what_cannot_be_drawn_says_why(
