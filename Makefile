@@ -4,6 +4,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/quickstart
+JOBS ?= 2
 
 .PHONY: help install search retrain test format check smoke bench compare docs notebook figures clean
 
@@ -26,8 +27,8 @@ search: install  ## search a head network on the embedded default (synthetic fac
 retrain: search  ## train the winner longer, beside hand-made baselines
 	$(BIN)/evonas retrain $(RUN)/best.json
 
-test: install  ## run the tests
-	$(BIN)/pytest
+test: install  ## run the tests (JOBS=1: one after the other)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 format: install  ## put the code in order
 	$(BIN)/ruff format evonas tests experiments docs

@@ -14,7 +14,7 @@ from typing import Any
 
 _FLAGS = (
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update", "--window-size=1500,500"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=1500,620"),
 )
 _PATIENCE = 180.0  # seconds until the search has a dashboard and trainings
 _SMALL = ("quickstart", "budget=20", "execution.workers=2", "execution.executor=ray")

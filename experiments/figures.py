@@ -89,7 +89,13 @@ def report_page(run: Path, path: Path) -> None:
         raise LeftOut(f"none of {', '.join(_BROWSERS)} is installed")
     subprocess.run(
         [
-            *(browser, "--headless", "--no-sandbox", "--hide-scrollbars", "--window-size=1200,900"),
+            *(
+                browser,
+                "--headless",
+                "--no-sandbox",
+                "--hide-scrollbars",
+                "--window-size=1200,1950",
+            ),
             *(
                 "--virtual-time-budget=5000",
                 f"--screenshot={path.resolve()}",
@@ -137,7 +143,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("changes", nargs="*", help="key=value, to the experiment")
     parser.add_argument("--only", nargs="+", choices=sorted(FIGURES), default=list(FIGURES))
-    parser.add_argument("--run", type=Path, default=Path("runs/figures"))
+    parser.add_argument("--run", type=Path, default=Path("runs/figures/quickstart"))
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     run = prepared(args.run, args.changes)

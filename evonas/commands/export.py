@@ -82,6 +82,8 @@ def _located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, 
     Raises:
         InputError: no retrained network is there.
     """
+    if model.name == "best.json":
+        model = model.parent
     if model.is_dir():
         for folder in (model, model / "retrained"):
             if (folder / _RESULT).is_file():

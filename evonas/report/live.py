@@ -130,7 +130,7 @@ class SearchView:
         return [
             f"fitness {best.value:.3f}: {self._metric} {error:.3f} {self._unit}",
             f"{2 * best.macs / 1e6:.2f} MFLOPs of head",
-            *([f"{best.params / 1e3:.3g} k parameters"] if best.params else []),
+            *([f"{best.params / 1e3:.1f} k parameters"] if best.params else []),
             *([f"{best.latency:.3f} ms"] if best.latency else []),
         ]
 
