@@ -48,20 +48,27 @@ def load(kind: str, name: str) -> Any:
         raise InputError(f"unknown {kind} {name!r}: {nearest(name, names(kind))}")
     base = getattr(importlib.import_module(base_module), base_name)
     module = importlib.import_module(f"evonas.{folder}.{name}")
-    found = [
+    own = [
         value
         for key, value in vars(module).items()
         if not key.startswith("_")
         and inspect.isclass(value)
         and value.__module__ == module.__name__
         and issubclass(value, base)
-        and not inspect.isabstract(value)
     ]
+    found = [value for value in own if not inspect.isabstract(value)]
     if len(found) != 1:
+        lacking = [f"{value.__name__} lacks {_abstract(value)}" for value in own if not found]
         raise TypeError(
-            f"{module.__name__} must define exactly one public {base_name}, has {found}"
+            f"{module.__name__} must define exactly one public {base_name}, has "
+            f"{', '.join(lacking) or found}"
         )
     return found[0]
+
+
+def _abstract(value: type) -> str:
+    """Return what a class has to define and does not."""
+    return ", ".join(sorted(getattr(value, "__abstractmethods__", ())))
 
 
 def summary(kind: str, name: str) -> str:

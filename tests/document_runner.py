@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import contextlib
 import io
 import re
@@ -61,6 +62,8 @@ class Runner:
             return ""
         if command.words[0] == "make":
             return self._make(command)
+        if command.words[0] == "pip":
+            return _installed(command.words)
         words = [self._latest(word) for word in command.words]
         if words[0] == "python":
             return self._script(words[1:])
@@ -166,4 +169,15 @@ def _status(work: object, said: io.StringIO) -> str:
         return said.getvalue() if stop.code else ""
     except Exception as error:
         return f"{type(error).__name__}: {error}\n{said.getvalue()}"
+    return ""
+
+
+def _installed(words: tuple[str, ...]) -> str:
+    """See that what is to be installed are extras that evonas has; nothing is installed."""
+    extras = configparser.ConfigParser()
+    extras.read(ROOT / "setup.cfg", encoding="utf-8")
+    for word in words[2:]:
+        named = re.fullmatch(r"evonas\[(\w+)\]", word)
+        if not named or named[1] not in extras["options.extras_require"]:
+            return f"{word}: no extra of setup.cfg"
     return ""
