@@ -303,3 +303,26 @@ def test_failures_alone_make_a_report(tmp_path: Path) -> None:
     text = page([run])
     assert "No network was trained successfully." in text
     assert "out-of-memory" in text
+
+
+def test_the_page_is_written_again_while_a_run_runs(
+    evonas: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run_folder(tmp_path / "toy-run")
+    open_run = RunStore(folder, resume=True)
+    seen: list[str] = []
+
+    def passing(seconds: float) -> None:
+        seen.append((folder / "report.html").read_text("utf-8"))
+        if len(seen) == 2:
+            open_run.close()  # the search ends
+
+    monkeypatch.setattr("evonas.commands.report.time.sleep", passing)
+    code, out, err = evonas("report", folder, "--every", 7)
+    assert (code, err) == (0, "")
+    assert out.count("Ctrl-C ends this.") == 2
+    for page_of_then in seen:
+        assert '<meta http-equiv="refresh" content="7">' in page_of_then
+    last = (folder / "report.html").read_text("utf-8")
+    assert 'http-equiv="refresh"' not in last
+    assert "trained, finished." in last
