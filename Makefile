@@ -56,6 +56,7 @@ bench: .venv/bench  ## measure throughput, into experiments/benchmarks/RESULTS.m
 
 docs: .venv/docs  ## build the site of the documentation, into build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -f docs/site/mkdocs.yml
+	@echo "read it: $(PYTHON) -m http.server --bind 127.0.0.1 --directory build/site (its search needs a server)"
 
 notebook: .venv/docs  ## run experiments/notebooks/quickstart.ipynb again and keep what it shows
 	$(BIN)/python experiments/notebooks/run.py experiments/notebooks/quickstart.ipynb
