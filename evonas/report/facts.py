@@ -54,8 +54,9 @@ def contenders(run: Run) -> Table:
         error = f"{one.metrics().get(metric, float('nan')):.3f}"
         error += f" ±{spread:.3f}" if spread is not None else ""
         settings = one.trial.architecture.get("settings", {})
-        tap = settings.get("tap", run.experiment.get("tap", "-"))
-        cost = [millions(one.trial.macs), f"{one.trial.params / 1e3:.1f}"]
+        tap = "-" if run.replayed else settings.get("tap", run.experiment.get("tap", "-"))
+        params = f"{one.trial.params / 1e3:.1f}" if one.trial.params else "-"
+        cost = [millions(one.trial.macs), params]
         cost += [f"{one.trial.latency:.3f}"] if timed else []
         seeds = f"{len(one.further)} further" if one.further else "1"
         rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
@@ -70,6 +71,8 @@ def contenders(run: Run) -> Table:
     columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
     columns += ["ms"] if timed else []
     note = "All trained as briefly as in the search; the cost is that of the head network alone."
+    if run.replayed:
+        note = "Answers of a table of finished trainings; nothing was trained."
     return Table("What came out", columns, rows, [note])
 
 
@@ -199,7 +202,7 @@ def front(run: Run, most: int = 12) -> Table:
         [
             trial.digest,
             millions(trial.macs),
-            f"{trial.params / 1e3:.1f}",
+            f"{trial.params / 1e3:.1f}" if trial.params else "-",
             f"{run.error_of(trial):.3f}",
             number(trial.value),
         ]

@@ -157,6 +157,11 @@ class Run:
         return {}
 
     @property
+    def replayed(self) -> bool:
+        """Whether answers came from a table of finished trainings."""
+        return bool(self.experiment.get("table"))
+
+    @property
     def penalised(self) -> str:
         """What counts as the cost: ``macs``, ``params`` or ``latency``."""
         return str(self.experiment.get("objective", {}).get("cost", "macs"))

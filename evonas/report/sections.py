@@ -61,7 +61,7 @@ def of_run(run: Run, pedigree: str) -> Iterable[Section]:
     yield Section(
         "winner",
         "The winner, block by block",
-        [] if run.best.get("blocks") else ["No file of this run tells the winner's blocks."],
+        [] if run.best.get("blocks") else [_no_blocks(run)],
         [table for table in [facts.blocks(run)] if table],
         drawings=[network(run, "svg").decode()] if run.best.get("blocks") else [],
     )
@@ -86,6 +86,12 @@ def of_run(run: Run, pedigree: str) -> Iterable[Section]:
         text="\n".join(facts.again(run)),
     )
     yield Section("experiment", "The experiment, resolved", text=resolved, folded=True)
+
+
+def _no_blocks(run: Run) -> str:
+    if run.replayed:
+        return "The answers came from a table: there is no network to draw."
+    return "No file of this run tells the winner's blocks."
 
 
 def _outcome_tables(run: Run) -> list[Table]:

@@ -14,6 +14,7 @@ from evonas.report.run import Run
 from evonas.report.words import MOST, architecture, thinned, top
 from evonas.store import Trial
 
+_NOTE = "Errors of one short training each; of the winner, the mean of its further seeds."
 _WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis
 
 
@@ -91,9 +92,7 @@ def trade_off(run: Run, cost: Cost) -> Chart | None:
         x=cost.axis,
         y=run.axis,
         series=[series for series in drawn if len(series.x)],
-        note="Errors of one short training each; of the winner, the mean of its further seeds."
-        + _beyond(run, cost, span)
-        + thin,
+        note=("" if run.replayed else _NOTE) + _beyond(run, cost, span) + thin,
         logarithmic="x" if wide else "",
         limits=limits,
         span=span,

@@ -326,3 +326,14 @@ def test_the_page_is_written_again_while_a_run_runs(
     last = (folder / "report.html").read_text("utf-8")
     assert 'http-equiv="refresh"' not in last
     assert "trained, finished." in last
+
+
+def test_a_search_in_a_table_is_said_to_be_one(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "replay", table={"file": f"{SECRET}/t.csv"})
+    best = json.loads((folder / "best.json").read_text("utf-8"))
+    (folder / "best.json").write_text(json.dumps({**best, "blocks": []}), "utf-8")
+    run = Run.read(folder)
+    assert "nothing was trained" in facts.contenders(run).notes[0]
+    assert chart(run, "trade_off").note == ""
+    winner = next(part for part in of_run(run, "") if part.key == "winner")
+    assert winner.lines == ["The answers came from a table: there is no network to draw."]
