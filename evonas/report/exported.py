@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from evonas.report.quantized import latency
 from evonas.report.tables import Table
 
 
@@ -14,7 +15,8 @@ def tables(found: Mapping[str, Any]) -> list[Table]:
     Args:
         found: content of the .json beside the file.
     """
-    return [_ends(found), _latency(found)]
+    size = f"the file: {found['bytes'] / 1e6:.3f} MB (decimal)"
+    return [_ends(found), latency(found, [size, *found["notes"]])]
 
 
 def _ends(found: Mapping[str, Any]) -> Table:
@@ -31,19 +33,3 @@ def _ends(found: Mapping[str, Any]) -> Table:
     ]
     title = f"{found['network']} on {found['tap']}, exported: what goes in and out"
     return Table(title, ["", "shape", "what it is"], rows, notes, names=3)
-
-
-def _latency(found: Mapping[str, Any]) -> Table:
-    rows = [
-        [name, f"{one['p50']:.2f}", f"{one['p95']:.2f}", f"{one['ratio']:.2f}"]
-        for name, one in found["latency"].items()
-    ]
-    seconds = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in found["seconds"].items())
-    notes = [
-        f"the file: {found['bytes'] / 1e6:.3f} MB (decimal)",
-        f"{found['cpu']}; {', '.join(f'{k} {v}' for k, v in found['packages'].items())}",
-        f"this took: {seconds}",
-        *found["notes"],
-    ]
-    heads = ["", "p50, ms", "p95, ms", "times as fast"]
-    return Table("Latency of one image, one thread, measured by turns", heads, rows, notes, names=1)

@@ -16,7 +16,7 @@ def tables(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> list[
         metrics: names of the main errors.
         unit: of the errors.
     """
-    return [_errors(found, metrics, unit), _latency(found)]
+    return [_errors(found, metrics, unit), latency(found)]
 
 
 def _errors(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> Table:
@@ -61,15 +61,22 @@ def _operators(operators: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _latency(found: Mapping[str, Any]) -> Table:
+def latency(found: Mapping[str, Any], notes: Sequence[str] = ()) -> Table:
+    """Return what one image takes in each form of a network.
+
+    Args:
+        found: ``latency``, ``cpu``, ``packages`` and ``seconds`` of a result.
+        notes: lines that stand first below the table.
+    """
     rows = [
         [name, f"{one['p50']:.2f}", f"{one['p95']:.2f}", f"{one['ratio']:.2f}"]
         for name, one in found["latency"].items()
     ]
     seconds = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in found["seconds"].items())
-    notes = [
+    below = [
+        *notes,
         f"{found['cpu']}; {', '.join(f'{k} {v}' for k, v in found['packages'].items())}",
         f"this took: {seconds}",
     ]
     heads = ["", "p50, ms", "p95, ms", "times as fast"]
-    return Table("Latency of one image, one thread, measured by turns", heads, rows, notes, names=1)
+    return Table("Latency of one image, one thread, measured by turns", heads, rows, below, names=1)
