@@ -97,3 +97,27 @@ def test_several_runs_side_by_side(browser: Any, evonas: Cli, tmp_path: Path) ->
     assert opened(browser, tmp_path / "both.html") == []
     rows = browser.find_elements(By.CSS_SELECTOR, "#outcome tbody tr")
     assert len(rows) == 2
+
+
+def test_the_report_of_a_search_on_real_faces(
+    browser: Any, evonas: Cli, tmp_path: Path, pointing04_root: Path, recognition_weights: Path
+) -> None:
+    folder = tmp_path / "real faces"
+    small = ("training.epochs=2", "finals.networks=1", "finals.seeds=2", "baselines=[]")
+    where = (f"data.root={pointing04_root}", f"backbone.weights={recognition_weights}")
+    tap = ("space.tap=[conv256_2]", "tap=conv256_2", "features.jitters=0")
+    place = (f"features.cache={tmp_path / 'cache'}", "execution.executor=local")
+    words = ("--budget", 4, "--run-dir", folder, *small, *where, *tap, *place)
+    code, _, err = evonas("search", "pointing04", *words)
+    assert (code, err) == (0, "")
+    page = folder / "report.html"
+    assert opened(browser, page) == []
+    text = page.read_text("utf-8")
+    assert str(pointing04_root.parent) not in text
+    assert str(tmp_path) not in text
+    best = Run.read(folder).best
+    shown = browser.find_element(By.ID, "winner").text
+    for block in best["blocks"]:
+        assert block["name"] in shown
+    assert "mae" in browser.find_element(By.ID, "outcome").text
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#trade-off tbody tr")) >= 1
