@@ -265,12 +265,17 @@ def _joining(address: str | None, executor: str | None = None) -> dict[str, obje
     return {"execution.executor": executor or "ray", "execution.address": quoted}
 
 
+def _plain(text: object) -> str:
+    """Return text in one line; what a file holds must neither break nor colour a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
+
+
 def main() -> None:
     """Run the command line; a person's mistake is one line and exit status 2."""
     try:
         app()
     except EvonasError as error:
-        typer.echo(f"evonas: {error.args[0]}", err=True)
+        typer.echo(f"evonas: {_plain(error.args[0])}", err=True)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import (
     AfterValidator,
@@ -296,7 +296,9 @@ def _complaint(detail: Any) -> str:
         listed = place[0] == "baselines"
         fields: Any = (Baseline if listed else Experiment).model_fields
         for part in [] if listed else place[:-1]:
-            fields = fields[part].annotation.model_fields
+            kind = fields[part].annotation
+            kinds = get_args(kind) or (kind,)  # of a section that may be none
+            fields = next(one for one in kinds if hasattr(one, "model_fields")).model_fields
         return f"unknown key {key!r}: {nearest(place[-1], fields)}"
     if detail["type"] == "missing":
         return f"the key {key!r} is missing"

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, StrictStr
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
@@ -21,12 +22,31 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.features import Progress
 from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
-from evonas.files import read_json
+from evonas.files import checked, read_json
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
 
 _FILE = "comparison.json"
+
+
+class _Contender(BaseModel):
+    name: StrictStr
+    tap: StrictStr
+    architecture: dict[str, Any] | None
+    # of files in the folder itself: a comparison.json must not name others of the machine
+    weights: list[Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]]
+    results: list[dict[str, float | None]]
+    head: dict[str, Any]
+    backbone_up_to_tap: dict[str, Any]
+
+
+class _Comparison(BaseModel):
+    experiment: dict[str, Any]
+    task: tuple[StrictStr, dict[str, Any], dict[str, list[StrictStr] | None]]
+    contenders: list[_Contender]
+    data: StrictStr
+    protocol: StrictStr
 
 
 @dataclass(frozen=True)
@@ -90,7 +110,7 @@ class Retrained:
                 f"{FORMAT}, got {f'no {missing[0]!r}' if missing else found.get('format')}: "
                 f"retrain again"
             )
-        return found
+        return checked(found, _Comparison, str(self.folder / _FILE))
 
     @cached_property
     def assembly(self) -> Assembly:
@@ -136,6 +156,8 @@ class Retrained:
         targets = self._targets(label, dataset)
         side, chosen = self.judging(dataset)
         networks = self._trained()
+        for one in networks:
+            self._stands(one)
         used = {one["tap"] for one in networks}
         taps = [tap for tap in self.assembly.backbone.taps if tap in used]
         features = self.assembly.features(self.assembly.backbone, taps, progress, dataset, flip)
@@ -206,6 +228,7 @@ class Retrained:
         if path.suffix in SUFFIXES:
             return load_quantized(path, self.assembly.hardware.threads)
         architecture = Architecture.from_dict(network["architecture"])
+        self._stands(network)
         shape = self.assembly.backbone.taps[network["tap"]]
         family = registry.load("network", architecture.network)()
         module: nn.Module = family.build(architecture, shape, self.task.n_outputs)
@@ -215,6 +238,19 @@ class Retrained:
             reason = str(error).split("\n", 1)[0]
             raise InputError(f"{path}: no weights of {network['name']!r} ({reason})") from error
         return module.eval()
+
+    def _stands(self, network: Mapping[str, Any]) -> None:
+        """Refuse a network that stands on no tap of the backbone.
+
+        Raises:
+            InputError: the file was changed, or is of another backbone.
+        """
+        taps = self.assembly.backbone.taps
+        if network["tap"] not in taps:
+            raise InputError(
+                f"{self.folder / _FILE}: {network['name']!r} stands on {network['tap']!r}, which "
+                f"is no tap of the backbone: {nearest(network['tap'], taps)}"
+            )
 
     def judging(self, dataset: Dataset) -> tuple[str, NDArray[np.intp]]:
         """Return which images of a data set judge, by name and number; see ``test``."""

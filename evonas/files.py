@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from evonas.errors import InputError
 
@@ -46,6 +47,28 @@ def read_json(path: Path) -> dict[str, Any]:
     return data
 
 
+def checked(content: dict[str, Any], shape: type[BaseModel], where: str) -> dict[str, Any]:
+    """Return plain data as they are, if they have a shape.
+
+    Args:
+        content: of a file.
+        shape: which keys have to be what; others may be anything.
+        where: names the file in messages.
+
+    Raises:
+        InputError: a value is none that evonas writes there.
+    """
+    try:
+        shape.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(
+            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}"
+            f"{first['msg'][1:]}, got {repr(first['input'])[:80]}: restore the file"
+        ) from error
+    return content
+
+
 def make_folder(folder: Path, option: str = "--out") -> None:
     """Make a folder for results, and those above it; one that is there will do.
 
@@ -72,7 +95,7 @@ def parse_yaml(text: str, where: str) -> Any:
     """
     try:
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+    except Exception as error:  # a tag before what it does not fit fails in any way whatever
         raise InputError(f"{where}: cannot be read as YAML: {_flat(error)}") from error
     if _unfolds(data):
         raise InputError(f"{where}: its aliases unfold to more than {_MAX_VALUES} values")
@@ -91,4 +114,4 @@ def _unfolds(data: Any) -> bool:
 
 
 def _flat(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__

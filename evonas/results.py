@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, StrictInt, StrictStr
 
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
-from evonas.files import read_json
+from evonas.files import checked, read_json
 from evonas.finals import Finalist
 from evonas.front import knee, nondominated
 from evonas.space import Architecture
@@ -19,6 +20,24 @@ from evonas.store import FORMAT, Trial
 
 #: ``--pick`` of one network of a front.
 PICKS = "knee, cheapest:ERROR or best:MACS"
+
+
+class _Measured(BaseModel):
+    metrics: dict[str, float | None] = {}
+
+
+class _Rival(_Measured):
+    digest: StrictStr
+
+
+class _Followed(_Measured):
+    """What goes on from a best.json reads of it, beside the architecture."""
+
+    seed: StrictInt
+    baselines: list[_Rival] = []
+    searched: _Measured = _Measured()
+
+
 _SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
@@ -105,6 +124,7 @@ def read(path: Path, pick: str = "") -> dict[str, Any]:
     for key in ("architecture", "experiment", "digest", "seed"):
         if key not in content:
             raise InputError(f"{path}: the key {key!r} is missing: not a best.json of evonas")
+    checked(content, _Followed, str(path))
     if Architecture.from_dict(content["architecture"]).digest != content["digest"]:
         raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
     return content

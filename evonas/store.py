@@ -30,6 +30,16 @@ FORMAT = 1  # of best.json
 _LOG_BYTES = 1_000_000
 #: Lines of a journal that are parsed at once: they share their keys, and fit a cache.
 _CHUNK = 64
+#: What a line of a journal must hold: it may have been written, mixed or damaged by anyone.
+_KINDS: Mapping[str, type] = {
+    **dict.fromkeys(("digest", "status", "error", "parent"), str),
+    **dict.fromkeys(("generation", "index", "macs", "params", "repeat", "epochs"), int),
+    **dict.fromkeys(("seconds", "latency", "latency_noise", "inherited", "at"), float),
+    **dict.fromkeys(("fitness", "rung"), float),
+}
+_OPTIONAL = ("fitness", "rung")
+_FIGURES = tuple(name for name, kind in _KINDS.items() if kind is not str and name not in _OPTIONAL)
+_LARGEST = 1e300  # squares and sums of what is beyond are infinite
 
 
 @dataclass(frozen=True)
@@ -313,7 +323,31 @@ def _one_by_one(lines: Sequence[bytes], before: int, journal: Path) -> list[Tria
 def _trial(row: Any) -> Trial:
     row["genome"], row["curve"] = tuple(row["genome"]), tuple(row.get("curve", ()))
     Architecture.check(row["architecture"])
-    return Trial(**row)
+    trial = Trial(**row)
+    if type(trial.metrics) is not dict:
+        raise TypeError("expected metrics by name")
+    for name, kind in _KINDS.items():
+        # the very type: true and false are integers otherwise
+        if type(found := getattr(trial, name)) is not kind:
+            if kind is float and (type(found) is int or (name in _OPTIONAL and found is None)):
+                continue
+            raise TypeError(f"expected {name} of type {kind.__name__}, got {str(found)[:40]!r}")
+    for number in _numbers(trial):
+        if type(number) not in (int, float) or not -_LARGEST <= number <= _LARGEST:
+            raise ValueError(f"expected finite numbers, got {str(number)[:40]!r}")
+    return trial
+
+
+def _numbers(trial: Trial) -> Iterator[Any]:
+    """Yield every figure; None stands for one that may be missing."""
+    yield from trial.genome
+    yield from trial.curve
+    yield from trial.metrics.values()
+    for name in _OPTIONAL:
+        if (found := getattr(trial, name)) is not None:
+            yield found
+    for name in _FIGURES:
+        yield getattr(trial, name)
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from evonas.errors import InputError
-from evonas.files import read_json, read_yaml
+from evonas.files import checked, read_json, read_yaml
 from evonas.finals import Finalist, standing
 from evonas.front import nondominated
+from evonas.report import told
 from evonas.space import SearchSpace
 from evonas.store import Trial, is_open, read_journal
 
@@ -71,29 +73,58 @@ class Run:
                 f"{folder}: no trial has finished yet: wait for the first, or read log.txt there"
             )
 
-        def content(name: str) -> dict[str, Any]:
-            return read_json(folder / name) if (folder / name).is_file() else {}
+        def content(name: str, shape: type[BaseModel]) -> dict[str, Any]:
+            file = folder / name
+            if not file.is_file():
+                return {}
+            found = read_yaml(file) if file.suffix == ".yaml" else read_json(file)
+            return checked(found, shape, str(file))
 
-        experiment = folder / "experiment.yaml"
-        best = content("best.json")
+        best = content("best.json", told.Best)
         state = "finished" if "baselines" in best else "stopped"
-        return cls(
+        run = cls(
             name=folder.resolve().name,
             trials=trials,
             state="running" if is_open(folder) else state,
-            experiment=read_yaml(experiment) if experiment.is_file() else {},
-            environment=content("environment.json"),
+            experiment=content("experiment.yaml", told.Experiment),
+            environment=content("environment.json", told.Environment),
             best=best,
-            usage=content("utilisation.json"),
-            retrained=content("retrained/comparison.json"),
+            usage=content("utilisation.json", told.Usage),
+            retrained=content("retrained/comparison.json", told.Retrained),
         )
+        run._agrees(folder)
+        return run
+
+    def _agrees(self, folder: Path) -> None:
+        """Refuse files that are each fine, but not of one run.
+
+        Raises:
+            InputError: a result lacks the metric that counts as the error, or a network is none
+                of the search space.
+        """
+        metric, space = self.error[0], self.space
+        for trial in self.trials:
+            if trial.fitness is None:
+                continue
+            if metric not in trial.metrics:
+                raise InputError(
+                    f"{folder / 'journal.jsonl'}: network {trial.digest} has no {metric!r}, which "
+                    "environment.json calls the error: restore the files of one run"
+                )
+            for gene in space.genes if space else ():
+                settings = trial.architecture["settings"]
+                if gene.name in settings and not gene.takes(settings[gene.name]):
+                    raise InputError(
+                        f"{folder / 'journal.jsonl'}: network {trial.digest} is none of the space "
+                        f"in environment.json ({gene.name}): restore the files of one run"
+                    )
 
     @property
     def error(self) -> tuple[str, str]:
         """Name and unit of the metric that counts as the error."""
-        told = self.environment.get("error", {})
+        said = self.environment.get("error", {})
         names = next((list(trial.metrics) for trial in self.trials if trial.metrics), ["error"])
-        return str(told.get("metric", names[0])), str(told.get("unit", ""))
+        return str(said.get("metric", names[0])), str(said.get("unit", ""))
 
     @property
     def axis(self) -> str:
@@ -169,5 +200,5 @@ class Run:
     @cached_property
     def space(self) -> SearchSpace | None:
         """The search space; None if no file says."""
-        told = self.environment.get("space") or self.best.get("space")
-        return SearchSpace.from_dict(told, f"{self.name}, the space of the run") if told else None
+        plain = self.environment.get("space") or self.best.get("space")
+        return SearchSpace.from_dict(plain, f"{self.name}, the space of the run") if plain else None

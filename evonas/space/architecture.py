@@ -11,6 +11,8 @@ from typing import Any
 
 from evonas.errors import InputError
 
+_SETTING = (str, int, float, bool)
+
 
 class Settings(Mapping[str, Any]):
     """An immutable, hashable mapping of setting name to value."""
@@ -84,3 +86,10 @@ class Architecture:
             raise InputError(
                 f"expected an architecture with 'network' and 'settings', got {str(data)[:80]!r}"
             )
+        for name, value in data["settings"].items():
+            # nothing else has a digest, a place in a gene or a name in a table
+            if type(value) not in _SETTING or value != value:
+                raise InputError(
+                    f"expected text, a number or true/false as setting {str(name)[:40]!r}, got "
+                    f"{str(value)[:40]!r}"
+                )

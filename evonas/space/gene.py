@@ -8,6 +8,7 @@ owns the interval (i/n, (i+1)/n].
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +25,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 
 #: kinds whose values have an order, so that a mutation may go by steps
 STEPPED = ("ordinal", "integer")
+
+#: The most values of a whole number, and the largest: more neither memory nor a float holds.
+_MOST, _LARGEST = 100_000, 2**53
 
 Value = str | int | float | bool
 
@@ -74,7 +78,7 @@ class Gene:
             raise InputError(f"{where}: expected a gene with a name, got {spec!r}")
         where = f"{where}, gene {spec['name']!r}"
         kind = spec.get("kind")
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             raise InputError(f"{where}: unknown kind {kind!r}: {nearest(str(kind), KINDS)}")
         allowed = {"name", "kind", "when", "step", "mutable", *KINDS[kind]}
         for key in spec:
@@ -101,9 +105,14 @@ class Gene:
         if kind == "integer":
             if not (_is_int(low) and _is_int(high) and low <= high):
                 raise InputError(f"{where}: expected integers low <= high, got {low!r}, {high!r}")
+            if high - low >= _MOST or max(abs(low), abs(high)) > _LARGEST:
+                raise InputError(
+                    f"{where}: expected at most {_MOST} values, got {low} to {high}: take kind "
+                    "'log_float', or 'ordinal' with fewer choices"
+                )
             return cls(name, kind, tuple(range(low, high + 1)))
         numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (low, high))
-        if not (numbers and 0 < low < high < math.inf):
+        if not (numbers and 0 < low < high <= sys.float_info.max):
             raise InputError(f"{where}: expected numbers 0 < low < high, got {low!r}, {high!r}")
         return cls(name, kind, low=float(low), high=float(high))
 
@@ -197,6 +206,8 @@ def _choices(choices: Any, where: str) -> tuple[Value, ...]:
     if not isinstance(choices, Sequence) or isinstance(choices, str) or not choices:
         raise InputError(f"{where}: expected a list with at least one choice, got {choices!r}")
     for choice in choices:
+        if _is_int(choice) and abs(choice) > _LARGEST:
+            raise InputError(f"{where}: expected numbers up to {_LARGEST}, got {str(choice)[:40]}")
         # Infinities and nan have no JSON, and nan would differ from itself.
         infinite = isinstance(choice, float) and not math.isfinite(choice)
         if infinite or not isinstance(choice, str | int | float | bool):
