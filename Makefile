@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
 
-.PHONY: help install search retrain test format check smoke bench compare docs notebook figures clean
+.PHONY: help install search retrain test faults format check smoke bench compare docs notebook figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ retrain: search  ## train the winner longer, beside hand-made baselines
 
 test: install  ## run the tests (JOBS=1: one after the other)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
+
+faults: install  ## break searches off at many moments (TRIES=16 of each set)
+	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults -rP
 
 format: install  ## put the code in order
 	$(BIN)/ruff format evonas tests experiments docs

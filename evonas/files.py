@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,29 @@ def checked(content: dict[str, Any], shape: type[BaseModel], where: str) -> dict
             f"{first['msg'][1:]}, got {repr(first['input'])[:80]}: restore the file"
         ) from error
     return content
+
+
+def move_into_place(draft: Path, path: Path) -> None:
+    """Replace a file by a finished draft in one step, which also survives a power cut.
+
+    A rename may reach the disk before the content does, which would leave an empty file where
+    a whole one was.
+
+    Raises:
+        OSError: it cannot be written; the old file stays.
+    """
+    _settle(draft)
+    os.replace(draft, path)
+    _settle(path.parent)
+
+
+def _settle(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(folder: Path, option: str = "--out") -> None:

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from evonas.errors import RunError
 from evonas.estimation.estimator import Job
 from evonas.estimation.settings import InheritanceSettings, TrainingSettings
 from evonas.optimizers.base import Optimizer
@@ -95,7 +96,13 @@ class Lineage:
         """
         if not self._settings.enabled:
             return job
-        self._folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self._folder}: cannot be made ({error.strerror}): mend this, then go on with "
+                f"--resume; nothing that is done is lost"
+            ) from error
         job = replace(job, weights=str(self._file(job.architecture.digest)))
         if not self._has(parent):
             return replace(job, training=self.fresh)

@@ -209,7 +209,10 @@ class Retraining:
                 done(len(finished), len(jobs))
         for index in sorted(finished):
             contender, measurement = plan[index][0], finished[index]
-            if measurement.status == "ok":
+            kept = not weights or Path(jobs[index].weights).is_file()
+            if measurement.status == "ok" and not kept:
+                contender.failures.append("disk: its weights could not be written")
+            elif measurement.status == "ok":
                 contender.results.append(measurement.metrics)
                 curve = [round(row[task.metric], 6) for row in measurement.history]
                 contender.curves.append(curve)

@@ -23,7 +23,7 @@ from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race
 from evonas.space import Architecture, SearchSpace
-from evonas.store import RunStore, Trial
+from evonas.store import LARGEST, RunStore, Trial
 
 Watch = Callable[[Trial], None]
 
@@ -270,12 +270,13 @@ class Search:
         if proposal.latency:  # the same network: finals are told apart by their errors alone
             measurement = replace(measurement, latency=proposal.latency)
             measurement = replace(measurement, latency_noise=proposal.latency_noise)
+        measurement = _sound(measurement)
         fitness = self.objective(measurement)
         error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
         return replace(
             proposal,
             status=measurement.status,
-            fitness=fitness if np.isfinite(fitness) else None,
+            fitness=fitness if abs(fitness) <= LARGEST else None,
             params=measurement.params,
             seconds=round(measurement.seconds, 3),
             metrics=dict(measurement.metrics),
@@ -284,8 +285,11 @@ class Search:
             epochs=measurement.epochs,
             inherited=measurement.inherited,
             error=error,
-            curve=tuple(round(row[self.objective.metric], 6) for row in measurement.history),
+            curve=tuple(round(e, 6) for e in self._errors(measurement) if abs(e) <= LARGEST),
         )
+
+    def _errors(self, measurement: Measurement) -> Iterable[float]:
+        return (row[self.objective.metric] for row in measurement.history)
 
     def _record(self, trial: Trial, watch: Watch) -> Trial:
         trial = replace(trial, at=self.store.elapsed)
@@ -305,6 +309,16 @@ def candidate_seed(seed: int, digest: str, epochs: int, repeat: int = 0) -> int:
     """
     text = f"{seed}:{digest}:{epochs}{f':{repeat}' if repeat else ''}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
+
+
+def _sound(measurement: Measurement) -> Measurement:
+    """Return a measurement whose metrics are numbers; one where a task gave others is a failure."""
+    wrong = {name: x for name, x in measurement.metrics.items() if not abs(x) <= LARGEST}
+    if not wrong:
+        return measurement
+    name, value = next(iter(wrong.items()))
+    error = f"the task's metric {name} is {value}, expected a finite number"
+    return replace(measurement, status="failed", metrics={}, error_kind="not-finite", error=error)
 
 
 def _same(proposal: Trial, row: Trial) -> None:

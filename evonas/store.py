@@ -22,8 +22,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from evonas.errors import InputError
-from evonas.files import read_json
+from evonas.errors import InputError, RunError
+from evonas.files import move_into_place, read_json
 from evonas.space import Architecture
 
 FORMAT = 1  # of best.json
@@ -39,7 +39,8 @@ _KINDS: Mapping[str, type] = {
 }
 _OPTIONAL = ("fitness", "rung")
 _FIGURES = tuple(name for name, kind in _KINDS.items() if kind is not str and name not in _OPTIONAL)
-_LARGEST = 1e300  # squares and sums of what is beyond are infinite
+#: Of a figure of a trial: squares and sums of what is beyond are infinite.
+LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,20 @@ class RunStore:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
         try:
+            for draft in folder.glob(".*.json.draft"):  # a write that was killed
+                draft.unlink(missing_ok=True)
             self._trials = _restored(self._journal) if resume else []
+            # Unbuffered: what could not be written must not come after all when it is closed.
+            self._stream = self._journal.open("ab", buffering=0)
         except InputError:
             self._lock.close()
             raise
-        self._stream = self._journal.open("a", encoding="utf-8")
+        except OSError as error:
+            self._lock.close()
+            raise InputError(
+                f"{self._journal}: cannot be written ({error.strerror}): give yourself the right "
+                f"to, or choose another run directory"
+            ) from error
         # as if this start had begun so long ago
         self._start = time.monotonic() - max((trial.at for trial in self._trials), default=0.0)
 
@@ -168,12 +178,23 @@ class RunStore:
         return round(time.monotonic() - self._start, 3)
 
     def append(self, *trials: Trial) -> None:
-        """Write trials to the journal in one step; they are on the disk when this returns."""
+        """Write trials to the journal in one step; they are on the disk when this returns.
+
+        Raises:
+            RunError: they cannot be written; the journal is as before.
+        """
         # vars, not asdict: that copies every value, only for it to become text at once
         lines = [json.dumps(vars(trial), allow_nan=False) + "\n" for trial in trials]
-        self._stream.write("".join(lines))
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
+        rest, number = "".join(lines).encode(), self._stream.fileno()
+        before = os.fstat(number).st_size
+        try:
+            while rest:  # a disk that is nearly full takes a part
+                rest = rest[self._stream.write(rest) :]
+            os.fsync(number)
+        except OSError as error:
+            with suppress(OSError):  # resuming trims what is left of it
+                os.ftruncate(number, before)
+            raise self._unwritable("journal.jsonl", error) from error
         self._trials += trials
 
     def trials(self) -> list[Trial]:
@@ -186,19 +207,36 @@ class RunStore:
         return min(known, key=lambda trial: trial.value, default=None)
 
     def write(self, name: str, content: Mapping[str, Any] | str) -> Path:
-        """Replace a file of the run directory in one step; mappings become JSON."""
+        """Replace a file of the run directory in one step; mappings become JSON.
+
+        Raises:
+            RunError: it cannot be written; the old one stays.
+        """
         path = self.folder / name
         text = content if isinstance(content, str) else json.dumps(content, indent=2) + "\n"
-        write_file(path, text)
+        try:
+            write_file(path, text)
+        except OSError as error:
+            raise self._unwritable(name, error) from error
         return path
 
     def log(self, line: str) -> None:
-        """Append a line with the time to log.txt; the log never grows past twice its bound."""
+        """Append a line with the time to log.txt; the log never grows past twice its bound.
+
+        One that cannot be written is left out: a search is not lost for it.
+        """
         path = self.folder / "log.txt"
-        if path.exists() and path.stat().st_size > _LOG_BYTES:
-            os.replace(path, path.with_name("log.old.txt"))
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n")
+        with suppress(OSError):
+            if path.exists() and path.stat().st_size > _LOG_BYTES:
+                os.replace(path, path.with_name("log.old.txt"))
+            with path.open("a", encoding="utf-8") as stream:
+                stream.write(f"{datetime.now().isoformat(timespec='seconds')} {line}\n")
+
+    def _unwritable(self, name: str, error: OSError) -> RunError:
+        return RunError(
+            f"{self.folder / name}: cannot be written ({error.strerror}); nothing that is done is "
+            f"lost: mend this, then go on with evonas search --resume --run-dir {self.folder}"
+        )
 
     def read(self, name: str) -> dict[str, Any]:
         """Return a JSON file of the run directory, empty if it is missing.
@@ -237,8 +275,13 @@ def write_file(path: Path, text: str) -> None:
         OSError: it cannot be written; the old one stays.
     """
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
+    try:
+        draft.write_text(text, encoding="utf-8")
+        move_into_place(draft, path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
 
 
 def is_open(folder: Path) -> bool:
@@ -333,7 +376,7 @@ def _trial(row: Any) -> Trial:
                 continue
             raise TypeError(f"expected {name} of type {kind.__name__}, got {str(found)[:40]!r}")
     for number in _numbers(trial):
-        if type(number) not in (int, float) or not -_LARGEST <= number <= _LARGEST:
+        if type(number) not in (int, float) or not -LARGEST <= number <= LARGEST:
             raise ValueError(f"expected finite numbers, got {str(number)[:40]!r}")
     return trial
 

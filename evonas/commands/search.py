@@ -89,13 +89,14 @@ def run(
 
         start = time.monotonic()
         with ready.executor() as executor, _resumable(store, console):
-            resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-            store.write("experiment.yaml", resolved)  # a resumed run may have a larger budget
             if not resume:
                 begun = {"begins_with": len(known.trials)} if known else {}
                 metric, unit = assembly.error
                 told = {"error": {"metric": metric, "unit": unit}, "warnings": assembly.warnings()}
                 store.write("environment.json", {**ready.environment, **begun, **told})
+            # The last of the two: where it is, a run can be resumed. Its budget may have grown.
+            resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+            store.write("experiment.yaml", resolved)
             store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
             executor.expect(done, experiment.budget)
             for note in executor.notes():
@@ -219,7 +220,10 @@ def stored(folder: Path, overrides: list[str]) -> Experiment:
     """
     path = folder / "experiment.yaml"
     if not path.is_file():
-        raise InputError(f"{folder}: holds no run to resume: experiment.yaml is missing")
+        raise InputError(
+            f"{folder}: holds no run to resume: experiment.yaml is missing: start "
+            f"it without --resume"
+        )
     return config.load(path, overrides)
 
 

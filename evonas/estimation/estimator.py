@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from evonas import registry
@@ -27,6 +28,7 @@ from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
 from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
+from evonas.files import move_into_place
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent
@@ -205,7 +207,8 @@ class Estimator:
             timed = setting.timing(job.architecture, module, shape, outputs, device)
             known |= {"latency": timed.ms, "latency_noise": timed.noise}
         if job.until:
-            with suppress(OSError):  # without the file the training starts anew, no more
+            # Without the file the training starts anew, no more.
+            with suppress(OSError, SafetensorError):
                 pause(training, Path(job.paused))
             return outcome
         if len(split.test):
@@ -215,8 +218,11 @@ class Estimator:
         if job.weights:
             note = json.dumps(job.architecture.to_dict())
             draft = Path(f"{job.weights}.{os.getpid()}")
-            save_file(outcome.state, draft, {"architecture": note, "tap": tap})
-            os.replace(draft, job.weights)
+            try:
+                save_file(outcome.state, draft, {"architecture": note, "tap": tap})
+                move_into_place(draft, Path(job.weights))
+            except (OSError, SafetensorError):  # a full disk: children will start afresh
+                draft.unlink(missing_ok=True)
         return outcome
 
     @staticmethod

@@ -22,8 +22,8 @@ class Measurement:
         epochs: that it trained, in all.
         inherited: share of the network's numbers that came from a parent, 0..1.
         memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
-        error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``,
-            ``worker-death`` or ``exception``; empty if ok.
+        error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``, ``not-finite`` (a
+            metric), ``worker-death`` or ``exception``; empty if ok.
         error: one line for people; empty if ok.
         history: metrics after each epoch, where the job asked for them.
     """

@@ -1,0 +1,185 @@
+"""The real ``evonas search``, of networks that need no training, in processes that may die.
+
+Reads one order a line (JSON) and does each in a child of its own, forked after all imports, so
+that a try takes a fraction of a second. What a child was, its end and its output go back as a
+line. Only the plan of the search is a toy: the command, the loop, the journal, racing,
+inheritance, finals and all files are the real ones.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from faults.injection import Faults
+
+from evonas import cli, registry
+from evonas.assembly import Ready, strategy
+from evonas.commands import report, run_files, search  # noqa: F401  all imports come before forks
+from evonas.config import Experiment
+from evonas.estimation.estimator import Job
+from evonas.estimation.features import Progress
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.objective import Objective
+from evonas.execution._usage import Usage
+from evonas.execution.base import Executor
+from evonas.optimizers.base import Optimizer
+from evonas.replay import Replay
+from evonas.report import page, run  # noqa: F401  as above
+from evonas.space import Architecture, SearchSpace
+from evonas.store import write_file
+
+GENES = [
+    {"name": "width", "kind": "ordinal", "choices": [1, 2, 4, 8]},
+    {"name": "depth", "kind": "integer", "low": 1, "high": 4},
+    {"name": "block", "kind": "choice", "choices": ["a", "b", "c"]},
+]
+SPACE = SearchSpace.from_dict({"name": "toy", "network": "toy", "genes": GENES})
+TRAININGS = "trainings.txt"  # beside the run's folder: one line a training, before it begins
+
+
+def cost(architecture: Architecture) -> int:
+    """The multiply-adds of a toy."""
+    return 1000 * int(architecture.settings["width"]) * int(architecture.settings["depth"])
+
+
+class Arithmetic(Executor):
+    """Answers from the digest, the seed, and the parent's weights, which lie in a file."""
+
+    def __init__(self, folder: Path, faults: Faults) -> None:
+        self.workers, self.name, self.usage = 1, "toy", Usage(1)
+        self._trainings, self._faults = folder.parent / TRAININGS, faults
+
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        for job in jobs:
+            repeat = int(job.label.removeprefix("final, seed ")) if "final" in job.label else 0
+            line = [job.architecture.digest, repeat, job.until, os.getpid()]
+            with self._trainings.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+            self._faults.passing("train")
+            measurement = self._measured(job)
+            self._faults.passing("trained")
+            yield job.index, measurement
+
+    def _measured(self, job: Job) -> Measurement:
+        number, epochs = int(job.architecture.digest, 16), job.until or job.training.epochs
+        macs = cost(job.architecture)
+        if number % 9 == 0 or (number % 7 == 0 and not job.until):
+            return Measurement.failure("diverged", "it did", macs=macs, epochs=1)
+        start = json.loads(Path(job.parent).read_text())["weight"] if job.parent else 0.0
+        error = 1 + number % 89 / 89 + job.seed / 2**33 + number // 7 % 97 / 97 * epochs / 9
+        error += start / 50
+        if job.weights and not job.until:
+            with suppress(OSError):  # as a training does
+                write_file(Path(job.weights), json.dumps({"weight": error}))
+        told: dict[str, Any] = {"inherited": 0.5 if job.parent else 0.0, "params": macs // 7}
+        return Measurement("ok", {"error": error}, macs=macs, epochs=epochs, **told)
+
+
+@dataclass(frozen=True)
+class Toy(Replay):
+    """A plan of a search that is over in a moment."""
+
+    folder: Path = Path()
+    faults: Faults | None = None
+
+    @property
+    def space(self) -> SearchSpace:
+        return SPACE
+
+    @property
+    def objective(self) -> Objective:  # type: ignore[override]
+        return Objective("error", self.experiment.objective)
+
+    def cost(self, architecture: Architecture) -> int:
+        return cost(architecture)
+
+    def optimizer(self) -> Optimizer:
+        limit = self.experiment.objective.max_macs
+        return strategy(self.experiment, SPACE, cost, limit)
+
+    def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
+        width = int(architecture.settings["width"])
+        return {f"{n}.weight": (width, width) for n in range(int(architecture.settings["depth"]))}
+
+    def place(self) -> tuple[str, ...]:
+        return ("nowhere",)
+
+    def origin(self) -> dict[str, str]:
+        return {"data": "none", "backbone": "none"}
+
+    def ready(self, progress: Progress) -> Ready:
+        assert self.faults is not None
+        told: Mapping[str, Any] = {**self.origin(), "space": SPACE.to_dict()}
+        faults = self.faults
+        return Ready(lambda: Arithmetic(self.folder, faults), dict(told))
+
+
+def child(order: Mapping[str, Any]) -> int:
+    """Do one order; return the exit status."""
+    folder = Path(order["folder"])
+    faults = Faults(folder, **order.get("fault", {}))
+    if "limit" in order:  # bytes of a file: beyond, the system itself refuses
+        resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
+    tell = Optimizer.tell
+
+    def told(self: Optimizer, *args: Any) -> None:
+        faults.passing("tell")
+        tell(self, *args)
+
+    def plan(experiment: Experiment) -> Toy:
+        return Toy(experiment, folder=folder, faults=faults)
+
+    Optimizer.tell, search.plan = told, plan  # type: ignore[method-assign, assignment]
+    sys.argv = ["evonas", "search", *order["words"], "--run-dir", str(folder)]
+    faults.install()
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    if not faults.kind:
+        (folder.parent / "moments.json").write_text(json.dumps(faults.moments))
+    return code
+
+
+def main() -> None:
+    """Do orders until there are no more."""
+    for name in registry.names("optimizer"):  # their libraries are imported when first asked
+        asked = registry.load("optimizer", name)(SPACE, budget=12, seed=0)
+        while len(genomes := asked.ask()):
+            asked.tell(genomes[:, 0])
+    gc.freeze()
+    for line in sys.stdin:
+        order = json.loads(line)
+        place = Path(order["folder"]).parent / "output.txt"
+        number = os.fork()
+        if number == 0:
+            code = 70  # an exception that nobody caught
+            try:
+                target = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+                os.dup2(target, 1)
+                os.dup2(target, 2)
+                code = child(order)
+            except BaseException:
+                import traceback
+
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
+        status = os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+        print(json.dumps({"status": status, "output": place.read_text()}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
