@@ -11,6 +11,7 @@ import pytest
 import torch
 from command_line import Cli, said
 from PIL import Image
+from safetensors import SafetensorError
 
 from evonas import registry
 from evonas.estimation.features import Features
@@ -278,6 +279,23 @@ def test_the_winner_is_retrained_beside_its_baselines(evonas: Cli, finished: Pat
     assert results["winner"][0] != results["winner"][1]
     assert results["constant"][0] == results["constant"][1]
     assert all("test_mae" in result for found in results.values() for result in found)
+
+
+def test_a_retraining_whose_weights_cannot_be_kept_says_so(
+    evonas: Cli, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("Error while serializing: No space left on device")
+
+    monkeypatch.setattr("evonas.estimation.estimator.save_file", full)
+    local = ("execution.executor=local", "execution.workers=1", "--epochs", 1)
+    code, out, err = evonas("retrain", finished / "best.json", *local)
+    assert (code, err) == (0, "")
+    content = json.loads((finished / "retrained" / "comparison.json").read_text())
+    winner = content["contenders"][0]
+    assert (winner["results"], winner["weights"]) == ([], [])
+    assert winner["failures"] == ["disk: its weights could not be written"]
+    assert "its weights could not be written" in out
 
 
 def test_cross_validation_judges_on_every_fold(evonas: Cli, finished: Path) -> None:
