@@ -12,6 +12,7 @@ import gc
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -41,6 +42,7 @@ _OPTIONAL = ("fitness", "rung")
 _FIGURES = tuple(name for name, kind in _KINDS.items() if kind is not str and name not in _OPTIONAL)
 #: Of a figure of a trial: squares and sums of what is beyond are infinite.
 LARGEST = 1e300
+_FINITE = sys.float_info.max
 
 
 @dataclass(frozen=True)
@@ -376,7 +378,8 @@ def _trial(row: Any) -> Trial:
                 continue
             raise TypeError(f"expected {name} of type {kind.__name__}, got {str(found)[:40]!r}")
     for number in _numbers(trial):
-        if type(number) not in (int, float) or not -LARGEST <= number <= LARGEST:
+        # an integer may be beyond all floats
+        if type(number) not in (int, float) or not -_FINITE <= number <= _FINITE:
             raise ValueError(f"expected finite numbers, got {str(number)[:40]!r}")
     return trial
 

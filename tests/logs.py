@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Of a metric: (step, value) in the order in which they were written.
+#: Of a metric: (step, value) in the order of the steps.
 Curves = dict[str, list[tuple[int, float]]]
 
 
 def tensorboard(folder: Path) -> Curves:
     found = accumulated(folder / "tensorboard")
     return {
-        tag: [(event.step, event.value) for event in found.Scalars(tag)]
+        tag: sorted((event.step, event.value) for event in found.Scalars(tag))
         for tag in found.Tags()["scalars"]
     }
 

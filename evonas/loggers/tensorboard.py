@@ -106,7 +106,9 @@ class TensorBoard(Logger):
         known.Reload()
         tags = known.Tags()
         if "winner" in tags["tensors"]:
-            told = known.Tensors("winner")[-1].tensor_proto.string_val[0]
+            events = known.Tensors("winner")  # in the order of files, which is not that of time
+            last = max(events, key=lambda event: (event.step, event.wall_time))
+            told = last.tensor_proto.string_val[0]
             self._winner = told.decode()
         if "seconds" not in tags["scalars"]:
             return 0

@@ -18,7 +18,7 @@ from evonas.finals import Finalist, standing
 from evonas.front import nondominated
 from evonas.report import told
 from evonas.space import SearchSpace
-from evonas.store import Trial, is_open, read_journal
+from evonas.store import LARGEST, Trial, is_open, read_journal
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;()]+[/\\])+")
 
@@ -106,6 +106,12 @@ class Run:
         for trial in self.trials:
             if trial.fitness is None:
                 continue
+            figures = (trial.fitness, *trial.metrics.values(), *trial.curve)
+            if any(abs(figure) > LARGEST for figure in figures):
+                raise InputError(
+                    f"{folder / 'journal.jsonl'}: network {trial.digest} has figures beyond "
+                    f"{LARGEST:g}, which no search writes: restore the file"
+                )
             if metric not in trial.metrics:
                 raise InputError(
                     f"{folder / 'journal.jsonl'}: network {trial.digest} has no {metric!r}, which "
