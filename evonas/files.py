@@ -1,9 +1,10 @@
-"""Reading JSON and YAML files that a user might hand us: bounded, and never unpickled."""
+"""Files: JSON and YAML that a user might hand us, bounded and never unpickled; safe replacing."""
 
 from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,22 @@ def move_into_place(draft: Path, path: Path) -> None:
     _settle(draft)
     os.replace(draft, path)
     _settle(path.parent)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace a file in one step: whoever reads it sees the old or the new.
+
+    Raises:
+        OSError: it cannot be written; the old one stays.
+    """
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        move_into_place(draft, path)
+    except OSError:
+        with suppress(OSError):
+            draft.unlink()
+        raise
 
 
 def _settle(path: Path) -> None:

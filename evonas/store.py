@@ -24,7 +24,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from evonas.errors import InputError, RunError
-from evonas.files import move_into_place, read_json
+from evonas.files import read_json, write_file
 from evonas.space import Architecture
 
 FORMAT = 1  # of best.json
@@ -268,22 +268,6 @@ class RunStore:
                 (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
-
-
-def write_file(path: Path, text: str) -> None:
-    """Replace a file in one step: whoever reads it sees the old or the new.
-
-    Raises:
-        OSError: it cannot be written; the old one stays.
-    """
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        move_into_place(draft, path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
-        raise
 
 
 def is_open(folder: Path) -> bool:

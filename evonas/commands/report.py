@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas.errors import InputError
+from evonas.files import write_file
 from evonas.report import facts, lineage, several
 from evonas.report.network_picture import network
 from evonas.report.page import page
@@ -17,7 +18,6 @@ from evonas.report.run import Run
 from evonas.report.sections import figures
 from evonas.report.static import picture
 from evonas.report.tables import markdown
-from evonas.store import write_file
 
 FILE = "report.html"
 _FORMS = ("png", "svg")

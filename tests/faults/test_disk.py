@@ -21,8 +21,9 @@ from evonas.errors import InputError, RunError
 from evonas.estimation import estimator, paused
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.settings import TrainingSettings
+from evonas.files import write_file
 from evonas.space import Architecture
-from evonas.store import RunStore, Trial, write_file
+from evonas.store import RunStore, Trial
 
 WORDS = ("optimizer=cma", "inherit=true", "fidelity=racing", "training.epochs=8")
 TRIAL = Trial(0, 0, (0.5,), "d", {"network": "toy", "settings": {}}, "ok", 1.0, 5)

@@ -31,11 +31,11 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
+from evonas.files import write_file
 from evonas.optimizers.base import Optimizer
 from evonas.replay import Replay
 from evonas.report import page, run  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
-from evonas.store import write_file
 
 GENES = [
     {"name": "width", "kind": "ordinal", "choices": [1, 2, 4, 8]},
