@@ -236,6 +236,7 @@ class Assembly:
             device=self.hardware.device,
             threads=self.hardware.threads,
             timing=Timing(cache / "latency", self.experiment.objective.latency_threads),
+            time_limit=self.experiment.execution.time_limit,
         )
 
     def _seen(self, plain: Array, view: View) -> Array:

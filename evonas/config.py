@@ -45,6 +45,7 @@ FREE_ON_RESUME = (
     *("budget", "retraining", "baselines", "finals", "features.cache"),
     *("probe", "prune", "quantize", "report", "logger"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
+    *(f"execution.time_limit.{name}" for name in ("times", "least", "most")),
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
-from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.search import candidate_seed
 from evonas.space import Architecture
 
@@ -182,7 +182,8 @@ class Retraining:
             taps = {c.tap for c in contenders if c.source == name and c.tap}
             ordered = [tap for tap in backbone.taps if tap in taps]
             sources[name] = assembly.features(backbone, ordered, self.progress)
-        setting = assembly.setting(sources, splits)
+        # A long training is what was asked for here, and there are too few for a median.
+        setting = replace(assembly.setting(sources, splits), time_limit=TimeLimitSettings(times=0))
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
             if contender.architecture is None:

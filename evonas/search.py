@@ -318,7 +318,7 @@ def _sound(measurement: Measurement) -> Measurement:
         return measurement
     name, value = next(iter(wrong.items()))
     error = f"the task's metric {name} is {value}, expected a finite number"
-    return replace(measurement, status="failed", metrics={}, error_kind="not-finite", error=error)
+    return replace(measurement, status="failed", metrics={}, error_kind="nan", error=error)
 
 
 def _same(proposal: Trial, row: Trial) -> None:

@@ -66,7 +66,7 @@ def trials(count: int = 30, seed: int = 0) -> list[Trial]:
     gone = {"fitness": None, "metrics": {}, "curve": ()}
     unique += [
         trial(count, rng, status="failed", error=f"diverged: at {SECRET}/x.py <script>", **gone),
-        trial(count + 1, rng, status="failed", error="out-of-memory: too large", **gone),
+        trial(count + 1, rng, status="failed", error="oom-gpu: too large", **gone),
         replace(last, generation=90, index=1, status="repeat", seconds=0.0, curve=()),
         trial(count + 2, rng, status="infeasible", macs=10**7, **gone),
     ]

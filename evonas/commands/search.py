@@ -19,7 +19,7 @@ from evonas.commands.progress import progress_bars
 from evonas.commands.run_files import Plan, Rival, RunFiles, plan
 from evonas.config import Experiment, Part
 from evonas.earlier import Earlier, earlier
-from evonas.errors import InputError
+from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Job
 from evonas.estimation.feasibility import feasibility
 from evonas.estimation.settings import FinalsSettings, TrainingSettings
@@ -285,14 +285,20 @@ def _statement(share: float, cheapest: int, limit: int | None) -> str:
 
 @contextmanager
 def _resumable(store: RunStore, console: Console) -> Iterator[None]:
+    """Say how a search goes on that a person stops, or that cannot go on by itself."""
+    again = f"evonas search --resume --run-dir {store.folder}"
     try:
         yield
     except KeyboardInterrupt:
         done = sum(trial.trained for trial in store.trials())
         store.log(f"stopped with {done} trained networks")
         console.print(
-            f"\nStopped after {done} networks; nothing is lost. Go on with:\n"
-            f"  evonas search --resume --run-dir {store.folder}",
+            f"\nStopped after {done} networks; nothing is lost. Go on with:\n  {again}",
             soft_wrap=True,
         )
         raise
+    except RunError as error:
+        store.log(f"ended: {error}")
+        if again in str(error):
+            raise
+        raise RunError(f"{error}; nothing that is done is lost, go on with {again}") from error

@@ -18,15 +18,16 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from evonas import registry
-from evonas.errors import EvonasError
+from evonas.errors import RunError, one_line
 from evonas.estimation.batches import Shelf, TrainingData
+from evonas.estimation.failing import kind_of
 from evonas.estimation.graphs import Graphs
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
-from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
-from evonas.estimation.training import Diverged, Outcome, Training, validate
+from evonas.estimation.training import Outcome, Training, validate
 from evonas.estimation.work import Work, count
 from evonas.files import move_into_place
 from evonas.space import Architecture
@@ -102,6 +103,7 @@ class Setting:
         sharers: workers that have one GPU together.
         threads: of a worker's own, on a CPU.
         timing: how latencies are measured, where jobs ask for them.
+        time_limit: how long a training may take.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -114,6 +116,7 @@ class Setting:
     sharers: int = 1
     threads: int = 1
     timing: Timing = field(default_factory=Timing)
+    time_limit: TimeLimitSettings = field(default_factory=TimeLimitSettings)
 
     def make_task(self) -> Task:
         """Return the task object."""
@@ -156,21 +159,20 @@ class Estimator:
         self._graphs = Graphs(setting.device)
 
     def __call__(self, job: Job) -> Measurement:
-        """Return the measurement of a job; a training that fails is a measurement too."""
+        """Return the measurement of a job; a training that fails is a measurement too.
+
+        Raises:
+            RunError: the features are not there any more.
+        """
         start = time.perf_counter()
         known: dict[str, Any] = {}
         try:
             with _alone(self._setting.threads):
                 outcome = self._train(job, known)
-        except Diverged as error:
-            return self._failure("diverged", error, start, known)
-        except MemoryError as error:
-            return self._failure("out-of-memory", error, start, known)
-        except EvonasError as error:
-            return self._failure("invalid", error, start, known)
+        except RunError:
+            raise
         except Exception as error:
-            memory = "memory" in str(error).lower()
-            return self._failure("out-of-memory" if memory else "exception", error, start, known)
+            return self._failure(kind_of(error), error, start, known)
         seconds = time.perf_counter() - start
         history = tuple(outcome.history) if job.history else ()
         return Measurement("ok", outcome.metrics, seconds=seconds, history=history, **known)
@@ -257,7 +259,13 @@ class Estimator:
     def _open(self, source: str, tap: str) -> list[NDArray[np.float16]]:
         if (source, tap) not in self._maps:
             files = self._setting.files[source][tap]
-            self._maps[source, tap] = [np.load(path, mmap_mode="r") for path in files]
+            try:
+                self._maps[source, tap] = [np.load(path, mmap_mode="r") for path in files]
+            except (FileNotFoundError, PermissionError, EOFError, ValueError) as error:
+                raise RunError(
+                    f"feature cache: {one_line(error)}: leave the cache alone while a search "
+                    f"runs; what is missing is made again when it goes on"
+                ) from error
         return self._maps[source, tap]
 
     @staticmethod

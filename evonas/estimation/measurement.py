@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from evonas.failures import KINDS
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -22,8 +24,7 @@ class Measurement:
         epochs: that it trained, in all.
         inherited: share of the network's numbers that came from a parent, 0..1.
         memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
-        error_kind: ``diverged``, ``invalid-shape``, ``out-of-memory``, ``not-finite`` (a
-            metric), ``worker-death`` or ``exception``; empty if ok.
+        error_kind: one of ``evonas.failures.KINDS``; empty if ok.
         error: one line for people; empty if ok.
         history: metrics after each epoch, where the job asked for them.
     """
@@ -44,6 +45,12 @@ class Measurement:
 
     @classmethod
     def failure(cls, kind: str, error: str, **known: Any) -> Measurement:
-        """Return the measurement of a training that did not work out."""
+        """Return the measurement of a training that did not work out.
+
+        Raises:
+            ValueError: there is no such kind of failure.
+        """
+        if kind not in KINDS:
+            raise ValueError(f"expected one of {', '.join(KINDS)}, got {kind!r}")
         first_line = error.strip().split("\n", 1)[0][:300]
         return cls("failed", error_kind=kind, error=first_line, **known)

@@ -226,8 +226,29 @@ def _device(value: str) -> str:
     return value
 
 
+class TimeLimitSettings(Settings):
+    """How long one training may take; beyond, it counts as failed (``timeout``).
+
+    Attributes:
+        times: of the running median of the trainings that are done, in seconds an epoch; 0: no
+            limit at all.
+        least: seconds that every training may take.
+        most: seconds that none may take, also before there is a median.
+    """
+
+    times: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    least: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 60.0
+    most: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 21600.0
+
+    @model_validator(mode="after")
+    def _least_is_less(self) -> Self:
+        if self.least > self.most:
+            raise PydanticCustomError("time_limit", "expected least to be no more than most")
+        return self
+
+
 class ExecutionSettings(Settings):
-    """Where candidates are trained.
+    """Where candidates are trained, and for how long at most.
 
     Attributes:
         executor: ``local``, ``ray``, or ``auto``: ray for more than one worker or a
@@ -241,6 +262,7 @@ class ExecutionSettings(Settings):
         address: of a Ray cluster to join, ``auto`` (the one that runs on this machine) or
             ``host:port``; workers ``auto`` is then one a CPU of the cluster. Empty: the
             Ray of this process, or one started for the run.
+        time_limit: of one training.
     """
 
     executor: str = "auto"
@@ -248,6 +270,7 @@ class ExecutionSettings(Settings):
     device: Annotated[str, AfterValidator(_device)] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1)] = 1
     address: str = ""
+    time_limit: TimeLimitSettings = TimeLimitSettings()
 
     @field_validator("address", mode="before")
     @classmethod

@@ -113,7 +113,7 @@ class Table:
         """Return what training the architecture gave; a failure for one that is not there."""
         row = self._rows.get(architecture.digest)
         if row is None:
-            return Measurement.failure("invalid", "this architecture is not in the table")
+            return Measurement.failure("infeasible", "this architecture is not in the table")
         return Measurement("ok", {"error": row.error}, macs=row.macs, params=row.params)
 
 

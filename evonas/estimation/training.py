@@ -25,6 +25,7 @@ from evonas.tasks.base import Array, Task
 
 __all__ = [
     "Diverged",
+    "NotANumber",
     "Outcome",
     "Training",
     "TrainingData",
@@ -48,7 +49,11 @@ class Outcome:
 
 
 class Diverged(Exception):
-    """The training loss or an output is not finite."""
+    """The training loss or an output became nan or infinite."""
+
+
+class NotANumber(Diverged):
+    """The very first loss is not finite: nothing that was learned has made it so."""
 
 
 def train(
@@ -109,6 +114,7 @@ class Training:
         torch.manual_seed(seed)  # dropout
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
         self.outcome = Outcome()
+        self._first = torch.zeros(())
         self._data, self._task, self._settings = data, task, settings
         self._source = source or Shelf(device).source(data, "")
 
@@ -143,6 +149,8 @@ class Training:
         while not self.over and (until is None or self.epoch < until):
             loss = self._epoch(take)
             if not math.isfinite(loss):
+                if not self.epoch and not math.isfinite(first := float(self._first)):
+                    raise NotANumber(f"the loss is {first} before anything was learned")
                 raise Diverged(f"the loss became {loss} in epoch {self.epoch + 1}")
             module, device = self.average.module, self.device
             metrics = validate(
@@ -172,7 +180,10 @@ class Training:
         batches = self._source.batches(order[:used], views[:used], settings.batch_size)
         for number, (maps, targets) in enumerate(batches, start=self.epoch * steps):
             self.step.set_rate(_rate(settings, self.epoch, number, steps * settings.epochs))
-            losses += take(maps, targets)
+            loss = take(maps, targets)
+            if not number:
+                self._first = loss.detach().clone()  # a replayed step writes to the same place
+            losses += loss
             self.average.update()
         return float(losses) / steps
 

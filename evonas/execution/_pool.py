@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -37,11 +38,12 @@ class Pool:
         for _ in range(workers):
             self._spawn()
 
-    def wait(self, running: list[Any]) -> tuple[list[Any], list[Any]]:
+    def wait(self, running: list[Any], seconds: float = math.inf) -> tuple[list[Any], list[Any]]:
         """Wait for something to happen.
 
         Args:
             running: jobs.
+            seconds: to wait at most, while workers are alive.
 
         Returns:
             Jobs that are finished, and actors that have become ready.
@@ -51,8 +53,9 @@ class Pool:
             RunError: actors do not start.
         """
         references = [*running, *self._starting]
-        done = ray.wait(references, timeout=None if self.alive else _PATIENCE)[0]
-        if not done:
+        timeout = None if math.isinf(seconds) else seconds
+        done = ray.wait(references, timeout=timeout if self.alive else _PATIENCE)[0]
+        if not done and not self.alive:
             _log.warning(
                 "no worker is alive: %d job(s) at work and all others wait for nodes of the Ray "
                 "cluster that have room",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.execution._forecast import Forecast
+from evonas.failures import KINDS
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Queue:
 
     def done(self, trial: Trial, measurement: Measurement) -> Measurement | None:
         """Return what a trial has come to; None if it is tried once more."""
-        if measurement.error_kind == "out-of-memory":
+        if measurement.error_kind and KINDS[measurement.error_kind].alone:
             if trial.alone:
                 return replace(measurement, error=f"{measurement.error} (alone as well)")
             trial.alone = True

@@ -1,6 +1,7 @@
 """The process behind an actor: answers jobs, from features that it fetches when it lacks them.
 
-It looks at its own memory: one that leaks says so, and a new process takes its place.
+It looks at its own memory and open files: one that leaks, or cannot go on, says so, and a new
+process takes its place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
 from evonas.execution._fetch import fetch, own
 from evonas.execution._queue import Place
-from evonas.execution._wear import CONTEXT, Wear, held
+from evonas.execution._wear import CONTEXT, Wear, held, open_files
 from evonas.execution.base import MakeEstimator
 
 
@@ -45,7 +46,7 @@ class Answer:
     Attributes:
         measurement: of the training.
         weights: the trained ones, where they are kept on another node.
-        worn: the process leaks, and should be given up.
+        worn: the process leaks, or cannot go on, and should be given up.
     """
 
     measurement: Measurement
@@ -78,7 +79,8 @@ class Worker:
         self._setting = setting if self._origin is None else _moved(setting)
         self._estimate = estimator(self._setting)
         self._there: set[Path] = set()
-        self._wear = Wear(held, getattr(self._estimate, "features_kept", lambda: 0))
+        features = getattr(self._estimate, "features_kept", lambda: 0)
+        self._wear = Wear(held, features, open_files)
 
     def __repr__(self) -> str:
         # Ray asks for it also where the constructor did not come to an end.
@@ -96,7 +98,8 @@ class Worker:
             parent: the weights that it starts with, where their file is on another node.
         """
         measurement, weights = self._estimated(job, parent)
-        return Answer(measurement, weights, self._wear.after_a_training())
+        dead = measurement.error_kind == "worker-death"
+        return Answer(measurement, weights, self._wear.after_a_training() or dead)
 
     def _estimated(self, job: Job, parent: bytes) -> tuple[Measurement, bytes]:
         if self._origin is None:

@@ -9,6 +9,7 @@ from typing import Self
 
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
+from evonas.execution._time_limit import TimeLimit
 from evonas.execution._usage import Usage
 
 #: Makes, in each worker, what turns jobs into measurements.
@@ -26,6 +27,7 @@ class Executor(ABC):
 
     Attributes:
         usage: how well the workers were used so far.
+        time_limit: of each training.
     """
 
     def __init__(
@@ -37,18 +39,24 @@ class Executor(ABC):
     ) -> None:
         self.setting, self.workers, self.name = setting, workers, name
         self.usage = Usage(workers)
+        self.time_limit = TimeLimit(setting.time_limit)
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield (job.index, measurement) in the order in which jobs finish.
 
-        It never raises for what a candidate does: a training that fails, or takes
-        its worker along, is a measurement with status ``failed``.
+        It never raises for what a candidate does: a training that fails, takes its worker
+        along or never ends is a measurement with status ``failed``; see ``evonas.failures``.
+
+        Raises:
+            RunError: nothing can be trained any more, whatever the candidate.
         """
         if not jobs:
             return
+        job = {job.index: job for job in jobs}
         self.usage.begin(len(jobs))
         for index, measurement in self._evaluate(jobs):
             self.usage.done(measurement.seconds)
+            self.time_limit.learn(job[index], measurement)
             yield index, measurement
         self.usage.end()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from evonas.errors import InputError
+from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
+from evonas.execution._time_limit import OverTime, at_most, over_time
 from evonas.execution.base import Executor, MakeEstimator
 
 
@@ -30,9 +31,19 @@ class LocalExecutor(Executor):
                 f"use execution.executor=ray for more"
             )
         super().__init__(setting, workers, name, estimator)
+        self._estimator = estimator
         self._estimate = estimator(setting)
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield the measurements in order; see ``Executor.evaluate``."""
         for job in jobs:
-            yield job.index, self._estimate(job)
+            limit = self.time_limit.of(job)
+            try:
+                with at_most(limit):
+                    measurement = self._estimate(job)
+            except OverTime:
+                measurement = over_time(limit)
+                self._estimate = self._estimator(self.setting)  # it was broken off anywhere
+            if measurement.error_kind == "worker-death":
+                raise RunError(f"this process cannot train any more: {measurement.error}")
+            yield job.index, measurement

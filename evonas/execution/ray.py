@@ -11,18 +11,20 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from evonas.errors import EvonasError, InputError
+from evonas.errors import EvonasError, InputError, RunError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
 from evonas.execution import _cluster
@@ -31,11 +33,24 @@ from evonas.execution._forecast import Forecast
 from evonas.execution._metrics import Metrics
 from evonas.execution._pool import Pool
 from evonas.execution._queue import Queue, Trial
+from evonas.execution._time_limit import over_time
 from evonas.execution._worker import Answer, Origin, Worker
 from evonas.execution.base import Executor, MakeEstimator
+from evonas.failures import KINDS, LOSSES
 
-_TRIES = 2  # of a job whose worker dies: bad luck happens once
-_LOSSES = 5  # of a job whose nodes go: it might be what takes them along
+_FETCHING = 600.0  # seconds that a worker on another node has for its features, beside the job
+_PULSE = 2.0  # seconds between two looks at Ray's own processes
+_log = logging.getLogger("evonas")
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A job at work: its actor, the seconds that it may take, and the clock's time of its end."""
+
+    actor: Any
+    trial: Trial
+    limit: float
+    end: float
 
 
 class RayExecutor(Executor):
@@ -116,36 +131,44 @@ class RayExecutor(Executor):
         """
         queue = Queue(jobs, self._forecast)
         idle = list(self._pool.alive)
-        running: dict[Any, tuple[Any, Trial]] = {}
+        running: dict[Any, _Running] = {}
         while queue or running:
             idle = [actor for actor in idle if not self._busy(actor, queue, running)]
             while not self._pool.news(list(running)) and queue.refine():
                 pass
             self._metrics.workers(len(self._pool.alive), len(running))
-            finished, ready = self._pool.wait(list(running))
+            finished, ready = self._pool.wait(list(running), _left(running))
+            self._check_servers()
             idle += ready
-            for reference in finished:
-                actor, trial = running.pop(reference)
-                queue.ended(trial, self._pool.alive[actor])
-                measurement, usable = self._answered(reference, actor, trial)
-                if usable:
-                    idle.append(actor)
+            for reference in [*finished, *_late(running, finished)]:
+                one = running.pop(reference)
+                queue.ended(one.trial, self._pool.alive[one.actor])
+                if reference in finished:
+                    measurement, usable = self._answered(reference, one.actor, one.trial)
+                    if usable:
+                        idle.append(one.actor)
+                else:
+                    self._pool.replace(one.actor)
+                    measurement = over_time(one.limit)
                 if measurement is None:
-                    queue.again(trial)
-                elif (final := queue.done(trial, measurement)) is not None:
-                    yield trial.job.index, final
+                    queue.again(one.trial)
+                elif (final := queue.done(one.trial, measurement)) is not None:
+                    yield one.trial.job.index, final
         self._metrics.workers(len(self._pool.alive), 0)
 
-    def _busy(self, actor: Any, queue: Queue, running: dict[Any, tuple[Any, Trial]]) -> bool:
+    def _busy(self, actor: Any, queue: Queue, running: dict[Any, _Running]) -> bool:
         """Give an actor its next job; return whether there was one that has room there."""
         trial = queue.take(self._pool.alive[actor])
         if trial is None:
             return False
         job, node = trial.job, self._pool.alive[actor].node
         name = f"train {job.architecture.digest} {job.label}".strip()
-        away = job.parent and self._origin is not None and self._origin.node != node
-        parent = Path(job.parent).read_bytes() if away else b""
-        running[actor.estimate.options(name=name).remote(job, parent)] = (actor, trial)
+        far = self._origin is not None and self._origin.node != node
+        parent = Path(job.parent).read_bytes() if far and job.parent else b""
+        reference = actor.estimate.options(name=name).remote(job, parent)
+        limit = self.time_limit.of(job)
+        end = time.monotonic() + limit + (_FETCHING if far else 0)
+        running[reference] = _Running(actor, trial, limit, end)
         return True
 
     def _answered(
@@ -162,6 +185,8 @@ class RayExecutor(Executor):
             Path(trial.job.weights).write_bytes(answer.weights)
         if answer.worn:
             self._pool.replace(actor)
+        if answer.measurement.error_kind == "worker-death":  # it lives, and is good for nothing
+            return self._once_more(trial, answer.measurement.error), False
         return answer.measurement, not answer.worn
 
     def _died(self, actor: Any, trial: Trial, error: RayError) -> Measurement | None:
@@ -171,16 +196,34 @@ class RayExecutor(Executor):
         gone = not self._owner and self._pool.lost_its_node(actor, error)
         self._pool.replace(actor)
         if isinstance(error, OutOfMemoryError):  # the machine's, of which Ray keeps watch
-            return Measurement.failure("out-of-memory", "the machine ran out of memory")
-        if gone:
-            trial.losses += 1
-            if trial.losses < _LOSSES:
-                return None
-            return Measurement.failure("worker-death", f"its node went {_LOSSES} times: {what}")
-        trial.tries += 1
-        if trial.tries < _TRIES:
+            return Measurement.failure("oom-host", "the machine ran out of memory")
+        if not gone:
+            return self._once_more(trial, f"its worker died: {what}")
+        trial.losses += 1
+        if trial.losses < LOSSES:
+            _log.warning("%s: its node went away; it is tried again", trial.job.label)
             return None
-        return Measurement.failure("worker-death", f"its worker died {_TRIES} times: {what}")
+        return Measurement.failure("worker-death", f"its node went {LOSSES} times: {what}")
+
+    @staticmethod
+    def _once_more(trial: Trial, what: str) -> Measurement | None:
+        """Return what a job has come to whose worker is gone, None for another try."""
+        trial.tries += 1
+        if trial.tries < KINDS["worker-death"].tries:
+            _log.warning("%s: %s; it is tried again", trial.job.label, what)
+            return None
+        return Measurement.failure("worker-death", f"{what} ({trial.tries} times)")
+
+    def _check_servers(self) -> None:
+        """Look whether Ray's servers live: without them Ray would end this process, wordlessly.
+
+        Raises:
+            RunError: one of them is gone.
+        """
+        node = ray._private.worker._global_node
+        for name, process in node.dead_processes() if self._owner and node else ():
+            if name in (PROCESS_TYPE_RAYLET, PROCESS_TYPE_GCS_SERVER):
+                raise RunError(f"Ray's {name} ended (status {process.poll()})")
 
     def _make(self) -> Any:
         """Ask Ray for an actor."""
@@ -223,6 +266,21 @@ class RayExecutor(Executor):
                 ray.kill(self._origin.source)
             _cluster.leave(self)
         self._origin = None
+
+
+def _left(running: Mapping[Any, _Running]) -> float:
+    """Return the seconds until the first job has had its time, or until the next look around."""
+    end = min((one.end for one in running.values()), default=math.inf)
+    return min(max(end - time.monotonic(), 0.0), _PULSE)
+
+
+def _late(running: Mapping[Any, _Running], finished: Sequence[Any]) -> list[Any]:
+    """Return the jobs that have had their time and are not finished."""
+    now = time.monotonic()
+    late = [r for r, one in running.items() if one.end <= now and r not in finished]
+    # They may all have been done while this process was kept waiting, by its disk for example.
+    done = ray.wait(late, num_returns=len(late), timeout=0)[0] if late else []
+    return [reference for reference in late if reference not in done]
 
 
 def crowding(workers: int, threads: int, cores: int) -> list[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from evonas.failures import KINDS
 from evonas.finals import as_good
 from evonas.report import outcome
 from evonas.report.run import Run, portable
@@ -141,8 +142,10 @@ def failures(run: Run) -> Table | None:
     for kind, count in found.most_common():
         first = next(trial for trial in failed if kind_of(trial) == kind)
         line = str(portable(first.error)).partition(":")[2].strip()
-        rows.append([kind, str(count), f"{line} ({first.digest})"])
-    return Table("Failures", ["kind", "trainings", "the first"], rows)
+        known = KINDS.get(kind)
+        what = f"{known.meaning}: {known.advice}" if known else "-"
+        rows.append([kind, str(count), f"{line} ({first.digest})", what])
+    return Table("Failures", ["kind", "trainings", "the first", "what it means, what helps"], rows)
 
 
 def blocks(run: Run) -> Table | None:

@@ -20,10 +20,10 @@ import torch
 from evonas import registry
 from evonas.assembly import Assembly
 from evonas.config import changed
-from evonas.errors import InputError
+from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.execution.base import Executor
 from evonas.space import Architecture
 
@@ -89,7 +89,7 @@ def test_a_failing_job_leaves_the_others_alone(executor: Executor) -> None:
     impossible = Architecture("residual_head", {"width": -1})
     found = answers(executor, jobs(HEADS[0], impossible, HEADS[1], impossible, HEADS[2]))
     assert [found[10 + i].status for i in range(5)] == ["ok", "failed", "ok", "failed", "ok"]
-    assert found[11].error_kind == "invalid"
+    assert found[11].error_kind == "invalid-shape"
     assert "'width'" in found[11].error
     alone = answers(executor, jobs(HEADS[0]))
     assert without_time(alone[10]) == without_time(found[10])
@@ -146,7 +146,7 @@ def test_a_worker_that_dies_is_replaced_and_its_job_tried_twice(
     found = answers(cluster, work)
     assert (tmp_path / "always").read_text() == "xx"
     assert (found[10].status, found[10].error_kind) == ("failed", "worker-death")
-    assert "died 2 times" in found[10].error
+    assert "its worker died: ActorDiedError (2 times)" in found[10].error
     assert (tmp_path / "once").read_text() == "xx"  # the second time it lived
     for index in (11, 12, 13, 14):
         assert without_time(found[index]) == without_time(expected[index])
@@ -167,10 +167,10 @@ def test_what_runs_out_of_memory_beside_others_is_tried_alone(
                 tried.touch()
                 others = list(tmp_path.glob("running*"))
                 if first or others:
-                    return Measurement.failure("out-of-memory", f"beside {len(others)}")
+                    return Measurement.failure("oom-gpu", f"beside {len(others)}")
                 return Measurement("ok", {"alone": 1.0})
             if job.index == 11:
-                return Measurement.failure("out-of-memory", "too large for any")
+                return Measurement.failure("oom-gpu", "too large for any")
             own = tmp_path / f"running{job.index}"
             own.touch()
             for _ in range(400):
@@ -188,7 +188,7 @@ def test_what_runs_out_of_memory_beside_others_is_tried_alone(
         (tmp_path / "tried").unlink()
         found = answers(executor, jobs(*HEADS))
     assert found[10].metrics == {"alone": 1.0}
-    assert (found[11].status, found[11].error_kind) == ("failed", "out-of-memory")
+    assert (found[11].status, found[11].error_kind) == ("failed", "oom-gpu")
     assert found[11].error == "too large for any (alone as well)"
     assert {found[n].metrics["alone"] for n in (12, 13, 14)} == {0.0}
 
@@ -218,6 +218,90 @@ def test_a_worker_that_leaks_is_given_up_for_a_new_one(cluster: Executor, settin
     # it kept 64 MB when it was young; the 64 MB of the second time are too many
     assert len(set(second)) == 2
     assert second.index(next(p for p in second if p != first[0])) == 7
+
+
+class Odd:
+    """Answers most jobs; what the others do, their label says."""
+
+    def __init__(self, setting: Setting) -> None:
+        pass
+
+    def __call__(self, job: Job) -> Measurement:
+        name, _, place = str(job.label).partition(" ")
+        if name == "endless":
+            while True:
+                try:
+                    sum(range(1000))
+                except Exception:
+                    continue
+        if name == "stuck":  # in C, where no signal handler of Python runs
+            re.fullmatch(r"(a|a)*b", "a" * 100)
+        if name == "unusable" and not Path(place).exists():
+            Path(place).touch()
+            return Measurement.failure("worker-death", "CUDA error: an illegal memory access")
+        if name == "useless":
+            return Measurement.failure("worker-death", "CUDA error: an illegal memory access")
+        if name == "open":
+            self.files = [open(os.devnull) for _ in range(300)]  # noqa: SIM115
+        return Measurement("ok", {"process": float(os.getpid())}, seconds=0.01, epochs=1)
+
+
+def odd(*labels: str) -> list[Job]:
+    return [replace(job, label=name) for job, name in zip(jobs(*HEADS * 3), labels, strict=False)]
+
+
+#: Enough for a quick answer on a machine that others keep busy.
+SOON = TimeLimitSettings(times=30.0, least=4.0, most=4.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_that_never_ends_is_a_timeout_and_the_others_go_on(
+    name: str, cluster: Executor, setting: Setting
+) -> None:
+    quick = replace(setting, time_limit=SOON)
+    with registry.load("executor", name)(quick, 1, "endless", estimator=Odd) as executor:
+        found = answers(executor, odd("", "endless", ""))
+        assert [found[10 + n].error_kind for n in range(3)] == ["", "timeout", ""]
+        assert found[11].error == "it took more than 4 s"
+        assert answers(executor, odd(""))[10].status == "ok"
+
+
+def test_what_hangs_outside_of_python_is_ended_with_its_worker(
+    cluster: Executor, setting: Setting
+) -> None:
+    quick = replace(setting, time_limit=SOON)
+    with registry.load("executor", "ray")(quick, 1, "stuck", Odd) as executor:
+        found = answers(executor, odd("", "stuck", ""))
+    assert [found[10 + n].error_kind for n in range(3)] == ["", "timeout", ""]
+    assert len({found[n].metrics["process"] for n in (10, 12)}) == 2
+
+
+def test_a_process_that_cannot_go_on_is_replaced_and_its_job_tried_once_more(
+    cluster: Executor, setting: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with registry.load("executor", "ray")(setting, 1, "unusable", Odd) as executor:
+        work = odd("", f"unusable {tmp_path / 'once'}", "", "useless", "")
+        found = answers(executor, work)
+    assert [found[10 + n].error_kind for n in range(5)] == ["", "", "", "worker-death", ""]
+    assert found[13].error == "CUDA error: an illegal memory access (2 times)"
+    assert len({found[n].metrics["process"] for n in (10, 12, 14)}) > 1
+    assert "tried again" in caplog.text
+
+
+def test_this_process_cannot_be_replaced(setting: Setting) -> None:
+    executor = registry.load("executor", "local")(setting, 1, estimator=Odd)
+    with pytest.raises(RunError, match="this process cannot train any more: CUDA error"):
+        answers(executor, odd("", "useless", ""))
+
+
+def test_a_worker_that_leaves_files_open_is_given_up_for_a_new_one(
+    cluster: Executor, setting: Setting
+) -> None:
+    with registry.load("executor", "ray")(setting, 1, "files", Odd) as executor:
+        found = answers(executor, odd(*[""] * 10, "open", "", ""))
+    processes = [found[10 + n].metrics["process"] for n in range(13)]
+    assert processes[0] == processes[10]
+    assert processes[11] == processes[12] != processes[10]
 
 
 def test_actors_carry_the_experiments_name(cluster: Executor) -> None:

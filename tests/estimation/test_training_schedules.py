@@ -324,7 +324,7 @@ def test_a_job_starts_from_a_file(setting: Setting, tmp_path: Path, name: str) -
 def failure(setting: Setting, start: Path) -> str:
     training = STILL.model_copy(update={"start": str(start)})
     found = Estimator(setting)(Job(0, HEAD, seed=5, training=training))
-    assert (found.status, found.error_kind) == ("failed", "invalid")
+    assert (found.status, found.error_kind) == ("failed", "invalid-shape")
     assert found.macs > 0
     assert "\n" not in found.error
     return found.error

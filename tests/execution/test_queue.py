@@ -16,7 +16,7 @@ from evonas.execution._queue import Place, Queue, Trial
 from evonas.space import Architecture
 
 HERE, THERE = Place("node", "0", room=100.0), Place("node", "1", room=100.0)
-FULL = Measurement.failure("out-of-memory", "no room")
+FULL = Measurement.failure("oom-gpu", "no room")
 
 
 def job(index: int, size: int = 1) -> Job:

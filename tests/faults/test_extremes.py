@@ -119,8 +119,8 @@ def search(folder: Path, executor: Executor, resume: bool = False) -> list[Trial
 @pytest.mark.parametrize(
     ("metrics", "status", "said"),
     [
-        ({"error": math.nan, "other": 1.0}, "failed", "not-finite: the task's metric error is nan"),
-        ({"error": 1.0, "other": math.inf}, "failed", "not-finite: the task's metric other is inf"),
+        ({"error": math.nan, "other": 1.0}, "failed", "nan: the task's metric error is nan"),
+        ({"error": 1.0, "other": math.inf}, "failed", "nan: the task's metric other is inf"),
         ({"error": -math.inf, "other": 1.0}, "failed", "metric error is -inf, expected a finite"),
         ({"error": 1e300, "other": 1e300}, "ok", ""),
     ],

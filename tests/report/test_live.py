@@ -38,7 +38,7 @@ TRIALS = [
     trial(0, 20.0),
     trial(1, None),
     trial(2, 16.0),
-    trial(3, None, error="out-of-memory: too large"),
+    trial(3, None, error="oom-gpu: too large"),
     trial(4, 12.5, latency=0.4321),
     trial(5, None),
     trial(6, None, status="infeasible", error=""),
@@ -71,7 +71,7 @@ def test_a_panel_of_80_columns() -> None:
         "best     fitness 12.500: mae 11.500 degrees",
         "cost     2.47 MFLOPs of head, 98.8 k parameters, 0.432 ms",
         "history  ██▄▄▁▁  fitness 20.000 to 12.500",
-        "failed   3: 2 diverged, 1 out-of-memory",
+        "failed   3: 2 diverged, 1 oom-gpu",
         "time     30 s spent, about 4 min 30 s left; 12 a minute",
     ]
 
@@ -135,7 +135,7 @@ def piped(*trials: Trial, known: int = 0) -> str:
 
 def test_a_pipe_gets_a_line_where_something_happens() -> None:
     assert piped(*TRIALS[:5]).splitlines()[-3:] == [
-        "  0000000000000003 failed: out-of-memory: too large",
+        "  0000000000000003 failed: oom-gpu: too large",
         "5/6 trained, 0 repeats, 2 failed, 10 s left; best fitness 12.500: mae 11.500 degrees, "
         "2.47 MFLOPs of head, 98.8 k parameters, 0.432 ms",
         "Finals: 4 further training(s) of the best, with other seeds",

@@ -114,7 +114,7 @@ def test_where_latency_was_measured_it_has_a_chart_of_its_own(tmp_path: Path) ->
 
 
 def test_failures_use_and_counts(run: Run) -> None:
-    assert list(chart(run, "failures").series[0].y) == ["diverged", "out-of-memory"]
+    assert list(chart(run, "failures").series[0].y) == ["diverged", "oom-gpu"]
     use = chart(run, "utilisation").series[0]
     assert dict(zip(use.y, use.x, strict=True))["training"] == 75.0
     table = dict(map(tuple, facts.counts(run).rows))
@@ -302,7 +302,7 @@ def test_failures_alone_make_a_report(tmp_path: Path) -> None:
     run = Run.read(run_folder(tmp_path / "bad", rows))
     text = page([run])
     assert "No network was trained successfully." in text
-    assert "out-of-memory" in text
+    assert "oom-gpu" in text
 
 
 def test_the_page_is_written_again_while_a_run_runs(

@@ -1,0 +1,79 @@
+"""How a network can fail, and what follows: tried again or not, and what a person can do.
+
+A failed network costs its place in the budget and never the search. Whatever is no fault of
+the network, such as a disk that is full or features that are gone, is no failure: it ends the
+search with one line, and resuming goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One kind of failure.
+
+    Attributes:
+        meaning: what happened.
+        advice: what a person can do about many of them.
+        tries: how often a training is begun before it counts as failed.
+        alone: the last try has its GPU, or its machine, to itself.
+    """
+
+    meaning: str
+    advice: str
+    tries: int = 1
+    alone: bool = False
+
+
+#: By name, as it stands before the colon of a trial's ``error``.
+KINDS: Mapping[str, Failure] = MappingProxyType(
+    {
+        "nan": Failure(
+            "the first loss, or a metric of the task, is no finite number",
+            "look at the labels, and at the task's loss and metrics",
+        ),
+        "diverged": Failure(
+            "the loss or an output became nan or infinite while it learned",
+            "lower training.learning_rate, or set training.warmup",
+        ),
+        "oom-gpu": Failure(
+            "the GPU had no memory left",
+            "lower training.batch_size, or limit the cost with objective.max_macs",
+            tries=2,
+            alone=True,
+        ),
+        "oom-host": Failure(
+            "the machine had no memory left",
+            "use fewer execution.workers, or lower training.batch_size",
+            tries=2,
+            alone=True,
+        ),
+        "timeout": Failure(
+            "it took many times as long as the others",
+            "raise execution.time_limit.times or .least if it was only slow",
+        ),
+        "invalid-shape": Failure(
+            "it cannot be built, or its layers do not fit each other or the tap",
+            "narrow the genes of the space that its settings name",
+        ),
+        "worker-death": Failure(
+            "the process that trained it died, or could not go on",
+            "look at Ray's logs of the worker; ask the network's authors if it crashes torch",
+            tries=2,
+        ),
+        "infeasible": Failure(
+            "it is over the hard limit, or not in the table; it was not trained",
+            "raise objective.max_macs, or narrow the space",
+        ),
+        "exception": Failure(
+            "its own code raised an error",
+            "mend what the message names",
+        ),
+    }
+)
+#: How often the nodes of a training may go away under it, which is no fault of its own.
+LOSSES = 5
