@@ -9,7 +9,6 @@ from typing import Self
 
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.execution._time_limit import TimeLimit
 from evonas.execution._usage import Usage
 
 #: Makes, in each worker, what turns jobs into measurements.
@@ -27,7 +26,6 @@ class Executor(ABC):
 
     Attributes:
         usage: how well the workers were used so far.
-        time_limit: of each training.
     """
 
     def __init__(
@@ -39,7 +37,6 @@ class Executor(ABC):
     ) -> None:
         self.setting, self.workers, self.name = setting, workers, name
         self.usage = Usage(workers)
-        self.time_limit = TimeLimit(setting.time_limit)
 
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield (job.index, measurement) in the order in which jobs finish.
@@ -52,11 +49,9 @@ class Executor(ABC):
         """
         if not jobs:
             return
-        job = {job.index: job for job in jobs}
         self.usage.begin(len(jobs))
         for index, measurement in self._evaluate(jobs):
             self.usage.done(measurement.seconds)
-            self.time_limit.learn(job[index], measurement)
             yield index, measurement
         self.usage.end()
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.execution._time_limit import OverTime, at_most, over_time
+from evonas.execution._time_limit import OverTime, TimeLimit, at_most, over_time
 from evonas.execution.base import Executor, MakeEstimator
 
 
@@ -32,12 +32,13 @@ class LocalExecutor(Executor):
             )
         super().__init__(setting, workers, name, estimator)
         self._estimator = estimator
+        self._time_limit = TimeLimit(setting.time_limit)
         self._estimate = estimator(setting)
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield the measurements in order; see ``Executor.evaluate``."""
         for job in jobs:
-            limit = self.time_limit.of(job)
+            limit = self._time_limit.of(job)
             try:
                 with at_most(limit):
                     measurement = self._estimate(job)
@@ -46,4 +47,5 @@ class LocalExecutor(Executor):
                 self._estimate = self._estimator(self.setting)  # it was broken off anywhere
             if measurement.error_kind == "worker-death":
                 raise RunError(f"this process cannot train any more: {measurement.error}")
+            self._time_limit.learn(job, measurement)
             yield job.index, measurement

@@ -33,7 +33,7 @@ from evonas.execution._forecast import Forecast
 from evonas.execution._metrics import Metrics
 from evonas.execution._pool import Pool
 from evonas.execution._queue import Queue, Trial
-from evonas.execution._time_limit import over_time
+from evonas.execution._time_limit import TimeLimit, over_time
 from evonas.execution._worker import Answer, Origin, Worker
 from evonas.execution.base import Executor, MakeEstimator
 from evonas.failures import KINDS, LOSSES
@@ -74,6 +74,7 @@ class RayExecutor(Executor):
     ) -> None:
         super().__init__(setting, workers, name, estimator)
         self._estimator = estimator
+        self._time_limit = TimeLimit(setting.time_limit)
         if address:
             _cluster.join(address)
             _cluster.use(self)
@@ -153,6 +154,7 @@ class RayExecutor(Executor):
                 if measurement is None:
                     queue.again(one.trial)
                 elif (final := queue.done(one.trial, measurement)) is not None:
+                    self._time_limit.learn(one.trial.job, final)
                     yield one.trial.job.index, final
         self._metrics.workers(len(self._pool.alive), 0)
 
@@ -166,7 +168,7 @@ class RayExecutor(Executor):
         far = self._origin is not None and self._origin.node != node
         parent = Path(job.parent).read_bytes() if far and job.parent else b""
         reference = actor.estimate.options(name=name).remote(job, parent)
-        limit = self.time_limit.of(job)
+        limit = self._time_limit.of(job)
         end = time.monotonic() + limit + (_FETCHING if far else 0)
         running[reference] = _Running(actor, trial, limit, end)
         return True
