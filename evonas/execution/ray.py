@@ -24,7 +24,7 @@ from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAY
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from evonas.errors import EvonasError, InputError, RunError
+from evonas.errors import EvonasError, InputError, RunError, one_line
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
 from evonas.execution import _cluster
@@ -62,6 +62,7 @@ class RayExecutor(Executor):
     Raises:
         InputError: no cluster answers at the address, a GPU is asked for and Ray sees
             none, or the cluster is too small.
+        RunError: Ray does not start.
     """
 
     def __init__(
@@ -82,14 +83,7 @@ class RayExecutor(Executor):
         self._cores = os.cpu_count() or 1
         if self._owner:
             with _only(setting.device):
-                ray.init(
-                    address="local",  # whatever cluster runs here or RAY_ADDRESS names
-                    num_cpus=max(workers * setting.threads, self._cores),
-                    include_dashboard=True,
-                    dashboard_host="127.0.0.1",
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+                _start(max(workers * setting.threads, self._cores))
         self._pool = Pool(self._make, 0)
         self._metrics = Metrics(f"{name}:{os.getpid()}")
         self._origin: Origin | None = None
@@ -291,6 +285,30 @@ def crowding(workers: int, threads: int, cores: int) -> list[str]:
         return []
     each = f" of {threads} threads" if threads > 1 else ""
     return [f"execution.workers={workers}{each} on {cores} core(s): they will share them"]
+
+
+def _start(cpus: int) -> None:
+    """Start a cluster of this machine alone.
+
+    Raises:
+        RunError: Ray does not start.
+    """
+    try:
+        ray.init(
+            address="local",  # whatever cluster runs here or RAY_ADDRESS names
+            num_cpus=cpus,
+            include_dashboard=True,
+            dashboard_host="127.0.0.1",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except Exception as error:  # Ray raises a dozen kinds, Exception itself among them
+        ray.shutdown()
+        raise RunError(
+            f"Ray does not start ({one_line(error)}): the machine may be too busy, or its "
+            f"temporary folder full: mend this, or train without Ray: execution.executor=local "
+            f"execution.workers=1"
+        ) from error
 
 
 @contextmanager

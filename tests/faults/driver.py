@@ -17,15 +17,19 @@ _UNTOLD = ("seconds", "at")
 
 
 class Toys:
-    """A process that does toy searches, each in a child of its own."""
+    """A process that does toy searches, each in a child of its own.
 
-    def __init__(self) -> None:
+    Args:
+        given: further variables of its environment.
+    """
+
+    def __init__(self, **given: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, str(HERE / "toy_search.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=self.environment(),
+            env=self.environment() | given,
         )
 
     @staticmethod
