@@ -13,21 +13,20 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import ray
-from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from evonas.errors import EvonasError, InputError, RunError, one_line
+from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.execution import _cluster
+from evonas.execution import _cluster, _own_cluster
 from evonas.execution._fetch import Source
 from evonas.execution._forecast import Forecast
 from evonas.execution._metrics import Metrics
@@ -82,11 +81,11 @@ class RayExecutor(Executor):
         self._owner = not ray.is_initialized()
         self._cores = os.cpu_count() or 1
         if self._owner:
-            with _only(setting.device):
-                _start(max(workers * setting.threads, self._cores))
+            _own_cluster.start(max(workers * setting.threads, self._cores), setting.device)
         self._pool = Pool(self._make, 0)
         self._metrics = Metrics(f"{name}:{os.getpid()}")
         self._origin: Origin | None = None
+        self._worth_reading = False  # Ray's logs: a worker died, or the search did
         there = _cluster.joined()
         needed = workers * setting.threads
         if there.cpus < needed:
@@ -133,7 +132,8 @@ class RayExecutor(Executor):
                 pass
             self._metrics.workers(len(self._pool.alive), len(running))
             finished, ready = self._pool.wait(list(running), _left(running))
-            self._check_servers()
+            if self._owner:
+                _own_cluster.check()
             idle += ready
             for reference in [*finished, *_late(running, finished)]:
                 one = running.pop(reference)
@@ -188,6 +188,7 @@ class RayExecutor(Executor):
     def _died(self, actor: Any, trial: Trial, error: RayError) -> Measurement | None:
         """Replace the actor; return what its job has come to, None for another try."""
         what = type(error).__name__
+        self._worth_reading = True
         # A cluster that was started here has one node, and it lives.
         gone = not self._owner and self._pool.lost_its_node(actor, error)
         self._pool.replace(actor)
@@ -201,25 +202,14 @@ class RayExecutor(Executor):
             return None
         return Measurement.failure("worker-death", f"its node went {LOSSES} times: {what}")
 
-    @staticmethod
-    def _once_more(trial: Trial, what: str) -> Measurement | None:
+    def _once_more(self, trial: Trial, what: str) -> Measurement | None:
         """Return what a job has come to whose worker is gone, None for another try."""
+        self._worth_reading = True
         trial.tries += 1
         if trial.tries < KINDS["worker-death"].tries:
             _log.warning("%s: %s; it is tried again", trial.job.label, what)
             return None
         return Measurement.failure("worker-death", f"{what} ({trial.tries} times)")
-
-    def _check_servers(self) -> None:
-        """Look whether Ray's servers live: without them Ray would end this process, wordlessly.
-
-        Raises:
-            RunError: one of them is gone.
-        """
-        node = ray._private.worker._global_node
-        for name, process in node.dead_processes() if self._owner and node else ():
-            if name in (PROCESS_TYPE_RAYLET, PROCESS_TYPE_GCS_SERVER):
-                raise RunError(f"Ray's {name} ended (status {process.poll()})")
 
     def _make(self) -> Any:
         """Ask Ray for an actor."""
@@ -251,11 +241,20 @@ class RayExecutor(Executor):
         address = ray._private.worker.get_dashboard_url() or "not running"
         return [*lines, f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._worth_reading |= isinstance(error, Exception)  # not so Ctrl-C
+        super().__exit__(kind, error, trace)
+
     def close(self) -> None:
         """Give the actors back; a cluster that was started here ends, others go on."""
         self._metrics.close()
         if self._owner and ray.is_initialized():
-            ray.shutdown()
+            _own_cluster.stop(self._worth_reading)
         elif ray.is_initialized():
             self._pool.close()
             if self._origin is not None:
@@ -285,47 +284,6 @@ def crowding(workers: int, threads: int, cores: int) -> list[str]:
         return []
     each = f" of {threads} threads" if threads > 1 else ""
     return [f"execution.workers={workers}{each} on {cores} core(s): they will share them"]
-
-
-def _start(cpus: int) -> None:
-    """Start a cluster of this machine alone.
-
-    Raises:
-        RunError: Ray does not start.
-    """
-    try:
-        ray.init(
-            address="local",  # whatever cluster runs here or RAY_ADDRESS names
-            num_cpus=cpus,
-            include_dashboard=True,
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
-    except Exception as error:  # Ray raises a dozen kinds, Exception itself among them
-        ray.shutdown()
-        raise RunError(
-            f"Ray does not start ({one_line(error)}): the machine may be too busy, or its "
-            f"temporary folder full: mend this, or train without Ray: execution.executor=local "
-            f"execution.workers=1"
-        ) from error
-
-
-@contextmanager
-def _only(device: str) -> Iterator[None]:
-    """Let what starts here see one GPU, if it has a number: of those that this process sees."""
-    number = device.partition(":")[2]
-    name = "CUDA_VISIBLE_DEVICES"
-    before = os.environ.get(name)
-    if number:
-        os.environ[name] = before.split(",")[int(number)] if before else number
-    try:
-        yield
-    finally:
-        if before is not None:
-            os.environ[name] = before
-        elif number:
-            del os.environ[name]
 
 
 def _origin(setting: Setting) -> Origin:

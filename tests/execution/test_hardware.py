@@ -12,7 +12,8 @@ import torch
 from evonas.errors import InputError
 from evonas.estimation.settings import ExecutionSettings
 from evonas.execution._hardware import Hardware
-from evonas.execution.ray import _only, crowding
+from evonas.execution._own_cluster import _only
+from evonas.execution.ray import crowding
 
 
 def hardware(**asked: Any) -> Hardware:

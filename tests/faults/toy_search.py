@@ -13,12 +13,12 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from faults.arithmetic import TRAININGS, begun, cost, measured
 from faults.injection import Faults
 
 from evonas import cli, registry
@@ -31,7 +31,6 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
-from evonas.files import write_file
 from evonas.optimizers.base import Optimizer
 from evonas.replay import Replay
 from evonas.report import page, run  # noqa: F401  as above
@@ -43,12 +42,6 @@ GENES = [
     {"name": "block", "kind": "choice", "choices": ["a", "b", "c"]},
 ]
 SPACE = SearchSpace.from_dict({"name": "toy", "network": "toy", "genes": GENES})
-TRAININGS = "trainings.txt"  # beside the run's folder: one line a training, before it begins
-
-
-def cost(architecture: Architecture) -> int:
-    """The multiply-adds of a toy."""
-    return 1000 * int(architecture.settings["width"]) * int(architecture.settings["depth"])
 
 
 class Arithmetic(Executor):
@@ -60,28 +53,11 @@ class Arithmetic(Executor):
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         for job in jobs:
-            repeat = int(job.label.removeprefix("final, seed ")) if "final" in job.label else 0
-            line = [job.architecture.digest, repeat, job.until, os.getpid()]
-            with self._trainings.open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(line) + "\n")
+            begun(self._trainings, job)
             self._faults.passing("train")
-            measurement = self._measured(job)
+            measurement = measured(job)
             self._faults.passing("trained")
             yield job.index, measurement
-
-    def _measured(self, job: Job) -> Measurement:
-        number, epochs = int(job.architecture.digest, 16), job.until or job.training.epochs
-        macs = cost(job.architecture)
-        if number % 9 == 0 or (number % 7 == 0 and not job.until):
-            return Measurement.failure("diverged", "it did", macs=macs, epochs=1)
-        start = json.loads(Path(job.parent).read_text())["weight"] if job.parent else 0.0
-        error = 1 + number % 89 / 89 + job.seed / 2**33 + number // 7 % 97 / 97 * epochs / 9
-        error += start / 50
-        if job.weights and not job.until:
-            with suppress(OSError):  # as a training does
-                write_file(Path(job.weights), json.dumps({"weight": error}))
-        told: dict[str, Any] = {"inherited": 0.5 if job.parent else 0.0, "params": macs // 7}
-        return Measurement("ok", {"error": error}, macs=macs, epochs=epochs, **told)
 
 
 @dataclass(frozen=True)
@@ -104,7 +80,7 @@ class Toy(Replay):
 
     def optimizer(self) -> Optimizer:
         limit = self.experiment.objective.max_macs
-        return strategy(self.experiment, SPACE, cost, limit)
+        return strategy(self.experiment, self.space, cost, limit)
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         width = int(architecture.settings["width"])
@@ -118,12 +94,12 @@ class Toy(Replay):
 
     def ready(self, progress: Progress) -> Ready:
         assert self.faults is not None
-        told: Mapping[str, Any] = {**self.origin(), "space": SPACE.to_dict()}
+        told: Mapping[str, Any] = {**self.origin(), "space": self.space.to_dict()}
         faults = self.faults
         return Ready(lambda: Arithmetic(self.folder, faults), dict(told))
 
 
-def child(order: Mapping[str, Any]) -> int:
+def child(order: Mapping[str, Any], toy: Callable[..., Toy] = Toy) -> int:
     """Do one order; return the exit status."""
     folder = Path(order["folder"])
     faults = Faults(folder, **order.get("fault", {}))
@@ -135,10 +111,10 @@ def child(order: Mapping[str, Any]) -> int:
         faults.passing("tell")
         tell(self, *args)
 
-    def plan(experiment: Experiment) -> Toy:
-        return Toy(experiment, folder=folder, faults=faults)
+    def planned(experiment: Experiment) -> Toy:
+        return toy(experiment, folder=folder, faults=faults)
 
-    Optimizer.tell, search.plan = told, plan  # type: ignore[method-assign, assignment]
+    Optimizer.tell, search.plan = told, planned  # type: ignore[method-assign, assignment]
     sys.argv = ["evonas", "search", *order["words"], "--run-dir", str(folder)]
     faults.install()
     try:

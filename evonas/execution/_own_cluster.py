@@ -1,0 +1,127 @@
+"""The Ray cluster of one machine that a search starts for itself, and ends with itself."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import ray
+from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
+
+from evonas.errors import RunError, one_line
+
+_MARK = "evonas"  # file in a session's folder: the process that started it
+_OLD = 7 * 86400.0  # seconds after which nobody looks at the logs of a killed search
+#: What candidates print goes to Ray's logs: bytes of a file, and how many full ones are kept.
+_LOGS = {"RAY_ROTATION_MAX_BYTES": str(2**24), "RAY_ROTATION_BACKUP_COUNT": "1"}
+
+
+def start(cpus: int, device: str) -> None:
+    """Start Ray on this machine alone.
+
+    Args:
+        cpus: that Ray may give away, which is a mere number.
+        device: ``cuda:N`` lets it see that GPU alone.
+
+    Raises:
+        RunError: Ray does not start.
+    """
+    try:
+        with _environment(_LOGS), _only(device):
+            ray.init(
+                address="local",  # whatever cluster runs here or RAY_ADDRESS names
+                num_cpus=cpus,
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+    except Exception as error:  # Ray raises a dozen kinds, Exception itself among them
+        ray.shutdown()
+        raise RunError(
+            f"Ray does not start ({one_line(error)}): the machine may be too busy, or its "
+            f"temporary folder full: mend this, or train without Ray: execution.executor=local "
+            f"execution.workers=1"
+        ) from error
+    with suppress(OSError):
+        session = _session()
+        (session / _MARK).write_text(str(os.getpid()), encoding="ascii")
+        clear(session.parent)
+
+
+def check() -> None:
+    """Look whether Ray's servers live: without them Ray would end this process, wordlessly.
+
+    Raises:
+        RunError: one of them is gone.
+    """
+    for name, process in ray._private.worker._global_node.dead_processes():
+        if name in (PROCESS_TYPE_RAYLET, PROCESS_TYPE_GCS_SERVER):
+            raise RunError(f"Ray's {name} ended (status {process.poll()})")
+
+
+def stop(keep: bool) -> None:
+    """End Ray.
+
+    Args:
+        keep: whether somebody may want to read its logs.
+    """
+    session = _session()
+    ray.shutdown()
+    if not keep:
+        _remove(session)
+
+
+def clear(folder: Path) -> None:
+    """Remove what killed searches left in Ray's temporary folder, once it is old."""
+    for mark in folder.glob(f"session_*/{_MARK}"):
+        with suppress(OSError, ValueError):
+            owner = int(mark.read_text(encoding="ascii"))
+            if time.time() - mark.stat().st_mtime > _OLD and not Path(f"/proc/{owner}").exists():
+                _remove(mark.parent)
+
+
+def _remove(session: Path) -> None:
+    shutil.rmtree(session, ignore_errors=True)
+    latest = session.with_name("session_latest")
+    with suppress(OSError):
+        if Path(os.readlink(latest)) == session:
+            latest.unlink()
+
+
+def _session() -> Path:
+    return Path(ray._private.worker._global_node.get_session_dir_path())
+
+
+@contextmanager
+def _environment(wanted: dict[str, str]) -> Iterator[None]:
+    """Set variables that are not set."""
+    new = {name: value for name, value in wanted.items() if name not in os.environ}
+    os.environ.update(new)
+    try:
+        yield
+    finally:
+        for name in new:
+            del os.environ[name]
+
+
+@contextmanager
+def _only(device: str) -> Iterator[None]:
+    """Let what starts here see one GPU, if it has a number: of those that this process sees."""
+    number = device.partition(":")[2]
+    name = "CUDA_VISIBLE_DEVICES"
+    before = os.environ.get(name)
+    if number:
+        os.environ[name] = before.split(",")[int(number)] if before else number
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ[name] = before
+        elif number:
+            del os.environ[name]

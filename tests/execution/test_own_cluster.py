@@ -1,0 +1,61 @@
+"""What a cluster of a search's own leaves on the machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+from evonas.errors import RunError
+from evonas.execution import _own_cluster
+
+GONE = 2**22 + 1  # above all numbers of processes
+
+
+def session(folder: Path, name: str, owner: int | None, days: float) -> Path:
+    made = folder / f"session_{name}"
+    (made / "logs").mkdir(parents=True)
+    (made / "logs" / "worker.out").write_text("words")
+    if owner is not None:
+        (made / "evonas").write_text(str(owner))
+        then = time.time() - 86400 * days
+        os.utime(made / "evonas", (then, then))
+    return made
+
+
+def test_old_sessions_of_killed_searches_go_and_all_others_stay(tmp_path: Path) -> None:
+    old = session(tmp_path, "old", GONE, 8)
+    others = [
+        session(tmp_path, "recent", GONE, 6),
+        session(tmp_path, "alive", os.getpid(), 8),
+        session(tmp_path, "of another program", None, 8),
+    ]
+    odd = session(tmp_path, "odd", GONE, 8)
+    (odd / "evonas").write_text("no number")
+    (tmp_path / "session_latest").symlink_to(old)
+    _own_cluster.clear(tmp_path)
+    assert not old.exists()
+    assert not os.path.lexists(tmp_path / "session_latest")
+    assert all((other / "logs" / "worker.out").exists() for other in [*others, odd])
+
+
+def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**given: object) -> None:
+        assert os.environ["RAY_ROTATION_BACKUP_COUNT"] == "1"
+        raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", late)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    with pytest.raises(RunError, match=r"Ray does not start \(Exception: The current node .*too"):
+        _own_cluster.start(2, "cpu")
+    assert "RAY_ROTATION_BACKUP_COUNT" not in os.environ
+
+
+def test_what_a_person_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ROTATION_MAX_BYTES", "7")
+    with _own_cluster._environment({"RAY_ROTATION_MAX_BYTES": "9"}):
+        assert os.environ["RAY_ROTATION_MAX_BYTES"] == "7"
+    assert os.environ["RAY_ROTATION_MAX_BYTES"] == "7"
