@@ -59,7 +59,10 @@ class Search:
         self.objective, self.store = objective, store
         self.training, self.cost, self.race = training, cost, race
         self.lineage = lineage
-        self._rows = {(t.generation, t.index): t for t in store.trials() if not t.repeat}
+        self._rows: dict[int, dict[int, Trial]] = {}  # of the journal, until they are replayed
+        for trial in store.trials():
+            if not trial.repeat:
+                self._rows.setdefault(trial.generation, {})[trial.index] = trial
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
 
@@ -71,7 +74,7 @@ class Search:
         """
         rows = list(earlier)
         self.store.append(*rows)
-        self._rows |= {(trial.generation, trial.index): trial for trial in rows}
+        self._rows[-1] = {trial.index: trial for trial in rows}
 
     def run(self, seed: int, watch: Watch = lambda trial: None) -> Trial | None:
         """Search until the optimizer has nothing more to ask; return the best trial.
@@ -83,10 +86,11 @@ class Search:
         self._inform(watch)
         generation = 0
         while len(genomes := self.optimizer.ask()):
+            new = self.store.count
             trials = self._generation(generation, genomes, seed, watch)
             values = np.array([trial.value for trial in trials])
             self.optimizer.tell(values, np.array([self.objective.axes(t) for t in trials]))
-            self._bequeath(trials)
+            self._bequeath(trials, self.store.count > new)
             generation += 1
         return self.store.best()
 
@@ -127,7 +131,7 @@ class Search:
 
     def _inform(self, watch: Watch) -> None:
         """Tell the optimizer what was known before the first ask."""
-        rows = [self._rows[place] for place in sorted(self._rows)]
+        rows = [row for _, row in sorted(self._rows.pop(-1, {}).items())]
         known = [row for row in rows if row.status == "earlier"]
         if known:
             for row in known:
@@ -148,17 +152,18 @@ class Search:
         fresh: dict[int, Trial] = {}
         repeats: list[Trial] = []
         digests: set[str] = set()
+        rows = self._rows.pop(generation, {})
         for index, genome in enumerate(genomes):
-            proposal = self._proposal(generation, index, genome)
-            row = self._rows.get((generation, index))
-            if row is not None:
-                _same(proposal, row)
+            if (row := rows.get(index)) is not None:
+                self._check(row, genome)
                 trials[index] = row
                 if row.trained:
                     self._know(row)
                 digests.add(row.digest)
                 watch(row)
-            elif proposal.status == "infeasible":
+                continue
+            proposal = self._proposal(generation, index, genome)
+            if proposal.status == "infeasible":
                 trials[index] = self._record(proposal, watch)
             elif proposal.digest in self._known or proposal.digest in digests:
                 repeats.append(proposal)
@@ -216,18 +221,29 @@ class Search:
         self.race.clear()
         return found
 
-    def _bequeath(self, trials: Sequence[Trial]) -> None:
+    def _bequeath(self, trials: Sequence[Trial], new: bool) -> None:
         """Let a generation that is done become parents; remove what nobody needs any more."""
         if self.lineage is None:
             return
         self.lineage.learn(trials)
         # An old generation that is replayed knows nothing of the parents of later ones.
-        if any(t.trained and (t.generation, t.index) not in self._rows for t in trials):
+        if new:
             self.lineage.clear_away()
 
     def _know(self, trial: Trial) -> None:
         self._known[trial.digest] = trial
         self._lowest = min(self._lowest, trial.value)
+
+    def _check(self, row: Trial, genome: NDArray[np.float64]) -> None:
+        """Refuse a row of the journal that is not what was asked in its place."""
+        asked = self.space.decode(genome).digest  # the space remembers it: it was just asked for
+        if row.genome == tuple(genome.tolist()) and row.digest == asked:
+            return
+        raise InputError(
+            f"the journal does not fit: generation {row.generation}, trial {row.index} is "
+            f"{row.digest}, but this optimizer asks {asked} there: resume with the "
+            f"versions in environment.json, or start a new run"
+        )
 
     def _proposal(self, generation: int, index: int, genome: NDArray[np.float64]) -> Trial:
         architecture = self.space.decode(genome)
@@ -319,12 +335,3 @@ def _sound(measurement: Measurement) -> Measurement:
     name, value = next(iter(wrong.items()))
     error = f"the task's metric {name} is {value}, expected a finite number"
     return replace(measurement, status="failed", metrics={}, error_kind="nan", error=error)
-
-
-def _same(proposal: Trial, row: Trial) -> None:
-    if proposal.genome != row.genome or proposal.digest != row.digest:
-        raise InputError(
-            f"the journal does not fit: generation {row.generation}, trial {row.index} is "
-            f"{row.digest}, but this optimizer asks {proposal.digest} there: resume with the "
-            f"versions in environment.json, or start a new run"
-        )

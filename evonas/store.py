@@ -10,13 +10,10 @@ from __future__ import annotations
 import fcntl
 import gc
 import json
-import math
 import os
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -25,93 +22,14 @@ from typing import Any, Self
 
 from evonas.errors import InputError, RunError
 from evonas.files import read_json, write_file
-from evonas.space import Architecture
+from evonas.trial import LARGEST, Trial
+
+__all__ = ["FORMAT", "LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
 
 FORMAT = 1  # of best.json
 _LOG_BYTES = 1_000_000
 #: Lines of a journal that are parsed at once: they share their keys, and fit a cache.
 _CHUNK = 64
-#: What a line of a journal must hold: it may have been written, mixed or damaged by anyone.
-_KINDS: Mapping[str, type] = {
-    **dict.fromkeys(("digest", "status", "error", "parent"), str),
-    **dict.fromkeys(("generation", "index", "macs", "params", "repeat", "epochs"), int),
-    **dict.fromkeys(("seconds", "latency", "latency_noise", "inherited", "at"), float),
-    **dict.fromkeys(("fitness", "rung"), float),
-}
-_OPTIONAL = ("fitness", "rung")
-_FIGURES = tuple(name for name, kind in _KINDS.items() if kind is not str and name not in _OPTIONAL)
-#: Of a figure of a trial: squares and sums of what is beyond are infinite.
-LARGEST = 1e300
-_FINITE = sys.float_info.max
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One proposal of the optimizer and what became of it.
-
-    Attributes:
-        generation, index: which ask, and which row of it.
-        genome: as asked.
-        digest, architecture: what it decodes to.
-        status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial),
-            ``infeasible`` (over the hard limit, not trained), ``stopped`` (trained for the
-            first rung of a race alone; its fitness is that of the worst that went on, or
-            worse), ``final`` (trained again with
-            another seed, in the place of the trial that it repeats); and, in generation
-            -1, ``earlier`` (taken over from another run) or ``suggested`` (by one, without
-            a result that would hold here).
-        fitness: None unless finite.
-        macs, params: of the head network.
-        latency: of the head network, milliseconds for one image; 0: not measured.
-        latency_noise: half the interquartile range of its passes, as a share of it.
-        repeat: which further seed of a ``final``, from 1; else 0.
-        epochs: that it trained.
-        rung: fitness at the first rung; None where there was no race.
-        parent: digest of the network that it was made from, or is nearest to; empty: none.
-        inherited: share of its numbers that it started with from there, 0..1.
-        curve: the error on the validation split after each epoch.
-        at: seconds that the run had been searching when this was known, over all its starts.
-        seconds: of the training; 0 for a trial without one.
-        metrics: of the validation split.
-        error: kind and one line; empty if ok.
-    """
-
-    generation: int
-    index: int
-    genome: tuple[float, ...]
-    digest: str
-    architecture: Mapping[str, Any]
-    status: str
-    fitness: float | None
-    macs: int
-    params: int = 0
-    seconds: float = 0.0
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    error: str = ""
-    latency: float = 0.0
-    latency_noise: float = 0.0
-    repeat: int = 0
-    epochs: int = 0
-    rung: float | None = None
-    parent: str = ""
-    inherited: float = 0.0
-    curve: tuple[float, ...] = ()
-    at: float = field(default=0.0, compare=False)
-
-    @property
-    def value(self) -> float:
-        """The fitness, infinite where there is none."""
-        return math.inf if self.fitness is None else self.fitness
-
-    @property
-    def trained(self) -> bool:
-        """Whether the trial cost a training."""
-        return self.status in ("ok", "failed", "stopped")
-
-    @property
-    def succeeded(self) -> bool:
-        """Whether the trial has a result of its own that the search may choose."""
-        return self.status in ("ok", "earlier") and self.fitness is not None
 
 
 class RunStore:
@@ -160,6 +78,7 @@ class RunStore:
             for draft in folder.glob(".*.json.draft"):  # a write that was killed
                 draft.unlink(missing_ok=True)
             self._trials = _restored(self._journal) if resume else []
+            self._sorted = False
             # Unbuffered: what could not be written must not come after all when it is closed.
             self._stream = self._journal.open("ab", buffering=0)
         except InputError:
@@ -185,8 +104,7 @@ class RunStore:
         Raises:
             RunError: they cannot be written; the journal is as before.
         """
-        # vars, not asdict: that copies every value, only for it to become text at once
-        lines = [json.dumps(vars(trial), allow_nan=False) + "\n" for trial in trials]
+        lines = [json.dumps(trial.row(), allow_nan=False) + "\n" for trial in trials]
         rest, number = "".join(lines).encode(), self._stream.fileno()
         before = os.fstat(number).st_size
         try:
@@ -198,15 +116,29 @@ class RunStore:
                 os.ftruncate(number, before)
             raise self._unwritable("journal.jsonl", error) from error
         self._trials += trials
+        self._sorted = self._sorted and not trials
+
+    @property
+    def count(self) -> int:
+        """How many trials there are."""
+        return len(self._trials)
+
+    @property
+    def trained(self) -> int:
+        """How many networks were trained so far."""
+        return sum(trial.trained for trial in self._trials)
 
     def trials(self) -> list[Trial]:
         """Return all trials, sorted by generation, index and repeat."""
-        return in_order(self._trials)
+        if not self._sorted:
+            self._trials.sort(key=lambda trial: trial.place)
+            self._sorted = True
+        return self._trials.copy()
 
     def best(self) -> Trial | None:
         """Return the trial of lowest fitness with one seed; the earliest among equals."""
-        known = [trial for trial in self.trials() if trial.succeeded]
-        return min(known, key=lambda trial: trial.value, default=None)
+        known = (trial for trial in self._trials if trial.succeeded)
+        return min(known, key=lambda trial: (trial.value, trial.place), default=None)
 
     def write(self, name: str, content: Mapping[str, Any] | str) -> Path:
         """Replace a file of the run directory in one step; mappings become JSON.
@@ -284,7 +216,7 @@ def is_open(folder: Path) -> bool:
 
 def in_order(trials: Iterable[Trial]) -> list[Trial]:
     """Return trials sorted by generation, index and repeat."""
-    return sorted(trials, key=lambda trial: (trial.generation, trial.index, trial.repeat))
+    return sorted(trials, key=lambda trial: trial.place)
 
 
 def read_journal(folder: Path) -> list[Trial]:
@@ -318,7 +250,7 @@ def _parsed(journal: Path) -> tuple[list[Trial], int]:
             complete += sum(map(len, chunk))
             lines = [line[:-1] for line in chunk]
             try:
-                trials += [_trial(row) for row in _rows(lines)]
+                trials += [Trial.from_row(row) for row in _rows(lines)]
             except (ValueError, TypeError, KeyError, InputError):  # one by one says which line
                 trials += _one_by_one(lines, len(trials), journal)
     return trials, complete
@@ -341,43 +273,12 @@ def _one_by_one(lines: Sequence[bytes], before: int, journal: Path) -> list[Tria
     trials = []
     for number, line in enumerate(lines, start=before + 1):
         try:
-            trials.append(_trial(json.loads(line)))
+            trials.append(Trial.from_row(json.loads(line)))
         except (ValueError, TypeError, KeyError, InputError) as error:
             raise InputError(
                 f"{journal}, line {number}: is no trial ({error}): restore the file"
             ) from error
     return trials
-
-
-def _trial(row: Any) -> Trial:
-    row["genome"], row["curve"] = tuple(row["genome"]), tuple(row.get("curve", ()))
-    Architecture.check(row["architecture"])
-    trial = Trial(**row)
-    if type(trial.metrics) is not dict:
-        raise TypeError("expected metrics by name")
-    for name, kind in _KINDS.items():
-        # the very type: true and false are integers otherwise
-        if type(found := getattr(trial, name)) is not kind:
-            if kind is float and (type(found) is int or (name in _OPTIONAL and found is None)):
-                continue
-            raise TypeError(f"expected {name} of type {kind.__name__}, got {str(found)[:40]!r}")
-    for number in _numbers(trial):
-        # an integer may be beyond all floats
-        if type(number) not in (int, float) or not -_FINITE <= number <= _FINITE:
-            raise ValueError(f"expected finite numbers, got {str(number)[:40]!r}")
-    return trial
-
-
-def _numbers(trial: Trial) -> Iterator[Any]:
-    """Yield every figure; None stands for one that may be missing."""
-    yield from trial.genome
-    yield from trial.curve
-    yield from trial.metrics.values()
-    for name in _OPTIONAL:
-        if (found := getattr(trial, name)) is not None:
-            yield found
-    for name in _FIGURES:
-        yield getattr(trial, name)
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def test_a_search_by_address_writes_the_same_journal(
 ) -> None:
     def rows(folder: Path) -> list[str]:
         trials = sorted(read_journal(folder), key=lambda t: (t.generation, t.index, t.repeat))
-        return [str({**vars(t), "seconds": 0, "at": 0}) for t in trials]
+        return [str({**t.row(), "seconds": 0, "at": 0}) for t in trials]
 
     assert not report["status"]
     assert len(rows(source[0])) == 6 + 2 * 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from operator import le
 
 import evonas
 from evonas import results
@@ -41,9 +42,13 @@ class RunFiles:
     def __init__(self, store: RunStore, experiment: Experiment, assembly: Plan) -> None:
         self._store, self._assembly = store, assembly
         self._networks = experiment.finals.networks or None
-        self._best = math.inf
+        self._best: Trial | None = None
         self._winner = ""
         self._front: list[Trial] = []
+        self._edge: list[tuple[float, ...]] = []  # the front's axes
+        noted = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
+        self._replayed = len(noted)  # of the journal, still to come
+        self._stale: set[str] = set()  # files that what was noted has changed
         self._common = {
             "experiment": experiment.model_dump(mode="json"),
             "space": assembly.space.to_dict(),
@@ -53,19 +58,41 @@ class RunFiles:
         }
 
     def note(self, trial: Trial) -> None:
-        """Take note of a trial; write what changes with it."""
-        if trial.error and trial.status in ("failed", "final"):
+        """Take note of a trial; write what changes with it.
+
+        A resumed run notes all that its journal holds before anything new: then both files are
+        written once, not as often as they changed in the whole run.
+        """
+        self._replayed -= 1
+        new = self._replayed < 0
+        if new and trial.error and trial.status in ("failed", "final"):
             self._store.log(f"{trial.digest} failed: {trial.error}")
-        if not trial.succeeded:
-            return
-        if trial.value < self._best:
-            self._best = trial.value
-            self._store.log(f"{trial.digest} is the best so far: {trial.value}")
-            self._write_best([Finalist(trial)], [])
+        if trial.succeeded:
+            if trial.value < (math.inf if self._best is None else self._best.value):
+                self._best = trial
+                self._stale.add("best.json")
+            if self._on_front(trial):
+                self._stale.add("front.json")
+        if self._replayed <= 0:
+            self._write_stale()
+
+    def _on_front(self, trial: Trial) -> bool:
+        """Whether a trial changes the front, which it then does."""
+        own = self._assembly.objective.axes(trial)
+        if any(all(map(le, other, own)) for other in self._edge):
+            return False  # as nearly all are: the front itself is dearer to find
         front = results.front([*self._front, trial], self._assembly.objective)
-        if front != self._front:
-            self._front = front
+        self._edge = [self._assembly.objective.axes(other) for other in front]
+        changed, self._front = front != self._front, front
+        return changed
+
+    def _write_stale(self) -> None:
+        if "best.json" in self._stale and self._best is not None:
+            self._store.log(f"{self._best.digest} is the best so far: {self._best.value}")
+            self._write_best([Finalist(self._best)], [])
+        if "front.json" in self._stale:
             self._write_front()
+        self._stale.clear()
 
     def finish(self, rivals: list[Rival]) -> Iterator[str]:
         """Write both files as they stay, and yield what there is to say.

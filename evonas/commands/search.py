@@ -78,7 +78,7 @@ def run(
             console.print(warning, soft_wrap=True)
         with progress_bars(console) as progress:
             ready = assembly.ready(progress)
-        done = sum(trial.trained for trial in store.trials())
+        done = store.trained
         view = SearchView(console, experiment.budget, assembly.error, done)
         files = RunFiles(store, experiment, assembly)
 
@@ -122,7 +122,7 @@ def run(
                     search.train_again(waiting, experiment.seed, watch)
             rivals = _baselines(assembly, executor, lineage.fresh)
             usage = executor.usage
-        trained = sum(trial.trained for trial in store.trials())
+        trained = store.trained
         store.log(f"finished with {trained} trained networks")
         spent = duration(time.monotonic() - start)
         reason = optimizer.stop_reason.rstrip(".")
@@ -290,10 +290,9 @@ def _resumable(store: RunStore, console: Console) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        done = sum(trial.trained for trial in store.trials())
-        store.log(f"stopped with {done} trained networks")
+        store.log(f"stopped with {store.trained} trained networks")
         console.print(
-            f"\nStopped after {done} networks; nothing is lost. Go on with:\n  {again}",
+            f"\nStopped after {store.trained} networks; nothing is lost. Go on with:\n  {again}",
             soft_wrap=True,
         )
         raise

@@ -43,10 +43,11 @@ class SearchView:
         self._metric, self._unit = metric
         self._tally = Tally(budget, known, clock)
         self._finals = 0
+        self._terminal = console.is_terminal  # asking it is dearer than showing a trial
         self._live = Live(console=console, get_renderable=self.panel, refresh_per_second=4)
 
     def __enter__(self) -> Self:
-        if self._console.is_terminal:
+        if self._terminal:
             self._live.start()
         return self
 
@@ -56,19 +57,19 @@ class SearchView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
+        if self._terminal:
             self._live.stop()
 
     def finals(self, trainings: int) -> None:
         """Say that the search is over and its best are trained again, so many times in all."""
         self._finals = trainings
-        if not self._console.is_terminal:
+        if not self._terminal:
             self._print(f"Finals: {trainings} further training(s) of the best, with other seeds")
 
     def show(self, trial: Trial) -> None:
         """Take a trial into account."""
         better = self._tally.take(trial)
-        if self._console.is_terminal or trial.status == "final":
+        if self._terminal or trial.status == "final":
             return
         last = trial.trained and self.trained == self._tally.budget
         if (better or trial.status == "failed" or last) and self.trained > self._tally.known:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from operator import ne
 from typing import Any
 
 from evonas.errors import InputError
 
-_SETTING = (str, int, float, bool)
+_SETTING = frozenset((str, int, float, bool))
 
 
 class Settings(Mapping[str, Any]):
@@ -28,6 +29,10 @@ class Settings(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return names with values."""
+        return self._items.items()
 
     def __hash__(self) -> int:
         return hash(tuple(sorted(self._items.items())))
@@ -53,12 +58,11 @@ class Architecture:
     @cached_property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that follow from network and settings alone."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(_text(self).encode(), digest_size=8).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold."""
-        return {"network": self.network, "settings": dict(self.settings)}
+        return {"network": self.network, "settings": dict(self.settings.items())}
 
     @classmethod
     def from_dict(cls, data: Any) -> Architecture:
@@ -86,10 +90,42 @@ class Architecture:
             raise InputError(
                 f"expected an architecture with 'network' and 'settings', got {str(data)[:80]!r}"
             )
+        values = data["settings"].values()
+        # nothing else has a digest, a place in a gene or a name in a table
+        if _SETTING.issuperset(map(type, values)) and not any(map(ne, values, values)):
+            return
         for name, value in data["settings"].items():
-            # nothing else has a digest, a place in a gene or a name in a table
             if type(value) not in _SETTING or value != value:
                 raise InputError(
                     f"expected text, a number or true/false as setting {str(name)[:40]!r}, got "
                     f"{str(value)[:40]!r}"
                 )
+
+
+def _text(architecture: Architecture) -> str:
+    """Return the JSON of an architecture, sorted by name and without spaces.
+
+    Searches know every network by it, and space and names are the same in all of them: so what
+    stands for a name or a value is made once, and put together here.
+    """
+    try:
+        settings = dict(architecture.settings.items())
+        parts = [_name(name) + _value(settings[name]) for name in sorted(settings)]
+    except TypeError:  # names or values of other kinds: as json has them, if it has
+        return json.dumps(architecture.to_dict(), sort_keys=True, separators=(",", ":"))
+    return f'{{"network":{json.dumps(architecture.network)},"settings":{{{",".join(parts)}}}}}'
+
+
+def _value(value: Any) -> str:
+    # 0.0 and -0.0 are equal, so a memory would take one for the other
+    return repr(value) if type(value) is float and not value else _written(value)
+
+
+@lru_cache(4096, typed=True)
+def _written(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(4096, typed=True)
+def _name(name: Any) -> str:
+    return json.dumps({name: 0}, separators=(",", ":"))[1:-2]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from evonas.space.limit import Limit
 KEYS = ("name", "network", "genes")
 #: What an evolution heeds beside the genes.
 RULES = ("limits", "ancestors")
+#: Decoded genomes that are kept: a strategy, its books and the search ask for the same ones.
+_RECENT = 1024
 
 Genome = NDArray[np.float64]
 
@@ -191,13 +194,34 @@ class SearchSpace:
             raise ValueError(
                 f"{self.name}: expected a genome of shape ({self.dim},), got {point.shape}"
             )
-        if not bool(np.all((point >= 0.0) & (point <= 1.0))):
-            raise ValueError(f"{self.name}: expected numbers in [0, 1], got {point.tolist()}")
+        key = point.tobytes()
+        if (found := self._recent.get(key)) is None:
+            found = self._decoded(point.tolist())
+            if len(self._recent) >= _RECENT:
+                self._recent.clear()
+            self._recent[key] = found
+        return found
+
+    def _decoded(self, point: list[float]) -> Architecture:
+        if not all(0.0 <= x <= 1.0 for x in point):
+            raise ValueError(f"{self.name}: expected numbers in [0, 1], got {point}")
         settings: dict[str, Value] = {}
-        for gene, x in zip(self.genes, point.tolist(), strict=True):
-            if all(other in settings and settings[other] in values for other, values in gene.when):
-                settings[gene.name] = gene.decode(x)
+        for (gene, name, values, when), x in zip(self._plan, point, strict=True):
+            for other, needed in when:
+                if other not in settings or settings[other] not in needed:
+                    break
+            else:
+                last = math.ceil(x * len(values)) - 1  # as Gene.decode, without a call of it
+                settings[name] = values[max(last, 0)] if values else gene.decode(x)
         return Architecture(self.network, settings)
+
+    @cached_property
+    def _plan(self) -> list[tuple[Gene, str, tuple[Value, ...], Any]]:
+        return [(gene, gene.name, gene.values, gene.when) for gene in self.genes]
+
+    @cached_property
+    def _recent(self) -> dict[bytes, Architecture]:
+        return {}
 
     def encode(self, architecture: Architecture) -> Genome:
         """Return the genome of bin centres; a gene that does not count stands at 0.5.

@@ -86,7 +86,7 @@ def write_journal(space: SearchSpace, folder: Path, count: int, seed: int) -> No
                 *(architecture.to_dict(), "ok", 10 + float(rng.random()), 100_000 + number, 9_999),
                 *(1.25, {name: float(rng.random()) for name in ("mae", "yaw", "pitch", "epoch")}),
             )
-            stream.write(json.dumps(vars(trial)) + "\n")
+            stream.write(json.dumps(trial.row()) + "\n")
         stream.flush()
         os.fsync(stream.fileno())  # as a journal is; else its way to the disk is timed with reading
 

@@ -209,5 +209,5 @@ def test_a_clock_that_is_set_back_changes_nothing(
             with RunStore(folder, resume=number > 0) as store:
                 now[0] += 2.0
                 found.append(store.elapsed)
-                store.append(Trial(**{**vars(TRIAL), "index": number, "at": store.elapsed}))
+                store.append(Trial(**{**TRIAL.row(), "index": number, "at": store.elapsed}))
     assert found == pytest.approx([2.0 * n for n in range(1, len(jumps) + 1)], abs=0.01)
