@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
 
-.PHONY: help install search retrain test faults format check smoke bench compare docs notebook figures clean
+.PHONY: help install search retrain test faults audit format check smoke bench compare docs notebook figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,17 @@ test: install  ## run the tests (JOBS=1: one after the other)
 
 faults: install  ## break searches off at many moments (TRIES=16 of each set)
 	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults -rP
+
+audit: .venv-audit/installed  ## ask whether a tested version has a known hole (needs the network)
+	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt --progress-spinner off 2> .venv-audit/said || \
+	{ if grep -q "^Found" .venv-audit/said; then cat .venv-audit/said; else \
+	echo "audit: no answer for constraints.txt ($$(tail -n 1 .venv-audit/said)): nothing was audited; try again where the Internet can be reached"; fi; exit 1; }
+	@cat .venv-audit/said
+
+.venv-audit/installed: Makefile
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/pip install --quiet 'pip-audit>=2.7,<3'
+	@touch $@
 
 format: install  ## put the code in order
 	$(BIN)/ruff format evonas tests experiments docs
@@ -76,5 +87,5 @@ compare: install  ## compare the optimizers on the embedded default
 	$(BIN)/evonas compare experiments/quickstart.yaml --budget 40 --seeds 1
 
 clean:  ## remove everything that was made
-	rm -rf .venv runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-audit runs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -270,6 +271,10 @@ def _plain(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
+#: What a disk says that is full, read-only, broken, or not the user's.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
 def main() -> None:
     """Run the command line; a person's mistake is one line and exit status 2."""
     try:
@@ -277,6 +282,16 @@ def main() -> None:
     except EvonasError as error:
         typer.echo(f"evonas: {_plain(error.args[0])}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = error.filename or "a file"
+        typer.echo(
+            f"evonas: {_plain(str(where))}: cannot be written ({error.strerror}): free some space "
+            "or change the rights, then do it again",
+            err=True,
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictStr
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from evonas import config, registry
@@ -26,6 +25,7 @@ from evonas.files import checked, read_json
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
+from evonas.weights import load_file
 
 _FILE = "comparison.json"
 

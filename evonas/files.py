@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from evonas.errors import InputError
+from evonas.errors import InputError, RunError
 
 _MAX_BYTES = 1_000_000  # of a YAML file: beyond it, it is none that a person wrote
 _MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
@@ -85,7 +86,7 @@ def move_into_place(draft: Path, path: Path) -> None:
     _settle(path.parent)
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path, content: str | bytes) -> None:
     """Replace a file in one step: whoever reads it sees the old or the new.
 
     Raises:
@@ -93,12 +94,30 @@ def write_file(path: Path, text: str) -> None:
     """
     draft = path.with_name(f".{path.name}.draft")
     try:
-        draft.write_text(text, encoding="utf-8")
+        if isinstance(content, str):
+            draft.write_text(content, encoding="utf-8")
+        else:
+            draft.write_bytes(content)
         move_into_place(draft, path)
     except OSError:
         with suppress(OSError):
             draft.unlink()
         raise
+
+
+def keep(path: Path, content: str | bytes) -> None:
+    """Write a result in one step.
+
+    Raises:
+        RunError: it cannot be written; the old one stays.
+    """
+    try:
+        write_file(path, content)
+    except OSError as error:
+        raise RunError(
+            f"{path}: cannot be written ({error.strerror}): free some space or change the rights, "
+            "or choose another folder, then do it again"
+        ) from error
 
 
 def _settle(path: Path) -> None:
@@ -118,10 +137,12 @@ def make_folder(folder: Path, option: str = "--out") -> None:
         option: of the command line that chooses another.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: it cannot be made, or nothing can be written into it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):  # said now, not after hours of training
+            raise PermissionError(errno.EACCES, "it may not be written into")
     except OSError as error:
         raise InputError(
             f"{folder}: cannot be made ({error.strerror}): choose another folder with {option}"

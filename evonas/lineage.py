@@ -24,6 +24,7 @@ from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture
 from evonas.store import Trial
 from evonas.transfer.inherit import Shape, heritable
+from evonas.weights import intact
 
 _log = logging.getLogger("evonas")
 _REMEMBERED = 256  # networks whose shapes are kept: several generations and their parents
@@ -134,13 +135,16 @@ class Lineage:
                 path.unlink(missing_ok=True)
 
     def _has(self, parent: str) -> bool:
-        """Whether the weights of a parent are there."""
-        if parent not in self._known or self._file(parent).is_file():
-            return parent in self._known
+        """Whether the weights of a parent are there, as they were written."""
+        if parent not in self._known:
+            return False
+        file = self._file(parent)
+        if intact(file):
+            return True
         if parent not in self._gone:
             self._gone.add(parent)
-            file = self._file(parent)
-            _log.warning("%s: the weights of a parent are gone: its children start afresh", file)
+            what = "damaged" if file.exists() else "gone"
+            _log.warning("%s: a parent's weights are %s: its children start afresh", file, what)
         return False
 
     def _nearest(self, child: Architecture) -> str:

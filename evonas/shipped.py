@@ -18,7 +18,7 @@ from evonas.data._photos import Box
 from evonas.errors import InputError
 from evonas.estimation.views import View
 from evonas.transfer._extra import library
-from evonas.transfer.onnx_session import Run, session
+from evonas.transfer.onnx_session import Run, session, unsealed
 
 #: Where the card lies: a key of an .onnx, a file in a .pt2.
 CARD, CARD_FILE = "evonas", "evonas.json"
@@ -143,7 +143,7 @@ def _text(file: Path) -> str:
     if file.suffix == ".onnx":
         onnx = library("onnx", "running an .onnx file", "export")
         try:
-            properties = onnx.load_model_from_string(file.read_bytes()).metadata_props
+            properties = onnx.load_model_from_string(unsealed(file.read_bytes())).metadata_props
         except Exception as error:  # damaged bytes end in errors of any kind
             raise InputError(f"{file}: cannot be read as ONNX: export again") from error
         return next((one.value for one in properties if one.key == CARD), "")

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import io
 import os
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -114,15 +115,29 @@ def damaged(draw: st.DrawFn, data: bytes) -> bytes:
     return bytes(changed)
 
 
-def command(folder: Path, *words: object) -> tuple[int, str, str]:
-    """Run the command line in this process, in a folder: (exit status, stdout, stderr)."""
+def flipped(data: bytes, chance: random.Random) -> bytes:
+    """Bytes of which one bit is another."""
+    changed, place = bytearray(data), chance.randrange(8 * len(data))
+    changed[place // 8] ^= 1 << place % 8
+    return bytes(changed)
+
+
+def command(folder: Path, *words: object, also: Path | None = None) -> tuple[int, str, str]:
+    """Run the command line in this process, in a folder: (exit status, stdout, stderr).
+
+    It may write there, and into one folder more.
+    """
     from evonas import cli
 
     out, err, argv, before = io.StringIO(), io.StringIO(), sys.argv, Path.cwd()
     sys.argv = ["evonas", *map(str, words)]
     os.chdir(folder)
     try:
-        with watched(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        with (
+            watched(folder, also or folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
             try:
                 cli.main()
                 code = 0
@@ -158,7 +173,8 @@ def watched(*roots: Path) -> Iterator[None]:
         _SEEN["hook"] = True
     caches = (os.environ.get("XDG_CACHE_HOME"), "~/.cache", "~/.config", tempfile.gettempdir())
     allowed = [Path(place).expanduser() for place in caches[:3] if place] + [*roots]
-    _SEEN["roots"], _SEEN["found"] = [os.path.realpath(root) for root in allowed], []
+    _SEEN["roots"] = [way(root) for root in allowed for way in (os.path.realpath, os.path.abspath)]
+    _SEEN["found"] = []
     try:
         yield
     finally:
@@ -170,7 +186,7 @@ def _note(event: str, arguments: tuple[Any, ...]) -> None:
     roots = _SEEN["roots"]
     if roots is None:
         return
-    if event in _PROGRAMS and arguments[0] != "git":  # git tells the revision for a model card
+    if event in _PROGRAMS and arguments[0] not in ("git", "uname"):  # facts for a model card
         _SEEN["found"].append((event, str(arguments)[:200]))
     elif event == "open" and isinstance(arguments[0], str | bytes) and len(arguments) > 2:
         if not arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):

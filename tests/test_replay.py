@@ -39,6 +39,13 @@ def grid() -> list[dict[str, Any]]:
     ]
 
 
+def test_a_row_with_more_cells_than_the_header_is_named(tmp_path: Path) -> None:
+    (tmp_path / "past.csv").write_text("width,rmse\n8,1.0\n16,2.0,3.0\n", encoding="utf-8")
+    given = {"file": str(tmp_path / "past.csv"), "genes": ["width"], "error": "rmse"}
+    with pytest.raises(InputError, match=r"past\.csv, line 3: has more cells than the header"):
+        Table(TableSettings.model_validate(given))
+
+
 @pytest.fixture
 def table_file(tmp_path: Path) -> Path:
     return write(tmp_path / "past.csv", grid())

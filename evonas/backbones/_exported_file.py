@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from evonas.errors import InputError, one_line
+from evonas.weights import check_archive
 
 #: Arithmetic of sizes as torch writes it, ``Mul(Integer(2), Symbol('s7', positive=True))``:
 #: classes that are called, symbols, flags, numbers; no attributes and no other texts.
@@ -60,6 +61,7 @@ def load_program(path: Path, where: str = "") -> torch.export.ExportedProgram:
     """
     where = where or f"backbone.path={path}"
     try:
+        check_archive(path)
         if _vet(path, where):
             importlib.import_module("torch.ao.quantization.fx._decomposed")  # its operators
         with _quiet():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from evonas.errors import InputError, one_line
+from evonas.weights import check_archive
 
 
 class Script(nn.Module):
@@ -25,6 +26,7 @@ class Script(nn.Module):
     def __init__(self, path: Path) -> None:
         super().__init__()
         try:
+            check_archive(path)
             script: Any = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
             script.eval()
         except Exception as error:  # damaged archives end in errors of any kind inside torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 import zipfile
@@ -11,10 +12,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from evonas.errors import InputError, one_line
+from evonas.weights import check_archive, load_file
 
 _NESTINGS = ("state_dict", "model_state_dict", "model")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -29,7 +30,8 @@ def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Ten
     """Return parameter name -> tensor, on the CPU.
 
     One nesting (``state_dict``, ``model_state_dict`` or ``model``) is unwrapped, and a
-    ``module.`` in front of every name (left by data-parallel training) is taken off.
+    ``module.`` in front of every name (left by data-parallel training) is taken off. Where
+    ``FILE.sha256`` lies beside the file, as ``sha256sum FILE`` writes it, it must be right.
 
     Args:
         path: .safetensors, or .pt, .pth or .bin as ``torch.save`` writes them. The latter
@@ -48,6 +50,7 @@ def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Ten
             f"{key}={path}: expected a file named {', '.join(_SUFFIXES)}, "
             f"got {path.suffix or 'no suffix'!r}"
         )
+    _as_noted(path, key)
     stored = _safetensors(path, key) if path.suffix == ".safetensors" else _torch(path, key)
     nested = [key for key in _NESTINGS if isinstance(stored.get(key), Mapping)]
     state = dict(stored[nested[0]]) if nested else dict(stored)
@@ -60,6 +63,28 @@ def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Ten
     if all(str(key).startswith("module.") for key in state):
         state = {str(key).removeprefix("module."): value for key, value in state.items()}
     return {str(key): value for key, value in state.items()}
+
+
+def _as_noted(path: Path, key: str) -> None:
+    """Hold a file against ``FILE.sha256`` beside it, if that is there.
+
+    Raises:
+        InputError: it is another file than the one whose sum was taken.
+    """
+    note = path.with_name(f"{path.name}.sha256")
+    if not note.is_file():
+        return
+    try:
+        expected = note.read_bytes()[:64].decode("ascii", "replace").lower()
+        with path.open("rb") as stream:
+            got = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{key}={path}: cannot be read ({error.strerror})") from error
+    if got != expected:
+        raise InputError(
+            f"{key}={path}: its sha256 is {got[:12]}..., expected {expected[:12]!r}... as "
+            f"{note.name} says: get the file again, or remove {note.name}"
+        )
 
 
 def load_into(
@@ -114,6 +139,7 @@ def _safetensors(path: Path, key: str) -> Mapping[str, Any]:
 
 def _torch(path: Path, key: str) -> Mapping[str, Any]:
     try:
+        check_archive(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a pickle is of an unusual protocol, say
             stored = torch.load(path, weights_only=True, map_location="cpu")

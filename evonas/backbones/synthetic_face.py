@@ -11,19 +11,19 @@ trained and how well it verifies unseen identities stands in ``synthetic_face.js
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from evonas.backbones._whole import counted
 from evonas.backbones.base import Backbone, NetworkCost
 from evonas.errors import InputError
+from evonas.files import read_json
+from evonas.weights import load_file
 
 _SHIPPED = Path(__file__).with_suffix(".safetensors")
 _WIDTHS = (16, 32, 64, 128)
@@ -149,7 +149,7 @@ def _read(path: Path, network: nn.Module) -> dict[str, Tensor]:
         )
     facts = path.with_suffix(".json")
     if facts.is_file():
-        expected = json.loads(facts.read_text(encoding="utf-8")).get("sha256")
+        expected = read_json(facts).get("sha256")
         got = hashlib.sha256(path.read_bytes()).hexdigest()
         if got != expected:
             raise InputError(

@@ -11,6 +11,7 @@ from evonas import config, registry
 from evonas.commands import report, search
 from evonas.commands.run_files import plan
 from evonas.errors import InputError
+from evonas.files import keep
 from evonas.report import comparison
 from evonas.report.comparison import Curve
 from evonas.report.run import Run
@@ -67,7 +68,7 @@ def run(
     result = comparison.table(curves, experiment.budget, title, assembly.warnings())
     show(result, console)
     try:
-        (folder / "comparison.md").write_text(markdown(result), encoding="utf-8")
+        keep(folder / "comparison.md", markdown(result))
         comparison.picture(curves, experiment.budget, title, folder / "comparison.png")
         report.write(folder / report.FILE, [Run.read(place) for place in places])
     except OSError as error:

@@ -19,6 +19,7 @@ from evonas.errors import InputError
 from evonas.estimation.training import TrainingData, predict, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.evaluation import Retrained
+from evonas.files import keep
 from evonas.report import distinctiveness
 from evonas.report.tables import markdown, show
 from evonas.transfer.chance import REPEATS
@@ -99,9 +100,9 @@ def run(
     made = distinctiveness.tables(found, retrained.task.unit, notes)
     target = folder / "distinctiveness"
     target.mkdir(exist_ok=True)
-    (target / "distinctiveness.md").write_text("\n".join(map(markdown, made)), encoding="utf-8")
+    keep(target / "distinctiveness.md", "\n".join(map(markdown, made)))
     text = json.dumps([asdict(one) for one in found], indent=2)
-    (target / "distinctiveness.json").write_text(text + "\n", encoding="utf-8")
+    keep(target / "distinctiveness.json", text + "\n")
     if as_json:
         print(text)
         return found

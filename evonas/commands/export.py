@@ -13,7 +13,7 @@ from evonas.deployed import Deployed
 from evonas.errors import InputError, nearest
 from evonas.evaluation import Retrained
 from evonas.exporting import FORMATS, Export, Format
-from evonas.files import read_json
+from evonas.files import keep, read_json
 from evonas.report.exported import tables
 from evonas.report.tables import show
 
@@ -63,10 +63,7 @@ def run(
         work = Export(Deployed(retrained, network, repeat or 0, progress), cast(Format, kind))
         content = work.run(file)
     text = json.dumps(content, indent=2)
-    try:
-        beside.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{beside}: cannot be written ({error.strerror})") from error
+    keep(beside, text + "\n")
     if as_json:
         print(text)
         return file

@@ -14,7 +14,7 @@ from evonas.commands import probe, prune, quantize, retrain, search, test
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
-from evonas.files import make_folder, read_json
+from evonas.files import keep, make_folder, read_json
 from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show
 
@@ -71,7 +71,7 @@ def run(experiment: Experiment, folder: Path | None, console: Console) -> Path:
         small.task.unit,
     )
     show(table, console)
-    (folder / "pipeline.md").write_text(markdown(table), encoding="utf-8")
+    keep(folder / "pipeline.md", markdown(table))
     console.print(f"written: {folder / 'pipeline.md'}", soft_wrap=True)
     return folder
 
@@ -124,7 +124,7 @@ def _claim(experiment: Experiment, folder: Path) -> None:
     path, now = folder / _EXPERIMENT, experiment.model_dump(mode="json")
     make_folder(folder, "--run-dir")
     if not path.is_file():
-        path.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
+        keep(path, json.dumps(now, indent=2) + "\n")
     differing = config.differences(read_json(path), now, free=())
     if differing:
         raise InputError(

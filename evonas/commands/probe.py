@@ -20,7 +20,7 @@ from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.features import FeatureCache, Progress
 from evonas.estimation.views import View
-from evonas.files import make_folder
+from evonas.files import keep, make_folder
 from evonas.report import probe_file, probe_pictures, probing
 from evonas.report.tables import Table, markdown, show
 from evonas.transfer.probe import Primary, Probed, probe
@@ -92,8 +92,8 @@ def run(
     files = ["probe.json", "probe.md", "curves.png"]
     text = json.dumps(content, indent=1) + "\n"
     try:
-        (folder / files[0]).write_text(text, encoding="utf-8")
-        (folder / files[1]).write_text("\n".join(map(markdown, tables)), "utf-8")
+        keep(folder / files[0], text)
+        keep(folder / files[1], "\n".join(map(markdown, tables)))
         probe_pictures.curves(own, names, settings.thresholds, best, folder / files[2])
         if len(primaries) > 1:
             files.append("relations.png")

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from safetensors.torch import save_file
 from torch import nn
 
 from evonas import config, registry
@@ -21,13 +20,14 @@ from evonas.errors import EvonasError
 from evonas.estimation.complexity import Complexity
 from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
-from evonas.files import make_folder
+from evonas.files import keep, make_folder
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import markdown, show
 from evonas.store import FORMAT
 from evonas.transfer.reduction import Reduction
 from evonas.transfer.tracing import save
+from evonas.weights import packed
 
 _EXACT = 1e-4  # of the largest value: what single precision leaves of equal sums in another order
 
@@ -108,8 +108,10 @@ def run(
         "pruned, with head": own,
     }
     found = _Found(choices, rows, metrics, difference, missed)
-    _write_comparison(target, whole, cost, metrics["pruned"])
     _tell(target, work, found, console)
+    # last: it says that all is there
+    _write_comparison(target, whole, cost, metrics["pruned"])
+    console.print(f"written: {target}", soft_wrap=True)
     return target
 
 
@@ -118,7 +120,7 @@ def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -
     make_folder(folder)
     path, tap = folder / "pruned.pt2", whole.tap
     save(graph, whole.example, path)
-    save_file(kept(head), folder / "head.safetensors")
+    keep(folder / "head.safetensors", packed(kept(head)))
     made: Backbone = registry.create("backbone", "pruned", {"path": str(path), "tap": tap})
     images = whole.images(whole.judges[:2])
     with torch.inference_mode():
@@ -177,7 +179,7 @@ def _tell(folder: Path, work: Pruning, found: _Found, console: Console) -> None:
     exact = f"pruned equals whole with zeros within {found.difference:.1e} of the largest value"
     console.print(exact, soft_wrap=True)
     text = "\n".join([*map(markdown, tables), exact])
-    (folder / "prune.md").write_text(text + "\n", encoding="utf-8")
+    keep(folder / "prune.md", text + "\n")
     report.draw(found.choices, settings.threshold, folder / "prune.png")
     numbers = {
         "format": FORMAT,
@@ -205,8 +207,7 @@ def _tell(folder: Path, work: Pruning, found: _Found, console: Console) -> None:
         "origin": whole.assembly.origin(),
     }
     _dump(folder / "prune.json", numbers)
-    console.print(f"written: {folder}", soft_wrap=True)
 
 
 def _dump(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    keep(path, json.dumps(content, indent=2) + "\n")

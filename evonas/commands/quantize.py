@@ -13,6 +13,7 @@ from evonas.commands.progress import progress_bars
 from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
+from evonas.files import keep
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown, show
@@ -68,9 +69,9 @@ def run(
     made = tables(found, retrained.metrics, retrained.task.unit)
     found = {"format": FORMAT, "evonas": evonas.__version__, **found}
     text = json.dumps(found, indent=2)
-    (target / "quantize.json").write_text(text + "\n", encoding="utf-8")
-    (target / "quantize.md").write_text("\n".join(map(markdown, made)), encoding="utf-8")
-    (target / "comparison.json").write_text(json.dumps(again, indent=2) + "\n", encoding="utf-8")
+    keep(target / "quantize.md", "\n".join(map(markdown, made)))
+    keep(target / "comparison.json", json.dumps(again, indent=2) + "\n")
+    keep(target / "quantize.json", text + "\n")  # last: it says that all is there
     if as_json:
         print(text)
         return target

@@ -14,7 +14,7 @@ from evonas import config, results
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.errors import InputError
-from evonas.files import make_folder
+from evonas.files import keep, make_folder
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining
@@ -100,7 +100,7 @@ def run(
         line = agreement.statement(experiment.training.epochs)
         console.print(line, soft_wrap=True)
         text += f"\n{line}\n"
-    (folder / "comparison.md").write_text(text, encoding="utf-8")
+    keep(folder / "comparison.md", text)
     content = {
         "format": FORMAT,
         "winner": best.get("architecture"),
@@ -114,7 +114,7 @@ def run(
         "rank_correlation": agreement and asdict(agreement),
         "contenders": [contender.to_dict() for contender in contenders],
     }
-    (folder / "comparison.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    keep(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
     console.print(f"written: {folder}", soft_wrap=True)
     return folder
 

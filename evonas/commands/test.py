@@ -15,6 +15,7 @@ from evonas.config import Experiment
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.evaluation import Result, Retrained
+from evonas.files import keep
 from evonas.report import published, tested
 from evonas.report.tables import Table, markdown, show
 
@@ -68,9 +69,9 @@ def run(
             {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
             for result in results
         ]
-    (folder / "test.md").write_text("\n".join(map(markdown, tables)), encoding="utf-8")
+    keep(folder / "test.md", "\n".join(map(markdown, tables)))
     text = json.dumps(everything, indent=2)
-    (folder / "test.json").write_text(text + "\n", encoding="utf-8")
+    keep(folder / "test.json", text + "\n")
     if as_json:
         print(text)
         return

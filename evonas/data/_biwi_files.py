@@ -17,6 +17,7 @@ Numbers = NDArray[np.float64]
 
 _COLUMNS = ("file", "left", "top", "right", "bottom")
 _FARTHEST = 10_000.0  # mm; the Kinect sees half of that
+_LARGEST = 1e4  # pixels or mm in a camera file; beyond, a crop would have gigapixels
 _NEAREST = 200.0  # mm; closer, the camera sees no whole head
 
 
@@ -93,7 +94,13 @@ def read_camera(path: Path) -> Camera:
             f"{path}: expected K (3 rows of 3), distortion, R (3 rows of 3) and t (3 numbers), got "
             f"rows of {[len(row) for row in rows]}: restore or remove the file"
         )
-    return Camera(np.array(rows[:3]), np.array(rows[4:7]), np.array(rows[7]))
+    camera = Camera(np.array(rows[:3]), np.array(rows[4:7]), np.array(rows[7]))
+    if not all((np.abs(part) <= _LARGEST).all() for part in camera):  # of nan this holds too
+        raise InputError(
+            f"{path}: expected numbers of at most {_LARGEST:g} pixels or mm, got a larger one or "
+            "one that is not finite: restore or remove the file"
+        )
+    return camera
 
 
 def nominal_camera() -> Camera:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -111,14 +112,16 @@ def remembered(
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    made = dict(make())
+    made, content = dict(make()), io.BytesIO()
+    np.savez(content, **made)  # type: ignore[arg-type]
+    draft = note.with_name(f".{note.name}.{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".npz", delete=False) as draft:
-            np.savez(draft, **made)  # type: ignore[arg-type]
-        os.replace(draft.name, note)
+        draft.write_bytes(content.getvalue())
+        os.replace(draft, note)
     except OSError:
-        pass
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return made
 
 

@@ -7,10 +7,12 @@ could not be decoded. Both are moved into place when they are complete.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,23 @@ def check_space(folder: Path, needed: int, advice: str) -> None:
         )
 
 
+def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.float16]]:
+    """Return a new file of fp16 numbers, mapped into memory, whose room on the disk is taken.
+
+    A map of a file without its room would end the process by SIGBUS on a full disk.
+
+    Raises:
+        OSError: there is no room, or the file cannot be written.
+    """
+    kind = np.lib.format.dtype_to_descr(np.dtype(np.float16))
+    header = {"descr": kind, "fortran_order": False, "shape": shape}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.flush()
+        os.posix_fallocate(stream.fileno(), 0, stream.tell() + 2 * math.prod(shape))
+    return np.lib.format.open_memmap(path, "r+")
+
+
 def commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
     """Move a finished file into place, its checksum first, so that none is seen half.
 
@@ -55,7 +74,9 @@ def commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
             f"features of {path.stem}: the backbone gave values beyond 16-bit floats: "
             f"check its weights or choose another tap"
         )
-    note = {"crc32": checksum(made), "bytes": made.stat().st_size, "unreadable": unreadable}
+    told = {str(index): reason for index, reason in unreadable.items()}
+    value = _checksum(made, told)
+    note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": told}
     draft = made.with_suffix(".json")
     draft.write_text(json.dumps(note), encoding="utf-8")
     os.replace(draft, path.with_suffix(".json"))
@@ -75,16 +96,17 @@ def intact(path: Path) -> bool:
         return bool(
             path.stat().st_size == note["bytes"]
             and isinstance(note["unreadable"], dict)
-            and checksum(path) == note["crc32"]
+            and _checksum(path, note["unreadable"]) == note["crc32"]
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
-def checksum(path: Path) -> int:
-    """Return the CRC-32 of a file."""
+def _checksum(path: Path, unreadable: dict[str, str]) -> int:
+    """Return the CRC-32 of a file and, if any images could not be decoded, of what says so."""
     value = 0
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):
             value = zlib.crc32(block, value)
-    return value
+    told = json.dumps(unreadable, sort_keys=True) if unreadable else ""
+    return zlib.crc32(told.encode(), value)

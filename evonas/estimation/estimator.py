@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 
 from evonas import registry
 from evonas.errors import RunError, one_line
@@ -33,6 +32,7 @@ from evonas.files import move_into_place
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent
+from evonas.weights import save_file
 
 Indices = NDArray[np.intp]
 

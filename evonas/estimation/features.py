@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
 from collections import deque
@@ -26,9 +27,10 @@ from numpy.typing import NDArray
 from evonas.backbones.base import Backbone
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
-from evonas.estimation.cache_files import check_space, commit, intact, sidecar
+from evonas.estimation.cache_files import allocate, check_space, commit, intact, sidecar
 from evonas.estimation.views import View
 
+_log = logging.getLogger("evonas")
 _VERSION = 1
 #: Decoded images that are held from view to view: decoding takes as long as half of a pass.
 _IMAGE_BYTES = 1 << 30
@@ -89,7 +91,7 @@ class FeatureCache:
         }
         passes = 0
         unreadable: dict[int, str] = {}
-        missing_of = {view: [t for t in taps if not intact(paths[t, view])] for view in views}
+        missing_of = {view: [t for t in taps if not _usable(paths[t, view])] for view in views}
         values = sum(prod(backbone.taps[tap]) for view in views for tap in missing_of[view])
         advice = "choose another folder with features.cache=FOLDER"
         check_space(self._root, 2 * len(dataset) * values, advice)
@@ -132,9 +134,7 @@ class FeatureCache:
             self._root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._root) as folder:
                 maps = {
-                    tap: np.lib.format.open_memmap(
-                        f"{folder}/{tap}.npy", "w+", np.float16, (total, *backbone.taps[tap])
-                    )
+                    tap: allocate(Path(f"{folder}/{tap}.npy"), (total, *backbone.taps[tap]))
                     for tap in into
                 }
                 pending: deque[Future[None]] = deque()
@@ -203,6 +203,14 @@ class _Images:
             self._room -= image.nbytes
             self._held[index] = image
         return image
+
+
+def _usable(path: Path) -> bool:
+    """Whether a file is there as it was written; says so where it is there, but damaged."""
+    whole = intact(path)
+    if not whole and path.exists():
+        _log.warning("feature cache %s: is damaged (its checksum is another): made anew", path)
+    return whole
 
 
 def _one_thread() -> None:

@@ -8,16 +8,19 @@ bits that training in one go gives.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
 from torch import Tensor
 
 from evonas.estimation.training import Training
+from evonas.weights import load_file, load_notes, save_file
+
+_log = logging.getLogger("evonas")
 
 
 def pause(training: Training, path: Path) -> None:
@@ -56,9 +59,8 @@ def resume(training: Training, path: Path) -> bool:
         file, or it does not fit. Training from the start gives the same result, only later.
     """
     try:
-        with safe_open(path, "pt") as stream:
-            plain: dict[str, Any] = json.loads(stream.metadata()["training"])
-            tensors = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118
+        plain: dict[str, Any] = json.loads(load_notes(path)["training"])
+        tensors = load_file(path)
         own = training.step.optimizer.state_dict()
         moments = {
             number: _part(tensors, f"optimizer.{number}")
@@ -76,7 +78,10 @@ def resume(training: Training, path: Path) -> bool:
         if not all(fit) or not all(moments.values()):
             return False
         training.rng.bit_generator.state = plain["rng"]
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
+        return False
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        _log.warning("%s: a paused training cannot be read: it starts anew (%s)", path, error)
         return False
     training.module.load_state_dict(states[0])
     training.average.module.load_state_dict(states[1])

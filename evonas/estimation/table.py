@@ -127,6 +127,11 @@ def _read(path: Path) -> list[dict[str, str]]:
         ) from error
     if not lines:
         raise InputError(f"{path}: expected a header and rows, got none")
+    for number, line in enumerate(lines, start=2):
+        if None in line:
+            raise InputError(
+                f"{path}, line {number}: has more cells than the header: mend or remove the row"
+            )
     return lines
 
 

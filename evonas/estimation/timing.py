@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -127,15 +128,24 @@ def _read(path: Path, key: Mapping[str, Any]) -> Latency | None:
     """Return what a file says; None if it is missing, damaged, or of something else."""
     try:
         content = json.loads(path.read_text("utf-8"))
+        whole = content.pop("crc32") == _checksum(content)
         found = Latency(float(content.pop("ms")), float(content.pop("noise")))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
     sound = 0 < found.ms < math.inf and 0 <= found.noise < math.inf
-    return found if sound and content == key else None
+    return found if whole and sound and content == key else None
+
+
+def _checksum(content: Mapping[str, Any]) -> int:
+    """Return the CRC-32 of what a file says: a flipped bit in a digit is another latency."""
+    return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    with suppress(OSError):  # a full disk costs the next run a measurement, not this one a training
-        draft.write_text(json.dumps(content) + "\n", "utf-8")
+    try:
+        draft.write_text(json.dumps({**content, "crc32": _checksum(content)}) + "\n", "utf-8")
         os.replace(draft, path)
+    except OSError:  # a full disk costs the next run a measurement, not this one a training
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evonas.errors import InputError
+from evonas.files import write_file
 from evonas.report import lineage_marks as marks
 from evonas.report import lineage_words as words
 from evonas.report.family import Family, step
@@ -68,7 +69,7 @@ def draw(trials: Sequence[Trial], path: Path, name: str = "", winner: str = "") 
     content = picture(trials, path.suffix.lower()[1:], name, winner)
     if content is None:
         return None
-    path.write_bytes(content)
+    write_file(path, content)
     return path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from evonas.errors import InputError, one_line
 from evonas.report.tables import Table
 
 
@@ -18,7 +19,22 @@ def stages(
         quantized: the content of quantize.json.
         names: of the main metrics.
         unit: of the errors.
+
+    Raises:
+        InputError: a file is not as evonas writes it.
     """
+    try:
+        return _table(pruned, quantized, names, unit)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"prune.json, quantize.json: expected what `evonas prune` and `quantize` write, got "
+            f"other data ({one_line(error)}): remove both and do the steps again"
+        ) from error
+
+
+def _table(
+    pruned: Mapping[str, Any], quantized: Mapping[str, Any], names: Sequence[str], unit: str
+) -> Table:
     cost, errors = pruned["cost"], pruned["metrics"]
     before, after = cost["up to the tap, with head"], cost["pruned, with head"]
     rows = [

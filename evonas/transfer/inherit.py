@@ -20,10 +20,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from evonas.errors import InputError
+from evonas.weights import load_file
 
 Shape = tuple[int, ...]
 

@@ -13,6 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from evonas.errors import InputError, one_line
 from evonas.transfer._extra import library, quiet
+from evonas.transfer.onnx_session import sealed
 from evonas.transfer.quantize_onnx import INPUT, bare
 
 _WHAT = "exporting to ONNX"
@@ -104,7 +105,7 @@ def save(made: Any, path: Path, notes: Mapping[str, str]) -> None:
             f"{path.name}: expected a network of at most 2 GB, which is what an .onnx file holds, "
             f"got {made.ByteSize() / 1e9:.1f} GB: use --format torch_export"
         )
-    path.write_bytes(made.SerializeToString())
+    path.write_bytes(sealed(made.SerializeToString()))
 
 
 def place(node: fx.Node) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,10 @@ from evonas.errors import InputError, one_line
 from evonas.transfer._extra import library
 
 _WHAT = "running an .onnx file"
+
+_DIGITS, _KEY = 8, b"evonas_crc32"
+_PAIR = bytes([0x0A, len(_KEY)]) + _KEY + bytes([0x12, _DIGITS])  # its key, and its value begins
+_SEAL = bytes([14 << 3 | 2, len(_PAIR) + _DIGITS]) + _PAIR
 
 #: (n, 3, side, side) float32 RGB in 0..255 -> outputs of n images.
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -32,7 +37,7 @@ def session(path: Path, threads: int = 1, extra: str = "quantize") -> Run:
     """
     onnx, runtime = (library(name, _WHAT, extra) for name in ("onnx", "onnxruntime"))
     try:
-        content = path.read_bytes()
+        content = unsealed(path.read_bytes())
         model = onnx.load_model_from_string(content)
         if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model.graph)):
             # Files that a file names could be any of this machine.
@@ -59,6 +64,31 @@ def session(path: Path, threads: int = 1, extra: str = "quantize") -> Run:
         return np.concatenate([made.run(None, {name: part})[0] for part in parts])
 
     return run
+
+
+def sealed(content: bytes) -> bytes:
+    """Return an .onnx file with its CRC-32 behind it, since the format has no checksum.
+
+    Fields of a message of the protocol may lie in any order, so what stands behind a model is
+    one more of its notes (``ModelProto.metadata_props``, field 14) to whoever reads it.
+    """
+    value = f"{zlib.crc32(content):08x}".encode()
+    return content + _SEAL + value
+
+
+def unsealed(content: bytes) -> bytes:
+    """Return the content of an .onnx file; one of another maker has no checksum.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    start = len(content) - _DIGITS
+    if content[max(start - len(_SEAL), 0) : start] != _SEAL:
+        return content
+    made = content[: start - len(_SEAL)]
+    if sealed(made) != content:
+        raise ValueError("it is not what was written: its checksum is another")
+    return made
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evonas.errors import RunError
+from evonas.files import keep
 from evonas.transfer import quantize_onnx, quantize_pt2e
 from evonas.transfer._extra import library
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import Captured
 from evonas.transfer.coverage import Coverage
+from evonas.transfer.onnx_session import sealed
 
 #: Road -> name of the file, and the modules that it needs.
 FILES = {"pt2e": "quantized.pt2", "onnx": "quantized.onnx"}
@@ -64,8 +65,7 @@ def quantize(
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "float.onnx"
         quantize_onnx.export(trained, source, batches[0])
-        try:
-            quantize_onnx.quantize(trained, source, path, batches)
-        except OSError as error:
-            raise RunError(f"{path}: cannot be written ({error.strerror})") from error
+        made = Path(folder) / "made.onnx"
+        quantize_onnx.quantize(trained, source, made, batches)
+        keep(path, sealed(made.read_bytes()))
     return quantize_onnx.covered(path)

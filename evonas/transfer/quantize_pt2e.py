@@ -21,6 +21,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 
 from evonas.errors import InputError, one_line
+from evonas.files import write_file
 from evonas.transfer._extra import library, quiet
 from evonas.transfer.capture import Captured, trace
 from evonas.transfer.coverage import Coverage, Step, coverage
@@ -94,16 +95,18 @@ def save(program: ExportedProgram, path: Path, notes: Mapping[str, str] | None =
     stored = io.BytesIO()
     with quiet():
         torch.export.save(program, stored, extra_files=dict(notes or {}))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(stored) as old, zipfile.ZipFile(packed, "w") as new:
+        for entry in old.infolist():
+            text = entry.filename.endswith(".json")
+            data = old.read(entry)
+            if text:
+                data = json.dumps(json.loads(data), separators=(",", ":")).encode()
+            kind = zipfile.ZIP_DEFLATED if text else zipfile.ZIP_STORED
+            name = f"quantized/{entry.filename.partition('/')[2]}"
+            new.writestr(zipfile.ZipInfo(name), data, kind)
     try:
-        with zipfile.ZipFile(stored) as old, zipfile.ZipFile(path, "w") as new:
-            for entry in old.infolist():
-                text = entry.filename.endswith(".json")
-                data = old.read(entry)
-                if text:
-                    data = json.dumps(json.loads(data), separators=(",", ":")).encode()
-                kind = zipfile.ZIP_DEFLATED if text else zipfile.ZIP_STORED
-                name = f"quantized/{entry.filename.partition('/')[2]}"
-                new.writestr(zipfile.ZipInfo(name), data, kind)
+        write_file(path, packed.getvalue())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 

@@ -7,6 +7,7 @@ their input are replaced by those that do not, so that each step's output stays 
 
 from __future__ import annotations
 
+import io
 import operator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from evonas.errors import InputError
+from evonas.files import write_file
 from evonas.transfer._extra import quiet
 
 _ATEN = torch.ops.aten
@@ -67,15 +69,14 @@ def save(network: nn.Module, example: Tensor, path: Path) -> None:
     Raises:
         InputError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.stem}.part.pt2")
+    content = io.BytesIO()  # on a full disk torch's own writer ends the whole process
     try:
         with torch.no_grad(), quiet():
             batch = torch.export.Dim("batch")
             program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
-            torch.export.save(program, beside)
-        beside.replace(path)
+            torch.export.save(program, content)
+        write_file(path, content.getvalue())
     except (OSError, RuntimeError) as error:
-        beside.unlink(missing_ok=True)
         reason = " ".join(str(error).split())[:_LONG]
         raise InputError(f"{path}: cannot be written ({reason}): choose another folder") from error
 

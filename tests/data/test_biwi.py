@@ -206,6 +206,13 @@ def test_boxes_and_crops_go_together(small: Path, tmp_path: Path) -> None:
         create("data", "biwi", {"root": str(small), "crop": "dlib"})
 
 
+@pytest.mark.parametrize("word", ["nan", "inf", "-1e9"])
+def test_a_camera_of_no_sense_is_named(small: Path, word: str) -> None:
+    path = small / "01" / "rgb.cal"
+    path.write_text(" ".join([word, *path.read_text().split(" ")[1:]]))
+    assert f"{path}: expected numbers of at most 10000 pixels or mm" in refusal(small)
+
+
 def test_videos_that_do_not_fit_are_named(small: Path, root: Path) -> None:
     assert "data.test: video 05 has no frame" in refusal(small, split="videos_16_8")
     assert "video 06 is in data.test too" in refusal(root, split="videos_16_8", test=(6, 7))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.files import write_file
+from evonas.files import move_into_place
 from evonas.space import Architecture
+from evonas.weights import load_file, save_file
 
 TRAININGS = "trainings.txt"  # beside the run's folder: one line a training, before it begins
 
@@ -39,11 +41,15 @@ def measured(job: Job) -> Measurement:
     macs = cost(job.architecture)
     if number % 9 == 0 or (number % 7 == 0 and not job.until):
         return Measurement.failure("diverged", "it did", macs=macs, epochs=1)
-    start = json.loads(Path(job.parent).read_text())["weight"] if job.parent else 0.0
+    start = float(load_file(job.parent)["weight"]) if job.parent else 0.0
     error = 1 + number % 89 / 89 + job.seed / 2**33 + number // 7 % 97 / 97 * epochs / 9
     error += start / 50
     if job.weights and not job.until:
-        with suppress(OSError):
-            write_file(Path(job.weights), json.dumps({"weight": error}))
+        draft = Path(f"{job.weights}.draft")
+        try:
+            save_file({"weight": torch.tensor(error, dtype=torch.float64)}, draft)
+            move_into_place(draft, Path(job.weights))
+        except OSError:
+            draft.unlink(missing_ok=True)
     told: dict[str, Any] = {"inherited": 0.5 if job.parent else 0.0, "params": macs // 7}
     return Measurement("ok", {"error": error}, macs=macs, epochs=epochs, **told)

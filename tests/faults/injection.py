@@ -74,7 +74,7 @@ class Faults:
 
     def _opened(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         inside = isinstance(file, (str, Path)) and self.folder in Path(file).absolute().parents
-        if mode not in ("w", "a", "ab") or not inside:
+        if mode not in ("w", "wb", "a", "ab") or not inside:
             return _open(file, mode, *args, **options)
         raw = Written(self, Path(file), mode[0])
         state = os.fstat(raw.fileno())

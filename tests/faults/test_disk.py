@@ -148,18 +148,6 @@ def test_a_file_that_may_not_be_written_is_named_at_once(
         assert store.trials() == [TRIAL]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="no directory is read-only for root")
-def test_a_read_only_directory(whole: Whole, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    assert whole.toys(folder, *WORDS, fault={"kind": "kill", "at": 150})[0] == KILLED
-    folder.chmod(0o555)
-    status, output = whole.toys(folder)
-    folder.chmod(0o755)
-    assert status in (1, 2)
-    assert "cannot be written" in complaint(output)
-    whole.go_on(folder)
-
-
 def test_a_second_search_in_the_same_directory(whole: Whole, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert whole.toys(folder, *WORDS, fault={"kind": "kill", "at": 150})[0] == KILLED

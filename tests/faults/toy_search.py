@@ -102,6 +102,10 @@ class Toy(Replay):
 def child(order: Mapping[str, Any], toy: Callable[..., Toy] = Toy) -> int:
     """Do one order; return the exit status."""
     folder = Path(order["folder"])
+    if "uid" in order:  # as somebody else, who has no rights of root's
+        os.setgroups([])
+        os.setgid(order["uid"])
+        os.setuid(order["uid"])
     faults = Faults(folder, **order.get("fault", {}))
     if "limit" in order:  # bytes of a file: beyond, the system itself refuses
         resource.setrlimit(resource.RLIMIT_FSIZE, (order["limit"], order["limit"]))
