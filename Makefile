@@ -31,7 +31,7 @@ test: install  ## run the tests (JOBS=1: one after the other)
 	$(BIN)/pytest -n $(JOBS) --dist loadfile
 
 faults: install  ## break searches off at many moments (TRIES=16 of each set)
-	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults -rP
+	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults tests/faults/at_length.py -rP
 
 audit: .venv-audit/installed  ## ask whether a tested version has a known hole (needs the network)
 	@.venv-audit/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt --progress-spinner off 2> .venv-audit/said || \

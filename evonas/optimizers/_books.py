@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,9 @@ from evonas.space import Genome
 
 Array = NDArray[np.float64]
 
+#: Told architectures that models are fitted to, the latest: beyond, a fit would take ever longer
+#: and say ever less of where the search is by now.
+MEMORY = 1000
 #: Beyond this a fitness is only "very bad": squares of it must stay finite.
 HUGE = 1e100
 
@@ -34,6 +39,7 @@ class Books:
         self.genomes: dict[str, Genome] = {}
         self._fitness: dict[str, float] = {}  # as told, nan if failed
         self._axes: dict[str, Array] = {}  # as told, of successes alone
+        self._range: tuple[Array, Array] | None = None  # least and most of these
         self.width: int | None = None
         self._worst = -float("inf")
 
@@ -50,8 +56,10 @@ class Books:
             self._fitness[digest] = fitness
         if np.isnan(fitness):
             return
-        if np.isfinite(axes).all():
-            self._axes.setdefault(digest, np.clip(axes, -HUGE, HUGE))
+        if np.isfinite(axes).all() and digest not in self._axes:
+            self._axes[digest] = told = np.clip(axes, -HUGE, HUGE)
+            least, most = self._range or (told, told)
+            self._range = np.minimum(least, told), np.maximum(most, told)
         self._worst = max(self._worst, _bounded(fitness))
         if fitness < self.best_fitness:
             self.best_fitness, self.best_genome = fitness, genome.copy()
@@ -75,13 +83,10 @@ class Books:
 
     def recall_axes(self, digest: str) -> Array | None:
         """Return the (m,) axes, repaired as a fitness is; None as ``recall``."""
-        if not self._axes:
+        if self._range is None:
             return None
         known = self._axes.get(digest)
-        if known is not None:
-            return known
-        told = np.array(list(self._axes.values()))
-        return self._behind(digest, told.min(axis=0), told.max(axis=0))
+        return self._behind(digest, *self._range) if known is None else known
 
     def successes(self) -> tuple[Array, Array, Array]:
         """Return (n, dim) genomes, (n,) fitness and (n, m) axes of all that succeeded."""
@@ -96,13 +101,14 @@ class Books:
             np.array([self._axes[digest] for digest in digests], dtype=np.float64),
         )
 
+    def latest(self) -> list[str]:
+        """Return the digests of the MEMORY feasible architectures that were told last, in order."""
+        told = (digest for digest in reversed(self.genomes) if self.met[digest] == 0.0)
+        return [*islice(told, MEMORY)][::-1]
+
     def history(self) -> list[tuple[Genome, float]]:
-        """Return genome and (repaired) fitness of all feasible architectures that were told."""
-        told = [
-            (genome, self.recall(digest))
-            for digest, genome in self.genomes.items()
-            if self.met[digest] == 0.0
-        ]
+        """Return genome and (repaired) fitness of the latest feasible architectures."""
+        told = [(self.genomes[digest], self.recall(digest)) for digest in self.latest()]
         return [(genome, value) for genome, value in told if value is not None]
 
     def _behind(self, digest: str, best: Array, worst: Array) -> Array:

@@ -77,6 +77,7 @@ class NSGA2(Optimizer):
         self._parents = whole_number("parents", parents, 2)
         self._draws_each = whole_number("screen", screen, 1)
         self._nsga2: Any = None
+        self._elite: list[str] = []  # digests, in the order in which they were told
 
     def _default_population_size(self) -> int:
         return 5
@@ -99,7 +100,7 @@ class NSGA2(Optimizer):
             sampling=self.sample(self.population_size),
             crossover=UniformCrossover(prob=self._crossover),
             mutation=self._mutate,
-            survival=_ArchiveSurvival(self._archive, self._parents),
+            survival=_ArchiveSurvival(self._archive, self._parents, self._survived),
             eliminate_duplicates=UnknownOnly(self),
             output=None,
         )
@@ -139,12 +140,18 @@ class NSGA2(Optimizer):
         return _order(*_rank_and_crowding(places))[: self.population_size]
 
     def _archive(self) -> Any:
-        """Return everything feasible that was ever told, with its axes as known by now."""
-        told = [(g, d) for d, g in self.books.genomes.items() if self.books.met[d] == 0.0]
-        rows = [self.books.recall_axes(digest) for _, digest in told]
+        """Return what was told of late, and who survived before, with axes as known by now."""
+        latest = self.books.latest()
+        recent = set(latest)
+        told = [*(digest for digest in self._elite if digest not in recent), *latest]
+        rows = [self.books.recall_axes(digest) for digest in told]
         if any(row is None for row in rows):  # nothing succeeded with axes that are numbers
-            rows = [np.array([self.recall(digest)], dtype=np.float64) for _, digest in told]
-        return Population.new("X", np.array([genome for genome, _ in told]), "F", np.array(rows))
+            rows = [np.array([self.recall(digest)], dtype=np.float64) for digest in told]
+        genomes = np.array([self.books.genomes[digest] for digest in told])
+        return Population.new("X", genomes, "F", np.array(rows), "digest", np.array(told))
+
+    def _survived(self, digests: list[str]) -> None:
+        self._elite = digests
 
 
 class _ArchiveSurvival(Survival):  # type: ignore[misc]
@@ -154,9 +161,11 @@ class _ArchiveSurvival(Survival):  # type: ignore[misc]
     and a search must be the same on every machine.
     """
 
-    def __init__(self, archive: Callable[[], Any], parents: int) -> None:
+    def __init__(
+        self, archive: Callable[[], Any], parents: int, survived: Callable[[list[str]], None]
+    ) -> None:
         super().__init__(filter_infeasible=False)
-        self._archive = archive
+        self._archive, self._survived = archive, survived
         self._parents = parents
 
     def _do(self, problem: Any, pop: Any, *args: Any, **kwargs: Any) -> Any:
@@ -164,7 +173,9 @@ class _ArchiveSurvival(Survival):  # type: ignore[misc]
         rank, crowding = _rank_and_crowding(archive.get("F"))
         archive.set("rank", rank)
         archive.set("crowding", crowding)
-        return archive[_order(rank, crowding)[: self._parents]]
+        chosen = _order(rank, crowding)[: self._parents]
+        self._survived(archive[np.sort(chosen)].get("digest").tolist())
+        return archive[chosen]
 
 
 def _rank_and_crowding(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,14 @@ from faults import traces
 from faults.candidate import MARKS
 from faults.driver import COMMON, HERE, Toys, Whole, files, known, rows, trainings
 
+#: What is searched; the first carries the most from network to network.
+SETS = [
+    ("optimizer=cma", "inherit=true", "fidelity=racing", "training.epochs=8"),
+    ("optimizer=ga",),
+    ("optimizer=random",),
+    ("optimizer=cma", "fidelity=racing", "training.epochs=8"),
+    ("optimizer=evolution", "inherit=true"),
+]
 #: Ray looks for a killed GCS for a minute before it gives up, which is long for a test.
 SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "10"}
 PATIENCE = 150.0  # seconds for Ray's agents, which end by themselves once they have given up
@@ -104,3 +113,50 @@ def plain(journal: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {k: v for k, v in row.items() if row["status"] != "failed" or k not in told}
         for row in journal
     ]
+
+
+def after_a_server_is_killed(
+    what: str, toys: Toys, searches: RaySearches, place: Path, number: int
+) -> None:
+    """Let a search end without a server of Ray, or be over before it needs it, and go on."""
+    words = SETS[number % len(SETS)]
+    whole = Whole(toys, place / "whole", *words)
+    folder = place / "ray" / "run"
+    fate = {"strikes": {what: random.Random(number).randint(1, 12)}}
+    status, output = searches(folder, *words, fate=fate)
+    assert what in marks(folder)
+    assert status in (0, 1), output
+    if status:
+        last = output.rstrip().splitlines()[-1]
+        assert last.startswith(f"evonas: Ray's {what} ended (status -9); nothing that is done")
+        assert last.endswith(f"go on with evonas search --resume --run-dir {folder}")
+        before, begun = known(folder), len(trainings(folder))
+        ended = done(folder)
+        assert len({row[:2] for row in trainings(folder)} - ended) <= 2 or "racing" in str(words)
+        status, output = searches(folder, *words)
+        assert status == 0, output
+        assert known(folder).startswith(before), "a result was lost"
+        assert not {row[:2] for row in trainings(folder)[begun:]} & ended
+    resembles(folder, whole)
+    assert not searches.left()
+
+
+def searched(
+    whole: Whole,
+    searches: RaySearches,
+    folder: Path,
+    *kinds: str,
+    words: tuple[str, ...] = (),
+    env: dict[str, str] | None = None,
+    **fate: Any,
+) -> list[tuple[str, dict[str, Any]]]:
+    """Search with a bad candidate of each kind; return what became of them."""
+    failing = sorted({r["digest"] for r in whole.rows if int(r["digest"], 16) % 9 == 0})
+    bad = dict(zip(failing, kinds, strict=False))
+    assert len(bad) == len(kinds), "the search has too few candidates that fail"
+    status, output = searches(folder, *whole.words, *words, env=env, fate={"bad": bad, **fate})
+    assert status == 0, output
+    assert "Traceback" not in output
+    resembles(folder, whole)
+    assert not searches.left()
+    return [(bad[row["digest"]], row) for row in rows(folder) if row["digest"] in bad]

@@ -1,0 +1,65 @@
+"""Faults that take minutes, or a machine for themselves: `make faults` has them, `make test` not.
+
+Of each there is a quicker relative elsewhere: the raylet in test_workers.py, nodes that go in
+test_cluster.py, time limits and memory in the conformance of executors.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+from pathlib import Path
+
+import pytest
+from faults.driver import TRIES, Toys, Whole, trainings
+from faults.searches import (
+    SETS,
+    RaySearches,
+    after_a_server_is_killed,
+    marks,
+    resembles,
+    searched,
+)
+
+
+@pytest.mark.parametrize("number", range(max(1, TRIES // 8)))
+def test_a_gcs_that_is_killed(
+    toys: Toys, searches: RaySearches, tmp_path: Path, number: int
+) -> None:
+    after_a_server_is_killed("gcs_server", toys, searches, tmp_path, number)
+
+
+@pytest.mark.parametrize("number", range(max(1, TRIES // 8)))
+def test_a_node_that_is_killed(
+    toys: Toys, searches: RaySearches, tmp_path: Path, number: int
+) -> None:
+    """With its raylet goes its worker; the other node does its jobs, and nothing is resumed."""
+    words = SETS[number % len(SETS)]
+    whole = Whole(toys, tmp_path / "whole", *words)
+    folder = tmp_path / "ray" / "run"
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    fate = {"strikes": {"node": random.Random(number).randint(1, 6)}}
+    status, output = searches(folder, *words, env=env, nodes=2, fate=fate)
+    assert status == 0, output
+    assert marks(folder)["node"] == 1
+    resembles(folder, whole)
+    assert not searches.left()
+
+
+def test_memory_that_runs_out(failing: Whole, searches: RaySearches, tmp_path: Path) -> None:
+    """Ray ends a worker before the system would; another may go first, and is tried again."""
+    folder = tmp_path / "ray" / "run"
+    told = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (1024 * int(told[n].split()[0]) for n in ("MemTotal", "MemAvailable"))
+    env = {"RAY_memory_usage_threshold": f"{(total - free + 3e9) / total:.3f}"}
+    env["RAY_memory_monitor_refresh_ms"] = "50"
+    ((_, row),) = searched(failing, searches, folder, "memory", env=env, amount=45 * 10**8)
+    assert row["error"].startswith("oom-host: the machine ran out of memory")
+
+
+def test_a_training_that_never_ends(failing: Whole, searches: RaySearches, tmp_path: Path) -> None:
+    folder = tmp_path / "ray" / "run"
+    words = ("execution.time_limit.least=8", "execution.time_limit.most=8")
+    ((_, row),) = searched(failing, searches, folder, "hang", words=words)
+    assert row["error"] == "timeout: it took more than 8 s"
+    assert sum(training[0] == row["digest"] for training in trainings(folder)) == 1
