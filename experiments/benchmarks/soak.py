@@ -77,6 +77,7 @@ class Soak:
             stdout=self._told,
             stderr=self._told,
             start_new_session=True,
+            preexec_fn=traces.heeding_ctrl_c,
         )
         self.starts.append({**noted, "driver": self.driver.pid, "servers": 0})
         self.event("start", driver=self.driver.pid)

@@ -56,6 +56,7 @@ class RaySearches:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=traces.heeding_ctrl_c,
         )
         self.started.append(process.pid)
         try:

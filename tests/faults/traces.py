@@ -19,6 +19,11 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _SERVERS = ("raylet", "gcs_server")
 
 
+def heeding_ctrl_c() -> None:
+    """Let a new process heed Ctrl-C, which what a shell starts in its background ignores."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def family(session: int) -> dict[int, str]:
     """Return the processes of a driver's session that live: number -> what it is."""
     found = {}
