@@ -223,7 +223,7 @@ def test_a_loss_that_is_not_finite_is_a_divergence(data: TrainingData) -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return super().forward(x.mean((2, 3))) * float("inf")
 
-    with pytest.raises(Diverged, match=r"loss became (nan|inf) in epoch 1"):
+    with pytest.raises(Diverged, match=r"loss (became|is) (nan|inf)"):
         train(Exploding(6, 2), data, TASK, SHORT, 0)
 
 
