@@ -230,7 +230,7 @@ def test_a_file_without_a_word_about_itself_is_refused(
 
     photo = pose / "photos" / "003.png"
     model = onnx.load(str(pose / "export" / "network.onnx"))
-    model.DiscardUnknownFields()  # the checksum, of what it was
+    del model.metadata_props[-1]  # the checksum, of what it was
     card = next(one for one in model.metadata_props if one.key == "evonas")
     for text, message in (
         ('{"format": 1}', "expected what evonas writes about a network in format 1"),
