@@ -9,12 +9,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from traceback import walk_tb
 
 import ray
+from ray._private.node import Node
 from ray._private.ray_constants import PROCESS_TYPE_GCS_SERVER, PROCESS_TYPE_RAYLET
 
 from evonas.errors import RunError, one_line
 
+_log = logging.getLogger("evonas")
+
+_STARTS = 3  # Ray gives its servers half a minute, which a busy machine may not keep to
 _MARK = "evonas"  # file in a session's folder: the process that started it
 _OLD = 7 * 86400.0  # seconds after which nobody looks at the logs of a killed search
 #: What candidates print goes to Ray's logs: bytes of a file, and how many full ones are kept.
@@ -31,27 +36,41 @@ def start(cpus: int, device: str) -> None:
     Raises:
         RunError: Ray does not start.
     """
-    try:
-        with _environment(_LOGS), _only(device):
-            ray.init(
-                address="local",  # whatever cluster runs here or RAY_ADDRESS names
-                num_cpus=cpus,
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-    except Exception as error:  # Ray raises a dozen kinds, Exception itself among them
-        ray.shutdown()
-        raise RunError(
-            f"Ray does not start ({one_line(error)}): the machine may be too busy, or its "
-            f"temporary folder full: mend this, or train without Ray: execution.executor=local "
-            f"execution.workers=1"
-        ) from error
+    for trial in range(_STARTS):
+        try:
+            with _environment(_LOGS), _only(device):
+                ray.init(
+                    address="local",  # whatever cluster runs here or RAY_ADDRESS names
+                    num_cpus=cpus,
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
+            break
+        except Exception as error:  # Ray raises a dozen kinds, Exception itself among them
+            _end_half_started(error)
+            if trial + 1 == _STARTS:
+                raise RunError(
+                    f"Ray does not start ({one_line(error)}): the machine may be too busy, or its "
+                    f"temporary folder full: mend this, or train without Ray: "
+                    f"execution.executor=local execution.workers=1"
+                ) from error
+            _log.warning("Ray did not start (%s); it is tried again", one_line(error))
     with suppress(OSError):
         session = _session()
         (session / _MARK).write_text(str(os.getpid()), encoding="ascii")
         clear(session.parent)
+
+
+def _end_half_started(error: Exception) -> None:
+    """End the processes of a start that failed, which Ray would leave until this one ends."""
+    ray.shutdown()
+    for frame, _ in walk_tb(error.__traceback__):
+        node = frame.f_locals.get("self")
+        if isinstance(node, Node):
+            node.kill_all_processes(check_alive=False)
+            _remove(Path(node.get_session_dir_path()))
 
 
 def check() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray._private.node import Node
 
 from evonas.errors import RunError
 from evonas.execution import _own_cluster
@@ -43,8 +44,11 @@ def test_old_sessions_of_killed_searches_go_and_all_others_stay(tmp_path: Path) 
 
 
 def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+
     def late(**given: object) -> None:
         assert os.environ["RAY_ROTATION_BACKUP_COUNT"] == "1"
+        starts.append(given)
         raise Exception("The current node timed out\nduring startup.")
 
     monkeypatch.setattr(ray, "init", late)
@@ -52,6 +56,36 @@ def test_a_ray_that_does_not_start_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RunError, match=r"Ray does not start \(Exception: The current node .*too"):
         _own_cluster.start(2, "cpu")
     assert "RAY_ROTATION_BACKUP_COUNT" not in os.environ
+    assert len(starts) == 3
+
+
+def test_a_start_that_came_too_late_is_ended_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A node gives up when its servers have been started: these would be left."""
+    half = session(tmp_path, "half", None, 0)
+    nodes: list[Node] = []
+    killed: list[Node] = []
+
+    class Late(Node):
+        def __init__(self) -> None:
+            nodes.append(self)
+            if len(nodes) == 1:
+                raise Exception("The current node timed out during startup.")
+
+        def get_session_dir_path(self) -> str:
+            return str(half)
+
+        def kill_all_processes(self, *given: object, **named: object) -> None:
+            killed.append(self)
+
+    monkeypatch.setattr(ray, "init", lambda **given: Late())
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(_own_cluster, "_session", lambda: tmp_path / "session_new")
+    _own_cluster.start(2, "cpu")
+    assert len(nodes) == 2
+    assert killed == nodes[:1]
+    assert not half.exists()
 
 
 def test_what_a_person_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
