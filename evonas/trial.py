@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from sys import intern
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from evonas.space import Architecture
+import msgspec
 
-#: What a line of a journal must hold: it may have been written, mixed or damaged by anyone.
-_KINDS: Mapping[str, type] = {
-    **dict.fromkeys(("digest", "status", "error", "parent"), str),
-    **dict.fromkeys(("generation", "index", "macs", "params", "repeat", "epochs"), int),
-    **dict.fromkeys(("seconds", "latency", "latency_noise", "inherited", "at"), float),
-    **dict.fromkeys(("fitness", "rung"), float),
-}
-_OPTIONAL = ("fitness", "rung")
-_FIGURES = tuple(name for name, kind in _KINDS.items() if kind is not str and name not in _OPTIONAL)
 #: Of a figure of a trial: squares and sums of what is beyond are infinite.
 LARGEST = 1e300
-_FINITE = sys.float_info.max
-_NUMBERS = frozenset((int, float))
+_WHOLE = 2**53  # the largest of which a float holds each
 
 
 @dataclass(frozen=True, slots=True)  # a long run holds all of them
@@ -82,13 +70,18 @@ class Trial:
     at: float = field(default=0.0, compare=False)
 
     @classmethod
-    def from_row(cls, row: Any) -> Trial:
-        """Return the trial of a line of the journal, as ``row`` gives it; its lists are replaced.
+    def from_line(cls, line: bytes) -> Trial:
+        """Return the trial of a line of the journal: the JSON of ``row``.
 
         Raises:
-            ValueError, TypeError, KeyError, InputError: it is none.
+            ValueError: it is none; a line may have been damaged by anyone.
         """
-        return _checked(row)
+        told = _told(line)
+        settings = told.architecture["settings"]
+        for name, value in settings.items():
+            if type(value) is str:  # "relu" stands in thousands of lines, and once in memory
+                settings[name] = intern(value)
+        return cls(*msgspec.structs.astuple(told))
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -116,41 +109,39 @@ class Trial:
 
 
 _NAMES = tuple(one.name for one in fields(Trial))
-_values, _told, _always = attrgetter(*_NAMES), attrgetter(*_KINDS), attrgetter(*_FIGURES)
-#: Kinds of the values of a line that were found sound: nearly all lines have the same.
-_SOUND: set[tuple[type, ...]] = set()
+_values = attrgetter(*_NAMES)
+_Whole = Annotated[int, msgspec.Meta(ge=-_WHOLE, le=_WHOLE)]
 
 
-def _checked(row: Any) -> Trial:
-    row["genome"], row["curve"] = tuple(row["genome"]), tuple(row.get("curve", ()))
-    Architecture.check(row["architecture"])
-    settings = row["architecture"]["settings"]
-    for name, value in settings.items():
-        if type(value) is str:  # "relu" stands in thousands of lines, and once in memory
-            settings[name] = intern(value)
-    trial = Trial(**row)
-    if type(trial.metrics) is not dict:
-        raise TypeError("expected metrics by name")
-    if (kinds := tuple(map(type, _told(trial)))) not in _SOUND:
-        _check_kinds(trial)
-        _SOUND.add(kinds)
-    numbers = (*trial.genome, *trial.curve, *trial.metrics.values(), *_figures(trial))
-    with suppress(OverflowError):  # an integer may be beyond all floats
-        if _NUMBERS.issuperset(map(type, numbers)) and all(map(math.isfinite, numbers)):
-            return trial
-    wrong = next(x for x in numbers if type(x) not in _NUMBERS or not -_FINITE <= x <= _FINITE)
-    raise ValueError(f"expected finite numbers, got {str(wrong)[:40]!r}")
+class _Plain(TypedDict):
+    network: str
+    settings: dict[str, str | int | float | bool]
 
 
-def _check_kinds(trial: Trial) -> None:
-    for name, kind in _KINDS.items():
-        # the very type: true and false are integers otherwise
-        if type(found := getattr(trial, name)) is not kind:
-            if kind is float and (type(found) is int or (name in _OPTIONAL and found is None)):
-                continue
-            raise TypeError(f"expected {name} of type {kind.__name__}, got {str(found)[:40]!r}")
+class _Line(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """What a line of a journal has to hold, in the order of a trial. No number is infinite."""
+
+    generation: _Whole
+    index: _Whole
+    genome: tuple[float, ...]
+    digest: str
+    architecture: _Plain
+    status: str
+    fitness: float | None
+    macs: _Whole
+    params: _Whole = 0
+    seconds: float = 0.0
+    metrics: dict[str, float] = {}  # msgspec makes each its own
+    error: str = ""
+    latency: float = 0.0
+    latency_noise: float = 0.0
+    repeat: _Whole = 0
+    epochs: _Whole = 0
+    rung: float | None = None
+    parent: str = ""
+    inherited: float = 0.0
+    curve: tuple[float, ...] = ()
+    at: float = 0.0
 
 
-def _figures(trial: Trial) -> Iterator[Any]:
-    """Return every figure but those of genome, curve and metrics."""
-    return (x for x in (trial.fitness, trial.rung, *_always(trial)) if x is not None)
+_told = msgspec.json.Decoder(_Line).decode

@@ -56,7 +56,7 @@ def run(tmp_path: Path, undone: pytest.MonkeyPatch) -> Path:
     return tmp_path / "run"
 
 
-def test_known_networks_are_decoded_once_and_their_cost_is_not_counted(
+def test_known_networks_are_neither_decoded_nor_counted_again(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space = SearchSpace.from_dict(SPACE.to_dict())  # remembers nothing yet
@@ -73,15 +73,39 @@ def test_known_networks_are_decoded_once_and_their_cost_is_not_counted(
 
     monkeypatch.setattr(SearchSpace, "_decoded", counted)
     limit = config.load("quickstart", []).objective.max_macs
-    told: dict[str, Any] = {"macs": long_run.cost, "max_macs": limit, "population_size": 10}
+    told: dict[str, Any] = {"macs": cost, "max_macs": limit, "population_size": 10}
     optimizer = registry.create("optimizer", "random", {}, space, budget=40, seed=0, **told)
     executor, objective = long_run.Arithmetic(), Objective("error", ObjectiveSettings())
     with RunStore(run, resume=True) as journal:
         work = Search(space, optimizer, executor, objective, journal, TrainingSettings(), cost)
         work.run(0)
         assert journal.count == journal.trained == 40
-    assert seen == {"decoded": 40 + 1}  # one more draw tells whether the limit can be kept
+    # a draw tells whether the limit can be kept (twice), and the first trial is looked at
+    assert seen == {"decoded": 1 + 1, "cost": 2}
     assert not work._rows, "what was replayed is let go"
+    assert not work._expected
+
+
+def test_a_genome_that_means_another_network_by_now_is_noticed(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = SearchSpace._decoded
+
+    def other(self: SearchSpace, point: list[float]) -> Architecture:
+        return decoded(self, [1.0 - x for x in point])
+
+    monkeypatch.setattr(SearchSpace, "_decoded", other)
+    with pytest.raises(store.InputError, match=r"journal does not fit: generation 0, trial 0 is"):
+        searched(run, 40, resume=True)
+
+
+def test_a_genome_of_another_length_is_refused_in_one_line(run: Path) -> None:
+    journal = run / "journal.jsonl"
+    first, *others = journal.read_text().splitlines()
+    row = json.loads(first)
+    journal.write_text("\n".join([json.dumps({**row, "genome": row["genome"][1:]}), *others, ""]))
+    with pytest.raises(store.InputError, match=rf"{row['digest']}, but .* asks another genome of"):
+        searched(run, 40, resume=True)
 
 
 def test_a_resumed_run_writes_its_files_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,8 +46,9 @@ class RunFiles:
         self._winner = ""
         self._front: list[Trial] = []
         self._edge: list[tuple[float, ...]] = []  # the front's axes
-        noted = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
-        self._replayed = len(noted)  # of the journal, still to come
+        # Of the journal, still to come: a resumed run is shown it all before anything new.
+        self._noted = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
+        self._replayed = len(self._noted)
         self._stale: set[str] = set()  # files that what was noted has changed
         self._common = {
             "experiment": experiment.model_dump(mode="json"),
@@ -60,12 +61,16 @@ class RunFiles:
     def note(self, trial: Trial) -> None:
         """Take note of a trial; write what changes with it.
 
-        A resumed run notes all that its journal holds before anything new: then both files are
-        written once, not as often as they changed in the whole run.
+        When a resumed run has come to the end of its journal, both files are written once, not as
+        often as they changed in the whole run.
         """
         self._replayed -= 1
-        new = self._replayed < 0
-        if new and trial.error and trial.status in ("failed", "final"):
+        if self._replayed > 0:
+            return
+        if self._replayed == 0:
+            self._catch_up()
+            return
+        if trial.error and trial.status in ("failed", "final"):
             self._store.log(f"{trial.digest} failed: {trial.error}")
         if trial.succeeded:
             if trial.value < (math.inf if self._best is None else self._best.value):
@@ -73,18 +78,29 @@ class RunFiles:
                 self._stale.add("best.json")
             if self._on_front(trial):
                 self._stale.add("front.json")
-        if self._replayed <= 0:
-            self._write_stale()
+        self._write_stale()
+
+    def _catch_up(self) -> None:
+        """Take note of all that the journal held, in one step."""
+        known, self._noted = [trial for trial in self._noted if trial.succeeded], []
+        if known:
+            self._best = min(known, key=lambda trial: trial.value)
+            self._set_front(results.front(known, self._assembly.objective))
+            self._stale = {"best.json", "front.json"}
+        self._write_stale()
 
     def _on_front(self, trial: Trial) -> bool:
         """Whether a trial changes the front, which it then does."""
         own = self._assembly.objective.axes(trial)
         if any(all(map(le, other, own)) for other in self._edge):
             return False  # as nearly all are: the front itself is dearer to find
-        front = results.front([*self._front, trial], self._assembly.objective)
+        before = self._front
+        self._set_front(results.front([*before, trial], self._assembly.objective))
+        return before != self._front
+
+    def _set_front(self, front: list[Trial]) -> None:
+        self._front = front
         self._edge = [self._assembly.objective.axes(other) for other in front]
-        changed, self._front = front != self._front, front
-        return changed
 
     def _write_stale(self) -> None:
         if "best.json" in self._stale and self._best is not None:

@@ -78,14 +78,14 @@ class Objective:
 
     def axes(self, measured: Measured) -> tuple[float, ...]:
         """Return what is traded off, each smaller is better; nan for what is not known."""
-        error = measured.metrics.get(self.metric, math.nan)
-        known = {
-            "error": error,
-            "macs": float(measured.macs),
-            "params": float(measured.params),
-            "latency": measured.latency or math.nan,  # 0: it was not measured
-        }
-        return tuple(known[axis] for axis in self.settings.axes)
+        return tuple([self._axis(axis, measured) for axis in self.settings.axes])
+
+    def _axis(self, name: str, measured: Measured) -> float:
+        if name == "error":
+            return measured.metrics.get(self.metric, math.nan)
+        if name == "latency":
+            return measured.latency or math.nan  # 0: it was not measured
+        return float(measured.macs if name == "macs" else measured.params)
 
     @property
     def timed(self) -> bool:

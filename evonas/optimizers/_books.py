@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import islice
 
 import numpy as np
@@ -48,21 +50,39 @@ class Books:
         """Whether anything succeeded yet: until then nothing ranks."""
         return bool(np.isfinite(self._worst))
 
-    def remember(self, digest: str, genome: Genome, fitness: float, axes: Array) -> None:
-        """Write down what was told; nan is a failure, and gives way to a later success."""
-        self.genomes.setdefault(digest, genome.copy())
-        self.width = len(axes)
-        if np.isnan(self._fitness.get(digest, np.nan)):
-            self._fitness[digest] = fitness
-        if np.isnan(fitness):
+    def remember(self, digests: Sequence[str], genomes: Array, fitness: Array, axes: Array) -> None:
+        """Write down what was told; nan is a failure, and gives way to a later success.
+
+        Args:
+            digests: n of them.
+            genomes: (n, dim), which are kept.
+            fitness: (n,).
+            axes: (n, m).
+        """
+        if not digests:
             return
-        if np.isfinite(axes).all() and digest not in self._axes:
-            self._axes[digest] = told = np.clip(axes, -HUGE, HUGE)
-            least, most = self._range or (told, told)
-            self._range = np.minimum(least, told), np.maximum(most, told)
-        self._worst = max(self._worst, _bounded(fitness))
-        if fitness < self.best_fitness:
-            self.best_fitness, self.best_genome = fitness, genome.copy()
+        self.width = axes.shape[1]
+        told, new = np.clip(axes, -HUGE, HUGE), []
+        whole = np.logical_and.reduce(np.isfinite(axes), axis=1).tolist()
+        rows = zip(digests, genomes, fitness.tolist(), told, whole, strict=True)
+        for number, (digest, genome, value, sides, known) in enumerate(rows):
+            self.genomes.setdefault(digest, genome)
+            if math.isnan(self._fitness.get(digest, math.nan)):
+                self._fitness[digest] = value
+            if math.isnan(value):
+                continue
+            if known and digest not in self._axes:
+                self._axes[digest] = sides
+                new.append(number)
+            self._worst = max(self._worst, _bounded(value))
+            if value < self.best_fitness:
+                self.best_fitness, self.best_genome = value, genome.copy()
+        if new:
+            least, most = self._range or (told[new[0]], told[new[0]])
+            self._range = (
+                np.minimum(least, told[new].min(axis=0)),
+                np.maximum(most, told[new].max(axis=0)),
+            )
 
     def recall(self, digest: str) -> float | None:
         """Return the fitness, repaired if it failed; None if it, or any success, is unknown."""

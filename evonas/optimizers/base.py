@@ -12,6 +12,7 @@ the best of both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Required, TypedDict
 
@@ -118,6 +119,7 @@ class Optimizer(ABC):
         self.stop_reason = ""
         self._begun = False
         self._asked: _Asked | None = None
+        self._expected: Mapping[bytes, tuple[str, int]] = {}
         self._suggestions: list[Genome] = []
         self._favourites: list[Genome] | None = None  # not looked up yet
         self._stale = 0
@@ -154,10 +156,14 @@ class Optimizer(ABC):
         told = self._early("learn", genomes)
         values = told_fitness("learn", fitness, len(told))
         sides = told_axes("learn", axes, values, self.books.width)
-        for genome, value, side in zip(told, values.tolist(), sides, strict=True):
+        digests = []
+        for number, genome in enumerate(told):
             digest, violation = self.identify(genome)
             self.books.met[digest] = violation
-            self.books.remember(digest, genome, np.nan if violation else value, side)
+            if violation:
+                values[number] = np.nan
+            digests.append(digest)
+        self.books.remember(digests, told, values, sides)
 
     def suggest(self, genomes: ArrayLike) -> None:
         """Ask these before the strategy decides, the first of them soonest.
@@ -171,6 +177,15 @@ class Optimizer(ABC):
             InputError: the search has begun, or the shape is wrong.
         """
         self._suggestions = [*self._early("suggest", genomes)]
+
+    def expect(self, known: Mapping[bytes, tuple[str, int]]) -> None:
+        """Be told what genomes are that were asked before, so none is decoded or counted again.
+
+        Args:
+            known: bytes of a genome -> its digest, and its multiply-adds. It is looked into, not
+                copied, so who gives it may take away what was asked.
+        """
+        self._expected = known
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
@@ -220,9 +235,7 @@ class Optimizer(ABC):
         told[asked.violations > 0.0] = np.nan
         sides = told_axes("tell", axes, told, self.books.width)
         self._asked = None
-        rows = zip(asked.digests, asked.genomes, told.tolist(), sides, strict=True)
-        for digest, genome, value, side in rows:
-            self.books.remember(digest, genome, value, side)
+        self.books.remember(asked.digests, asked.genomes, told, sides)
         if self.trained >= self.budget:
             self._finish(f"The budget of {self.budget} distinct architectures is spent.")
         elif len(self.books.met) >= self.space.size:
@@ -290,13 +303,17 @@ class Optimizer(ABC):
 
     def identify(self, genome: Genome) -> tuple[str, float]:
         """Return a genome's digest and its cost violation, macs / max_macs - 1 or 0."""
+        if (known := self._expected.get(genome.tobytes())) is not None:
+            digest, macs = known
+            return digest, self._violation(macs)
         architecture = self.space.decode(genome)
         digest = architecture.digest
-        if self.max_macs is None or self.macs is None:
-            return digest, 0.0
         if digest in self.books.met:
             return digest, self.books.met[digest]
-        return digest, max(0.0, self.macs(architecture) / self.max_macs - 1.0)
+        return digest, self._violation(self.macs(architecture) if self.macs else 0)
+
+    def _violation(self, macs: int) -> float:
+        return 0.0 if self.max_macs is None else max(0.0, macs / self.max_macs - 1.0)
 
     def is_new(self, digest: str) -> bool:
         """Whether an architecture was never asked."""

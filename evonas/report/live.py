@@ -71,8 +71,10 @@ class SearchView:
         better = self._tally.take(trial)
         if self._terminal or trial.status == "final":
             return
-        last = trial.trained and self.trained == self._tally.budget
-        if (better or trial.status == "failed" or last) and self.trained > self._tally.known:
+        if (trained := self._tally.trained) <= self._tally.known:
+            return
+        last = trial.trained and trained == self._tally.budget
+        if better or trial.status == "failed" or last:
             self._print(f"{self._progress()}; best {', '.join(self._best())}")
             if trial.status == "failed":
                 self._print(f"  {trial.digest} failed: {trial.error}")

@@ -54,7 +54,7 @@ class Tally:
     @property
     def trained(self) -> int:
         """Distinct networks trained so far."""
-        return sum(self.counts[status] for status in ("ok", "failed", "stopped"))
+        return self.counts["ok"] + self.counts["failed"] + self.counts["stopped"]
 
     @property
     def spent(self) -> float:
