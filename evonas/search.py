@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace as changed
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
@@ -84,9 +85,9 @@ class Search:
 
         Args:
             seed: of the run; a candidate's own seed follows from it.
-            watch: is shown every trial, also those known from the journal.
+            watch: is shown every trial that the journal did not hold.
         """
-        self._inform(watch)
+        self._inform()
         generation = 0
         while len(genomes := self.optimizer.ask()):
             new = self.store.count
@@ -109,7 +110,7 @@ class Search:
         best = sorted(own.values(), key=lambda trial: trial.value)[:networks]
         done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
         return [
-            replace(trial, status="final", repeat=repeat, error="", parent="")
+            changed(trial, status="final", repeat=repeat, error="", parent="")
             for repeat in range(1, seeds + 1)
             for trial in best
             if (trial.digest, repeat) not in done
@@ -128,11 +129,11 @@ class Search:
         jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(waiting)]
         for number, measurement in self.executor.evaluate(jobs):
             judged = self._judged(waiting[number], measurement)
-            trial = replace(judged, status="final", at=self.store.elapsed)
+            trial = changed(judged, status="final", at=self.store.elapsed)
             self.store.append(trial)
             watch(trial)
 
-    def _inform(self, watch: Watch) -> None:
+    def _inform(self) -> None:
         """Tell the optimizer what was known before the first ask."""
         rows = [row for _, row in sorted(self._rows.pop(-1, {}).items())]
         known = [row for row in rows if row.status == "earlier"]
@@ -145,8 +146,6 @@ class Search:
         suggested = [row.genome for row in rows if row.status == "suggested"]
         if suggested:
             self.optimizer.suggest(suggested)
-        for row in known:
-            watch(row)
 
     def _generation(
         self, generation: int, genomes: NDArray[np.float64], seed: int, watch: Watch
@@ -165,7 +164,6 @@ class Search:
                 if row.trained:
                     self._know(row)
                 digests.add(row.digest)
-                watch(row)
                 continue
             proposal = self._proposal(generation, index, genome)
             if proposal.status == "infeasible":
@@ -175,15 +173,15 @@ class Search:
             else:
                 digests.add(proposal.digest)
                 parent = self.lineage.parent(proposal) if self.lineage else ""
-                fresh[index] = replace(proposal, parent=parent)
+                fresh[index] = changed(proposal, parent=parent)
         trials |= self._trained(fresh, trials, seed, watch)
         for proposal in repeats:
             first = self._known[proposal.digest]
-            repeat = replace(
+            repeat = changed(
                 first, generation=generation, index=proposal.index, genome=proposal.genome
             )
-            repeat = replace(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
-            repeat = replace(repeat, parent="", inherited=0.0, curve=())
+            repeat = changed(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
+            repeat = changed(repeat, parent="", inherited=0.0, curve=())
             trials[proposal.index] = self._record(repeat, watch)
         return [trials[index] for index in range(len(genomes))]
 
@@ -216,12 +214,12 @@ class Search:
         for index, measurement in self.executor.evaluate(self.race.closings(jobs, ahead)):
             trial = self._judged(fresh[index], measurement)
             seconds = round(trial.seconds + opened[index].seconds, 3)
-            found[index] = self._record(replace(trial, seconds=seconds, rung=rungs[index]), watch)
+            found[index] = self._record(changed(trial, seconds=seconds, rung=rungs[index]), watch)
         ended = [trial for trial in (*done.values(), *found.values()) if trial.status == "ok"]
         worst = max((trial.value for trial in ended), default=0.0)
         for index in sorted(opened.keys() - found.keys()):
-            trial = replace(opened[index], status="stopped", rung=rungs[index])
-            trial = replace(trial, fitness=max(trial.value, worst))
+            trial = changed(opened[index], status="stopped", rung=rungs[index])
+            trial = changed(trial, fitness=max(trial.value, worst))
             found[index] = self._record(trial, watch)
         self.race.clear()
         return found
@@ -301,7 +299,7 @@ class Search:
         measurement = _sound(measurement)
         fitness = self.objective(measurement)
         error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
-        return replace(
+        return changed(
             proposal,
             status=measurement.status,
             fitness=fitness if abs(fitness) <= LARGEST else None,
@@ -320,7 +318,7 @@ class Search:
         return (row[self.objective.metric] for row in measurement.history)
 
     def _record(self, trial: Trial, watch: Watch) -> Trial:
-        trial = replace(trial, at=self.store.elapsed)
+        trial = changed(trial, at=self.store.elapsed)
         self.store.append(trial)
         if trial.trained:
             self._know(trial)

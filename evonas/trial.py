@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from sys import intern
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any
 
 import msgspec
 
+from evonas.space.architecture import Plain
+
 #: Of a figure of a trial: squares and sums of what is beyond are infinite.
 LARGEST = 1e300
-_WHOLE = 2**53  # the largest of which a float holds each
+_WHOLE = 2**53  # up to here a float holds every number
+Whole = Annotated[int, msgspec.Meta(ge=-_WHOLE, le=_WHOLE)]
 
 
-@dataclass(frozen=True, slots=True)  # a long run holds all of them
-class Trial:
+class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """One proposal of the optimizer and what became of it.
 
     Attributes:
@@ -47,41 +47,47 @@ class Trial:
         error: kind and one line; empty if ok.
     """
 
-    generation: int
-    index: int
+    generation: Whole
+    index: Whole
     genome: tuple[float, ...]
     digest: str
-    architecture: Mapping[str, Any]
+    architecture: Plain
     status: str
     fitness: float | None
-    macs: int
-    params: int = 0
+    macs: Whole
+    params: Whole = 0
     seconds: float = 0.0
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = {}
     error: str = ""
     latency: float = 0.0
     latency_noise: float = 0.0
-    repeat: int = 0
-    epochs: int = 0
+    repeat: Whole = 0
+    epochs: Whole = 0
     rung: float | None = None
     parent: str = ""
     inherited: float = 0.0
     curve: tuple[float, ...] = ()
-    at: float = field(default=0.0, compare=False)
+    at: float = 0.0
 
-    @classmethod
-    def from_line(cls, line: bytes) -> Trial:
+    def __eq__(self, other: object) -> bool:
+        """Whether all but the time at which it was known is the same."""
+        return isinstance(other, Trial) and _values(self)[:-1] == _values(other)[:-1]
+
+    __hash__ = None  # type: ignore[assignment]  # it holds mappings
+
+    @staticmethod
+    def from_line(line: bytes) -> Trial:
         """Return the trial of a line of the journal: the JSON of ``row``.
 
         Raises:
             ValueError: it is none; a line may have been damaged by anyone.
         """
-        told = _told(line)
-        settings = told.architecture["settings"]
+        trial = _told(line)
+        settings = trial.architecture["settings"]
         for name, value in settings.items():
             if type(value) is str:  # "relu" stands in thousands of lines, and once in memory
                 settings[name] = intern(value)
-        return cls(*msgspec.structs.astuple(told))
+        return trial
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -108,40 +114,6 @@ class Trial:
         return self.status in ("ok", "earlier") and self.fitness is not None
 
 
-_NAMES = tuple(one.name for one in fields(Trial))
+_NAMES = Trial.__struct_fields__
 _values = attrgetter(*_NAMES)
-_Whole = Annotated[int, msgspec.Meta(ge=-_WHOLE, le=_WHOLE)]
-
-
-class _Plain(TypedDict):
-    network: str
-    settings: dict[str, str | int | float | bool]
-
-
-class _Line(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """What a line of a journal has to hold, in the order of a trial. No number is infinite."""
-
-    generation: _Whole
-    index: _Whole
-    genome: tuple[float, ...]
-    digest: str
-    architecture: _Plain
-    status: str
-    fitness: float | None
-    macs: _Whole
-    params: _Whole = 0
-    seconds: float = 0.0
-    metrics: dict[str, float] = {}  # msgspec makes each its own
-    error: str = ""
-    latency: float = 0.0
-    latency_noise: float = 0.0
-    repeat: _Whole = 0
-    epochs: _Whole = 0
-    rung: float | None = None
-    parent: str = ""
-    inherited: float = 0.0
-    curve: tuple[float, ...] = ()
-    at: float = 0.0
-
-
-_told = msgspec.json.Decoder(_Line).decode
+_told = msgspec.json.Decoder(Trial).decode

@@ -8,7 +8,6 @@ import json
 import os
 import tracemalloc
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import long_run
 import numpy as np
 import pytest
 from benchmark_files import BENCHMARKS
+from msgspec.structs import replace
 from rich.console import Console
 
 from evonas import config, registry, store
@@ -130,19 +130,19 @@ def test_a_resumed_run_writes_its_files_once(run: Path, monkeypatch: pytest.Monk
     ]
 
 
-def test_what_another_run_suggested_is_not_waited_for(
-    run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_catch_up_in_one_step_and_go_on(run: Path) -> None:
     experiment = search.stored(run, [])
+    before = {name: (run / name).read_bytes() for name in ("best.json", "front.json")}
     with RunStore(run, resume=True) as journal:
-        journal.append(replace(journal.trials()[0], generation=-1, status="suggested"))
         files = RunFiles(journal, experiment, long_run.Plan(experiment))
         best = journal.best()
         assert best is not None
-        (run / "best.json").unlink()
-        for trial in journal.trials()[1:]:
-            assert not (run / "best.json").exists()
-            files.note(trial)
+        for name in before:
+            (run / name).unlink()
+        files.catch_up([])
+        assert not (run / "best.json").exists()
+        files.catch_up(journal.trials())
+        assert {name: (run / name).read_bytes() for name in before} != before  # of finals, rivals
         assert json.loads((run / "best.json").read_text())["digest"] == best.digest
         files.note(replace(best, generation=9, digest="new", fitness=best.value / 2))
         assert json.loads((run / "best.json").read_text())["fitness"] == best.value / 2
@@ -202,7 +202,7 @@ def test_a_known_trial_takes_little_memory(run: Path) -> None:
 def test_a_line_of_the_journal_has_the_names_of_a_trial_in_order(run: Path) -> None:
     line = json.loads((run / "journal.jsonl").read_text().splitlines()[0])
     (first, *_) = read_journal(run)
-    assert list(line) == list(first.row()) == list(Trial.__dataclass_fields__)
+    assert list(line) == list(first.row()) == list(Trial.__struct_fields__)
     assert Trial(**first.row()) == first
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from test_search import BUDGET, OPTIMIZERS, SPACE, Fake, backwards, comparable, cost, shuffled
 
 from evonas import registry
@@ -241,7 +241,7 @@ def test_what_is_known_is_never_trained_and_costs_no_budget(
     assert not {trial.digest for trial in known} & set(executor.digests)
     assert len(executor.digests) == len(set(executor.digests)) == BUDGET
     assert sum(trial.trained for trial in trials) == BUDGET
-    assert seen[: len(known)] == known
+    assert not [trial for trial in seen if trial.generation < 0]
     results = {trial.digest: trial for trial in known}
     again = [t for t in trials if t.generation >= 0 and t.digest in results]
     for trial in again:

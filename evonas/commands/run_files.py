@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import le
 
@@ -46,9 +46,6 @@ class RunFiles:
         self._winner = ""
         self._front: list[Trial] = []
         self._edge: list[tuple[float, ...]] = []  # the front's axes
-        # Of the journal, still to come: a resumed run is shown it all before anything new.
-        self._noted = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
-        self._replayed = len(self._noted)
         self._stale: set[str] = set()  # files that what was noted has changed
         self._common = {
             "experiment": experiment.model_dump(mode="json"),
@@ -59,17 +56,7 @@ class RunFiles:
         }
 
     def note(self, trial: Trial) -> None:
-        """Take note of a trial; write what changes with it.
-
-        When a resumed run has come to the end of its journal, both files are written once, not as
-        often as they changed in the whole run.
-        """
-        self._replayed -= 1
-        if self._replayed > 0:
-            return
-        if self._replayed == 0:
-            self._catch_up()
-            return
+        """Take note of a new trial; write what changes with it."""
         if trial.error and trial.status in ("failed", "final"):
             self._store.log(f"{trial.digest} failed: {trial.error}")
         if trial.succeeded:
@@ -80,10 +67,9 @@ class RunFiles:
                 self._stale.add("front.json")
         self._write_stale()
 
-    def _catch_up(self) -> None:
-        """Take note of all that the journal held, in one step."""
-        known, self._noted = [trial for trial in self._noted if trial.succeeded], []
-        if known:
+    def catch_up(self, known: Sequence[Trial]) -> None:
+        """Take note of what the journal holds in one step, before anything new."""
+        if known := [trial for trial in known if trial.succeeded]:
             self._best = min(known, key=lambda trial: trial.value)
             self._set_front(results.front(known, self._assembly.objective))
             self._stale = {"best.json", "front.json"}

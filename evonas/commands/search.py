@@ -114,6 +114,11 @@ def run(
             )
             if known is not None:
                 search.begin(known.trials)
+            past = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
+            view.catch_up(past)
+            files.catch_up(past)
+            for trial in past:
+                logs.note(trial)
             with view:
                 search.run(experiment.seed, watch)
                 finals = _finals(experiment)

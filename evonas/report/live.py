@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -66,8 +66,13 @@ class SearchView:
         if not self._terminal:
             self._print(f"Finals: {trainings} further training(s) of the best, with other seeds")
 
+    def catch_up(self, known: Iterable[Trial]) -> None:
+        """Take into account what the journal holds, before anything new."""
+        for trial in known:
+            self._tally.take(trial)
+
     def show(self, trial: Trial) -> None:
-        """Take a trial into account."""
+        """Take a new trial into account."""
         better = self._tally.take(trial)
         if self._terminal or trial.status == "final":
             return

@@ -8,11 +8,18 @@ from collections.abc import ItemsView, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from operator import ne
-from typing import Any
+from typing import Any, TypedDict
 
 from evonas.errors import InputError
 
 _SETTING = frozenset((str, int, float, bool))
+
+
+class Plain(TypedDict):
+    """An architecture as JSON holds it."""
+
+    network: str
+    settings: dict[str, str | int | float | bool]
 
 
 class Settings(Mapping[str, Any]):
@@ -60,7 +67,7 @@ class Architecture:
         """Sixteen hexadecimal digits that follow from network and settings alone."""
         return hashlib.blake2b(_text(self).encode(), digest_size=8).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Plain:
         """Return plain data that JSON can hold."""
         return {"network": self.network, "settings": dict(self.settings.items())}
 

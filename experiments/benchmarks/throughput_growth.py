@@ -9,12 +9,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from searches import results
 from throughput_problem import Nothing
 from throughput_report import Options, Section, Verdict, in_turns, spread

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from logs import READ, Curves
+from msgspec.structs import replace
 
 from evonas import registry
 from evonas.errors import InputError

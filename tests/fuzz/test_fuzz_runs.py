@@ -47,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _child(trial: Any, parent: str) -> Any:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
     return trial if trial.digest == parent else replace(trial, parent=parent, inherited=0.5)
 

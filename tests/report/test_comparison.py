@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from msgspec.structs import replace as changed
 from PIL import Image
 
 from evonas.estimation.objective import Objective
@@ -62,7 +63,7 @@ def test_the_picture_shows_each_strategy(tmp_path: Path) -> None:
 def traded(index: int, error: float | None, macs: int) -> Trial:
     status = "failed" if error is None else "ok"
     metrics = {} if error is None else {"error": error}
-    return replace(trial(index, status, error), macs=macs, metrics=metrics)
+    return changed(trial(index, status, error), macs=macs, metrics=metrics)
 
 
 def front_curves() -> list[Curve]:
@@ -79,7 +80,7 @@ def test_a_curve_holds_errors_and_logarithms_of_costs() -> None:
     assert wide.axes.tolist() == [[5.0, 1.0], [3.0, 2.0], [1.0, 3.0]]
     assert np.isnan(narrow.axes[:, 0]).tolist() == [False, True, False]
     three = Objective("error", ObjectiveSettings(axes=("error", "macs", "latency")))
-    timed = Curve.of("x", 0, [replace(traded(0, 5.0, 10), latency=0.1)], 1.0, three)
+    timed = Curve.of("x", 0, [changed(traded(0, 5.0, 10), latency=0.1)], 1.0, three)
     assert timed.axes.tolist() == [[5.0, 1.0, pytest.approx(-1.0)]]
     free = Curve.of("x", 0, [traded(0, 5.0, 0)], 1.0, OBJECTIVE)
     assert np.isfinite(free.axes).all(), "what costs nothing has no logarithm"
@@ -122,7 +123,7 @@ def test_a_winner_is_told_only_where_every_search_has_one() -> None:
 def test_a_curve_knows_its_winner_by_further_seeds_alone() -> None:
     own = [trial(0, "ok", 1.0), trial(1, "ok", 2.0)]
     assert math.isnan(Curve.of("x", 0, own, 0.0, OBJECTIVE).winner)
-    again = [replace(own[0], status="final", repeat=n, fitness=f) for n, f in ((1, 6.0), (2, 8.0))]
+    again = [changed(own[0], status="final", repeat=n, fitness=f) for n, f in ((1, 6.0), (2, 8.0))]
     curve = Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE)
     assert curve.winner == 7.0
     assert curve.best.tolist() == [1.0, 1.0]
@@ -131,13 +132,13 @@ def test_a_curve_knows_its_winner_by_further_seeds_alone() -> None:
 
 def test_a_winner_is_one_of_those_that_take_part_in_the_finals() -> None:
     own = [trial(0, "ok", 1.0), trial(1, "ok", 2.0)]
-    again = [replace(own[k], status="final", repeat=1, fitness=f) for k, f in ((0, 6.0), (1, 5.0))]
+    again = [changed(own[k], status="final", repeat=1, fitness=f) for k, f in ((0, 6.0), (1, 5.0))]
     assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE).winner == 5.0
     assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE, finals=1).winner == 6.0
 
 
 def test_what_another_run_found_is_not_this_ones_merit() -> None:
-    given = replace(trial(0, "earlier", 0.5), generation=-1)
+    given = changed(trial(0, "earlier", 0.5), generation=-1)
     curve = Curve.of("x", 0, [given, trial(0, "ok", 3.0)], 0.0, OBJECTIVE)
     assert curve.best.tolist() == [3.0]
     assert len(curve.axes) == 1

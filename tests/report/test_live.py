@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from command_line import Cli
+from msgspec.structs import replace
 from rich.console import Console
 
 from evonas.report.live import SearchView, plain

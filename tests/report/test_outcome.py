@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace as changed
 
 from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist
@@ -17,7 +18,7 @@ def finalist(name: str, error: float, *errors: float, macs: int = 1_000_000) -> 
     return Finalist(
         trial,
         tuple(
-            replace(trial, status="final", repeat=i, fitness=2 * e, metrics={"mae": e})
+            changed(trial, status="final", repeat=i, fitness=2 * e, metrics={"mae": e})
             for i, e in enumerate(errors, start=1)
         ),
     )
@@ -105,7 +106,7 @@ def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
 
 def test_a_latency_that_was_measured_stands_beside_the_operations() -> None:
     best = finalist("a", 3.0)
-    timed = replace(best, trial=replace(best.trial, latency=0.4321, latency_noise=0.034))
+    timed = replace(best, trial=changed(best.trial, latency=0.4321, latency_noise=0.034))
     assert winner(timed) == [
         "Best: mae 3.000 degrees at 2.00 MFLOPs of head and 0.432 ms ±3 %, fitness 6.000."
     ]

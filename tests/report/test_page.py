@@ -6,12 +6,12 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from command_line import Cli, said
+from msgspec.structs import replace as changed
 from PIL import Image
 from run_folder import BLOCKS, SECRET, SPACE, run_folder, trial, trials
 
@@ -100,7 +100,7 @@ def test_the_trade_off_shows_front_winner_rival_and_limits(run: Run) -> None:
 
 def test_where_latency_was_measured_it_has_a_chart_of_its_own(tmp_path: Path) -> None:
     objective = {"cost": "latency", "target_ms": 0.4, "weight": 0.06}
-    rows = [replace(one, latency=0.1 * (1 + n % 7)) for n, one in enumerate(trials())]
+    rows = [changed(one, latency=0.1 * (1 + n % 7)) for n, one in enumerate(trials())]
     run = Run.read(run_folder(tmp_path / "timed", rows, objective=objective))
     found = chart(run, "trade_off_latency")
     assert list(found.limits) == [(0.4, "target T")]
@@ -153,7 +153,7 @@ def test_noise_is_said_to_be_noise(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows = [trial(n, rng) for n in range(40)]
     luck = [float(value) for value in rng.random(40) + 5]
-    rows = [replace(one, fitness=f, metrics={"mae": f}) for one, f in zip(rows, luck, strict=True)]
+    rows = [changed(one, fitness=f, metrics={"mae": f}) for one, f in zip(rows, luck, strict=True)]
     drawn = list(genes.figures(Run.read(run_folder(tmp_path / "noise", rows))))
     assert "do not read anything into the order" in drawn[0].note
 
