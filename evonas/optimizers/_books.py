@@ -62,33 +62,40 @@ class Books:
         if not digests:
             return
         self.width = axes.shape[1]
-        told, new = np.clip(axes, -HUGE, HUGE), []
-        whole = np.logical_and.reduce(np.isfinite(axes), axis=1).tolist()
-        rows = zip(digests, genomes, fitness.tolist(), told, whole, strict=True)
+        told, new, lost = np.clip(axes, -HUGE, HUGE), [], np.isnan(fitness)
+        whole = np.logical_and.reduce(np.isfinite(axes), axis=1) & ~lost
+        rows = zip(digests, genomes, fitness.tolist(), told, whole.tolist(), strict=True)
         for number, (digest, genome, value, sides, known) in enumerate(rows):
             self.genomes.setdefault(digest, genome)
             if math.isnan(self._fitness.get(digest, math.nan)):
                 self._fitness[digest] = value
-            if math.isnan(value):
-                continue
             if known and digest not in self._axes:
                 self._axes[digest] = sides
                 new.append(number)
-            self._worst = max(self._worst, _bounded(value))
-            if value < self.best_fitness:
-                self.best_fitness, self.best_genome = value, genome.copy()
         if new:
             least, most = self._range or (told[new[0]], told[new[0]])
             self._range = (
                 np.minimum(least, told[new].min(axis=0)),
                 np.maximum(most, told[new].max(axis=0)),
             )
+        if not lost.all():
+            self._worst = max(self._worst, _bounded(fitness[~lost].max()))
+            best = int(np.where(lost, np.inf, fitness).argmin())
+            if fitness[best] < self.best_fitness:
+                self.best_fitness, self.best_genome = float(fitness[best]), genomes[best].copy()
 
     def recall(self, digest: str) -> float | None:
         """Return the fitness, repaired if it failed; None if it, or any success, is unknown."""
         if digest not in self._fitness or not self.any_success:
             return None
         return self.repaired(digest, self._fitness[digest])
+
+    def repaired_all(self, digests: Sequence[str], fitness: Array) -> Array:
+        """Return (n,) finite fitness, as ``repaired`` each."""
+        found = np.clip(fitness, -HUGE, HUGE)
+        for lost in np.flatnonzero(np.isnan(fitness)).tolist():
+            found[lost] = self.repaired(digests[lost], np.nan)
+        return found
 
     def repaired(self, digest: str, fitness: float) -> float:
         """Return a finite fitness: a failure is worse than every success, by its cost.
@@ -142,4 +149,4 @@ class Books:
 
 
 def _bounded(fitness: float) -> float:
-    return min(max(fitness, -HUGE), HUGE)
+    return min(max(float(fitness), -HUGE), HUGE)

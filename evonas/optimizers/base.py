@@ -247,9 +247,7 @@ class Optimizer(ABC):
             self.restarts += 1
             self._restart()
         elif asked.own:
-            pairs = zip(asked.digests, told.tolist(), strict=True)
-            repaired = [self.books.repaired(digest, value) for digest, value in pairs]
-            self._tell(asked.genomes.copy(), np.array(repaired, dtype=np.float64))
+            self._tell(asked.genomes.copy(), self.books.repaired_all(asked.digests, told))
 
     # -------------------------------------------------------- for the strategies
 

@@ -165,7 +165,7 @@ class SearchSpace:
         """Length of a genome."""
         return len(self.genes)
 
-    @property
+    @cached_property
     def size(self) -> float:
         """Number of architectures; an upper bound where genes have a ``when``."""
         return math.prod(gene.size for gene in self.genes)
