@@ -28,7 +28,7 @@ retrain: search  ## train the winner longer, beside hand-made baselines
 	$(BIN)/evonas retrain $(RUN)/best.json
 
 test: install  ## run the tests (JOBS=1: one after the other)
-	$(BIN)/pytest -n $(JOBS) --dist loadfile
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: install  ## break searches off at many moments (TRIES=16 of each set)
 	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults tests/faults/at_length.py -rP

@@ -287,8 +287,8 @@ def main() -> None:
             raise
         where = error.filename or "a file"
         typer.echo(
-            f"evonas: {_plain(str(where))}: cannot be written ({error.strerror}): free some space "
-            "or change the rights, then do it again",
+            f"evonas: {_plain(str(where))}: cannot be read or written ({error.strerror}): free "
+            "some space or change the rights, then do it again",
             err=True,
         )
         sys.exit(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -88,8 +89,31 @@ def test_a_start_that_came_too_late_is_ended_and_tried_again(
     assert not half.exists()
 
 
+class Killed:
+    def poll(self) -> int:
+        return -9
+
+
 def test_what_a_person_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ROTATION_MAX_BYTES", "7")
     with _own_cluster._environment({"RAY_ROTATION_MAX_BYTES": "9"}):
         assert os.environ["RAY_ROTATION_MAX_BYTES"] == "7"
     assert os.environ["RAY_ROTATION_MAX_BYTES"] == "7"
+
+
+def test_a_server_of_ray_that_is_gone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = ("log_monitor", Killed())  # nobody needs it
+
+    class Node:
+        dead = (other,)
+
+        def dead_processes(self) -> list[tuple[str, Any]]:
+            return [*self.dead]
+
+    node = Node()
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    _own_cluster.check()
+    for name in ("raylet", "gcs_server"):
+        node.dead = (other, (name, Killed()))
+        with pytest.raises(RunError, match=rf"Ray's {name} ended \(status -9\)"):
+            _own_cluster.check()

@@ -1,7 +1,7 @@
 """Faults that take minutes, or a machine for themselves: `make faults` has them, `make test` not.
 
-Of each there is a quicker relative elsewhere: the raylet in test_workers.py, nodes that go in
-test_cluster.py, time limits and memory in the conformance of executors.
+Of each there is a quicker relative elsewhere: servers in execution/test_own_cluster.py, nodes
+that go in test_cluster.py, time limits and memory in the conformance of executors.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from faults.searches import (
 )
 
 
+@pytest.mark.parametrize("server", ["raylet", "gcs_server"])
 @pytest.mark.parametrize("number", range(max(1, TRIES // 8)))
-def test_a_gcs_that_is_killed(
-    toys: Toys, searches: RaySearches, tmp_path: Path, number: int
+def test_a_server_that_is_killed(
+    toys: Toys, searches: RaySearches, tmp_path: Path, server: str, number: int
 ) -> None:
-    after_a_server_is_killed("gcs_server", toys, searches, tmp_path, number)
+    after_a_server_is_killed(server, toys, searches, tmp_path, number)
 
 
 @pytest.mark.parametrize("number", range(max(1, TRIES // 8)))

@@ -1,4 +1,4 @@
-"""Ray's processes are killed under a search: workers, servers, nodes, the driver; and Ctrl-C.
+"""Ray's processes are killed under a search: workers, the driver; and Ctrl-C.
 
 The searches are the real command with real Ray workers; see `toy_cluster.py`. What they have to
 end as is a search without Ray that nobody disturbed. EVONAS_TRIES: of each set, as elsewhere.
@@ -17,7 +17,6 @@ from faults.driver import KILLED, TRIES, Toys, Whole, known, rows, trainings
 from faults.searches import (
     SETS,
     RaySearches,
-    after_a_server_is_killed,
     done,
     excess,
     marks,
@@ -88,13 +87,6 @@ def test_a_driver_that_is_killed_and_stopped_goes_on_each_time(
     assert len(kept) == 1, "only the killed one leaves Ray's logs behind"
     assert f"evonas search --resume --run-dir {folder}" in outputs[1]
     assert not searches.left()
-
-
-@pytest.mark.parametrize("number", range(max(1, TRIES // 8)))
-def test_a_raylet_that_is_killed(
-    toys: Toys, searches: RaySearches, tmp_path: Path, number: int
-) -> None:
-    after_a_server_is_killed("raylet", toys, searches, tmp_path, number)
 
 
 def test_nothing_is_looked_for_in_vain(searches: RaySearches) -> None:
