@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.data._csv import located
 from evonas.data._framing import Framing
 from evonas.data._photos import read_photo, sampled
 from evonas.data.base import Dataset
@@ -48,15 +49,15 @@ class Pointing04(Dataset):
     def __init__(
         self, root: str, validation: tuple[int, ...] = (10, 11, 12), context: float = 1.3
     ) -> None:
-        self._folder = Path(root) / "images"
         table = Path(root) / "labels.csv"
         rows = _read(table)
-        self._files = [row["file"] for row in rows]
+        self._names = [row["file"] or "" for row in rows]
         number = {key: _numbers(rows, key, table) for key in _COLUMNS[1:]}
         self.labels = {
             "yaw": number["yaw_deg"].astype(np.float32),
             "pitch": number["pitch_deg"].astype(np.float32),
         }
+        self._files = located(Path(root) / "images", self._names, str(table))
         persons = number["person"].astype(int)
         self.groups = np.array([f"person{p:02d}" for p in persons])
         unknown = sorted(set(validation) - set(persons.tolist()))
@@ -82,18 +83,17 @@ class Pointing04(Dataset):
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return the (192, 192, 3) RGB crop around the face; black outside the photo."""
         left, top, right, bottom = self._boxes[index].tolist()
-        photo = read_photo(self._folder / self._files[index])
+        photo = read_photo(self._files[index])
         return sampled(photo, (left, top, right, bottom), _SIDE)
 
     def describe(self, index: int) -> str:
         """Return the image's file name."""
-        return self._files[index]
+        return self._names[index]
 
     def _hash(self, table: Path, context: float) -> str:
         digest = hashlib.blake2b(f"pointing04 1 {context} {_SIDE}".encode(), digest_size=16)
         digest.update(table.read_bytes())
-        for name in self._files:
-            path = self._folder / name
+        for path in self._files:
             try:
                 digest.update(hashlib.blake2b(path.read_bytes()).digest())
             except OSError as error:

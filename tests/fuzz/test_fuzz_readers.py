@@ -28,6 +28,7 @@ from evonas.backbones.exported import Exported
 from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.data.base import UnreadableImage
 from evonas.data.leeds_sports import JOINTS
+from evonas.errors import InputError
 from evonas.estimation import timing
 from evonas.estimation.cache_files import commit, intact, sidecar
 from evonas.estimation.latency import Latency
@@ -130,18 +131,36 @@ def looked_at(name: str, **options: Any) -> None:
             assert data.image(index).ndim == 3
 
 
-@pytest.mark.parametrize("name", sorted(FOLDERS))
-def test_tables_of_data_sets(tmp_path: Path, tried: Callable[..., None], name: str) -> None:
-    file, head, rows, options = FOLDERS[name]
-    root = tmp_path / "data"
+def folder_of(place: Path, name: str) -> Path:
+    """Write a data set; return its table."""
+    file, head, rows, _ = FOLDERS[name]
+    root = place / "data"
     (root / "images").mkdir(parents=True)
     for row in rows:
         Image.new("RGB", (120, 100), (9, 90, 40)).save(root / "images" / row.split(",")[0])
-    whole = "\n".join([head, *rows]) + "\n"
-    (root / file).write_text(whole, encoding="utf-8")
-    looked_at(name, root=str(root), **options)
-    contents = st.one_of(celled(head, rows), damaged(whole.encode()))
-    tried(root / file, 80, contents, lambda: looked_at(name, root=str(root), **options))
+    (root / file).write_text("\n".join([head, *rows]) + "\n", encoding="utf-8")
+    return root / file
+
+
+@pytest.mark.parametrize("name", sorted(FOLDERS))
+def test_tables_of_data_sets(tmp_path: Path, tried: Callable[..., None], name: str) -> None:
+    _, head, rows, options = FOLDERS[name]
+    table = folder_of(tmp_path, name)
+    root = str(table.parent)
+    looked_at(name, root=root, **options)
+    contents = st.one_of(celled(head, rows), damaged(table.read_bytes()))
+    tried(table, 80, contents, lambda: looked_at(name, root=root, **options))
+
+
+@pytest.mark.parametrize("name", sorted(FOLDERS))
+@pytest.mark.parametrize("cell", ["a\x00.png", "../a.png", "/etc/hostname", "b/../../a.png", ""])
+def test_photos_lie_below_their_folder(tmp_path: Path, name: str, cell: str) -> None:
+    table = folder_of(tmp_path, name)
+    first = FOLDERS[name][2][0].split(",")[0]
+    (tmp_path / "data" / "a.png").write_bytes((table.parent / "images" / first).read_bytes())
+    table.write_text(table.read_text().replace(first, cell))
+    with pytest.raises(InputError, match=r"leads out of|are not in|byte|empty|no file"):
+        looked_at(name, root=str(table.parent), **FOLDERS[name][3])
 
 
 def test_annotations_of_coco(tmp_path: Path, tried: Callable[..., None]) -> None:
