@@ -69,8 +69,9 @@ def _end_half_started(error: Exception) -> None:
     for frame, _ in walk_tb(error.__traceback__):
         node = frame.f_locals.get("self")
         if isinstance(node, Node):
-            node.kill_all_processes(check_alive=False)
-            _remove(Path(node.get_session_dir_path()))
+            with suppress(AttributeError):  # it had not come so far
+                node.kill_all_processes(check_alive=False)
+                _remove(Path(node.get_session_dir_path()))
 
 
 def check() -> None:

@@ -236,16 +236,16 @@ def test_a_latency_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (path,) = tmp_path.glob("*.json")
     whole = path.read_bytes()
     monkeypatch.setattr(timing, "latency", lambda *given: Latency(7.5, 0.01))
-    anew, bits = 0, 8 * len(whole)
-    for place in range(0, bits, 5):
+    anew, places = 0, range(0, 8 * len(whole), 5)
+    for place in places:
         changed = bytearray(whole)
         changed[place // 8] ^= 1 << place % 8
         path.write_bytes(bytes(changed))
         found = ask()
         assert found in (3.25, 7.5)
         anew += found == 7.5
-    tell(path, bits // 5, anew)
-    assert anew > 0.95 * bits / 5
+    tell(path, len(places), anew)
+    assert anew > 0.95 * len(places)
 
 
 def test_what_is_remembered_of_labels_is_read_anew(
