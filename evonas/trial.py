@@ -15,6 +15,7 @@ from evonas.space.architecture import Plain
 LARGEST = 1e300
 _WHOLE = 2**53  # up to here a float holds every number
 Whole = Annotated[int, msgspec.Meta(ge=-_WHOLE, le=_WHOLE)]
+Number = Whole | float  # as it was written: 1 does not come back as 1.0
 
 
 class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -53,21 +54,21 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     digest: str
     architecture: Plain
     status: str
-    fitness: float | None
+    fitness: Number | None
     macs: Whole
     params: Whole = 0
-    seconds: float = 0.0
-    metrics: dict[str, float] = {}
+    seconds: Number = 0.0
+    metrics: dict[str, Number] = {}
     error: str = ""
-    latency: float = 0.0
-    latency_noise: float = 0.0
+    latency: Number = 0.0
+    latency_noise: Number = 0.0
     repeat: Whole = 0
     epochs: Whole = 0
-    rung: float | None = None
+    rung: Number | None = None
     parent: str = ""
-    inherited: float = 0.0
-    curve: tuple[float, ...] = ()
-    at: float = 0.0
+    inherited: Number = 0.0
+    curve: tuple[Number, ...] = ()
+    at: Number = 0.0
 
     def __eq__(self, other: object) -> bool:
         """Whether all but the time at which it was known is the same."""

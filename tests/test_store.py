@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from evonas.errors import InputError
-from evonas.store import RunStore, Trial, read_json
+from evonas.store import RunStore, Trial, read_journal, read_json
 
 
 def trial(index: int = 0, generation: int = 0, **changes: object) -> Trial:
@@ -250,3 +250,11 @@ def test_best_is_the_earliest_among_equals_and_was_trained(tmp_path: Path) -> No
         best = store.best()
     assert best is not None
     assert (best.generation, best.index) == (1, 1)
+
+
+def test_whole_numbers_come_back_as_they_were_written(tmp_path: Path) -> None:
+    written = trial(0, metrics={"mae": 3.5, "epoch": 1}, fitness=2, curve=(4, 3.5), latency=1)
+    with RunStore(tmp_path / "run") as store:
+        store.append(written)
+    (found,) = read_journal(tmp_path / "run")
+    assert json.dumps(found.row()) == json.dumps(written.row())
