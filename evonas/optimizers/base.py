@@ -156,14 +156,10 @@ class Optimizer(ABC):
         told = self._early("learn", genomes)
         values = told_fitness("learn", fitness, len(told))
         sides = told_axes("learn", axes, values, self.books.width)
-        digests = []
-        for number, genome in enumerate(told):
-            digest, violation = self.identify(genome)
-            self.books.met[digest] = violation
-            if violation:
-                values[number] = np.nan
-            digests.append(digest)
-        self.books.remember(digests, told, values, sides)
+        known = [self.identify(genome) for genome in told]
+        self.books.met.update(known)
+        values[[violation > 0.0 for _, violation in known]] = np.nan
+        self.books.remember([digest for digest, _ in known], told, values, sides)
 
     def suggest(self, genomes: ArrayLike) -> None:
         """Ask these before the strategy decides, the first of them soonest.
@@ -179,11 +175,9 @@ class Optimizer(ABC):
         self._suggestions = [*self._early("suggest", genomes)]
 
     def expect(self, known: Mapping[bytes, tuple[str, int]]) -> None:
-        """Be told what genomes are that were asked before, so none is decoded or counted again.
+        """Be told digest and multiply-adds by a genome's bytes: such a one is not decoded again.
 
-        Args:
-            known: bytes of a genome -> its digest, and its multiply-adds. It is looked into, not
-                copied, so who gives it may take away what was asked.
+        The mapping is looked into, not copied: who gives it may take away what was asked.
         """
         self._expected = known
 
