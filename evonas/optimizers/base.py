@@ -30,6 +30,7 @@ from evonas.optimizers._arguments import (
 )
 from evonas.optimizers._books import Books
 from evonas.optimizers._fences import fenced_global_rng
+from evonas.optimizers._identity import Identity
 from evonas.optimizers._sampling import Sampler
 from evonas.space import Genome, SearchSpace
 
@@ -114,18 +115,18 @@ class Optimizer(ABC):
             else whole_number("population_size", population_size, self.least_population_size)
         )
         self.books = Books()
+        self._identity = Identity(space, macs, self.max_macs, self.books.met)
         self.trained = 0
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
         self._asked: _Asked | None = None
-        self._expected: Mapping[bytes, tuple[str, int]] = {}
         self._suggestions: list[Genome] = []
         self._favourites: list[Genome] | None = None  # not looked up yet
         self._stale = 0
         self._fruitless = 0
         self._at_random = False
-        self._sampler = Sampler(space, self.rng, self.books.met)
+        self._sampler = Sampler(self.rng, self._identity)
 
     # ------------------------------------------------------------------ public
 
@@ -179,7 +180,7 @@ class Optimizer(ABC):
 
         The mapping is looked into, not copied: who gives it may take away what was asked.
         """
-        self._expected = known
+        self._identity.expected = known
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
@@ -286,26 +287,16 @@ class Optimizer(ABC):
         The latter are feasible and new as far as draws can find.
         """
         first = self.favourites(n)
-        rest = self._sampler.start(n - len(first), self.identify)
+        rest = self._sampler.start(n - len(first))
         return np.concatenate([first, rest])
 
     def sample_new(self, n: int) -> NDArray[np.float64]:
         """Return (m, dim) random feasible genomes of m <= n architectures never asked."""
-        return self._sampler.new(n, self.identify)
+        return self._sampler.new(n)
 
     def identify(self, genome: Genome) -> tuple[str, float]:
         """Return a genome's digest and its cost violation, macs / max_macs - 1 or 0."""
-        if (known := self._expected.get(genome.tobytes())) is not None:
-            digest, macs = known
-            return digest, self._violation(macs)
-        architecture = self.space.decode(genome)
-        digest = architecture.digest
-        if digest in self.books.met:
-            return digest, self.books.met[digest]
-        return digest, self._violation(self.macs(architecture) if self.macs else 0)
-
-    def _violation(self, macs: int) -> float:
-        return 0.0 if self.max_macs is None else max(0.0, macs / self.max_macs - 1.0)
+        return self._identity(genome)
 
     def is_new(self, digest: str) -> bool:
         """Whether an architecture was never asked."""
@@ -326,7 +317,7 @@ class Optimizer(ABC):
     def _check_feasible(self) -> None:
         if self.max_macs is None or self.macs is None or self.stop_reason:
             return
-        genome = self._sampler.start(1, self.identify)[0]
+        genome = self._sampler.start(1)[0]
         if self.identify(genome)[1] > 0.0:
             cheapest = self.macs(self.space.decode(genome))
             self._finish(

@@ -58,9 +58,12 @@ def test_memory_that_runs_out(failing: Whole, searches: RaySearches, tmp_path: P
     assert row["error"].startswith("oom-host: the machine ran out of memory")
 
 
-def test_a_training_that_never_ends(failing: Whole, searches: RaySearches, tmp_path: Path) -> None:
+def test_a_training_that_never_ends(
+    failing: Whole, toys: Toys, searches: RaySearches, tmp_path: Path
+) -> None:
     folder = tmp_path / "ray" / "run"
     words = ("execution.time_limit.least=8", "execution.time_limit.most=8")
-    ((_, row),) = searched(failing, searches, folder, "hang", words=words)
+    whole = Whole(toys, tmp_path / "whole", *failing.words, *words)  # its files name them too
+    ((_, row),) = searched(whole, searches, folder, "hang")
     assert row["error"] == "timeout: it took more than 8 s"
     assert sum(training[0] == row["digest"] for training in trainings(folder)) == 1

@@ -147,7 +147,6 @@ def searched(
     searches: RaySearches,
     folder: Path,
     *kinds: str,
-    words: tuple[str, ...] = (),
     env: dict[str, str] | None = None,
     **fate: Any,
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -155,7 +154,7 @@ def searched(
     failing = sorted({r["digest"] for r in whole.rows if int(r["digest"], 16) % 9 == 0})
     bad = dict(zip(failing, kinds, strict=False))
     assert len(bad) == len(kinds), "the search has too few candidates that fail"
-    status, output = searches(folder, *whole.words, *words, env=env, fate={"bad": bad, **fate})
+    status, output = searches(folder, *whole.words, env=env, fate={"bad": bad, **fate})
     assert status == 0, output
     assert "Traceback" not in output
     resembles(folder, whole)

@@ -17,6 +17,7 @@ from optimizer_problems import conditional, cost, ordinal, space_of
 from evonas.errors import InputError
 from evonas.optimizers import _sampling
 from evonas.optimizers._fences import no_logging_setup
+from evonas.optimizers._identity import Identity
 from evonas.optimizers._sampling import Sampler
 from evonas.optimizers.base import Optimizer, fenced_global_rng, number_in
 from evonas.space import SearchSpace
@@ -216,17 +217,16 @@ def test_sampler_walks_to_a_region_that_draws_never_hit() -> None:
 def test_sampler_lists_a_small_space_where_draws_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sampling, "FRUITLESS_DRAWS", 3)
     space = ordinal(3, 8)
-    sampler = Sampler(space, np.random.default_rng(0), {})
-    found = sampler.new(1000, Scripted([], space).identify)
+    sampler = Sampler(np.random.default_rng(0), Identity(space, None, None, {}))
+    found = sampler.new(1000)
     assert len({space.decode(g).digest for g in found}) == len(found) == 512
 
 
 def test_sampler_gives_distinct_new_genomes() -> None:
     space = ordinal(2, 3)
-    optimizer = Scripted([], space)
     seen = {space.decode([0.1, 0.1]).digest: 0.0}
-    sampler = Sampler(space, np.random.default_rng(0), seen)
-    found = sampler.new(100, optimizer.identify)
+    sampler = Sampler(np.random.default_rng(0), Identity(space, None, None, seen))
+    found = sampler.new(100)
     assert len({space.decode(g).digest for g in found}) == len(found) == 8
-    start = sampler.start(8, optimizer.identify)
+    start = sampler.start(8)
     assert len({space.decode(g).digest for g in start} | set(seen)) >= 8
