@@ -27,8 +27,9 @@ search: install  ## search a head network on the embedded default (synthetic fac
 retrain: search  ## train the winner longer, beside hand-made baselines
 	$(BIN)/evonas retrain $(RUN)/best.json
 
+# Jobs that each have as many threads as there are cores would wait for one another half the time.
 test: install  ## run the tests (JOBS=1: one after the other)
-	$(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: install  ## break searches off at many moments (TRIES=16 of each set)
 	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults tests/faults/at_length.py -rP
