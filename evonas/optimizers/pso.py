@@ -129,14 +129,17 @@ class ParticleSwarm(Optimizer):
     def _chosen(self) -> list[int]:
         """Let each particle try several flights and take the most promising; return who did."""
         if self._tries == 1:
-            return self._fly()
+            with fenced_global_rng(self._state):
+                return self._fly()
         swarm = self._swarm
         place, speed = swarm.position.copy(), swarm.velocity.copy()
         tried: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
-        for _ in range(self._tries):
-            swarm.position, swarm.velocity = place.copy(), speed.copy()
-            for particle in self._fly():
-                tried.append((particle, swarm.position[particle], swarm.velocity[particle]))
+        # One fence for all: lending a state and taking it back costs more than ten steps.
+        with fenced_global_rng(self._state):
+            for _ in range(self._tries):
+                swarm.position, swarm.velocity = place.copy(), speed.copy()
+                for particle in self._fly():
+                    tried.append((particle, swarm.position[particle], swarm.velocity[particle]))
         swarm.position, swarm.velocity = place, speed
         history = self.books.history()
         self._screen.learn([genome for genome, _ in history], [value for _, value in history])
@@ -150,7 +153,10 @@ class ParticleSwarm(Optimizer):
         return sorted(taken)
 
     def _fly(self) -> list[int]:
-        """Move each particle to something new; return those that got there, in order."""
+        """Move each particle to something new; return those that got there, in order.
+
+        Draws from the global generator, which has to be fenced.
+        """
         found: dict[str, int] = {}
         pending = np.arange(self.population_size)
         for flight in range(FLIGHTS):
@@ -183,12 +189,11 @@ class ParticleSwarm(Optimizer):
             pbest_pos=swarm.pbest_pos[particles],
             best_pos=swarm.best_pos,
         )
-        with fenced_global_rng(self._state):
-            part.velocity = compute_velocity(part, None, _limited)
-            part.position = self._copied(part)
-            if floor:
-                self._push(part)
-            position = compute_position(part, (0.0, 1.0), _clipped)
+        part.velocity = compute_velocity(part, None, _limited)
+        part.position = self._copied(part)
+        if floor:
+            self._push(part)
+        position = compute_position(part, (0.0, 1.0), _clipped)
         # a particle at a wall loses the speed that pushes it out
         swarm.velocity[particles] = position - part.position
         swarm.position[particles] = position
