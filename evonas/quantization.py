@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -89,7 +90,8 @@ class Quantization:
         """
         settings, captured = self.settings, self._captured
         check_extra(settings.road, settings.aware)
-        with threads(self._assembly.hardware.threads):
+        with tempfile.TemporaryDirectory() as folder, threads(self._assembly.hardware.threads):
+            floats = Path(folder) / "float.onnx"
             images = self._calibration()
             history: list[dict[str, float]] = []
             aware = None
@@ -101,16 +103,16 @@ class Quantization:
                     "other head can share it"
                 )
             with self._timed("quantising"):
-                covered = quantize(captured, settings.road, images, path, aware)
+                covered = quantize(captured, settings.road, images, path, aware, floats)
                 found = load_quantized(path, self._assembly.hardware.threads)
             with self._timed("judging"):
                 metrics = {
                     "before": self.network.judge(self.network.whole),
                     "after": self.network.judge(found),
                 }
-        with self._timed("measuring latency"), threads(1):
-            again = load_quantized(path)
-            measured = speed(self.network.whole, captured, again, images[0][:1], self.compiling)
+            with self._timed("measuring latency"), threads(1):
+                again = load_quantized(path)
+                measured = speed(self.network.whole, floats, again, images[0][:1], self.compiling)
         after = path.stat().st_size
         return {
             "network": self.network.contender["name"],

@@ -153,8 +153,10 @@ def made(kind: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         return kind().eval()
 
 
-def quantised(net: nn.Module, road: str, folder: Path, shown: Tensor) -> tuple[Tensor, Path]:
+def quantised(
+    net: nn.Module, road: str, folder: Path, shown: Tensor, floats: Path | None = None
+) -> tuple[Tensor, Path]:
     """Quantise on a road with ranges from some images; outputs for others, and the file."""
     path = folder / FILES[road]
-    quantize(capture(net, SIDE), road, [shown], path)
+    quantize(capture(net, SIDE), road, [shown], path, floats=floats)
     return torch.from_numpy(load_quantized(path).outputs(images(24, seed=1).numpy())), path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +13,6 @@ from torch import Tensor, nn
 
 from evonas.estimation.latency import Times, compared
 from evonas.estimation.quantized import Quantized
-from evonas.transfer import quantize_onnx
-from evonas.transfer.capture import Captured
 from evonas.transfer.compiled import compiled
 from evonas.transfer.onnx_session import session
 
@@ -41,13 +38,13 @@ class Speed:
 
 
 def speed(
-    whole: nn.Module, captured: Captured, found: Quantized, image: Tensor, compiling: bool
+    whole: nn.Module, floats: Path, found: Quantized, image: Tensor, compiling: bool
 ) -> Speed:
     """Compare a network with its quantised form, each as it is run in practice.
 
     Args:
         whole: the network of floats.
-        captured: the same as a graph.
+        floats: the ONNX file that the quantised one was made from, where it is one of ONNX.
         found: the quantised one.
         image: (1, 3, side, side) float RGB in 0..255.
         compiling: also through torch.compile, both, where the quantised one is of torch.
@@ -56,10 +53,7 @@ def speed(
     notes: list[str] = []
     seconds: dict[str, float] = {}
     if found.program is None:
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "float.onnx"
-            quantize_onnx.export(captured, source, image)
-            infer = session(source)
+        infer = session(floats)
         runs["float, ONNX Runtime"] = lambda images: infer(images.numpy())
         runs["int8, ONNX Runtime"] = found
     else:

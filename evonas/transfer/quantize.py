@@ -36,7 +36,12 @@ def check_extra(road: str, aware: bool) -> None:
 
 
 def quantize(
-    captured: Captured, road: str, batches: Sequence[Tensor], path: Path, aware: Aware | None = None
+    captured: Captured,
+    road: str,
+    batches: Sequence[Tensor],
+    path: Path,
+    aware: Aware | None = None,
+    floats: Path | None = None,
 ) -> Coverage:
     """Write a network as 8-bit integers; return which operators compute with them.
 
@@ -47,6 +52,7 @@ def quantize(
         path: of the file to write.
         aware: the same network, trained with simulated rounding; used in its place. On the
             road pt2e its own ranges count; on the road onnx they are taken from ``batches``.
+        floats: where the road onnx leaves the file of floats that it starts from; None: nowhere.
 
     Raises:
         InputError: a library is missing, or cannot do it; the message says which operator.
@@ -63,7 +69,7 @@ def quantize(
         return quantize_pt2e.covered(program)
     trained = captured if aware is None else aware.plain()
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "float.onnx"
+        source = floats or Path(folder) / "float.onnx"
         quantize_onnx.export(trained, source, batches[0])
         made = Path(folder) / "made.onnx"
         quantize_onnx.quantize(trained, source, made, batches)

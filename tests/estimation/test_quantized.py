@@ -9,14 +9,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from quantizable import SIDE, Wide, images, made, quantised
+from quantizable import Wide, images, made, quantised
 from torch import nn
 
 from evonas.errors import InputError
 from evonas.estimation import latency, speed
 from evonas.estimation.latency import compared, processor, threads
 from evonas.estimation.quantized import load_quantized
-from evonas.transfer.capture import capture
 
 FILES = {"pt2e": ".pt2", "onnx": ".onnx"}
 
@@ -24,7 +23,8 @@ FILES = {"pt2e": ".pt2", "onnx": ".onnx"}
 @pytest.fixture(scope="module", params=["pt2e", "onnx"])
 def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
-    return quantised(made(Wide), request.param, folder, images(8))[1]
+    floats = folder / "float.onnx"
+    return quantised(made(Wide), request.param, folder, images(8), floats)[1]
 
 
 def test_images_are_numpy_of_any_type_and_any_number(file: Path) -> None:
@@ -103,7 +103,7 @@ def test_both_forms_are_measured_as_they_run(file: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(latency, "ROUNDS", 1)
     net = made(Wide)
     shown = images(1)
-    found = speed.speed(net, capture(net, SIDE), load_quantized(file), shown, False)
+    found = speed.speed(net, file.with_name("float.onnx"), load_quantized(file), shown, False)
     if file.suffix == ".onnx":
         assert list(found.times) == ["float, torch", "float, ONNX Runtime", "int8, ONNX Runtime"]
         assert not found.notes
@@ -120,7 +120,7 @@ def test_without_a_compiler_it_says_so(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "compile", fail)
     net = made(Wide)
     _, path = quantised(net, "pt2e", tmp_path, images(2))
-    found = speed.speed(net, capture(net, SIDE), load_quantized(path), images(1), True)
+    found = speed.speed(net, tmp_path / "none", load_quantized(path), images(1), True)
     reason = "could not be compiled: RuntimeError: No working C++ compiler found more"
     assert found.notes == [f"float {reason}", f"int8 {reason}"]
     assert list(found.times) == ["float, torch", "int8, torch"]

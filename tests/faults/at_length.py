@@ -1,7 +1,7 @@
 """Faults that take minutes, or a machine for themselves: `make faults` has them, `make test` not.
 
 Of each there is a quicker relative elsewhere: servers in execution/test_own_cluster.py, nodes
-that go in test_cluster.py, time limits and memory in the conformance of executors.
+that go in test_cluster.py, time limits, memory and files left open in the conformance of executors.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import secrets
 from pathlib import Path
 
 import pytest
+from faults import traces
 from faults.driver import TRIES, Toys, Whole, trainings
 from faults.searches import (
     SETS,
@@ -20,6 +21,8 @@ from faults.searches import (
     resembles,
     searched,
 )
+
+LOG = 10**6  # bytes of a worker's log, at which it is turned over
 
 
 @pytest.mark.parametrize("server", ["raylet", "gcs_server"])
@@ -45,6 +48,21 @@ def test_a_node_that_is_killed(
     assert marks(folder)["node"] == 1
     resembles(folder, whole)
     assert not searches.left()
+
+
+def test_what_is_printed_and_what_is_left_open(
+    failing: Whole, searches: RaySearches, tmp_path: Path
+) -> None:
+    """What is a candidate's own does so at every try and fails; the others are undisturbed."""
+    folder = tmp_path / "ray" / "run"
+    env = {"RAY_ROTATION_MAX_BYTES": str(LOG), "RAY_ROTATION_BACKUP_COUNT": "1"}
+    found = searched(failing, searches, folder, "print", "handles", env=env, amount=10**8)
+    for kind, row in found:
+        often = sum(training[0] == row["digest"] for training in trainings(folder))
+        assert row["status"] == "failed"
+        assert often == (1 if kind == "print" else 2)
+    (place,) = traces.sessions(searches.place)
+    assert traces.folder_bytes(place / "logs") < 3e7, "100 MB of words are in the logs"
 
 
 def test_memory_that_runs_out(failing: Whole, searches: RaySearches, tmp_path: Path) -> None:
