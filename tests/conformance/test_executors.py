@@ -53,7 +53,7 @@ def without_time(measurement: Measurement) -> Measurement:
     return replace(measurement, seconds=0.0)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(setting: Setting) -> Iterator[Executor]:
     """The executor with two workers that starts Ray; its metrics are exported every half second."""
     with pytest.MonkeyPatch.context() as patch:
