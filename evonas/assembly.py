@@ -259,6 +259,13 @@ class Assembly:
         """Return the executor, started."""
         return self.hardware.start(setting, self.experiment.name)
 
+    @cached_property
+    def constant(self) -> float:
+        """The error on the validation split of the best constant prediction."""
+        sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
+        metrics = self.task.constant_metrics(targets[sides["train"]], targets[sides["validation"]])
+        return float(metrics[self.task.metric])
+
     @property
     def error(self) -> tuple[str, str]:
         """Name and unit of the metric that counts as the error."""
@@ -303,6 +310,7 @@ class Assembly:
             "images": len(self.dataset),
             "views": [view.name for view in features.views],
             "backbone_passes": features.passes,
+            "constant": self.constant,
         }
         return Ready(lambda: self.executor(setting), environment)
 

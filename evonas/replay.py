@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,6 +92,11 @@ class Replay:
     def blocks(self, architecture: Architecture) -> list[Block]:
         """Return nothing: a table has no networks."""
         return []
+
+    @property
+    def constant(self) -> float:
+        """Infinite: a table does not say what a constant prediction is worth."""
+        return math.inf
 
     def place(self) -> tuple[str, ...]:
         """Return where answers come from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -35,7 +36,9 @@ def sentences(run: Run) -> Iterator[str]:
         yield "No network was trained successfully."
         return
     metric, unit = run.error
-    yield from outcome.winner(run.finalists, metric, unit)
+    constant = run.environment.get("constant")
+    beaten = math.inf if constant is None else constant
+    yield from outcome.winner(run.finalists, metric, unit, beaten)
     cheaper = as_good(run.finalists, run.trials, metric, run.penalised)
     lines = [outcome.failed_finals(run.trials), outcome.as_good(run.finalists, cheaper, metric)]
     yield from filter(None, lines)

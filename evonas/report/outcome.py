@@ -12,15 +12,24 @@ from evonas.store import Trial
 _NAMED = 3  # networks as good and cheaper that are named one by one
 
 
-def winner(finalists: Sequence[Finalist], metric: str, unit: str) -> Iterator[str]:
+def winner(
+    finalists: Sequence[Finalist], metric: str, unit: str, constant: float = math.inf
+) -> Iterator[str]:
     """Yield lines on the winner and on how sure it is.
 
     Args:
         finalists: the winner first.
         metric, unit: of what counts as the error.
+        constant: the error of the best constant prediction.
     """
     best = finalists[0]
     error, own = best.metrics()[metric], best.trial.metrics[metric]
+    if not error < constant:
+        yield (
+            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f} {unit} does not beat the "
+            f"{constant:.3f} of a constant prediction: look at the labels (`evonas data check`), "
+            f"lower training.learning_rate, or train for more epochs."
+        )
     spread = best.spread().get(metric)
     around = "" if spread is None else f" ±{spread:.3f}"
     yield (

@@ -51,6 +51,7 @@ class Environment(BaseModel):
 
     error: _Error = _Error()
     warnings: list[StrictStr] = []
+    constant: Number | None = None
     packages: dict[str, Any] = {}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,6 +130,23 @@ def test_a_loss_that_is_no_number_is_told_by_when_it_became_so_and_the_cost_is_k
     assert found.macs > 0
     assert found.params > 0
     assert not (tmp_path / "w").exists()
+
+
+def test_an_error_far_beyond_that_of_a_constant_is_a_divergence(setting: Setting) -> None:
+    """At a rate of 10 the losses stay finite, and the answers are thousands of degrees off."""
+    training = TrainingSettings(epochs=2, batch_size=8, learning_rate=10.0)
+    found = Estimator(setting)(job(training=training))
+    assert (found.status, found.error_kind, found.metrics) == ("failed", "diverged", {})
+    assert re.fullmatch(
+        r"the error [\d.e+]+ is more than 2 times the [\d.]+ of a constant prediction", found.error
+    )
+
+
+def test_where_a_constant_is_right_everywhere_it_is_no_yardstick(setting: Setting) -> None:
+    same = replace(setting, targets=np.full_like(setting.targets, 7.0))
+    found = Estimator(same)(job())
+    assert found.status == "ok"
+    assert found.metrics["mae"] > 0
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch import nn
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import (
     Diverged,
+    NotANumber,
     Outcome,
     TrainingData,
     _rate,
@@ -235,6 +236,18 @@ def test_an_output_that_is_not_finite_is_a_divergence(data: TrainingData) -> Non
 
     with pytest.raises(Diverged, match="output is not finite"):
         train(Late(6, 2), data, TASK, SHORT, 0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_not_finite_is_a_failure_of_its_own(
+    data: TrainingData, value: float
+) -> None:
+    class Unmeasured(HeadPose):
+        def metrics(self, predictions: object, targets: object) -> dict[str, float]:
+            return {"mae": value}
+
+    with pytest.raises(NotANumber, match=f"metric mae is {value}, expected a finite number"):
+        train(network(), data, Unmeasured(("yaw", "pitch")), SHORT, 0)
 
 
 def test_fewer_images_than_a_batch_still_train(data: TrainingData) -> None:
