@@ -117,3 +117,4 @@ class Retrained(BaseModel):
 
     contenders: list[_Contender] = []
     folds: Count = 0
+    selection_bias: StrictStr = ""
