@@ -33,6 +33,7 @@ from evonas.networks.base import Network
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
+from evonas.training_record import Indices, TrainingRecord
 from evonas.transfer.inherit import shapes
 
 
@@ -84,10 +85,20 @@ class Assembly:
             InputError: an option is wrong, or the labels do not carry the task.
         """
         part, labels = self.experiment.task, self.dataset.schema()
+        return part.name, self.settled(self.dataset.sides()["train"]), labels
+
+    def settled(self, train: Indices) -> dict[str, Any]:
+        """Return the options of the task, with those that some training images settle.
+
+        Args:
+            train: (n,) numbers of the images.
+
+        Raises:
+            InputError: an option is wrong, or the labels of these images do not carry the task.
+        """
+        part, labels = self.experiment.task, self.dataset.schema()
         draft: Task = registry.create("task", part.name, part.options, labels)
-        train = self.dataset.sides()["train"]
-        options = draft.settled(draft.targets(self.dataset)[train]) | part.options
-        return part.name, options, labels
+        return draft.settled(draft.targets(self.dataset)[train]) | part.options
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -296,6 +307,19 @@ class Assembly:
             f"for bit, and on another machine it may end elsewhere",
             *self.hardware.disturbances(),
         ]
+
+    def training_record(self) -> TrainingRecord:
+        """Return what training and validation use here, and used before for weights given here.
+
+        Raises:
+            InputError: the data set has no training or validation split, or a file cannot be read.
+        """
+        experiment = self.experiment
+        starts = [experiment.training.start, experiment.retraining.start]
+        starts += [baseline.start for baseline in experiment.baselines]
+        options = experiment.backbone.options.values()
+        files = [Path(text) for text in (*starts, *options) if text and isinstance(text, str)]
+        return TrainingRecord.of(self.dataset) | TrainingRecord.beside(files)
 
     def ready(self, progress: Progress) -> Ready:
         """Compute the features that a search may need; return the executor that uses them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,9 @@ from evonas.cli_see import verbs as see
 from evonas.cli_ship import verbs as ship
 from evonas.cli_words import Address, Overrides, RunDir, settings
 from evonas.errors import EvonasError, InputError
+
+if TYPE_CHECKING:
+    from evonas.judging import Include
 
 app = typer.Typer(
     name="evonas",
@@ -159,12 +162,21 @@ def judge(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average with the mirrored images: twice the work.")
     ] = False,
+    validation: Annotated[
+        bool,
+        typer.Option("--include-validation", help="Also judge images that validated: it flatters."),
+    ] = False,
+    trained: Annotated[
+        bool,
+        typer.Option("--include-trained", help="Also judge images that were trained on."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Test retrained networks on data sets that they have never seen."""
+    """Test retrained networks on images that neither training nor validation used."""
     from evonas.commands import test as verb
 
-    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip)
+    include: Include = "trained" if trained else "validation" if validation else "unused"
+    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip, include)
 
 
 @app.command(

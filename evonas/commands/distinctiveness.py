@@ -67,13 +67,14 @@ def run(
     trained = [one for one in retrained.content["contenders"] if one["weights"]]
     chosen = [one for one in trained if one["name"] == named["name"]] if network else trained
     assembly, dataset = retrained.assembly, retrained.assembly.dataset
-    side, judging = retrained.judging(dataset)
+    sides = dataset.sides()
+    side = "test" if "test" in sides else "validation"
     used = {one["tap"] for one in chosen}
     with progress_bars(console) as progress:
         taps = [tap for tap in assembly.backbone.taps if tap in used]
         features = assembly.features(assembly.backbone, taps, progress, dataset)
-    judging = np.intersect1d(judging, features.usable)
-    training = np.intersect1d(dataset.sides()["train"], features.usable)
+    judging = np.intersect1d(sides[side], features.usable)
+    training = np.intersect1d(sides["train"], features.usable)
     places = np.linspace(0, len(training) - 1, min(patterns, len(training)))
     shown = training[places.astype(np.intp)]
     study = Study((similar, complementary), repeats, seed)
@@ -96,7 +97,7 @@ def run(
             f"{folder}: no network of it ends in a linear layer: distinctiveness compares the "
             "units that enter one"
         )
-    notes = _notes(retrained, side, len(judging), len(shown), study.angles)
+    notes = _notes(retrained, f"{side} split", len(judging), len(shown), study.angles)
     made = distinctiveness.tables(found, retrained.task.unit, notes)
     target = folder / "distinctiveness"
     target.mkdir(exist_ok=True)

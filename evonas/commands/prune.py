@@ -109,6 +109,8 @@ def run(
     }
     found = _Found(choices, rows, metrics, difference, missed)
     _tell(target, work, found, console)
+    if whole.record:
+        whole.record.save(target)
     # last: it says that all is there
     _write_comparison(target, whole, cost, metrics["pruned"])
     console.print(f"written: {target}", soft_wrap=True)
@@ -172,7 +174,13 @@ def _tell(folder: Path, work: Pruning, found: _Found, console: Console) -> None:
     tables = [
         report.maps(found.choices, settings.threshold, settings.shared, work.prunable.fixed),
         report.costs(found.rows, afresh if found.missed else []),
-        report.errors(found.metrics, whole.retrained.metrics, whole.retrained.task.unit, side),
+        report.errors(
+            found.metrics,
+            whole.retrained.metrics,
+            whole.retrained.task.unit,
+            side,
+            [*whole.cautions(), *whole.assembly.warnings()],
+        ),
     ]
     for table in tables:
         show(table, console)

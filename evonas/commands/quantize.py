@@ -70,6 +70,8 @@ def run(
     found = {"format": FORMAT, "evonas": evonas.__version__, **found}
     text = json.dumps(found, indent=2)
     keep(target / "quantize.md", "\n".join(map(markdown, made)))
+    if work.network.record:
+        work.network.record.save(target)
     keep(target / "comparison.json", json.dumps(again, indent=2) + "\n")
     keep(target / "quantize.json", text + "\n")  # last: it says that all is there
     if as_json:

@@ -15,6 +15,7 @@ from rich.console import Console
 
 import evonas
 from evonas import config
+from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.commands.run_files import Plan, Rival, RunFiles, plan
 from evonas.config import Experiment, Part
@@ -31,6 +32,7 @@ from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
 from evonas.store import RunStore, Trial
+from evonas.training_record import FILE, TrainingRecord
 
 
 def run(
@@ -94,7 +96,8 @@ def run(
                 metric, unit = assembly.error
                 told = {"error": {"metric": metric, "unit": unit}, "warnings": assembly.warnings()}
                 store.write("environment.json", {**ready.environment, **begun, **told})
-            # The last of the two: where it is, a run can be resumed. Its budget may have grown.
+            _write_record(store, assembly, begin_with)
+            # The last of the three: where it is, a run can be resumed. Its budget may have grown.
             resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
             store.write("experiment.yaml", resolved)
             store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
@@ -145,6 +148,17 @@ def run(
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
+
+
+def _write_record(store: RunStore, assembly: Plan, begin_with: Path | None) -> None:
+    """Record which images choose the architecture: what is trained from it is not judged on them.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if isinstance(assembly, Assembly) and not (store.folder / FILE).is_file():
+        before = TrainingRecord.beside([begin_with] if begin_with else [])
+        store.write(FILE, (assembly.training_record() | before).text())
 
 
 def _race(experiment: Experiment, folder: Path) -> Race | None:

@@ -103,6 +103,10 @@ class W300LP(FaceCrops):
         )
         self.check()
 
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the source photos, which have the same names in every copy of the data set."""
+        return self.groups
+
 
 def source_photo(subset: str, stem: str) -> str:
     """Return the group of an image: its photo, without what rendering and mirroring added.

@@ -101,6 +101,8 @@ class Setting:
         targets: (n_views, n, k), in the labels' units.
         splits: split name -> split.
         task: name and options of the task, and the labels of the data set.
+        settled: split name -> options of the task that follow from the training labels of that
+            split, and take the place of those in ``task``.
         device: ``cpu`` or ``cuda``.
         sharers: workers that have one GPU together.
         threads: of a worker's own, on a CPU.
@@ -119,11 +121,13 @@ class Setting:
     threads: int = 1
     timing: Timing = field(default_factory=Timing)
     time_limit: TimeLimitSettings = field(default_factory=TimeLimitSettings)
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def make_task(self) -> Task:
-        """Return the task object."""
+    def make_task(self, split: str = "") -> Task:
+        """Return the task object, as the training labels of a split settle it."""
         name, options, labels = self.task
-        made: Task = registry.create("task", name, options, labels)
+        own = {**options, **self.settled.get(split, {})}
+        made: Task = registry.create("task", name, own, labels)
         return made
 
     def tap_of(self, architecture: Architecture) -> str:
@@ -155,7 +159,7 @@ class Estimator:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._task = setting.make_task()
+        self._tasks: dict[str, Task] = {}
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
         self._constants: dict[str, float] = {}
         self._shelf = Shelf(setting.device, setting.sharers)
@@ -185,9 +189,10 @@ class Estimator:
         tap = setting.tap_of(job.architecture)
         shape = setting.shapes[tap]
         family = registry.load("network", job.architecture.network)()
-        known["macs"] = family.macs(job.architecture, shape, self._task.n_outputs)
+        task = self._task(job.split)
+        known["macs"] = family.macs(job.architecture, shape, task.n_outputs)
         torch.manual_seed(job.seed)
-        module = family.build(job.architecture, shape, self._task.n_outputs)
+        module = family.build(job.architecture, shape, task.n_outputs)
         known["params"] = sum(p.numel() for p in module.parameters())
         if job.parent:
             known["inherited"] = round(inherit(module, read_parent(job.parent)).share, 4)
@@ -198,9 +203,7 @@ class Estimator:
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         source = self._shelf.source(data, (job.source, tap))
         before = self._allocated()
-        training = Training(
-            module, data, self._task, job.training, job.seed, setting.device, source
-        )
+        training = Training(module, data, task, job.training, job.seed, setting.device, source)
         if job.paused:
             resume(training, Path(job.paused))
         training.run(job.until or None, graphs=self._graphs)
@@ -209,7 +212,7 @@ class Estimator:
         known["memory"] = self._allocated(most=True) - before
         self._refuse_divergence(outcome.metrics[self._task.metric], job.split)
         if job.latency:  # at the rung of a race as well, where fitness may need it
-            outputs, device = self._task.n_outputs, setting.device
+            outputs, device = task.n_outputs, setting.device
             timed = setting.timing(job.architecture, module, shape, outputs, device)
             known |= {"latency": timed.ms, "latency_noise": timed.noise}
         if job.until:
@@ -219,7 +222,7 @@ class Estimator:
             return outcome
         if len(split.test):
             module.load_state_dict(outcome.state)
-            test = validate(module, data, self._task, split.test, setting.device, source)
+            test = validate(module, data, task, split.test, setting.device, source)
             outcome.metrics |= {f"test_{name}": value for name, value in test.items()}
         if job.weights:
             note = json.dumps(job.architecture.to_dict())
@@ -264,6 +267,11 @@ class Estimator:
     def features_kept(self) -> int:
         """Return the bytes of features that stay on a GPU for the next job."""
         return self._shelf.kept
+
+    def _task(self, split: str) -> Task:
+        if split not in self._tasks:
+            self._tasks[split] = self._setting.make_task(split)
+        return self._tasks[split]
 
     def _allocated(self, most: bool = False) -> int:
         """Return the bytes of the GPU that are in use, or were at most since this was asked."""

@@ -104,7 +104,8 @@ def retrained(run: Run) -> Table | None:
     folds = run.retrained.get("folds")
     side = f"held-out groups of {folds} folds" if folds else side
     columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
-    return Table(f"Retrained, judged on the {side}", columns, rows)
+    bias = run.retrained.get("selection_bias")
+    return Table(f"Retrained, judged on the {side}", columns, rows, [bias] if bias else [])
 
 
 def counts(run: Run) -> Table:

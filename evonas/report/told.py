@@ -118,3 +118,4 @@ class Retrained(BaseModel):
 
     contenders: list[_Contender] = []
     folds: Count = 0
+    selection_bias: StrictStr = ""
