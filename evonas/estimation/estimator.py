@@ -210,7 +210,7 @@ class Estimator:
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._allocated(most=True) - before
-        self._refuse_divergence(outcome.metrics[self._task.metric], job.split)
+        self._refuse_divergence(outcome.metrics[task.metric], job.split)
         if job.latency:  # at the rung of a race as well, where fitness may need it
             outputs, device = task.n_outputs, setting.device
             timed = setting.timing(job.architecture, module, shape, outputs, device)
@@ -238,8 +238,9 @@ class Estimator:
         """Raise ``Diverged`` for an error far beyond that of the best constant prediction."""
         if split not in self._constants:
             sides, targets = self._setting.splits[split], self._setting.targets[0]
-            metrics = self._task.constant_metrics(targets[sides.train], targets[sides.validation])
-            self._constants[split] = metrics[self._task.metric]
+            task = self._task(split)
+            metrics = task.constant_metrics(targets[sides.train], targets[sides.validation])
+            self._constants[split] = metrics[task.metric]
         constant = self._constants[split]
         # Where one constant is right everywhere, it is no yardstick.
         if constant > 0.0 and error > WORST * constant:
