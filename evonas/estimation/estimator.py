@@ -20,6 +20,7 @@ from evonas import registry
 from evonas.errors import RunError, one_line
 from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.failing import kind_of
+from evonas.estimation.frames import clear_frames
 from evonas.estimation.graphs import Graphs
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
@@ -136,6 +137,9 @@ def _alone(own: int = 1) -> Iterator[None]:
     torch.set_flush_denormal(True)
     try:
         yield
+    except BaseException as error:
+        clear_frames(error)  # or the cache below could not give their tensors back
+        raise
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()  # others train on the same GPU
