@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
+from torch import Tensor
 
 
 class FakeGenerator:
@@ -40,6 +41,19 @@ class FakeGraph:
         self.cuda.called("replay")
 
 
+class FakeStream(str):
+    """A stream by its name; one that is waited for is an event."""
+
+    cuda: FakeCuda
+
+    def record_event(self) -> str:
+        self.cuda.called("event")
+        return f"event of {self}"
+
+    def wait_event(self, event: str) -> None:
+        self.cuda.log.append(f"{self} waits for {event}")
+
+
 class FakeCuda:
     """Puts itself in the place of what ``torch.cuda`` offers for captures.
 
@@ -54,11 +68,13 @@ class FakeCuda:
 
     def __init__(self, patch: pytest.MonkeyPatch, broken: bool = False) -> None:
         self.broken, self.log, self.streams = broken, [], ["main"]
+        self.pinned: list[Tensor] = []
         self.generator = FakeGenerator("own")
         self.mode: int | str = 0
         stand_ins = {
             "CUDAGraph": lambda: FakeGraph(self),
-            "Stream": lambda: "side",
+            "Stream": lambda *device: self.named("side"),
+            "current_stream": lambda *device: self.named(self.streams[-1]),
             "current_device": lambda: 0,
             "default_generators": (self.generator,),
             "device": lambda device: nullcontext(),
@@ -71,6 +87,29 @@ class FakeCuda:
         for name, stand_in in stand_ins.items():
             patch.setattr(torch.cuda, name, stand_in)
         patch.setattr(torch._C, "_host_emptyCache", lambda: None, raising=False)
+
+    def named(self, name: str) -> FakeStream:
+        stream = FakeStream(name)
+        stream.cuda = self
+        return stream
+
+    def transfers(self, patch: pytest.MonkeyPatch) -> None:
+        """Note the copies of tensors, which stay where they are, as well."""
+
+        def copy(tensor: Tensor, device: str, non_blocking: bool = False) -> Tensor:
+            assert any(tensor is one for one in self.pinned)
+            self.called(f"copy to {device}" + " | at once" * (not non_blocking))
+            return tensor.clone()
+
+        def pin(tensor: Tensor) -> Tensor:
+            self.pinned.append(tensor)
+            return tensor
+
+        def keep(tensor: Tensor, stream: str) -> None:
+            self.log.append(f"kept for {stream}")
+
+        for name, stand_in in {"to": copy, "pin_memory": pin, "record_stream": keep}.items():
+            patch.setattr(Tensor, name, stand_in)
 
     def called(self, what: str) -> None:
         self.log.append(f"{what} | {self.streams[-1]}" + " | no waiting" * (self.mode == "error"))

@@ -198,7 +198,7 @@ class Estimator:
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         source = self._shelf.source(data, (job.source, tap))
-        before = self._allocated()
+        before = self._reserved()
         training = Training(
             module, data, self._task, job.training, job.seed, setting.device, source
         )
@@ -207,7 +207,7 @@ class Estimator:
         training.run(job.until or None, graphs=self._graphs)
         outcome = training.outcome
         known["epochs"] = training.epoch
-        known["memory"] = self._allocated(most=True) - before
+        known["memory"] = self._reserved(most=True) - before
         if job.latency:  # at the rung of a race as well, where fitness may need it
             outputs, device = self._task.n_outputs, setting.device
             timed = setting.timing(job.architecture, module, shape, outputs, device)
@@ -251,14 +251,18 @@ class Estimator:
         """Return the bytes of features that stay on a GPU for the next job."""
         return self._shelf.kept
 
-    def _allocated(self, most: bool = False) -> int:
-        """Return the bytes of the GPU that are in use, or were at most since this was asked."""
+    def _reserved(self, most: bool = False) -> int:
+        """Return the bytes of the GPU that torch has, or had at most since this was asked.
+
+        They include what torch's allocator keeps beside the tensors: no other process can have
+        it, so a job needs that as well.
+        """
         if self._setting.device == "cpu":
             return 0
         if most:
-            return torch.cuda.max_memory_allocated(self._setting.device)
+            return torch.cuda.max_memory_reserved(self._setting.device)
         torch.cuda.reset_peak_memory_stats(self._setting.device)
-        return torch.cuda.memory_allocated(self._setting.device)
+        return torch.cuda.memory_reserved(self._setting.device)
 
     def _open(self, source: str, tap: str) -> list[NDArray[np.float16]]:
         if (source, tap) not in self._maps:

@@ -6,6 +6,7 @@ import gc
 import json
 import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from evonas import registry
 from evonas.errors import RunError
+from evonas.estimation import estimator as estimator_module
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Training
@@ -195,6 +197,37 @@ def test_nothing_of_a_failed_training_lives_when_the_gpus_cache_is_emptied(
         gc.enable()
     assert (found.status, found.error_kind) == ("failed", "oom-gpu")
     assert alive == [False] * 3
+
+
+def test_the_memory_of_a_job_is_what_others_cannot_have(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that torch reserved, tensors in it or not; the job before does not count."""
+    memory = {"reserved": 100, "most": 10**9, "device": ""}
+
+    def reset(device: str) -> None:
+        memory.update(most=memory["reserved"], device=device)
+
+    def grow(self: Training, *args: object, **rest: object) -> None:
+        memory["most"] = 700
+        run(self, *args, **rest)
+
+    run = Training.run
+    made = Estimator(setting)
+    monkeypatch.setattr(Training, "run", grow)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 1)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: memory["reserved"])
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: memory["most"])
+    assert made(job()).memory == 0, "a CPU's is not looked at"
+    made._setting = replace(setting, device="cuda:1")
+    placed = partial(Training, device="cpu")  # the GPU is one by name alone
+    monkeypatch.setattr(
+        estimator_module, "Training", lambda *parts: placed(*parts[:5], source=parts[6])
+    )
+    assert made(job()).memory == 600
+    assert memory["device"] == "cuda:1"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY\x01\x00v\x00"])
