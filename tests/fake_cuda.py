@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -122,3 +123,54 @@ class FakeCuda:
             yield
         finally:
             self.streams[:] = before
+
+
+class FakeNvml:
+    """The module ``pynvml`` of a machine with some GPUs of one size.
+
+    Args:
+        there: ``count`` and ``memory`` of them; read at every call.
+    """
+
+    NVMLError = RuntimeError
+
+    def __init__(self, there: Mapping[str, float]) -> None:
+        self._there = there
+
+    def nvmlInit(self) -> None:
+        if not self._there["count"]:
+            raise self.NVMLError("NVML Shared Library Not Found")
+
+    def nvmlShutdown(self) -> None:
+        pass
+
+    def nvmlDeviceGetCount(self) -> int:
+        return int(self._there["count"])
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        return f"Card {index}"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+        return uuid
+
+    def nvmlDeviceGetUUID(self, handle: str) -> str:
+        return handle.replace("Card ", "GPU-") + "000-of-many"
+
+    def nvmlDeviceGetName(self, handle: str) -> bytes:
+        return handle.encode()  # as older versions answer
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+        return SimpleNamespace(total=self._there["memory"])
+
+
+def no_context(patch: pytest.MonkeyPatch) -> None:
+    """Forbid what opens a CUDA context in this process."""
+
+    def opens(*args: object, **rest: object) -> None:
+        raise AssertionError("opens a CUDA context")
+
+    for name in (
+        *("init", "_lazy_init", "mem_get_info", "get_device_properties", "get_device_name"),
+        *("get_device_capability", "current_device", "synchronize", "is_bf16_supported"),
+    ):
+        patch.setattr(torch.cuda, name, opens)
