@@ -257,7 +257,7 @@ class ExecutionSettings(Settings):
             GPU.
         workers: how many candidates train at once; ``auto`` is one a core or GPU.
         device: ``cpu``, ``gpu``, ``gpu:N`` (one GPU by its number), or ``auto``: a GPU where
-            there is one.
+            there is one; with ``address``, in the cluster.
         threads: of each worker on a CPU; ``auto``: so many that all workers together have one a
             core. More than one sums in another order, so the last bits of results, and a
             search with them, then depend on their number; with 1 they depend on nothing.
