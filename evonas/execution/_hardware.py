@@ -12,8 +12,8 @@ from evonas import registry
 from evonas.errors import InputError, nearest
 from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Setting
-from evonas.estimation.latency import processor
 from evonas.estimation.settings import ExecutionSettings
+from evonas.estimation.timing import machine
 from evonas.execution._gpus import Card, cards
 from evonas.execution._wear import CONTEXT
 from evonas.execution.base import Executor
@@ -178,6 +178,8 @@ class Hardware:
             InputError: the nodes of the cluster, or the GPUs here, differ: their latencies cannot
                 be compared.
         """
+        if not self._cluster and self.device == "cpu":
+            return machine("cpu", threads)
         if self._cluster:
             hosts = {node.kind(self.device): node.host for node in self._nodes}
             if len(hosts) > 1:
@@ -188,8 +190,6 @@ class Hardware:
                     f"no latency in objective.cost and objective.axes"
                 )
             kind = next(iter(hosts), "a node that has yet to come")
-        elif self.device == "cpu":
-            kind = processor()
         else:
             names = sorted({card.name for card in self._cards})
             if len(names) > 1:
