@@ -25,7 +25,7 @@ from evonas.estimation.blocks import Block, blocks
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
-from evonas.estimation.timing import Timing, machine
+from evonas.estimation.timing import Timing
 from evonas.estimation.views import View, standard_views
 from evonas.execution._hardware import Hardware
 from evonas.execution.base import Executor
@@ -295,7 +295,7 @@ class Assembly:
         found = {"data": self.dataset.fingerprint, "backbone": self.backbone.fingerprint}
         if self.objective.timed:
             count = self.experiment.objective.latency_threads
-            found["machine"] = machine(self.hardware.device, count)
+            found["machine"] = self.hardware.machine(count)
         return found
 
     def cautions(self) -> list[str]:

@@ -113,7 +113,7 @@ class Deployed:
         """
         run, digest = self.assembly.experiment.seed, self.architecture.digest
         seed = candidate_seed(run, digest, settings.epochs, self.repeat, "deploy")
-        task, device = self.retrained.task, self.assembly.hardware.device
+        task, device = self.retrained.task, self.assembly.hardware.own_device
         views = standard_views(self.assembly.experiment.features.jitters)
         data = self._pixels(views)[0]
         done(0, settings.epochs)
@@ -133,7 +133,7 @@ class Deployed:
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Return all metrics of a network on the images that judge."""
         # the operators of a quantised network are those of a CPU
-        device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.device
+        device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.own_device
         with _all_cores():
             outputs = predict(network, self._plain, self.judges, device)
         network.to("cpu")

@@ -322,7 +322,7 @@ class Retrained:
     ) -> Array:
         module = self.head(network, repeat)
         # its operators are those of a CPU
-        device = "cpu" if isinstance(module, Quantized) else self.assembly.hardware.device
+        device = "cpu" if isinstance(module, Quantized) else self.assembly.hardware.own_device
         outputs = predict(module.to(device), data, chosen, device)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)

@@ -24,7 +24,7 @@ from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
-from evonas.execution import _cluster
+from evonas.execution import _cluster, _machines
 from evonas.execution.local import LocalExecutor
 from evonas.execution.ray import RayExecutor
 from evonas.space import Architecture
@@ -100,6 +100,7 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
     with RayExecutor(setting, 2, "nodes", Holding, address=cluster.address) as executor:
         report["notes"] = executor.notes()
         report["address"] = cluster.address
+        report["machines"] = [[m.cpus, m.gpus, m.kind("cpu")] for m in _machines.machines()]
         report["elsewhere"] = refused(lambda: _cluster.join("127.0.0.1:1"))
         report["crowd"] = refused(lambda: RayExecutor(setting, 5, address=cluster.address))
         all_ready(executor)

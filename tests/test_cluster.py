@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from evonas.config import changed
+from evonas.estimation.latency import processor
 from evonas.store import read_journal
 
 DRIVER = Path(__file__).with_name("cluster_driver.py")
@@ -76,6 +77,10 @@ def test_a_joined_cluster_is_named_and_left_as_it_was(report: dict[str, Any]) ->
     assert report["notes"][0] == f"Ray cluster {report['address']}: 2 node(s), 2 CPUs, 0 GPUs"
     assert report["left"]
     assert report["afterwards"] == [2, 2, []]
+
+
+def test_nodes_say_what_they_are_while_all_of_them_are_busy(report: dict[str, Any]) -> None:
+    assert report["machines"] == [[1, 0, processor()]] * 2
 
 
 def test_what_does_not_fit_a_cluster_is_refused(report: dict[str, Any]) -> None:

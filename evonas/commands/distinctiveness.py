@@ -79,7 +79,7 @@ def run(
     shown = training[places.astype(np.intp)]
     study = Study((similar, complementary), repeats, seed)
     targets = retrained.task.targets(dataset)
-    device, task = assembly.hardware.device, retrained.task
+    device, task = assembly.hardware.own_device, retrained.task
     found: list[Removal] = []
     for one in chosen:
         maps = features.open(one["tap"])

@@ -20,6 +20,7 @@ from evonas import registry
 from evonas.errors import RunError, one_line
 from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.failing import kind_of
+from evonas.estimation.frames import clear_frames
 from evonas.estimation.graphs import Graphs
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
@@ -142,6 +143,9 @@ def _alone(own: int = 1) -> Iterator[None]:
     torch.set_flush_denormal(True)
     try:
         yield
+    except BaseException as error:
+        clear_frames(error)  # or the cache below could not give their tensors back
+        raise
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()  # others train on the same GPU
@@ -202,14 +206,14 @@ class Estimator:
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         source = self._shelf.source(data, (job.source, tap))
-        before = self._allocated()
+        before = self._reserved()
         training = Training(module, data, task, job.training, job.seed, setting.device, source)
         if job.paused:
             resume(training, Path(job.paused))
         training.run(job.until or None, graphs=self._graphs)
         outcome = training.outcome
         known["epochs"] = training.epoch
-        known["memory"] = self._allocated(most=True) - before
+        known["memory"] = self._reserved(most=True) - before
         self._refuse_divergence(outcome.metrics[task.metric], job.split)
         if job.latency:  # at the rung of a race as well, where fitness may need it
             outputs, device = task.n_outputs, setting.device
@@ -274,14 +278,18 @@ class Estimator:
             self._tasks[split] = self._setting.make_task(split)
         return self._tasks[split]
 
-    def _allocated(self, most: bool = False) -> int:
-        """Return the bytes of the GPU that are in use, or were at most since this was asked."""
+    def _reserved(self, most: bool = False) -> int:
+        """Return the bytes of the GPU that torch has, or had at most since this was asked.
+
+        They include what torch's allocator keeps beside the tensors: no other process can have
+        it, so a job needs that as well.
+        """
         if self._setting.device == "cpu":
             return 0
         if most:
-            return torch.cuda.max_memory_allocated(self._setting.device)
+            return torch.cuda.max_memory_reserved(self._setting.device)
         torch.cuda.reset_peak_memory_stats(self._setting.device)
-        return torch.cuda.memory_allocated(self._setting.device)
+        return torch.cuda.memory_reserved(self._setting.device)
 
     def _open(self, source: str, tap: str) -> list[NDArray[np.float16]]:
         if (source, tap) not in self._maps:

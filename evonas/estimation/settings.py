@@ -53,8 +53,10 @@ class TrainingSettings(Settings):
         keep: the epoch whose weights count, ``best`` on validation or ``last``.
         patience: stop early when the task's metric has had no new best on validation for
             so many epochs; 0 never does. Only with ``keep=best``.
-        precision: in which networks compute: ``float32``, ``bfloat16`` (weights stay
-            float32), or ``auto``: bfloat16 on a GPU that has it.
+        precision: in which networks compute while they train: ``float32`` (never TF32, which
+            torch would take in a GPU's convolutions), ``bfloat16`` (weights stay float32), or
+            ``auto``: bfloat16 on a GPU of compute capability 8.0 or later, which has arithmetic
+            for it, and float32 elsewhere. Predictions are float32 always.
         start: file of a state dict whose tensors replace the fresh ones where name and
             shape fit (see ``start.start_from``); empty for a fresh start.
     """
@@ -255,7 +257,7 @@ class ExecutionSettings(Settings):
             GPU.
         workers: how many candidates train at once; ``auto`` is one a core or GPU.
         device: ``cpu``, ``gpu``, ``gpu:N`` (one GPU by its number), or ``auto``: a GPU where
-            there is one.
+            there is one; with ``address``, in the cluster.
         threads: of each worker on a CPU; ``auto``: so many that all workers together have one a
             core. More than one sums in another order, so the last bits of results, and a
             search with them, then depend on their number; with 1 they depend on nothing.

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.graphs import Graphs
+from evonas.estimation.precision import exact
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Array, Task
@@ -228,7 +229,7 @@ def predict(
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     source = source or Shelf(device).source(data, "")
     views = np.full(len(indices), view, np.intp)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact(device):
         parts = [
             module(maps.to(dtype, memory_format=form)).float()
             for maps, _ in source.batches(indices, views, LARGE)
