@@ -22,6 +22,7 @@ from evonas.estimation.features import Progress
 from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
 from evonas.files import checked, read_json
+from evonas.overrides import Word
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
@@ -96,7 +97,7 @@ class Retrained:
     """
 
     folder: Path
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[Word, ...] = ()
 
     @cached_property
     def content(self) -> dict[str, Any]:

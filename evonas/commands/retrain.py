@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.errors import InputError
 from evonas.files import keep, make_folder
+from evonas.overrides import Word
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining
@@ -24,7 +26,7 @@ from evonas.store import FORMAT, read_journal
 
 def run(
     best_file: Path,
-    overrides: list[str],
+    overrides: Sequence[Word],
     folds: int,
     repeats: int,
     out: Path | None,
