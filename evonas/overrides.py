@@ -99,6 +99,7 @@ def merged(data: Mapping[str, Any], words: Iterable[Word], short: Short) -> dict
     """
     found = [_written_out(parse(word), short) for word in words]
     leaves = [leaf for override in found for leaf in _leaves(override)]
+    leaves.sort(key=lambda one: len(one.path))  # an empty mapping before what goes into it
     _refuse_contradictions(leaves)
     result: dict[str, Any] = plain(data)
     for override in sorted(found, key=lambda one: len(one.path)):
