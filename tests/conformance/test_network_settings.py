@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,12 @@ def family(name: str) -> Network:
 
 def signature(name: str, settings: Mapping[str, Any]) -> str:
     """What a network is: layers, shapes, and the cost that is told of it."""
-    architecture = Architecture(name, settings)
+    return _signature(name, json.dumps(dict(settings)))
+
+
+@cache
+def _signature(name: str, settings: str) -> str:
+    architecture = Architecture(name, json.loads(settings))
     with torch.device("meta"):
         module = family(name).build(architecture, SHAPE, 3)
     shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
