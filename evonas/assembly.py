@@ -29,7 +29,7 @@ from evonas.estimation.timing import Timing
 from evonas.estimation.views import View, standard_views
 from evonas.execution._hardware import Hardware
 from evonas.execution.base import Executor
-from evonas.networks.base import Network
+from evonas.networks.base import Network, refuse_unread
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
@@ -102,9 +102,16 @@ class Assembly:
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, narrowed as the experiment says, its taps known to the backbone."""
+        """The search space, narrowed as the experiment says.
+
+        Raises:
+            InputError: it has a gene that its networks do not read, or a tap that the backbone
+                has not.
+        """
         part = self.experiment.space
-        space = SearchSpace.from_file(config.find("search_spaces", part.name))
+        path = config.find("search_spaces", part.name)
+        space = SearchSpace.from_file(path)
+        refuse_unread(space.network, [gene.name for gene in space.genes], f"{path}: a gene")
         space = space.narrowed(part.options)
         taps = next((gene.values for gene in space.genes if gene.name == "tap"), ())
         for tap in (*taps, self.experiment.tap):
@@ -188,6 +195,8 @@ class Assembly:
         found = []
         for baseline in self.experiment.baselines:
             architecture = Architecture(baseline.network, baseline.settings)
+            where = f"baselines, {baseline.name!r}: a setting"
+            refuse_unread(baseline.network, architecture.settings, where)
             tap = str(architecture.settings.get("tap", self.experiment.tap))
             if tap not in self.backbone.taps:
                 raise InputError(

@@ -13,11 +13,12 @@ from rich.console import Console
 from evonas.cli_low_cost import verbs as low_cost
 from evonas.cli_see import verbs as see
 from evonas.cli_ship import verbs as ship
-from evonas.cli_words import Address, Overrides, RunDir, settings
+from evonas.cli_words import Address, Overrides, RunDir, joining, settings
 from evonas.errors import EvonasError, InputError
 
 if TYPE_CHECKING:
     from evonas.judging import Include
+    from evonas.overrides import Word
 
 app = typer.Typer(
     name="evonas",
@@ -78,18 +79,22 @@ def search(
     from evonas import config
     from evonas.commands import search as verb
 
-    options = settings(
-        optimizer=optimizer,
-        budget=budget,
-        seed=seed,
-        fidelity=fidelity,
-        **{"execution.workers": workers, "execution.executor": executor, "inherit.enabled": inherit}
-        | _joining(address, executor),
-    )
-    changes = [*(overrides or []), *options]
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--optimizer", "optimizer", optimizer),
+            ("--budget", "budget", budget),
+            ("--seed", "seed", seed),
+            ("--fidelity", "fidelity", fidelity),
+            ("--workers", "execution.workers", workers),
+            ("--executor", "execution.executor", executor),
+            ("--inherit", "inherit", inherit),
+        ),
+    ]
     given = experiment != "quickstart"
     if "=" in experiment:  # no experiment was named: the first word is an override already
         changes, experiment, given = [experiment, *changes], "quickstart", False
+    changes += joining(address, changes)
     if resume and run_dir is None:
         raise InputError("--resume needs --run-dir: which run is to go on?")
     if resume and begin_with is not None:
@@ -141,9 +146,15 @@ def retrain(
     """Train the winner longer, beside hand-made baselines; keep its weights."""
     from evonas.commands import retrain as verb
 
-    changes = settings(**{"retraining.epochs": epochs, "retraining.schedule": schedule})
-    changed = [*(overrides or []), *changes, *settings(**_joining(address))]
-    verb.run(best, changed, folds, repeats, out, Console(), pick, ranking)
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--epochs", "retraining.epochs", epochs),
+            ("--schedule", "retraining.schedule", schedule),
+        ),
+    ]
+    changes += joining(address, changes)
+    verb.run(best, changes, folds, repeats, out, Console(), pick, ranking)
 
 
 @app.command(
@@ -197,7 +208,8 @@ def compare(
     from evonas.commands import compare as verb
 
     names = [name.strip() for name in optimizers.split(",") if name.strip()]
-    changes = [*(overrides or []), *settings(budget=budget, **_joining(address))]
+    changes: list[Word] = [*(overrides or []), *settings(("--budget", "budget", budget))]
+    changes += joining(address, changes)
     verb.run(experiment, changes, names, seeds, out, Console())
 
 
@@ -268,14 +280,6 @@ def show_backbone(
     from evonas.commands import backbones as verb
 
     verb.run(name, options or [], everything, as_json)
-
-
-def _joining(address: str | None, executor: str | None = None) -> dict[str, object]:
-    """Return the settings that ``--address`` is short for; an executor that is named stays."""
-    if address is None:
-        return {}
-    quoted = f"'{address}'"  # YAML would take [::1]:6379 for a list
-    return {"execution.executor": executor or "ray", "execution.address": quoted}
 
 
 def _plain(text: object) -> str:

@@ -23,6 +23,7 @@ from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
 from evonas.files import checked, read_json
 from evonas.judging import Include, Judges, judges
+from evonas.overrides import Word, parse
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
@@ -107,7 +108,7 @@ class Retrained:
     """
 
     folder: Path
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[Word, ...] = ()
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -160,7 +161,7 @@ class Retrained:
     def _rebuilt_record(self) -> TrainingRecord | None:
         experiment = config.check(self.content["experiment"], str(self.folder / _FILE))
         # where the data lie may have changed since, the split may not
-        place = [word for word in self.overrides if word.startswith("data.root=")]
+        place = [word for word in self.overrides if parse(word).key == "data.root"]
         try:
             dataset = Assembly(config.changed(experiment, place)).dataset
         except InputError:

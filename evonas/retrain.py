@@ -19,6 +19,7 @@ from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
 from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
+from evonas.networks.base import refuse_unread
 from evonas.search import candidate_seed
 from evonas.space import Architecture
 
@@ -237,10 +238,12 @@ class Retraining:
                 f"{contender.name}: backbone {experiment.backbone.name!r} has no tap "
                 f"{contender.tap!r}: {nearest(contender.tap, backbone.taps)}"
             )
-        family = self.assembly.family(contender.architecture)
+        architecture = contender.architecture
+        refuse_unread(architecture.network, architecture.settings, f"{contender.name}: a setting")
+        family = self.assembly.family(architecture)
         shape = backbone.taps[contender.tap]
         outputs = self.assembly.task.n_outputs
-        contender.head = count(family.build(contender.architecture, shape, outputs), shape)
+        contender.head = count(family.build(architecture, shape, outputs), shape)
         upto = UpTo(backbone, contender.tap)
         contender.upto = count(upto, tuple(upto.example().shape[1:]))
 

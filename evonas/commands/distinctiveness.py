@@ -20,6 +20,7 @@ from evonas.estimation.training import TrainingData, predict, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.evaluation import Retrained
 from evonas.files import keep
+from evonas.overrides import Word
 from evonas.report import distinctiveness
 from evonas.report.tables import markdown, show
 from evonas.transfer.chance import REPEATS
@@ -31,7 +32,7 @@ PATTERNS = 1000
 def run(
     folder: Path,
     network: str,
-    changes: Sequence[str],
+    changes: Sequence[Word],
     as_json: bool,
     console: Console,
     *,

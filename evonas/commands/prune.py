@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from evonas.estimation.complexity import Complexity
 from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
 from evonas.files import keep, make_folder
+from evonas.overrides import Word
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import markdown, show
@@ -53,7 +55,7 @@ class _Found:
 
 def run(
     folder: Path,
-    changes: list[str],
+    changes: Sequence[Word],
     network: str,
     repeat: int,
     out: Path | None,

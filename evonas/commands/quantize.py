@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
 from evonas.files import keep
+from evonas.overrides import Word
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown, show
@@ -25,7 +27,7 @@ _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
 
 def run(
     folder: Path,
-    overrides: list[str],
+    overrides: Sequence[Word],
     network: str,
     repeat: int,
     out: Path | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from evonas.commands.progress import progress_bars
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.files import keep, make_folder
+from evonas.overrides import Word
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retrain import Retraining, selection_bias
@@ -26,7 +28,7 @@ from evonas.training_record import TrainingRecord
 
 def run(
     best_file: Path,
-    overrides: list[str],
+    overrides: Sequence[Word],
     folds: int,
     repeats: int,
     out: Path | None,

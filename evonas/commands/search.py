@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -28,6 +28,7 @@ from evonas.execution.base import Executor
 from evonas.lineage import Lineage
 from evonas.loggers._all import Loggers
 from evonas.optimizers.base import Optimizer
+from evonas.overrides import Word
 from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
@@ -231,7 +232,7 @@ def _baselines(assembly: Plan, executor: Executor, training: TrainingSettings) -
     ]
 
 
-def stored(folder: Path, overrides: list[str]) -> Experiment:
+def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
     """Return the experiment of a run directory, changed by overrides.
 
     Raises:
