@@ -17,6 +17,7 @@ import torch
 
 import evonas
 from evonas import config, registry
+from evonas.answers import HELD_OUT_LOSS
 from evonas.backbones.base import Backbone, Shape
 from evonas.config import Experiment
 from evonas.data.base import Dataset
@@ -74,7 +75,7 @@ class Assembly:
         """The learning problem."""
         name, options, labels = self.task_parts
         made: Task = registry.create("task", name, options, labels)
-        return made
+        return made.minimising(self.experiment.objective.error)
 
     @cached_property
     def task_parts(self) -> tuple[str, dict[str, Any], Labels]:
@@ -237,6 +238,7 @@ class Assembly:
             threads=self.hardware.threads,
             timing=Timing(cache / "latency", self.experiment.objective.latency_threads),
             time_limit=self.experiment.execution.time_limit,
+            error=self.experiment.objective.error,
         )
 
     def _seen(self, plain: Array, view: View) -> Array:
@@ -261,8 +263,9 @@ class Assembly:
 
     @property
     def error(self) -> tuple[str, str]:
-        """Name and unit of the metric that counts as the error."""
-        return self.task.metric, self.task.unit
+        """Name and unit of the metric that counts as the error; a loss has no unit."""
+        metric = self.task.metric
+        return metric, "" if metric == HELD_OUT_LOSS else self.task.unit
 
     def place(self) -> tuple[str, ...]:
         """Return where candidates train.

@@ -30,7 +30,7 @@ from evonas.estimation.training import Outcome, Training, validate
 from evonas.estimation.work import Work, count
 from evonas.files import move_into_place
 from evonas.space import Architecture
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Array, Error, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent
 from evonas.weights import save_file
 
@@ -104,6 +104,7 @@ class Setting:
         threads: of a worker's own, on a CPU.
         timing: how latencies are measured, where jobs ask for them.
         time_limit: how long a training may take.
+        error: what the task minimises: its ``metric`` or its ``loss``.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -117,12 +118,13 @@ class Setting:
     threads: int = 1
     timing: Timing = field(default_factory=Timing)
     time_limit: TimeLimitSettings = field(default_factory=TimeLimitSettings)
+    error: Error = "metric"
 
     def make_task(self) -> Task:
         """Return the task object."""
         name, options, labels = self.task
         made: Task = registry.create("task", name, options, labels)
-        return made
+        return made.minimising(self.error)
 
     def tap_of(self, architecture: Architecture) -> str:
         """Return the tap that an architecture stands on."""

@@ -204,7 +204,7 @@ def validate(
     outputs = predict(module, data, indices, device, source)
     if not np.isfinite(outputs).all():
         raise Diverged("an output is not finite")
-    return dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
+    return task.validate(outputs, data.targets[0, indices])
 
 
 def predict(

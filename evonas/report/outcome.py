@@ -24,14 +24,14 @@ def winner(finalists: Sequence[Finalist], metric: str, unit: str) -> Iterator[st
     spread = best.spread().get(metric)
     around = "" if spread is None else f" ±{spread:.3f}"
     yield (
-        f"Best: {metric} {error:.3f}{around} {unit} at {_cost(best.trial)}, "
+        f"Best: {metric} {error:.3f}{around}{_in(unit)} at {_cost(best.trial)}, "
         f"fitness {best.fitness:.3f}."
     )
     if not best.further:
         return
     place = sorted(finalists, key=lambda one: one.trial.value).index(best) + 1
     deviation = noise(finalists, metric)
-    noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f} {unit} (sd)"
+    noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f}{_in(unit)} (sd)"
     yield (
         f"That is the mean of {len(best.further)} further seed(s), which name the best of "
         f"{len(finalists)} finalist(s); in the search it was number {place} with {own:.3f}{noisy}."
@@ -71,7 +71,7 @@ def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) 
         axes: names of what is traded off.
     """
     low, high = trials[0], trials[-1]
-    ends = f"{low.metrics[metric]:.3f} {unit} at {_cost(low)}"
+    ends = f"{low.metrics[metric]:.3f}{_in(unit)} at {_cost(low)}"
     if len(trials) > 1:
         ends += f" to {high.metrics[metric]:.3f} at {_cost(high)}"
     return f"Front of {', '.join(axes)}: {len(trials)} network(s), {ends}: front.json."
@@ -83,8 +83,12 @@ def baselines(
     """Yield a line for each hand-made network that was trained as briefly."""
     for name, _, measurement in rivals:
         error = measurement.metrics.get(metric, math.nan)
-        result = measurement.error or f"{metric} {error:.3f} {unit}"
+        result = measurement.error or f"{metric} {error:.3f}{_in(unit)}"
         yield f"Trained the same way, {name}: {result} at {_cost(measurement)}."
+
+
+def _in(unit: str) -> str:
+    return f" {unit}" if unit else ""  # a loss has none
 
 
 def _cost(of: Trial | Measurement) -> str:
