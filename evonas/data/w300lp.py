@@ -49,9 +49,10 @@ class W300LP(FaceCrops):
         subsets: which of them to read; empty: all that are there.
         crop: ``hopenet`` or ``fsanet``, see ``FaceCrops``.
         split: ``by_photo``: of the source photos, with their mirror images, as many validate
-            as ``validation`` says; the others train. ``leaky_90_10``: single images at random, as some published results were
-            measured. ``author_70_30``: the first 70 % of the sorted list, not shuffled.
-            The last two are compared with publications only; ``leaky`` says why.
+            as ``validation`` says; the others train. ``leaky_90_10``: single images at
+            random, as some published results were measured. ``author_70_30``: the first
+            70 % of the sorted list, not shuffled. The last two are compared with publications
+            only; ``leaky`` says why.
         validation: share of the images that validate with ``split=by_photo``; by default 0.3,
             as Matak (2020) has it. A study of HopeNet has 0.1, of single images.
         size: side of the returned square, pixels.

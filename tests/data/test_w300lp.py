@@ -149,7 +149,7 @@ def test_the_share_that_validates_may_be_another_and_photos_stay_whole(
     assert len(validating) == max(round(0.1 * photos), 1)
     assert sum(len(side) for side in tenth.splits.values()) == len(data)
     for share, split in ((0.0, "by_photo"), (1.0, "by_photo"), (0.3, "leaky_90_10")):
-        with pytest.raises(InputError, match="data.validation: expected a share") as caught:
+        with pytest.raises(InputError, match=r"data\.validation: expected a share") as caught:
             W300LP(str(root), split=split, validation=share)
         assert f"got {share} with split={split}" in str(caught.value)
 
