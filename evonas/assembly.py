@@ -17,6 +17,7 @@ import torch
 
 import evonas
 from evonas import config, registry
+from evonas.answers import HELD_OUT_LOSS
 from evonas.backbones.base import Backbone, Shape
 from evonas.config import Experiment
 from evonas.data.base import Dataset
@@ -75,7 +76,7 @@ class Assembly:
         """The learning problem."""
         name, options, labels = self.task_parts
         made: Task = registry.create("task", name, options, labels)
-        return made
+        return made.minimising(self.experiment.objective.error)
 
     @cached_property
     def task_parts(self) -> tuple[str, dict[str, Any], Labels]:
@@ -257,6 +258,7 @@ class Assembly:
             threads=self.hardware.threads,
             timing=Timing(cache / "latency", self.experiment.objective.latency_threads),
             time_limit=self.experiment.execution.time_limit,
+            error=self.experiment.objective.error,
         )
 
     def _seen(self, plain: Array, view: View) -> Array:
@@ -280,16 +282,17 @@ class Assembly:
         return self.hardware.start(setting, self.experiment.name)
 
     @cached_property
-    def constant(self) -> float:
-        """The error on the validation split of the best constant prediction."""
+    def constant(self) -> float | None:
+        """The error on the validation split of the best constant prediction; None of a loss."""
         sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
         metrics = self.task.constant_metrics(targets[sides["train"]], targets[sides["validation"]])
-        return float(metrics[self.task.metric])
+        return metrics.get(self.task.metric)
 
     @property
     def error(self) -> tuple[str, str]:
-        """Name and unit of the metric that counts as the error."""
-        return self.task.metric, self.task.unit
+        """Name and unit of the metric that counts as the error; a loss has no unit."""
+        metric = self.task.metric
+        return metric, "" if metric == HELD_OUT_LOSS else self.task.unit
 
     def place(self) -> tuple[str, ...]:
         """Return where candidates train.

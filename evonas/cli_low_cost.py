@@ -34,7 +34,11 @@ def probe(
     out: Annotated[Path | None, typer.Option(help="Folder for tables and pictures.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print probe.json.")] = False,
 ) -> None:
-    """Rank the taps of a backbone by what linear models of pooled features learn, in seconds."""
+    """Rank the taps of a backbone by what linear models of pooled features learn, in seconds.
+
+    Quantities are fitted by least squares, classes by logistic regression
+    (probe.classes=least_squares: by least squares as well).
+    """
     from evonas import config
     from evonas.commands import probe as verb
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from evonas import config, registry
+from evonas.answers import HELD_OUT_LOSS
 from evonas.assembly import Assembly
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
@@ -140,11 +141,15 @@ class Retrained:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics that training reported; a test knows more."""
+        """Names of the task's metrics that training reported; a test knows more.
+
+        The held-out loss is none of them: it may have chosen the epoch, but a test reports
+        errors of predictions.
+        """
         contenders = self.content["contenders"]
         names = next((list(one["results"][0]) for one in contenders if one["results"]), [])
         plain = dict.fromkeys(name.removeprefix("test_") for name in names)
-        return [name for name in plain if name != "epoch"]
+        return [name for name in plain if name not in ("epoch", HELD_OUT_LOSS)]
 
     @cached_property
     def record(self) -> TrainingRecord | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,6 +50,11 @@ class Replay:
     def objective(self) -> Objective:
         """What is minimised; an architecture that is not in the table is over the limit."""
         settings = self.experiment.objective
+        if settings.error == "loss":
+            raise InputError(
+                "objective.error=loss: a table tells one error, in its column, and no losses: "
+                "take objective.error=metric"
+            )
         told = {"error", "macs", *(["params"] if self.table.tells_params else [])}
         if settings.mode == "soft" and settings.cost == "macs" and not self.table.tells_cost:
             raise InputError(
@@ -94,9 +98,9 @@ class Replay:
         return []
 
     @property
-    def constant(self) -> float:
-        """Infinite: a table does not say what a constant prediction is worth."""
-        return math.inf
+    def constant(self) -> None:
+        """None: a table does not say what a constant prediction is worth."""
+        return None
 
     def place(self) -> tuple[str, ...]:
         """Return where answers come from."""

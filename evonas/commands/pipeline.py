@@ -129,7 +129,8 @@ def _claim(experiment: Experiment, folder: Path) -> None:
     make_folder(folder, "--run-dir")
     if not path.is_file():
         keep(path, json.dumps(now, indent=2) + "\n")
-    differing = config.differences(read_json(path), now, free=())
+    before = config.check(read_json(path), str(path)).model_dump(mode="json")  # with new keys
+    differing = config.differences(before, now, free=())
     if differing:
         raise InputError(
             f"{folder}: holds results of another experiment ({differing[0]}): choose another "

@@ -130,7 +130,8 @@ def _beside(name: str, train: str, images: int, flip: bool) -> list[Table]:
     rows = published.rows(name)
     if not rows:
         return [Table(f"Published on {name}", ["method"], [], ["no published figures are known"])]
-    return tested.published(rows, train, images, flip)
+    *others, last = tested.published(rows, train, images, flip)
+    return [*others, replace(last, notes=[*last.notes, *published.unread(name)])]
 
 
 def _plain(result: Result) -> dict[str, Any] | None:

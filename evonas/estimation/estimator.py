@@ -31,7 +31,7 @@ from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
 from evonas.files import move_into_place
 from evonas.space import Architecture
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Array, Error, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent
 from evonas.weights import save_file
 
@@ -109,6 +109,7 @@ class Setting:
         threads: of a worker's own, on a CPU.
         timing: how latencies are measured, where jobs ask for them.
         time_limit: how long a training may take.
+        error: what the task minimises: its ``metric`` or its ``loss``.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -123,13 +124,14 @@ class Setting:
     timing: Timing = field(default_factory=Timing)
     time_limit: TimeLimitSettings = field(default_factory=TimeLimitSettings)
     settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    error: Error = "metric"
 
     def make_task(self, split: str = "") -> Task:
         """Return the task object, as the training labels of a split settle it."""
         name, options, labels = self.task
         own = {**options, **self.settled.get(split, {})}
         made: Task = registry.create("task", name, own, labels)
-        return made
+        return made.minimising(self.error)
 
     def tap_of(self, architecture: Architecture) -> str:
         """Return the tap that an architecture stands on."""
@@ -244,9 +246,9 @@ class Estimator:
             sides, targets = self._setting.splits[split], self._setting.targets[0]
             task = self._task(split)
             metrics = task.constant_metrics(targets[sides.train], targets[sides.validation])
-            self._constants[split] = metrics[task.metric]
+            self._constants[split] = metrics.get(task.metric, 0.0)  # a loss is not known of it
         constant = self._constants[split]
-        # Where one constant is right everywhere, it is no yardstick.
+        # Where one constant is right everywhere, or its loss is not known, it is no yardstick.
         if constant > 0.0 and error > WORST * constant:
             raise Diverged(
                 f"the error {error:.4g} is more than {WORST:g} times the {constant:.4g} of a "

@@ -209,7 +209,7 @@ def validate(
     outputs = predict(module, data, indices, device, source)
     if not np.isfinite(outputs).all():
         raise Diverged("an output is not finite")
-    metrics = dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
+    metrics = task.validate(outputs, data.targets[0, indices])
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise NotANumber(f"the task's metric {name} is {value}, expected a finite number")

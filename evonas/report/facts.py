@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -36,9 +35,7 @@ def sentences(run: Run) -> Iterator[str]:
         yield "No network was trained successfully."
         return
     metric, unit = run.error
-    constant = run.environment.get("constant")
-    beaten = math.inf if constant is None else constant
-    yield from outcome.winner(run.finalists, metric, unit, beaten)
+    yield from outcome.winner(run.finalists, metric, unit, run.environment.get("constant"))
     cheaper = as_good(run.finalists, run.trials, metric, run.penalised)
     lines = [outcome.failed_finals(run.trials), outcome.as_good(run.finalists, cheaper, metric)]
     yield from filter(None, lines)
