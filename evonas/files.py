@@ -121,7 +121,7 @@ def write_file(path: Path, content: str | bytes) -> None:
     """
     with draft_of(path) as draft:
         if isinstance(content, str):
-            draft.write_text(content, encoding="utf-8")
+            draft.write_text(content, "utf-8")
         else:
             draft.write_bytes(content)
 
