@@ -75,7 +75,7 @@ class RunStore:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
         try:
-            for draft in folder.glob(".*.json.*draft"):  # a write that was killed
+            for draft in folder.glob(".*.draft"):  # a write that was killed
                 draft.unlink(missing_ok=True)
             if not resume:
                 _clear_away(folder)

@@ -67,11 +67,13 @@ def test_a_resumed_run_keeps_its_weights_and_paused_trainings(tmp_path: Path) ->
     assert kept.exists()
 
 
-@pytest.mark.parametrize("name", [".best.json.draft", ".best.json.0123456789abcdef.draft"])
-def test_a_draft_of_a_killed_write_is_removed(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("{")
+@pytest.mark.parametrize("name", ["best.json", "experiment.yaml", "report.html"])
+@pytest.mark.parametrize("token", ["", ".0123456789abcdef"])
+def test_a_draft_of_a_killed_write_is_removed(tmp_path: Path, name: str, token: str) -> None:
+    draft = tmp_path / f".{name}{token}.draft"
+    draft.write_text("{")
     with RunStore(tmp_path):
-        assert not (tmp_path / name).exists()
+        assert not draft.exists()
 
 
 def test_the_journal_gives_back_what_was_appended(tmp_path: Path) -> None:

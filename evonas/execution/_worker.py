@@ -56,7 +56,7 @@ class Answer:
     worn: bool = False
 
 
-def content(path: Path) -> bytes:
+def file_content(path: Path) -> bytes:
     """Return the content of a file; nothing where it cannot be read."""
     try:
         return path.read_bytes()
@@ -133,7 +133,7 @@ class Worker:
             )
             measurement = self._estimate(here)
             # Whoever trains on from the rung may be on any node, so the file goes back as well.
-            return Answer(measurement, content(kept), content(rung) if job.until else b"")
+            return Answer(measurement, file_content(kept), file_content(rung) if job.until else b"")
 
     def _place(self) -> Place:
         if self._setting.device == "cpu":

@@ -34,7 +34,7 @@ from evonas.execution._metrics import Metrics
 from evonas.execution._pool import Pool
 from evonas.execution._queue import Queue, Trial
 from evonas.execution._time_limit import TimeLimit, over_time
-from evonas.execution._worker import Answer, Origin, Worker, content
+from evonas.execution._worker import Answer, Origin, Worker, file_content
 from evonas.execution.base import Executor, MakeEstimator
 from evonas.failures import KINDS, LOSSES
 from evonas.files import write_file
@@ -164,7 +164,7 @@ class RayExecutor(Executor):
         far = self._origin is not None and self._origin.node != node
         parent = Path(job.parent).read_bytes() if far and job.parent else b""
         # Where it is missing, the training starts anew: the same result, only later.
-        paused = content(Path(job.paused)) if far and job.paused else b""
+        paused = file_content(Path(job.paused)) if far and job.paused else b""
         reference = actor.estimate.options(name=name).remote(job, parent, paused)
         limit = self._time_limit.of(job)
         end = time.monotonic() + limit + (_FETCHING if far else 0)
