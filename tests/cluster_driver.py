@@ -120,6 +120,13 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
         far = replace(children[1], parent=str(place / "nowhere"))
         answer = ray.get(away.estimate.remote(far, kept.read_bytes()))
         report["far child"] = seen([(1, answer.measurement)])
+        twice = replace(jobs("block4", 1)[0], training=TrainingSettings(epochs=2), history=True)
+        rung = replace(twice, until=1, paused=str(place / "nowhere" / "rung"))
+        paused = ray.get(away.estimate.remote(rung)).paused
+        answer = ray.get(away.estimate.remote(replace(rung, until=0), b"", paused))
+        report["far rung"] = [len(paused), (place / "nowhere").exists()]
+        report["far race"] = seen([(0, answer.measurement)])
+        report["local race"] = seen(list(local.evaluate([twice])))
 
         gate.mkdir()
         found = []

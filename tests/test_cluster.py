@@ -64,6 +64,12 @@ def test_weights_of_a_parent_go_along(report: dict[str, Any]) -> None:
     assert report["far child"] == report["children"][1:]
 
 
+def test_a_paused_training_comes_back_and_goes_along(report: dict[str, Any]) -> None:
+    assert report["far rung"][0] > 1000
+    assert not report["far rung"][1], "a path of the search's node was used on another"
+    assert report["far race"] == report["local race"]
+
+
 def test_jobs_of_a_node_that_goes_are_done_by_others(report: dict[str, Any]) -> None:
     assert report["one node gone"] == report["local"]
 

@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from evonas.data.base import HASH_BYTES, UnreadableImage
 from evonas.errors import InputError
+from evonas.files import write_file
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
 
@@ -114,14 +115,9 @@ def remembered(
         pass
     made, content = dict(make()), io.BytesIO()
     np.savez(content, **made)  # type: ignore[arg-type]
-    draft = note.with_name(f".{note.name}.{os.getpid()}")
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content.getvalue())
-        os.replace(draft, note)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+        write_file(note, content.getvalue())
     return made
 
 

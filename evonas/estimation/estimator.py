@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,6 +21,7 @@ from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.failing import kind_of
 from evonas.estimation.frames import clear_frames
 from evonas.estimation.graphs import Graphs
+from evonas.estimation.identity import weights_hash
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
 from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
@@ -29,7 +29,7 @@ from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
 from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
-from evonas.files import move_into_place
+from evonas.files import draft_of
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Error, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent
@@ -211,7 +211,14 @@ class Estimator:
         before = self._reserved()
         training = Training(module, data, task, job.training, job.seed, setting.device, source)
         if job.paused:
-            resume(training, Path(job.paused))
+            training.facts = {
+                "architecture": job.architecture.digest,
+                "tap": tap,
+                "source": job.source,
+                "task": setting.task,
+                "initial weights": weights_hash(module),  # with those of a parent or a start file
+            }
+            resume(training, Path(job.paused), job.until or None)
         training.run(job.until or None, graphs=self._graphs)
         outcome = training.outcome
         known["epochs"] = training.epoch
@@ -232,12 +239,9 @@ class Estimator:
             outcome.metrics |= {f"test_{name}": value for name, value in test.items()}
         if job.weights:
             note = json.dumps(job.architecture.to_dict())
-            draft = Path(f"{job.weights}.{os.getpid()}")
-            try:
+            # On a full disk children will start afresh.
+            with suppress(OSError, SafetensorError), draft_of(Path(job.weights)) as draft:
                 save_file(outcome.state, draft, {"architecture": note, "tap": tap})
-                move_into_place(draft, Path(job.weights))
-            except (OSError, SafetensorError):  # a full disk: children will start afresh
-                draft.unlink(missing_ok=True)
         return outcome
 
     def _refuse_divergence(self, error: float, split: str) -> None:
