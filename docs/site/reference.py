@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+from evonas import registry
+
+
+def _parts(kind: str) -> tuple[str, ...]:
+    """Return the modules of a kind of part: its base class first, then every registered name."""
+    folder, base, _ = registry.KINDS[kind]
+    return (base, *(f"evonas.{folder}.{name}" for name in registry.names(kind)))
+
+
 #: page -> title, a sentence, modules
 PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "config": (
@@ -21,54 +30,27 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "optimizers": (
         "Optimizers",
         "Search strategies: the base class first, then those that come with evonas.",
-        tuple(
-            f"evonas.optimizers.{name}"
-            for name in (
-                *("base", "cma", "ga", "pso", "bobyqa", "surrogate", "nsga2"),
-                *("evolution", "local", "random"),
-            )
-        ),
+        _parts("optimizer"),
     ),
     "networks": (
         "Networks",
         "Families of networks that a search space describes.",
-        tuple(
-            f"evonas.networks.{name}"
-            for name in (
-                *("base", "master_module", "head_pose_nas_2020", "heatmap_head", "evopose2d"),
-                *("resnet50", "shufflenet_v2", "linear_probe", "residual_head"),
-            )
-        ),
+        _parts("network"),
     ),
     "backbones": (
         "Backbones",
         "Frozen networks with named taps.",
-        tuple(
-            f"evonas.backbones.{name}"
-            for name in (
-                *("base", "torch_module", "exported", "pruned", "timm", "torchvision", "facenet"),
-                *("face_recognition", "light_cnn", "vgg_face", "synthetic_face", "none"),
-            )
-        ),
+        _parts("backbone"),
     ),
     "data": (
         "Data sets",
         "Images, labels, groups and splits.",
-        tuple(
-            f"evonas.data.{name}"
-            for name in (
-                *("base", "image_table", "class_folders", "synthetic_faces", "pointing04"),
-                *("w300lp", "aflw2000", "biwi", "coco_keypoints", "leeds_sports"),
-            )
-        ),
+        _parts("data"),
     ),
     "tasks": (
         "Tasks",
         "What is learnt: targets, loss, metrics and what a mirror does.",
-        tuple(
-            f"evonas.tasks.{name}"
-            for name in ("base", "regression", "classification", "head_pose", "key_points")
-        ),
+        _parts("task"),
     ),
     "estimation": (
         "Training and objective",
@@ -84,12 +66,12 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "execution": (
         "Executors",
         "Where candidates train.",
-        ("evonas.execution.base", "evonas.execution.local", "evonas.execution.ray"),
+        _parts("executor"),
     ),
     "loggers": (
         "Loggers",
         "A search written down for other tools.",
-        tuple(f"evonas.loggers.{name}" for name in ("base", "tensorboard", "mlflow")),
+        _parts("logger"),
     ),
     "search": (
         "Search",

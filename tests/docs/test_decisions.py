@@ -1,0 +1,75 @@
+"""The pages on decisions have one form, and they and the architecture name what is there."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+from documents import ROOT
+
+FOLDER = ROOT / "docs" / "decisions"
+ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
+PAGES = sorted(FOLDER.glob("[0-9]*.md"))
+HEADINGS = ["Context", "Decision", "Consequences", "What would change it"]
+
+
+def test_numbers_follow_one_another() -> None:
+    assert len(PAGES) >= 78
+    assert [int(page.name[:3]) for page in PAGES] == [*range(1, len(PAGES) + 1)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_has_its_form(page: Path) -> None:
+    lines = page.read_text("utf-8").splitlines()
+    assert re.fullmatch(rf"# {int(page.name[:3])}\. \S.*[^.]", lines[0])
+    assert [line[3:] for line in lines if line.startswith("## ")] == HEADINGS
+    sections = re.split(r"^## .*$", "\n".join(lines), flags=re.M)[1:]
+    assert all(len(section.split()) >= 5 for section in sections)
+    assert 10 <= sum(bool(line) for line in lines) <= 25
+    assert max(map(len, lines)) <= 110
+
+
+def test_the_index_lists_every_page_with_its_title() -> None:
+    text = (FOLDER / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d{3}) \| \[(.+)\]\((\S+)\) \| \S.* \|$", text, re.M)
+    titles = [page.read_text("utf-8").split("\n", 1)[0].partition(". ")[2] for page in PAGES]
+    assert rows == [
+        (page.name[:3], title, page.name) for page, title in zip(PAGES, titles, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, FOLDER / "README.md", ARCHITECTURE], ids=lambda page: page.stem
+)
+def test_files_and_pages_that_are_named_are_there(page: Path) -> None:
+    text = page.read_text("utf-8")
+    named = re.findall(r"\b((?:evonas|docs|tests|experiments|search_spaces)/[\w./-]*\w/?)", text)
+    missing = {name for name in named if not (ROOT / name).exists()}
+    links = re.findall(r"\]\(([^():#]+)\)", text)
+    missing |= {link for link in links if not (page.parent / link).exists()}
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_that_is_named_beside_a_file_is_in_it(page: Path) -> None:
+    """Of "`commit` in `evonas/estimation/cache_files.py`" both are checked."""
+    text = " ".join(page.read_text("utf-8").split())
+    for name, file in re.findall(r"`([\w.]+)` in `(evonas/[\w/]+\.\w+)`", text):
+        word = name.rpartition(".")[2]
+        assert re.search(rf"\b{word}\b", (ROOT / file).read_text("utf-8")), f"{name} in {file}"
+
+
+def test_the_floors_are_those_of_the_contract() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", "utf-8")
+    layers = settings["importlinter:contract:floors"]["layers"].split("\n")
+    contract = [re.findall(r"evonas\.(\w+)", layer) for layer in layers if layer]
+    table = ARCHITECTURE.read_text("utf-8").partition("| floor, top first |")[2]
+    rows = [row for row in table.partition("\n\n")[0].splitlines()[2:] if row]
+    assert [re.findall(r"`(\w+)`", row.split("|")[1]) for row in rows] == contract
+
+
+def test_it_is_one_page() -> None:
+    assert len(ARCHITECTURE.read_text("utf-8").splitlines()) <= 120
