@@ -282,11 +282,9 @@ def _slug(contender: Contender, contenders: Sequence[Contender]) -> str:
 
 
 def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
-    guess = task.constant(targets[split.train])
     result: dict[str, float] = {}
     for prefix, side in (("", split.validation), ("test_", split.test)):
         if len(side):
-            predictions = np.broadcast_to(guess, (len(side), *guess.shape))
-            metrics = task.metrics(predictions, targets[side])
+            metrics = task.constant_metrics(targets[split.train], targets[side])
             result |= {f"{prefix}{name}": value for name, value in metrics.items()}
     return result

@@ -26,7 +26,7 @@ from evonas.estimation.paused import pause, resume
 from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
-from evonas.estimation.training import Outcome, Training, validate
+from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
 from evonas.files import move_into_place
 from evonas.space import Architecture
@@ -35,6 +35,8 @@ from evonas.transfer.inherit import inherit, read_parent
 from evonas.weights import save_file
 
 Indices = NDArray[np.intp]
+#: An error beyond so many times that of the best constant prediction counts as divergence.
+WORST = 2.0
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,7 @@ class Estimator:
         self._setting = setting
         self._task = setting.make_task()
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
+        self._constants: dict[str, float] = {}
         self._shelf = Shelf(setting.device, setting.sharers)
         self._graphs = Graphs(setting.device)
 
@@ -204,6 +207,7 @@ class Estimator:
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._allocated(most=True) - before
+        self._refuse_divergence(outcome.metrics[self._task.metric], job.split)
         if job.latency:  # at the rung of a race as well, where fitness may need it
             outputs, device = self._task.n_outputs, setting.device
             timed = setting.timing(job.architecture, module, shape, outputs, device)
@@ -226,6 +230,20 @@ class Estimator:
             except (OSError, SafetensorError):  # a full disk: children will start afresh
                 draft.unlink(missing_ok=True)
         return outcome
+
+    def _refuse_divergence(self, error: float, split: str) -> None:
+        """Raise ``Diverged`` for an error far beyond that of the best constant prediction."""
+        if split not in self._constants:
+            sides, targets = self._setting.splits[split], self._setting.targets[0]
+            metrics = self._task.constant_metrics(targets[sides.train], targets[sides.validation])
+            self._constants[split] = metrics[self._task.metric]
+        constant = self._constants[split]
+        # Where one constant is right everywhere, it is no yardstick.
+        if constant > 0.0 and error > WORST * constant:
+            raise Diverged(
+                f"the error {error:.4g} is more than {WORST:g} times the {constant:.4g} of a "
+                f"constant prediction"
+            )
 
     @staticmethod
     def work(setting: Setting, job: Job) -> Work:

@@ -16,6 +16,12 @@ from evonas.estimation.settings import TrainingSettings
 from evonas.tasks.base import Task
 
 _CLIP = 5.0  # largest norm of all gradients together
+#: Largest gradient that may go without a visible change of its parameter: rounding noise.
+_NOISE = 1e-6
+
+
+class Untrained(Exception):
+    """A training step did not reach a parameter, so the result would not be one of training."""
 
 
 class Step:
@@ -44,11 +50,12 @@ class Step:
         self.module, self.device = module, device
         self._task, self._precision, self._layout = task, settings.precision, layout(module)
         self.parameters, decaying = flattened(module)
-        self._gradients = torch.zeros_like(self.parameters)
+        self._dtype, self._gradients = self.parameters.dtype, torch.zeros_like(self.parameters)
         for parameter in module.parameters():
             place = parameter.storage_offset() - self.parameters.storage_offset()
             parameter.grad = self._gradients.as_strided(parameter.shape, parameter.stride(), place)
-        rate = settings.highest_rate
+        self._first = self.parameters.clone()
+        self._rate = rate = settings.highest_rate
         self.optimizer = torch.optim.AdamW(
             self._groups(decaying, settings.weight_decay),
             lr=rate,
@@ -73,8 +80,8 @@ class Step:
     def __call__(self, maps: Tensor, targets: Tensor) -> Tensor:
         """Train on maps (b, c, h, w) and targets (b, k); return the loss before, 0-dim."""
         with lower(self.device, self._precision):
-            outputs = self.module(maps.to(torch.float32, memory_format=self._layout))
-        loss = self._task.loss(outputs.float(), targets)
+            outputs = self.module(maps.to(self._dtype, memory_format=self._layout))
+        loss = self._task.loss(outputs.to(self._dtype), targets)
         self._gradients.zero_()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.linalg.vector_norm(self._gradients)
@@ -89,6 +96,37 @@ class Step:
         """
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         return [self.parameters, *self.module.buffers(), *moments]
+
+    def verify(self) -> None:
+        """Check that the steps so far trained every parameter of the module.
+
+        Raises:
+            Untrained: a parameter or its gradient lies outside the vectors that steps work on,
+                or a parameter with a gradient still has the value that it started with.
+        """
+        check_views(self.module, self.parameters)
+        if not self.optimizer.state:
+            return
+        start = self.parameters.storage_offset()
+        first, now, gradients = (
+            tensor.detach().cpu() for tensor in (self._first, self.parameters, self._gradients)
+        )
+        for name, parameter in self.module.named_parameters():
+            place = parameter.storage_offset() - start
+            own = slice(place, place + parameter.numel())
+            grad = parameter.grad
+            if grad is None or grad.untyped_storage().data_ptr() != (
+                self._gradients.untyped_storage().data_ptr()
+            ):
+                raise Untrained(f"the gradient of {name} is not the one that the optimizer reads")
+            # Steps of Adam are about as long as the rate; a float32 may be too large to show one.
+            visible = self._rate > 10 * torch.finfo(self._dtype).eps * float(first[own].abs().max())
+            if (
+                visible
+                and float(gradients[own].abs().max()) > _NOISE
+                and torch.equal(first[own], now[own])
+            ):
+                raise Untrained(f"{name} has a gradient but still has its initial value")
 
     def _groups(self, decaying: int, decay: float) -> list[dict[str, object]]:
         """Weights decay; biases, norms and activation slopes do not."""
@@ -110,7 +148,8 @@ def flattened(module: nn.Module) -> tuple[Tensor, int]:
     """
     every = list(module.parameters())
     ordered = [p for p in every if p.ndim > 1] + [p for p in every if p.ndim <= 1]
-    row = torch.empty(sum(p.numel() for p in ordered), device=ordered[0].device)
+    like = ordered[0]
+    row = torch.empty(sum(p.numel() for p in ordered), device=like.device, dtype=like.dtype)
     place = 0
     for parameter in ordered:
         view = row.as_strided(parameter.shape, parameter.stride(), place)
@@ -120,9 +159,33 @@ def flattened(module: nn.Module) -> tuple[Tensor, int]:
     return row, sum(p.numel() for p in every if p.ndim > 1)
 
 
+def check_views(module: nn.Module, row: Tensor) -> None:
+    """Check that the parameters of a module are still views of their vector; see ``flattened``.
+
+    Raises:
+        Untrained: one was moved or replaced, so that updates of the vector no longer reach it.
+    """
+    for name, parameter in module.named_parameters():
+        if parameter.untyped_storage().data_ptr() != row.untyped_storage().data_ptr():
+            raise Untrained(
+                f"{name} was moved or replaced during training, so the optimizer no longer "
+                f"reached it"
+            )
+
+
 def placed(module: nn.Module, device: str) -> nn.Module:
-    """Move a module to a device, laid out in memory as trains fastest; return it."""
-    return module.to(device).to(memory_format=layout(module))  # type: ignore[call-overload,no-any-return]
+    """Move a module to a device in its fastest memory layout, in place; return the module.
+
+    A tensor that is already there in that layout keeps its memory: after ``flattened``,
+    parameters are views of the vector that the optimizer updates. ``Module.to(memory_format=...)``
+    would copy a weight of shape (O, 1, 1, 1) every time, since its strides fit both layouts.
+    """
+    module.to(device)
+    form = layout(module)
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4 and not tensor.is_contiguous(memory_format=form):
+            tensor.data = tensor.data.contiguous(memory_format=form)
+    return module
 
 
 def layout(module: nn.Module) -> torch.memory_format:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.graphs import Graphs
 from evonas.estimation.settings import TrainingSettings
-from evonas.estimation.step import Step, flattened, layout, placed
+from evonas.estimation.step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Array, Task
 
 __all__ = [
@@ -53,7 +53,7 @@ class Diverged(Exception):
 
 
 class NotANumber(Diverged):
-    """The very first loss is not finite: nothing that was learned has made it so."""
+    """The very first loss, or a metric of the task, is not finite: learning is not the cause."""
 
 
 def train(
@@ -142,6 +142,7 @@ class Training:
 
         Raises:
             Diverged: loss or outputs became nan or infinite.
+            Untrained: the steps did not reach every parameter.
         """
         epochs = self._settings.epochs
         ahead = (min(until or epochs, epochs) - self.epoch) * self._steps
@@ -163,6 +164,8 @@ class Training:
                 self.outcome.metrics = dict(metrics, epoch=self.epoch + 1)
                 self.outcome.state = kept(module)
             self.epoch += 1
+        self.step.verify()
+        self.average.verify()
 
     @property
     def _steps(self) -> int:
@@ -200,11 +203,16 @@ def validate(
 
     Raises:
         Diverged: an output is not finite.
+        NotANumber: a metric of finite outputs is not.
     """
     outputs = predict(module, data, indices, device, source)
     if not np.isfinite(outputs).all():
         raise Diverged("an output is not finite")
-    return dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
+    metrics = dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise NotANumber(f"the task's metric {name} is {value}, expected a finite number")
+    return metrics
 
 
 def predict(
@@ -217,11 +225,12 @@ def predict(
 ) -> Array:
     """Return the outputs on one view, by default the plain one, (len(indices), n_outputs)."""
     module, form = placed(module, device).eval(), layout(module)
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
     source = source or Shelf(device).source(data, "")
     views = np.full(len(indices), view, np.intp)
     with torch.inference_mode():
         parts = [
-            module(maps.to(torch.float32, memory_format=form)).float()
+            module(maps.to(dtype, memory_format=form)).float()
             for maps, _ in source.batches(indices, views, LARGE)
         ]
         return torch.cat(parts).cpu().numpy()
@@ -249,8 +258,9 @@ class _Average:
         self.module = step.module
         if decay:
             self.module = deepcopy(step.module)
+            self._row = flattened(self.module)[0]
             # the tensors themselves, which every step changes in place
-            self._own = [flattened(self.module)[0], *_floating(self.module)]
+            self._own = [self._row, *_floating(self.module)]
             self._new = [step.parameters, *_floating(step.module)]
 
     def update(self) -> None:
@@ -260,6 +270,11 @@ class _Average:
         # The first steps would otherwise weigh the random start for long.
         keep = min(self._decay, self.steps / (self.steps + 10.0))
         torch._foreach_lerp_(self._own, self._new, 1.0 - keep)
+
+    def verify(self) -> None:
+        """Check that the averages reach the module that is validated; see ``check_views``."""
+        if self._decay:
+            check_views(self.module, self._row)
 
 
 def _rate(settings: TrainingSettings, epoch: int, step: int, total: int) -> float:

@@ -146,6 +146,16 @@ class Task(ABC):
     def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
         """Return metric name -> value of (n, k) predictions against (n, k) targets."""
 
+    def constant_metrics(self, known: Array, judged: Array) -> Mapping[str, float]:
+        """Return the metrics of the best constant prediction.
+
+        Args:
+            known: (n, k) targets that the constant is the best for.
+            judged: (m, k) targets that it is held against.
+        """
+        guess = self.constant(known)
+        return self.metrics(np.broadcast_to(guess, (len(judged), *guess.shape)), judged)
+
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
         """Return all that a test reports: the metrics, and more that a search has no use for."""
         return self.metrics(predictions, targets)
