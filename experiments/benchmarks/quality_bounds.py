@@ -47,6 +47,7 @@ MEASURES = (
     Measure("hand_made", "test error of the hand-made network", "degrees"),
     Measure("lead", "lead of the winner over the hand-made network", "degrees", True),
     Measure("macs", "cost of the winner's head", "multiply-adds", digits=0),
+    Measure("failed", "failed trainings of the search", "trainings", digits=1),
 )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from evonas.errors import RunError
 from evonas.files import read_json
+from evonas.store import read_journal
 
 ROOT = Path(__file__).parents[2]
 REPEATS = 3  # trainings of each network; their mean counts
@@ -76,7 +77,7 @@ def measure(shipped: Shipped, seed: int, folder: Path, workers: int) -> Outcome:
     best = read_json(run / "best.json")
     comparison = read_json(run / "retrained" / "comparison.json")
     return Outcome(
-        values(comparison, shipped),
+        {**values(comparison, shipped), "failed": failures(run)},
         best["architecture"],
         best["data"],
         best["backbone"],
@@ -85,7 +86,7 @@ def measure(shipped: Shipped, seed: int, folder: Path, workers: int) -> Outcome:
 
 
 def values(comparison: Mapping[str, Any], shipped: Shipped) -> dict[str, float]:
-    """Return the value of each measure.
+    """Return the value of each measure of a retraining.
 
     Args:
         comparison: content of a comparison.json.
@@ -111,6 +112,12 @@ def values(comparison: Mapping[str, Any], shipped: Shipped) -> dict[str, float]:
         "lead": errors[shipped.hand_made] - errors["winner"],
         "macs": networks["winner"]["head"]["macs"],
     }
+
+
+def failures(run: Path) -> int:
+    """Return how many trainings of a search failed, finals included."""
+    trials = read_journal(run)
+    return sum(trial.status in ("failed", "final") and bool(trial.error) for trial in trials)
 
 
 def _evonas(words: Sequence[str]) -> None:
