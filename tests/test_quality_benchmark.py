@@ -20,12 +20,16 @@ from quality_runs import Outcome, Shipped
 from rich.console import Console
 
 from evonas.errors import InputError, RunError
+from evonas.store import Trial
 
 SHIPPED = Shipped("quickstart", "test_mae", "hand-made")
 WINNER = {"network": "master_module", "settings": {"stem": 8}}
 #: Of three searches: mean and sd of the error are 12 and 0.3, of the lead 1.5 and 0.3.
 RECORD = {
-    seed: {"error": 12.0 + change, "hand_made": 13.5, "lead": 1.5 - change, "macs": 900_000}
+    seed: {
+        **{"error": 12.0 + change, "hand_made": 13.5, "lead": 1.5 - change},
+        **{"macs": 900_000, "failed": 0},
+    }
     for seed, change in ((0, 0.0), (10, -0.3), (20, 0.3))
 }
 ONE = 0.3 * (1 + 1 / 3) ** 0.5  # sd of one new search minus the mean of the three
@@ -67,6 +71,11 @@ def test_an_error_is_missed_worse_ok_or_better(change: float, state: str) -> Non
     assert states(lead=1.5 - change * ONE)["lead"] == state
 
 
+def test_where_no_training_failed_one_is_too_many() -> None:
+    assert states(failed=0)["failed"] == "ok"
+    assert states(failed=1)["failed"] == "missed"
+
+
 def test_a_value_that_is_no_number_misses_its_bound() -> None:
     assert states(error=float("nan"))["error"] == "missed"
 
@@ -87,7 +96,7 @@ def test_what_misses_is_named_with_what_was_expected_and_what_came(bounds: Path)
         "quickstart: lead of the winner over the hand-made network: expected at least 0.46 "
         "degrees, got 0.30 degrees (recorded 1.50 degrees, sd 0.30 degrees)",
     ]
-    assert [row["state"] for row in found["verdicts"]] == ["missed", "ok", "missed", "ok"]
+    assert [row["state"] for row in found["verdicts"]] == ["missed", "ok", "missed", "ok", "ok"]
     assert json.loads(json.dumps(found))["results"]["0"]["values"]["error"] == 13.2
 
 
@@ -141,7 +150,7 @@ def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (lambda record: record["bounds"].update(error=20.0), "bound of error: expected 13.0392"),
         (lambda record: record["bounds"].pop("macs"), "bound of macs: expected 900000"),
         (edit("values", {"0": RECORD[0]}), "of at least two seeds"),
-        (lambda record: record["values"]["0"].pop("lead"), "expected error, hand_made, lead"),
+        (lambda record: record["values"]["0"].pop("lead"), "expected error, failed, hand_made"),
         (edit("repeats", "many"), "repeats: input should be a valid integer"),
     ],
 )
@@ -189,6 +198,21 @@ def test_a_training_that_failed_is_no_smaller_mean() -> None:
         quality_runs.values(comparison([11.0, 12.0], []), replace(SHIPPED, hand_made="none"))
 
 
+def write_journal(folder: Path, *statuses: tuple[str, str]) -> None:
+    trials = [
+        Trial(0, number, (0.5,), "d", WINNER, status, None, 1, error=error)
+        for number, (status, error) in enumerate(statuses)
+    ]
+    lines = [json.dumps(trial.row()) + "\n" for trial in trials]
+    (folder / "journal.jsonl").write_text("".join(lines))
+
+
+def test_failures_of_candidates_and_finals_count(tmp_path: Path) -> None:
+    rows = [("ok", ""), ("failed", "nan: it was"), ("repeat", "nan: it was"), ("final", "")]
+    write_journal(tmp_path, *rows, ("final", "diverged: it did"))
+    assert quality_runs.failures(tmp_path) == 2
+
+
 def test_the_commands_are_those_of_the_readme(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,6 +224,7 @@ def test_the_commands_are_those_of_the_readme(
             folder = tmp_path / "quickstart-0"
             (folder / "retrained").mkdir(parents=True)
             best = {"architecture": WINNER, "data": "d", "backbone": "b"}
+            write_journal(folder, ("ok", ""))
             (folder / "best.json").write_text(json.dumps(best))
             text = json.dumps(comparison([11.0, 12.0], []))
             (folder / "retrained" / "comparison.json").write_text(text)
@@ -207,7 +232,8 @@ def test_the_commands_are_those_of_the_readme(
 
     monkeypatch.setattr(subprocess, "run", execute)
     found = quality_runs.measure(SHIPPED, 0, tmp_path, workers=0)
-    assert (found.values["error"], found.winner, found.data) == (11.5, WINNER, "d")
+    assert (found.winner, found.data) == (WINNER, "d")
+    assert (found.values["error"], found.values["failed"]) == (11.5, 0)
     run, cache = tmp_path / "quickstart-0", f"features.cache={tmp_path / 'cache'}"
     search = ["search", "experiments/quickstart.yaml", cache, "--run-dir", str(run)]
     retrain = ["retrain", str(run / "best.json"), "--repeats", "3"]
