@@ -36,7 +36,7 @@ ONE = 0.3 * (1 + 1 / 3) ** 0.5  # sd of one new search minus the mean of the thr
 
 
 def outcome(**values: float) -> Outcome:
-    return Outcome({**RECORD[0], **values}, WINNER, "d", "b", {"search": 1.0})
+    return Outcome({**RECORD[0], **values}, WINNER, {"macs": 1e6}, "d", "b", {"search": 1.0})
 
 
 def states(**values: float) -> dict[str, str]:
@@ -60,6 +60,15 @@ def test_the_bound_is_three_standard_deviations_of_the_difference_of_means() -> 
     assert (found["hand_made"], found["macs"]) == (13.5, 900_000)
     more = quality_bounds.bounds(RECORD, searches=3)
     assert more["error"] == pytest.approx(12.0 + 3 * 0.3 * (2 / 3) ** 0.5)
+
+
+def test_no_bound_lies_beyond_a_hard_limit() -> None:
+    record = {seed: {**RECORD[0], "macs": macs} for seed, macs in ((0, 500_000), (1, 900_000))}
+    assert quality_bounds.bounds(record)["macs"] > 1_500_000
+    assert quality_bounds.bounds(record, limits={"macs": 950_000})["macs"] == 950_000
+    assert quality_bounds.bounds(record, limits={"macs": 1e9}) == quality_bounds.bounds(record)
+    verdict = quality_bounds.compare(record, {0: {**RECORD[0], "macs": 951_000}}, {"macs": 950_000})
+    assert [one.state for one in verdict if one.measure.name == "macs"] == ["missed"]
 
 
 @pytest.mark.parametrize(
@@ -224,6 +233,7 @@ def test_the_commands_are_those_of_the_readme(
             folder = tmp_path / "quickstart-0"
             (folder / "retrained").mkdir(parents=True)
             best = {"architecture": WINNER, "data": "d", "backbone": "b"}
+            best["experiment"] = {"objective": {"max_macs": 99}}
             write_journal(folder, ("ok", ""))
             (folder / "best.json").write_text(json.dumps(best))
             text = json.dumps(comparison([11.0, 12.0], []))
@@ -232,7 +242,7 @@ def test_the_commands_are_those_of_the_readme(
 
     monkeypatch.setattr(subprocess, "run", execute)
     found = quality_runs.measure(SHIPPED, 0, tmp_path, workers=0)
-    assert (found.winner, found.data) == (WINNER, "d")
+    assert (found.winner, found.data, found.limits) == (WINNER, "d", {"macs": 99})
     assert (found.values["error"], found.values["failed"]) == (11.5, 0)
     run, cache = tmp_path / "quickstart-0", f"features.cache={tmp_path / 'cache'}"
     search = ["search", "experiments/quickstart.yaml", cache, "--run-dir", str(run)]

@@ -82,7 +82,7 @@ def check(
     record = quality_bounds.read(path, shipped.name)
     wrong = differences(record, next(iter(outcomes.values())))
     results = {seed: outcome.values for seed, outcome in outcomes.items()}
-    verdicts = quality_bounds.compare(record["values"], results)
+    verdicts = quality_bounds.compare(record["values"], results, record["limits"])
     show(quality_bounds.table(shipped.name, verdicts), console)
     for line in remarks(record, outcomes, verdicts):
         console.print(line, soft_wrap=True)
@@ -134,10 +134,12 @@ def write_record(
     content: dict[str, Any] = read_json(path) if path.exists() else {}
     kept = content.get("experiments", {}) if content.get("format") == quality_bounds.FORMAT else {}
     results = {seed: outcome.values for seed, outcome in outcomes.items()}
-    kept[shipped.name] = quality_bounds.entry(results, about(shipped, outcomes))
+    limits = next(iter(outcomes.values())).limits
+    kept[shipped.name] = quality_bounds.entry(results, limits, about(shipped, outcomes))
     new = {"format": quality_bounds.FORMAT, "experiments": kept}
     keep(path, json.dumps(new, indent=2) + "\n")
-    show(quality_bounds.table(shipped.name, quality_bounds.compare(results, results)), console)
+    verdicts = quality_bounds.compare(results, results, limits)
+    show(quality_bounds.table(shipped.name, verdicts), console)
     console.print(f"recorded: {path}", soft_wrap=True)
 
 

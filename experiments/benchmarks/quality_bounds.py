@@ -2,7 +2,8 @@
 
 A record holds what several searches gave, each with another seed. Their mean and sample standard
 deviation give the bound: a new mean of n searches may be worse than the recorded mean of m searches
-by ``MARGIN`` standard deviations of the difference of both means, ``sd * sqrt(1/n + 1/m)``.
+by ``MARGIN`` standard deviations of the difference of both means, ``sd * sqrt(1/n + 1/m)``. Where
+the experiment itself has a hard limit, as on multiply-adds, no bound lies beyond it.
 """
 
 from __future__ import annotations
@@ -90,6 +91,7 @@ class _Record(BaseModel):
     date: str
     machine: str
     winners: dict[int, dict[str, Any]]
+    limits: dict[str, float]
     values: dict[int, dict[str, float]]
     bounds: dict[str, float]
 
@@ -99,19 +101,30 @@ class _File(BaseModel):
     experiments: dict[str, _Record]
 
 
-def compare(record: Results, results: Results) -> list[Verdict]:
+def compare(
+    record: Results, results: Results, limits: Mapping[str, float] | None = None
+) -> list[Verdict]:
     """Return a verdict on each measure.
 
     Args:
         record: of at least two searches.
         results: of at least one search.
+        limits: measure -> hard limit, beyond which no bound lies.
     """
-    return [_verdict(measure, record, results) for measure in MEASURES]
+    found = bounds(record, len(results), limits)
+    return [_verdict(measure, record, results, found[measure.name]) for measure in MEASURES]
 
 
-def bounds(record: Results, searches: int = 1) -> dict[str, float]:
+def bounds(
+    record: Results, searches: int = 1, limits: Mapping[str, float] | None = None
+) -> dict[str, float]:
     """Return the bound of each measure for the mean of so many new searches."""
-    return {m.name: _limit(m, _column(record, m.name), searches, MARGIN) for m in MEASURES}
+    found = {}
+    for measure in MEASURES:
+        bound = _away(measure, _column(record, measure.name), searches, MARGIN)
+        worst = max if measure.higher_is_better else min
+        found[measure.name] = worst(bound, (limits or {}).get(measure.name, bound))
+    return found
 
 
 def table(name: str, verdicts: Sequence[Verdict]) -> Table:
@@ -150,7 +163,7 @@ def read(path: Path, name: str) -> dict[str, Any]:
         raise InputError(
             f"{path}: {name}: expected {', '.join(sorted(expected))} of at least two seeds: {again}"
         )
-    for measure, bound in bounds(values).items():
+    for measure, bound in bounds(values, 1, record["limits"]).items():
         if not math.isclose(record["bounds"].get(measure, math.nan), bound, abs_tol=1e-3):
             raise InputError(
                 f"{path}: {name}: bound of {measure}: expected {bound:.6g}, which follows from the "
@@ -159,11 +172,14 @@ def read(path: Path, name: str) -> dict[str, Any]:
     return record
 
 
-def entry(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
+def entry(
+    results: Results, limits: Mapping[str, float], about: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return a new record of an experiment.
 
     Args:
         results: of at least two searches.
+        limits: measure -> hard limit, beyond which no bound lies.
         about: where they come from: command, date, machine and the like.
     """
     statistics = {}
@@ -174,7 +190,8 @@ def entry(results: Results, about: Mapping[str, Any]) -> dict[str, Any]:
         **about,
         "values": {str(seed): dict(one) for seed, one in results.items()},
         "spread": statistics,
-        "bounds": {name: round(bound, 4) for name, bound in bounds(results).items()},
+        "limits": dict(limits),
+        "bounds": {k: round(bound, 4) for k, bound in bounds(results, 1, limits).items()},
     }
 
 
@@ -183,23 +200,22 @@ def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [{**asdict(verdict), "measure": verdict.measure.name} for verdict in verdicts]
 
 
-def _verdict(measure: Measure, record: Results, results: Results) -> Verdict:
+def _verdict(measure: Measure, record: Results, results: Results, bound: float) -> Verdict:
     column, searches = _column(record, measure.name), len(results)
     value = fmean(_column(results, measure.name))
     sign = -1 if measure.higher_is_better else 1
-    bound = _limit(measure, column, searches, MARGIN)
     state = "ok"
     # A value that is no number misses the bound: no comparison with it is true.
     if not sign * value <= sign * bound:
         state = "missed"
-    elif sign * value > sign * _limit(measure, column, searches, NOTEWORTHY):
+    elif sign * value > sign * _away(measure, column, searches, NOTEWORTHY):
         state = "worse"
-    elif sign * value < sign * _limit(measure, column, searches, -NOTEWORTHY):
+    elif sign * value < sign * _away(measure, column, searches, -NOTEWORTHY):
         state = "better"
     return Verdict(measure, state, value, fmean(column), stdev(column), bound)
 
 
-def _limit(measure: Measure, column: Sequence[float], searches: int, margin: float) -> float:
+def _away(measure: Measure, column: Sequence[float], searches: int, margin: float) -> float:
     """Return the recorded mean plus so many standard deviations in the worse direction."""
     spread = stdev(column) * math.sqrt(1 / searches + 1 / len(column))
     return fmean(column) + (-margin if measure.higher_is_better else margin) * spread

@@ -45,12 +45,14 @@ class Outcome:
     Attributes:
         values: measure -> value.
         winner: the architecture.
+        limits: measure -> hard limit in the experiment.
         data, backbone: fingerprints of what was learned from.
         seconds: of search and retraining.
     """
 
     values: dict[str, float]
     winner: dict[str, Any]
+    limits: dict[str, float]
     data: str
     backbone: str
     seconds: dict[str, float]
@@ -75,10 +77,12 @@ def measure(shipped: Shipped, seed: int, folder: Path, workers: int) -> Outcome:
         _evonas(command)
         seconds[command[0]] = round(time.monotonic() - begun, 1)
     best = read_json(run / "best.json")
+    most = best["experiment"]["objective"]["max_macs"]
     comparison = read_json(run / "retrained" / "comparison.json")
     return Outcome(
         {**values(comparison, shipped), "failed": failures(run)},
         best["architecture"],
+        {} if most is None else {"macs": most},
         best["data"],
         best["backbone"],
         seconds,
