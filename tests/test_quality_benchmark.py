@@ -1,4 +1,4 @@
-"""The quality benchmark: bounds follow from recorded searches; what misses them is named."""
+"""The quality benchmark: bounds follow from recorded results; what misses them is named."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import quality
 import quality_bounds
 import quality_runs
 from benchmark_files import BENCHMARKS
+from quality_bounds import Sample
 from quality_runs import Outcome, Shipped
 from rich.console import Console
 
@@ -24,51 +25,59 @@ from evonas.store import Trial
 
 SHIPPED = Shipped("quickstart", "test_mae", "hand-made")
 WINNER = {"network": "master_module", "settings": {"stem": 8}}
-#: Of three searches: mean and sd of the error are 12 and 0.3, of the lead 1.5 and 0.3.
-RECORD = {
-    seed: {
-        **{"error": 12.0 + change, "hand_made": 13.5, "lead": 1.5 - change},
-        **{"macs": 900_000, "failed": 0},
-    }
-    for seed, change in ((0, 0.0), (10, -0.3), (20, 0.3))
-}
-ONE = 0.3 * (1 + 1 / 3) ** 0.5  # sd of one new search minus the mean of the three
+LIMITS = {"lead": 0.0, "macs": 1_000_000.0}
+SILENT = Console(quiet=True)
 
 
-def outcome(**values: float) -> Outcome:
-    return Outcome({**RECORD[0], **values}, WINNER, {"macs": 1e6}, "d", "b", {"search": 1.0})
+def trained(*errors: float, hand_made: float = 14.0) -> list[dict[str, float]]:
+    return [{"error": e, "hand_made": hand_made, "lead": hand_made - e} for e in errors]
 
 
-def states(**values: float) -> dict[str, str]:
-    verdicts = quality_bounds.compare(RECORD, {0: {**RECORD[0], **values}})
-    return {verdict.measure.name: verdict.state for verdict in verdicts}
+def outcome(*errors: float, macs: int = 900_000, failed: int = 0, **changes: Any) -> Outcome:
+    search = {"macs": macs, "failed": failed}
+    made = Outcome(trained(*errors), search, WINNER, LIMITS, "d", "b", {"search": 1.0})
+    return replace(made, **changes)
+
+
+#: Retrainings of the shipped search: 12 ± 0.3; searches: 12, 11 and 10, so 11 ± 1.
+OUTCOMES = {0: outcome(12.0, 11.7, 12.3), 10: outcome(11.0), 20: outcome(10.0)}
+RECORD = Sample(OUTCOMES[0].trainings, [one.values(3) for one in OUTCOMES.values()])
+ONE = 0.3 * (1 + 1 / 3) ** 0.5  # sd of one new retraining minus the mean of the three
+WIDE = 1.0 * (1 + 1 / 3) ** 0.5  # sd of one new search minus the mean of the three
+
+
+def verdicts(
+    new: Outcome, limits: dict[str, float] | None = None, same: bool = True
+) -> dict[str, quality_bounds.Verdict]:
+    made = Sample(new.trainings, [new.values(3)])
+    found = quality_bounds.compare(RECORD, made, limits or {}, same)
+    return {verdict.measure.name: verdict for verdict in found}
 
 
 @pytest.fixture
-def bounds(tmp_path: Path) -> Path:
-    """A file with a record of RECORD."""
-    outcomes = {seed: replace(outcome(), values=dict(one)) for seed, one in RECORD.items()}
+def bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a record of OUTCOMES."""
+    monkeypatch.setattr(quality, "processor", lambda: "this one")
     path = tmp_path / "bounds.json"
-    quality.write_record(SHIPPED, outcomes, path, Console(quiet=True))
+    quality.write_record(SHIPPED, OUTCOMES, path, SILENT)
     return path
 
 
 def test_the_bound_is_three_standard_deviations_of_the_difference_of_means() -> None:
-    found = quality_bounds.bounds(RECORD)
-    assert found["error"] == pytest.approx(12.0 + 3 * ONE)
-    assert found["lead"] == pytest.approx(1.5 - 3 * ONE)
-    assert (found["hand_made"], found["macs"]) == (13.5, 900_000)
-    more = quality_bounds.bounds(RECORD, searches=3)
-    assert more["error"] == pytest.approx(12.0 + 3 * 0.3 * (2 / 3) ** 0.5)
+    found = verdicts(outcome(12.0))
+    assert found["error"].bound == pytest.approx(12.0 + 3 * ONE)
+    assert found["lead"].bound == pytest.approx(2.0 - 3 * ONE)
+    assert found["hand_made"].bound == 14.0
+    three = verdicts(outcome(12.0, 12.0, 12.0))
+    assert three["error"].bound == pytest.approx(12.0 + 3 * 0.3 * (2 / 3) ** 0.5)
 
 
-def test_no_bound_lies_beyond_a_hard_limit() -> None:
-    record = {seed: {**RECORD[0], "macs": macs} for seed, macs in ((0, 500_000), (1, 900_000))}
-    assert quality_bounds.bounds(record)["macs"] > 1_500_000
-    assert quality_bounds.bounds(record, limits={"macs": 950_000})["macs"] == 950_000
-    assert quality_bounds.bounds(record, limits={"macs": 1e9}) == quality_bounds.bounds(record)
-    verdict = quality_bounds.compare(record, {0: {**RECORD[0], "macs": 951_000}}, {"macs": 950_000})
-    assert [one.state for one in verdict if one.measure.name == "macs"] == ["missed"]
+def test_another_winner_is_held_against_the_spread_of_searches() -> None:
+    found = verdicts(outcome(12.0), same=False)
+    assert found["error"].bound == pytest.approx(11.0 + 3 * WIDE)
+    assert found["lead"].bound == pytest.approx(3.0 - 3 * WIDE)
+    assert found["hand_made"].bound == 14.0  # no search chooses it
+    assert verdicts(outcome(12.0), LIMITS, same=False)["lead"].bound == 0.0
 
 
 @pytest.mark.parametrize(
@@ -76,37 +85,53 @@ def test_no_bound_lies_beyond_a_hard_limit() -> None:
     [(3.01, "missed"), (2.99, "worse"), (1.99, "ok"), (-1.99, "ok"), (-2.01, "better")],
 )
 def test_an_error_is_missed_worse_ok_or_better(change: float, state: str) -> None:
-    assert states(error=12.0 + change * ONE)["error"] == state
-    assert states(lead=1.5 - change * ONE)["lead"] == state
+    found = verdicts(outcome(12.0 + change * ONE))
+    assert (found["error"].state, found["lead"].state) == (state, state)
+
+
+def test_no_bound_lies_beyond_a_hard_limit() -> None:
+    assert verdicts(outcome(12.0, macs=900_001))["macs"].state == "missed"
+    spread = [
+        {**one, "macs": macs} for one, macs in zip(RECORD.searches, (5e5, 7e5, 9e5), strict=True)
+    ]
+    record = Sample(RECORD.trainings, spread)
+    for limit, macs, state in ((1e6, 999_999, "ok"), (1e6, 1_000_001, "missed")):
+        new = Sample(RECORD.trainings, [{**RECORD.searches[0], "macs": macs}])
+        found = quality_bounds.compare(record, new, {"macs": limit})
+        assert [one.state for one in found if one.measure.name == "macs"] == [state]
 
 
 def test_where_no_training_failed_one_is_too_many() -> None:
-    assert states(failed=0)["failed"] == "ok"
-    assert states(failed=1)["failed"] == "missed"
+    assert verdicts(outcome(12.0, failed=0))["failed"].state == "ok"
+    assert verdicts(outcome(12.0, failed=1))["failed"].state == "missed"
 
 
 def test_a_value_that_is_no_number_misses_its_bound() -> None:
-    assert states(error=float("nan"))["error"] == "missed"
-
-
-def test_several_searches_count_by_their_mean() -> None:
-    results = {0: {**RECORD[0], "error": 13.3}, 1: {**RECORD[0], "error": 12.1}}
-    verdict = quality_bounds.compare(RECORD, results)[0]
-    assert verdict.value == pytest.approx(12.7)
-    assert verdict.bound == pytest.approx(12.0 + 3 * 0.3 * (1 / 2 + 1 / 3) ** 0.5)
+    assert verdicts(outcome(float("nan")))["error"].state == "missed"
 
 
 def test_what_misses_is_named_with_what_was_expected_and_what_came(bounds: Path) -> None:
-    outcomes = {0: outcome(error=13.2, lead=0.3)}
-    lines, found = quality.check(SHIPPED, outcomes, bounds, Console(quiet=True))
+    lines, found = quality.check(SHIPPED, {0: outcome(13.2)}, bounds, SILENT)
     assert lines == [
         "quickstart: test error of the retrained winner: expected at most 13.04 degrees, got "
         "13.20 degrees (recorded 12.00 degrees, sd 0.30 degrees)",
-        "quickstart: lead of the winner over the hand-made network: expected at least 0.46 "
-        "degrees, got 0.30 degrees (recorded 1.50 degrees, sd 0.30 degrees)",
+        "quickstart: lead over the hand-made network: expected at least 0.96 degrees, got 0.80 "
+        "degrees (recorded 2.00 degrees, sd 0.30 degrees)",
     ]
     assert [row["state"] for row in found["verdicts"]] == ["missed", "ok", "missed", "ok", "ok"]
-    assert json.loads(json.dumps(found))["results"]["0"]["values"]["error"] == 13.2
+    assert json.loads(json.dumps(found))["results"]["0"]["trainings"][0]["error"] == 13.2
+
+
+def test_only_the_shipped_search_has_to_find_the_recorded_winner(
+    bounds: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = outcome(13.2, winner={"network": "other"})
+    assert quality.check(SHIPPED, {0: other}, bounds, SILENT)[0]
+    assert not quality.check(SHIPPED, {10: other}, bounds, SILENT)[0]
+    assert not quality.check(SHIPPED, {0: other, 10: other}, bounds, SILENT)[0]
+    monkeypatch.setattr(quality, "processor", lambda: "another one")
+    assert not quality.check(SHIPPED, {0: other}, bounds, SILENT)[0]
+    assert quality.check(SHIPPED, {0: outcome(13.2)}, bounds, SILENT)[0]
 
 
 def printed(outcomes: dict[int, Outcome], bounds: Path) -> str:
@@ -116,21 +141,20 @@ def printed(outcomes: dict[int, Outcome], bounds: Path) -> str:
 
 
 def test_news_are_printed_and_fail_nothing(bounds: Path) -> None:
-    text = printed({0: outcome(error=11.0)}, bounds)
+    text = printed({0: outcome(11.0)}, bounds)
     assert "better than recorded: record it with --record: test error" in text
-    assert "seed 0 gives the same winner and other figures than on 20" in text
-    assert "error 12.00 degrees -> 11.00 degrees" in text
-    other = replace(outcome(error=12.8), winner={"network": "other"})
-    text = printed({0: other}, bounds)
-    assert "near its bound" in text
-    assert "seed 0 gives another winner" in text
-    assert "seed" not in printed({0: outcome()}, bounds)
-    assert "other figures" not in printed({7: outcome(error=12.1)}, bounds)
+    assert "seed 0 gave other figures on 20" in text
+    assert "test error of the retrained winner 12.00 degrees -> 11.00 degrees" in text
+    assert "another winner" not in text
+    text = printed({0: outcome(12.8, winner={"network": "other"})}, bounds)
+    assert "worse than recorded, yet within the bound" in text
+    assert "another winner" in text
+    assert "gave other figures" not in printed({0: OUTCOMES[0]}, bounds)
+    assert "gave other figures" not in printed({7: outcome(11.0)}, bounds)
 
 
 def test_another_test_set_is_no_better_or_worse_result(bounds: Path) -> None:
-    outcomes = {0: replace(outcome(), data="e")}
-    lines, _ = quality.check(SHIPPED, outcomes, bounds, Console(quiet=True))
+    lines, _ = quality.check(SHIPPED, {0: outcome(12.0, data="e")}, bounds, SILENT)
     assert lines == [
         "quickstart: data: expected d as recorded, got e: record it again with --record"
     ]
@@ -140,13 +164,13 @@ def test_a_record_says_where_it_comes_from_and_keeps_those_of_others(bounds: Pat
     content = json.loads(bounds.read_text())
     content["experiments"]["other"] = content["experiments"]["quickstart"]
     bounds.write_text(json.dumps(content))
-    quality.write_record(SHIPPED, {0: outcome(), 1: outcome()}, bounds, Console(quiet=True))
+    quality.write_record(SHIPPED, {**OUTCOMES, 10: outcome(9.0)}, bounds, SILENT)
     new = json.loads(bounds.read_text())["experiments"]
     assert new["other"] == content["experiments"]["other"]
-    told = new["quickstart"]
-    assert set(told) >= {"command", "date", "machine", "versions", "repeats", "seconds"}
-    assert told["spread"]["error"] == {"mean": 12.0, "sd": 0.0}
-    assert quality_bounds.read(bounds, "quickstart")["values"][1] == RECORD[0]
+    record = quality_bounds.read(bounds, "quickstart")
+    assert set(record) >= {"command", "date", "machine", "versions", "repeats", "seconds"}
+    assert quality_bounds.sample(record).searches[1]["error"] == 9.0
+    assert record["bounds"]["macs"] == 900_000
 
 
 def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -156,10 +180,10 @@ def edit(name: str, value: Any) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda record: record["bounds"].update(error=20.0), "bound of error: expected 13.0392"),
+        (lambda record: record["bounds"].update(error=20.0), "bound of error: expected 12.73"),
         (lambda record: record["bounds"].pop("macs"), "bound of macs: expected 900000"),
-        (edit("values", {"0": RECORD[0]}), "of at least two seeds"),
-        (lambda record: record["values"]["0"].pop("lead"), "expected error, failed, hand_made"),
+        (edit("trainings", trained(12.0)), "trainings: list should have at least 2"),
+        (lambda record: record["searches"]["0"].pop("failed"), "expected 'failed' in every result"),
         (edit("repeats", "many"), "repeats: input should be a valid integer"),
     ],
 )
@@ -195,16 +219,19 @@ def comparison(winner: list[float], failures: list[str]) -> dict[str, Any]:
     return {"repeats": 2, "contenders": contenders}
 
 
-def test_values_are_means_over_the_trainings() -> None:
-    found = quality_runs.values(comparison([11.0, 12.0], []), SHIPPED)
-    assert found == {"error": 11.5, "hand_made": 13.5, "lead": 2.0, "macs": 10}
+def test_leads_are_those_of_trainings_with_the_same_seed() -> None:
+    found = quality_runs.trainings(comparison([11.0, 12.5], []), SHIPPED)
+    assert found == [
+        {"error": 11.0, "hand_made": 13.0, "lead": 2.0},
+        {"error": 12.5, "hand_made": 14.0, "lead": 1.5},
+    ]
 
 
 def test_a_training_that_failed_is_no_smaller_mean() -> None:
     with pytest.raises(RunError, match="winner: expected 2 trainings, got 1: nan: it did"):
-        quality_runs.values(comparison([11.0], ["nan: it did"]), SHIPPED)
+        quality_runs.trainings(comparison([11.0], ["nan: it did"]), SHIPPED)
     with pytest.raises(RunError, match="no such network"):
-        quality_runs.values(comparison([11.0, 12.0], []), replace(SHIPPED, hand_made="none"))
+        quality_runs.trainings(comparison([11.0, 12.0], []), replace(SHIPPED, hand_made="none"))
 
 
 def write_journal(folder: Path, *statuses: tuple[str, str]) -> None:
@@ -232,18 +259,21 @@ def test_the_commands_are_those_of_the_readme(
         if command[3] == "search":
             folder = tmp_path / "quickstart-0"
             (folder / "retrained").mkdir(parents=True)
+            write_journal(folder, ("ok", ""))
             best = {"architecture": WINNER, "data": "d", "backbone": "b"}
             best["experiment"] = {"objective": {"max_macs": 99}}
-            write_journal(folder, ("ok", ""))
             (folder / "best.json").write_text(json.dumps(best))
             text = json.dumps(comparison([11.0, 12.0], []))
             (folder / "retrained" / "comparison.json").write_text(text)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", execute)
-    found = quality_runs.measure(SHIPPED, 0, tmp_path, workers=0)
-    assert (found.winner, found.data, found.limits) == (WINNER, "d", {"macs": 99})
-    assert (found.values["error"], found.values["failed"]) == (11.5, 0)
+    found = quality_runs.measure(SHIPPED, 0, 3, tmp_path, workers=None)
+    assert (found.winner, found.data, found.limits) == (WINNER, "d", {"lead": 0, "macs": 99})
+    assert found.values(2) == {
+        **{"error": 11.5, "hand_made": 13.5, "lead": 2.0},
+        **{"macs": 10, "failed": 0},
+    }
     run, cache = tmp_path / "quickstart-0", f"features.cache={tmp_path / 'cache'}"
     search = ["search", "experiments/quickstart.yaml", cache, "--run-dir", str(run)]
     retrain = ["retrain", str(run / "best.json"), "--repeats", "3"]
@@ -252,7 +282,7 @@ def test_the_commands_are_those_of_the_readme(
     failed = subprocess.CompletedProcess([], 3)
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: failed)
     with pytest.raises(RunError, match="evonas search: expected exit status 0, got 3"):
-        quality_runs.measure(SHIPPED, 0, tmp_path, workers=0)
+        quality_runs.measure(SHIPPED, 0, 3, tmp_path, workers=None)
 
 
 def test_the_exit_status_tells(
@@ -261,16 +291,41 @@ def test_the_exit_status_tells(
     arguments = ["quality.py", "--bounds", str(bounds), "--out", str(tmp_path / "out.json")]
     monkeypatch.setattr(sys, "argv", arguments)
     monkeypatch.setattr(quality, "SHIPPED", [SHIPPED])
-    monkeypatch.setattr(quality, "measure", lambda *args: outcome(error=99.0))
+    monkeypatch.setattr(quality, "measure", lambda *args: outcome(99.0))
     with pytest.raises(SystemExit) as ended:
         quality.main()
     (line,) = str(ended.value).splitlines()
     assert line.startswith("quality: quickstart: test error")
     assert json.loads((tmp_path / "out.json").read_text())["quickstart"]["wrong"]
-    monkeypatch.setattr(quality, "measure", lambda *args: outcome())
+    monkeypatch.setattr(quality, "measure", lambda *args: OUTCOMES[0])
     quality.main()
     assert json.loads((tmp_path / "out.json").read_text())["quickstart"]["wrong"] == []
     assert "Quality of quickstart" in capsys.readouterr().out
+
+
+def test_a_record_takes_more_retrainings_of_the_shipped_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def measure(shipped: Shipped, seed: int, repeats: int, *rest: Any) -> Outcome:
+        asked.append((seed, repeats))
+        return OUTCOMES[0]
+
+    path = tmp_path / "bounds.json"
+    words = ["--record", "--bounds", str(path), "--out", str(tmp_path / "out.json")]
+    monkeypatch.setattr(sys, "argv", ["quality.py", *words])
+    monkeypatch.setattr(quality, "SHIPPED", [SHIPPED])
+    monkeypatch.setattr(quality, "measure", measure)
+    quality.main()
+    assert asked == [(0, 10), (10, 3), (20, 3), (30, 3), (40, 3)]
+    assert quality_bounds.read(path, "quickstart")["searches"].keys() == {
+        "0",
+        "10",
+        "20",
+        "30",
+        "40",
+    }
 
 
 def test_the_record_in_the_repository_is_whole() -> None:

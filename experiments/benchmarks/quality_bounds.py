@@ -1,9 +1,11 @@
 """Recorded quality of shipped experiments, the bounds that follow, and the comparison with them.
 
-A record holds what several searches gave, each with another seed. Their mean and sample standard
-deviation give the bound: a new mean of n searches may be worse than the recorded mean of m searches
-by ``MARGIN`` standard deviations of the difference of both means, ``sd * sqrt(1/n + 1/m)``. Where
-the experiment itself has a hard limit, as on multiply-adds, no bound lies beyond it.
+A record holds two samples: several retrainings of the shipped search's winner, with further seeds,
+and several searches with other seeds. The same commands on the same kind of processor find the same
+winner, so only the retrainings' spread is noise: the mean of n new ones may be worse than that of
+the m recorded ones by ``MARGIN`` standard deviations of the difference of both means,
+``sd * sqrt(1/n + 1/m)``. Other searches find other winners; their means are held against the spread
+of the recorded searches in the same way, which is several times as wide.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from evonas.errors import InputError
 from evonas.files import checked, read_json
@@ -25,16 +27,23 @@ FORMAT = 1
 #: Standard deviations beyond which a result misses its bound, or is worth a note.
 MARGIN, NOTEWORTHY = 3.0, 2.0
 
-Results = Mapping[int, Mapping[str, float]]  # search seed -> measure -> value
+Values = Mapping[str, float]  # measure -> value
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of a retrained winner that is held against a bound."""
+    """One figure that is held against a bound.
+
+    Attributes:
+        searched: whether its value depends on which winner a search finds.
+        trained: whether its value differs from one retraining to the next.
+    """
 
     name: str
     words: str
     unit: str
+    searched: bool = True
+    trained: bool = True
     higher_is_better: bool = False
     digits: int = 2
 
@@ -42,14 +51,36 @@ class Measure:
         """Return a value with its unit."""
         return f"{value:,.{self.digits}f} {self.unit}"
 
+    def worst(self, value: float, limit: float) -> float:
+        """Return a bound that does not lie beyond a limit."""
+        return max(value, limit) if self.higher_is_better else min(value, limit)
+
 
 MEASURES = (
     Measure("error", "test error of the retrained winner", "degrees"),
-    Measure("hand_made", "test error of the hand-made network", "degrees"),
-    Measure("lead", "lead of the winner over the hand-made network", "degrees", True),
-    Measure("macs", "cost of the winner's head", "multiply-adds", digits=0),
-    Measure("failed", "failed trainings of the search", "trainings", digits=1),
+    Measure("hand_made", "test error of the hand-made network", "degrees", searched=False),
+    Measure("lead", "lead over the hand-made network", "degrees", higher_is_better=True),
+    Measure("macs", "cost of the winner's head", "multiply-adds", trained=False, digits=0),
+    Measure("failed", "failed trainings of the search", "trainings", trained=False, digits=1),
 )
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Results of retrainings, or of searches.
+
+    Attributes:
+        trainings: of the networks of all searches, those measures that differ among them.
+        searches: all measures, means over the trainings of a search.
+    """
+
+    trainings: Sequence[Values]
+    searches: Sequence[Values]
+
+    def column(self, measure: Measure, same_winner: bool) -> list[float]:
+        """Return the values of a measure whose spread is noise."""
+        by_training = measure.trained and (same_winner or not measure.searched)
+        return [one[measure.name] for one in (self.trainings if by_training else self.searches)]
 
 
 @dataclass(frozen=True)
@@ -58,8 +89,8 @@ class Verdict:
 
     Attributes:
         state: ``ok``, ``missed``, ``worse`` or ``better``; only ``missed`` is a failure.
-        value: mean over the new searches.
-        mean, sd: of the recorded searches.
+        value: the new mean.
+        mean, sd: of the recorded values.
         bound: that ``value`` must not miss.
     """
 
@@ -87,12 +118,13 @@ class _Record(BaseModel):
 
     data: str
     backbone: str
-    repeats: int
+    repeats: int = Field(ge=1)
     date: str
-    machine: str
-    winners: dict[int, dict[str, Any]]
+    processor: str
+    winner: dict[str, Any]
     limits: dict[str, float]
-    values: dict[int, dict[str, float]]
+    trainings: list[dict[str, float]] = Field(min_length=2)
+    searches: dict[int, dict[str, float]] = Field(min_length=2)
     bounds: dict[str, float]
 
 
@@ -101,30 +133,24 @@ class _File(BaseModel):
     experiments: dict[str, _Record]
 
 
-def compare(
-    record: Results, results: Results, limits: Mapping[str, float] | None = None
-) -> list[Verdict]:
+def compare(record: Sample, new: Sample, limits: Values, same_winner: bool = True) -> list[Verdict]:
     """Return a verdict on each measure.
 
     Args:
-        record: of at least two searches.
-        results: of at least one search.
+        record: at least two trainings and two searches.
+        new: at least one of each.
         limits: measure -> hard limit, beyond which no bound lies.
+        same_winner: whether, but for a change of evonas, the winner has to be the recorded one.
     """
-    found = bounds(record, len(results), limits)
-    return [_verdict(measure, record, results, found[measure.name]) for measure in MEASURES]
-
-
-def bounds(
-    record: Results, searches: int = 1, limits: Mapping[str, float] | None = None
-) -> dict[str, float]:
-    """Return the bound of each measure for the mean of so many new searches."""
-    found = {}
-    for measure in MEASURES:
-        bound = _away(measure, _column(record, measure.name), searches, MARGIN)
-        worst = max if measure.higher_is_better else min
-        found[measure.name] = worst(bound, (limits or {}).get(measure.name, bound))
-    return found
+    return [
+        _verdict(
+            measure,
+            record.column(measure, same_winner),
+            new.column(measure, same_winner),
+            limits.get(measure.name),
+        )
+        for measure in MEASURES
+    ]
 
 
 def table(name: str, verdicts: Sequence[Verdict]) -> Table:
@@ -132,67 +158,56 @@ def table(name: str, verdicts: Sequence[Verdict]) -> Table:
     rows = [
         [
             verdict.measure.words,
-            f"{verdict.measure.text(verdict.mean)} ±{verdict.sd:,.{verdict.measure.digits}f}",
-            ("≥ " if verdict.measure.higher_is_better else "≤ ")
-            + verdict.measure.text(verdict.bound),
             verdict.measure.text(verdict.value),
+            ("≥ " if verdict.measure.higher_is_better else "≤ ")
+            + f"{verdict.bound:,.{verdict.measure.digits}f}",
+            f"{verdict.mean:,.{verdict.measure.digits}f} ±{verdict.sd:,.{verdict.measure.digits}f}",
             verdict.state,
         ]
         for verdict in verdicts
     ]
-    return Table(f"Quality of {name}", ["measure", "recorded", "bound", "now", ""], rows, names=1)
+    return Table(f"Quality of {name}", ["measure", "now", "bound", "recorded", ""], rows, names=1)
 
 
 def read(path: Path, name: str) -> dict[str, Any]:
-    """Return the record of an experiment, ``values`` by seed as numbers.
+    """Return the record of an experiment.
 
     Raises:
         InputError: the file is missing or damaged, has no such record, or a bound in it does not
             follow from the recorded values.
     """
-    content = checked(read_json(path), _File, str(path))
     again = "record it with --record"
-    if content["format"] != FORMAT:
-        raise InputError(f"{path}: expected format {FORMAT}, got {content['format']!r}: {again}")
-    if name not in content["experiments"]:
-        raise InputError(f"{path}: expected a record of {name!r}, got none: {again}")
-    record: dict[str, Any] = content["experiments"][name]
-    record["values"] = values = {int(seed): one for seed, one in record["values"].items()}
-    expected = {measure.name for measure in MEASURES}
-    if len(values) < 2 or any(set(one) != expected for one in values.values()):
+    content = read_json(path)
+    if content.get("format") != FORMAT:
         raise InputError(
-            f"{path}: {name}: expected {', '.join(sorted(expected))} of at least two seeds: {again}"
+            f"{path}: expected format {FORMAT}, got {content.get('format')!r}: {again}"
         )
-    for measure, bound in bounds(values, 1, record["limits"]).items():
+    record: dict[str, Any] = checked(content, _File, str(path))["experiments"].get(name)
+    if record is None:
+        raise InputError(f"{path}: expected a record of {name!r}, got none: {again}")
+    try:
+        follow = bounds(record)
+    except KeyError as missing:
+        raise InputError(f"{path}: {name}: expected {missing} in every result: {again}") from None
+    for measure, bound in follow.items():
         if not math.isclose(record["bounds"].get(measure, math.nan), bound, abs_tol=1e-3):
             raise InputError(
                 f"{path}: {name}: bound of {measure}: expected {bound:.6g}, which follows from the "
-                f"values, got {record['bounds'].get(measure)}: {again}"
+                f"recorded values, got {record['bounds'].get(measure)}: {again}"
             )
     return record
 
 
-def entry(
-    results: Results, limits: Mapping[str, float], about: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return a new record of an experiment.
+def sample(record: Mapping[str, Any]) -> Sample:
+    """Return what a record holds."""
+    return Sample(record["trainings"], list(record["searches"].values()))
 
-    Args:
-        results: of at least two searches.
-        limits: measure -> hard limit, beyond which no bound lies.
-        about: where they come from: command, date, machine and the like.
-    """
-    statistics = {}
-    for measure in MEASURES:
-        column = _column(results, measure.name)
-        statistics[measure.name] = {"mean": round(fmean(column), 6), "sd": round(stdev(column), 6)}
-    return {
-        **about,
-        "values": {str(seed): dict(one) for seed, one in results.items()},
-        "spread": statistics,
-        "limits": dict(limits),
-        "bounds": {k: round(bound, 4) for k, bound in bounds(results, 1, limits).items()},
-    }
+
+def bounds(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return the bound of each measure for the shipped search and its usual retrainings."""
+    known = sample(record)
+    new = Sample(known.trainings[:1] * record["repeats"], known.searches[:1])
+    return {one.measure.name: one.bound for one in compare(known, new, record["limits"])}
 
 
 def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
@@ -200,26 +215,21 @@ def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
     return [{**asdict(verdict), "measure": verdict.measure.name} for verdict in verdicts]
 
 
-def _verdict(measure: Measure, record: Results, results: Results, bound: float) -> Verdict:
-    column, searches = _column(record, measure.name), len(results)
-    value = fmean(_column(results, measure.name))
+def _verdict(
+    measure: Measure, recorded: list[float], new: list[float], limit: float | None
+) -> Verdict:
+    mean, sd, value = fmean(recorded), stdev(recorded), fmean(new)
     sign = -1 if measure.higher_is_better else 1
+    step = sign * sd * math.sqrt(1 / len(new) + 1 / len(recorded))
+    bound = mean + MARGIN * step
+    if limit is not None:
+        bound = measure.worst(bound, limit)
     state = "ok"
     # A value that is no number misses the bound: no comparison with it is true.
     if not sign * value <= sign * bound:
         state = "missed"
-    elif sign * value > sign * _away(measure, column, searches, NOTEWORTHY):
+    elif sign * value > sign * (mean + NOTEWORTHY * step):
         state = "worse"
-    elif sign * value < sign * _away(measure, column, searches, -NOTEWORTHY):
+    elif sign * value < sign * (mean - NOTEWORTHY * step):
         state = "better"
-    return Verdict(measure, state, value, fmean(column), stdev(column), bound)
-
-
-def _away(measure: Measure, column: Sequence[float], searches: int, margin: float) -> float:
-    """Return the recorded mean plus so many standard deviations in the worse direction."""
-    spread = stdev(column) * math.sqrt(1 / searches + 1 / len(column))
-    return fmean(column) + (-margin if measure.higher_is_better else margin) * spread
-
-
-def _column(results: Results, name: str) -> list[float]:
-    return [one[name] for one in results.values()]
+    return Verdict(measure, state, value, mean, sd, bound)

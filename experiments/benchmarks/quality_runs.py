@@ -18,7 +18,6 @@ from evonas.files import read_json
 from evonas.store import read_journal
 
 ROOT = Path(__file__).parents[2]
-REPEATS = 3  # trainings of each network; their mean counts
 
 
 @dataclass(frozen=True)
@@ -43,54 +42,72 @@ class Outcome:
     """What one search and the retraining of its winner gave.
 
     Attributes:
-        values: measure -> value.
+        trainings: measure -> value, of each retraining.
+        search: measure -> value, of those that retrainings have in common.
         winner: the architecture.
         limits: measure -> hard limit in the experiment.
         data, backbone: fingerprints of what was learned from.
         seconds: of search and retraining.
     """
 
-    values: dict[str, float]
+    trainings: list[dict[str, float]]
+    search: dict[str, float]
     winner: dict[str, Any]
     limits: dict[str, float]
     data: str
     backbone: str
     seconds: dict[str, float]
 
+    def values(self, repeats: int) -> dict[str, float]:
+        """Return all measures, means over the first retrainings."""
+        first = self.trainings[:repeats]
+        return {name: fmean(one[name] for one in first) for name in first[0]} | self.search
 
-def measure(shipped: Shipped, seed: int, folder: Path, workers: int) -> Outcome:
+
+def measure(
+    shipped: Shipped, seed: int, repeats: int, folder: Path, workers: int | None
+) -> Outcome:
     """Search and retrain as a user does, in a new folder.
+
+    Args:
+        shipped: the experiment.
+        seed: of the search.
+        repeats: trainings of each network.
+        folder: for the run and the features.
+        workers: candidates trained at once; None: as the experiment says.
 
     Raises:
         RunError: a command failed, or a training of a retrained network did.
     """
     run, seconds = folder / f"{shipped.name}-{seed}", {}
     changes = [f"features.cache={folder / 'cache'}"]
-    if seed:
+    if seed:  # 0 is what the experiment says
         changes.append(f"seed={seed}")
-    if workers:
+    if workers is not None:
         changes.append(f"execution.workers={workers}")
     search = ["search", str(shipped.file), *changes, "--run-dir", str(run)]
-    retrain = ["retrain", str(run / "best.json"), "--repeats", str(REPEATS)]
+    retrain = ["retrain", str(run / "best.json"), "--repeats", str(repeats)]
     for command in (search, retrain):
         begun = time.monotonic()
         _evonas(command)
         seconds[command[0]] = round(time.monotonic() - begun, 1)
     best = read_json(run / "best.json")
-    most = best["experiment"]["objective"]["max_macs"]
     comparison = read_json(run / "retrained" / "comparison.json")
+    winner = next(one for one in comparison["contenders"] if one["name"] == "winner")
+    most = best["experiment"]["objective"]["max_macs"]
     return Outcome(
-        {**values(comparison, shipped), "failed": failures(run)},
-        best["architecture"],
-        {} if most is None else {"macs": most},
-        best["data"],
-        best["backbone"],
-        seconds,
+        trainings=trainings(comparison, shipped),
+        search={"macs": winner["head"]["macs"], "failed": failures(run)},
+        winner=best["architecture"],
+        limits={"lead": 0.0} | ({} if most is None else {"macs": most}),
+        data=best["data"],
+        backbone=best["backbone"],
+        seconds=seconds,
     )
 
 
-def values(comparison: Mapping[str, Any], shipped: Shipped) -> dict[str, float]:
-    """Return the value of each measure of a retraining.
+def trainings(comparison: Mapping[str, Any], shipped: Shipped) -> list[dict[str, float]]:
+    """Return the errors of each retraining, and the winner's lead.
 
     Args:
         comparison: content of a comparison.json.
@@ -100,22 +117,19 @@ def values(comparison: Mapping[str, Any], shipped: Shipped) -> dict[str, float]:
         RunError: a network is not there, or one of its trainings failed.
     """
     networks = {one["name"]: one for one in comparison["contenders"]}
-    errors = {}
+    errors = []
     for name in ("winner", shipped.hand_made):
-        results = networks.get(name, {}).get("results", [])
-        if len(results) != comparison["repeats"]:
-            failures = networks.get(name, {}).get("failures", [])
+        network = networks.get(name, {"results": [], "failures": ["no such network"]})
+        if len(network["results"]) != comparison["repeats"]:
             raise RunError(
                 f"{shipped.name}: {name}: expected {comparison['repeats']} trainings, got "
-                f"{len(results)}: {failures[0] if failures else 'no such network'}"
+                f"{len(network['results'])}: {network['failures'][0]}"
             )
-        errors[name] = fmean(result[shipped.metric] for result in results)
-    return {
-        "error": errors["winner"],
-        "hand_made": errors[shipped.hand_made],
-        "lead": errors[shipped.hand_made] - errors["winner"],
-        "macs": networks["winner"]["head"]["macs"],
-    }
+        errors.append([result[shipped.metric] for result in network["results"]])
+    return [
+        {"error": own, "hand_made": other, "lead": other - own}
+        for own, other in zip(*errors, strict=True)
+    ]
 
 
 def failures(run: Path) -> int:
