@@ -12,6 +12,8 @@ from typing import Any, Literal, get_args
 
 from evonas.errors import InputError
 
+#: Name of a task's loss on images that are not trained on, where it stands beside its metrics.
+HELD_OUT_LOSS = "held_out_loss"
 Kind = Literal["angles", "values", "classes", "points"]
 
 KINDS: tuple[str, ...] = get_args(Kind)

@@ -17,6 +17,7 @@ import torch
 
 import evonas
 from evonas import config, registry
+from evonas.answers import HELD_OUT_LOSS
 from evonas.backbones.base import Backbone, Shape
 from evonas.config import Experiment
 from evonas.data.base import Dataset
@@ -25,14 +26,15 @@ from evonas.estimation.blocks import Block, blocks
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import FeatureCache, Features, Progress
 from evonas.estimation.objective import Objective
-from evonas.estimation.timing import Timing, machine
+from evonas.estimation.timing import Timing
 from evonas.estimation.views import View, standard_views
 from evonas.execution._hardware import Hardware
 from evonas.execution.base import Executor
-from evonas.networks.base import Network
+from evonas.networks.base import Network, refuse_unread
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
+from evonas.training_record import Indices, TrainingRecord
 from evonas.transfer.inherit import shapes
 
 
@@ -74,7 +76,7 @@ class Assembly:
         """The learning problem."""
         name, options, labels = self.task_parts
         made: Task = registry.create("task", name, options, labels)
-        return made
+        return made.minimising(self.experiment.objective.error)
 
     @cached_property
     def task_parts(self) -> tuple[str, dict[str, Any], Labels]:
@@ -84,16 +86,33 @@ class Assembly:
             InputError: an option is wrong, or the labels do not carry the task.
         """
         part, labels = self.experiment.task, self.dataset.schema()
+        return part.name, self.settled(self.dataset.sides()["train"]), labels
+
+    def settled(self, train: Indices) -> dict[str, Any]:
+        """Return the options of the task, with those that some training images settle.
+
+        Args:
+            train: (n,) numbers of the images.
+
+        Raises:
+            InputError: an option is wrong, or the labels of these images do not carry the task.
+        """
+        part, labels = self.experiment.task, self.dataset.schema()
         draft: Task = registry.create("task", part.name, part.options, labels)
-        train = self.dataset.sides()["train"]
-        options = draft.settled(draft.targets(self.dataset)[train]) | part.options
-        return part.name, options, labels
+        return draft.settled(draft.targets(self.dataset)[train]) | part.options
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, narrowed as the experiment says, its taps known to the backbone."""
+        """The search space, narrowed as the experiment says.
+
+        Raises:
+            InputError: it has a gene that its networks do not read, or a tap that the backbone
+                has not.
+        """
         part = self.experiment.space
-        space = SearchSpace.from_file(config.find("search_spaces", part.name))
+        path = config.find("search_spaces", part.name)
+        space = SearchSpace.from_file(path)
+        refuse_unread(space.network, [gene.name for gene in space.genes], f"{path}: a gene")
         space = space.narrowed(part.options)
         taps = next((gene.values for gene in space.genes if gene.name == "tap"), ())
         for tap in (*taps, self.experiment.tap):
@@ -177,6 +196,8 @@ class Assembly:
         found = []
         for baseline in self.experiment.baselines:
             architecture = Architecture(baseline.network, baseline.settings)
+            where = f"baselines, {baseline.name!r}: a setting"
+            refuse_unread(baseline.network, architecture.settings, where)
             tap = str(architecture.settings.get("tap", self.experiment.tap))
             if tap not in self.backbone.taps:
                 raise InputError(
@@ -237,6 +258,7 @@ class Assembly:
             threads=self.hardware.threads,
             timing=Timing(cache / "latency", self.experiment.objective.latency_threads),
             time_limit=self.experiment.execution.time_limit,
+            error=self.experiment.objective.error,
         )
 
     def _seen(self, plain: Array, view: View) -> Array:
@@ -259,10 +281,18 @@ class Assembly:
         """Return the executor, started."""
         return self.hardware.start(setting, self.experiment.name)
 
+    @cached_property
+    def constant(self) -> float | None:
+        """The error on the validation split of the best constant prediction; None of a loss."""
+        sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
+        metrics = self.task.constant_metrics(targets[sides["train"]], targets[sides["validation"]])
+        return metrics.get(self.task.metric)
+
     @property
     def error(self) -> tuple[str, str]:
-        """Name and unit of the metric that counts as the error."""
-        return self.task.metric, self.task.unit
+        """Name and unit of the metric that counts as the error; a loss has no unit."""
+        metric = self.task.metric
+        return metric, "" if metric == HELD_OUT_LOSS else self.task.unit
 
     def place(self) -> tuple[str, ...]:
         """Return where candidates train.
@@ -277,7 +307,7 @@ class Assembly:
         found = {"data": self.dataset.fingerprint, "backbone": self.backbone.fingerprint}
         if self.objective.timed:
             count = self.experiment.objective.latency_threads
-            found["machine"] = machine(self.hardware.device, count)
+            found["machine"] = self.hardware.machine(count)
         return found
 
     def cautions(self) -> list[str]:
@@ -289,6 +319,19 @@ class Assembly:
             f"for bit, and on another machine it may end elsewhere",
             *self.hardware.disturbances(),
         ]
+
+    def training_record(self) -> TrainingRecord:
+        """Return what training and validation use here, and used before for weights given here.
+
+        Raises:
+            InputError: the data set has no training or validation split, or a file cannot be read.
+        """
+        experiment = self.experiment
+        starts = [experiment.training.start, experiment.retraining.start]
+        starts += [baseline.start for baseline in experiment.baselines]
+        options = experiment.backbone.options.values()
+        files = [Path(text) for text in (*starts, *options) if text and isinstance(text, str)]
+        return TrainingRecord.of(self.dataset) | TrainingRecord.beside(files)
 
     def ready(self, progress: Progress) -> Ready:
         """Compute the features that a search may need; return the executor that uses them."""
@@ -303,6 +346,7 @@ class Assembly:
             "images": len(self.dataset),
             "views": [view.name for view in features.views],
             "backbone_passes": features.passes,
+            "constant": self.constant,
         }
         return Ready(lambda: self.executor(setting), environment)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -13,8 +13,12 @@ from rich.console import Console
 from evonas.cli_low_cost import verbs as low_cost
 from evonas.cli_see import verbs as see
 from evonas.cli_ship import verbs as ship
-from evonas.cli_words import Address, Overrides, RunDir, settings
+from evonas.cli_words import Address, Overrides, RunDir, joining, settings
 from evonas.errors import EvonasError, InputError
+
+if TYPE_CHECKING:
+    from evonas.judging import Include
+    from evonas.overrides import Word
 
 app = typer.Typer(
     name="evonas",
@@ -75,18 +79,22 @@ def search(
     from evonas import config
     from evonas.commands import search as verb
 
-    options = settings(
-        optimizer=optimizer,
-        budget=budget,
-        seed=seed,
-        fidelity=fidelity,
-        **{"execution.workers": workers, "execution.executor": executor, "inherit.enabled": inherit}
-        | _joining(address, executor),
-    )
-    changes = [*(overrides or []), *options]
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--optimizer", "optimizer", optimizer),
+            ("--budget", "budget", budget),
+            ("--seed", "seed", seed),
+            ("--fidelity", "fidelity", fidelity),
+            ("--workers", "execution.workers", workers),
+            ("--executor", "execution.executor", executor),
+            ("--inherit", "inherit", inherit),
+        ),
+    ]
     given = experiment != "quickstart"
     if "=" in experiment:  # no experiment was named: the first word is an override already
         changes, experiment, given = [experiment, *changes], "quickstart", False
+    changes += joining(address, changes)
     if resume and run_dir is None:
         raise InputError("--resume needs --run-dir: which run is to go on?")
     if resume and begin_with is not None:
@@ -138,9 +146,15 @@ def retrain(
     """Train the winner longer, beside hand-made baselines; keep its weights."""
     from evonas.commands import retrain as verb
 
-    changes = settings(**{"retraining.epochs": epochs, "retraining.schedule": schedule})
-    changed = [*(overrides or []), *changes, *settings(**_joining(address))]
-    verb.run(best, changed, folds, repeats, out, Console(), pick, ranking)
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--epochs", "retraining.epochs", epochs),
+            ("--schedule", "retraining.schedule", schedule),
+        ),
+    ]
+    changes += joining(address, changes)
+    verb.run(best, changes, folds, repeats, out, Console(), pick, ranking)
 
 
 @app.command(
@@ -159,12 +173,21 @@ def judge(
     flip: Annotated[
         bool, typer.Option("--flip", help="Average with the mirrored images: twice the work.")
     ] = False,
+    validation: Annotated[
+        bool,
+        typer.Option("--include-validation", help="Also judge images that validated: it flatters."),
+    ] = False,
+    trained: Annotated[
+        bool,
+        typer.Option("--include-trained", help="Also judge images that were trained on."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Test retrained networks on data sets that they have never seen."""
+    """Test retrained networks on images that neither training nor validation used."""
     from evonas.commands import test as verb
 
-    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip)
+    include: Include = "trained" if trained else "validation" if validation else "unused"
+    verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip, include)
 
 
 @app.command(
@@ -185,7 +208,8 @@ def compare(
     from evonas.commands import compare as verb
 
     names = [name.strip() for name in optimizers.split(",") if name.strip()]
-    changes = [*(overrides or []), *settings(budget=budget, **_joining(address))]
+    changes: list[Word] = [*(overrides or []), *settings(("--budget", "budget", budget))]
+    changes += joining(address, changes)
     verb.run(experiment, changes, names, seeds, out, Console())
 
 
@@ -256,14 +280,6 @@ def show_backbone(
     from evonas.commands import backbones as verb
 
     verb.run(name, options or [], everything, as_json)
-
-
-def _joining(address: str | None, executor: str | None = None) -> dict[str, object]:
-    """Return the settings that ``--address`` is short for; an executor that is named stays."""
-    if address is None:
-        return {}
-    quoted = f"'{address}'"  # YAML would take [::1]:6379 for a list
-    return {"execution.executor": executor or "ray", "execution.address": quoted}
 
 
 def _plain(text: object) -> str:

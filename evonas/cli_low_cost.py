@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from evonas.cli_words import Overrides, RunDir, settings
 from evonas.errors import InputError
+
+if TYPE_CHECKING:
+    from evonas.overrides import Word
 
 verbs = typer.Typer()
 
@@ -31,12 +34,19 @@ def probe(
     out: Annotated[Path | None, typer.Option(help="Folder for tables and pictures.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print probe.json.")] = False,
 ) -> None:
-    """Rank the taps of a backbone by what linear models of pooled features learn, in seconds."""
+    """Rank the taps of a backbone by what linear models of pooled features learn, in seconds.
+
+    Quantities are fitted by least squares, classes by logistic regression
+    (probe.classes=least_squares: by least squares as well).
+    """
     from evonas import config
     from evonas.commands import probe as verb
 
     names = [name.strip() for name in labels.split(",") if name.strip()]
-    changes = [*(overrides or []), *([f"probe.labels=[{', '.join(names)}]"] if names else [])]
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(("--labels", "probe.labels", names or None)),
+    ]
     verb.run(config.load(experiment, changes), also or [], out, as_json, Console(stderr=as_json))
 
 
@@ -69,8 +79,13 @@ def prune(
     """Take out of the backbone what a retrained network does not need, and train on."""
     from evonas.commands import prune as verb
 
-    changes = settings(**{"prune.threshold": threshold, "prune.training.epochs": epochs})
-    changes = [*(overrides or []), *changes]
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--threshold", "prune.threshold", threshold),
+            ("--epochs", "prune.training.epochs", epochs),
+        ),
+    ]
     if method == "lasso":
         verb.run(folder, changes, network, repeat, out, Console())
     elif method == "distinctiveness":
@@ -112,8 +127,14 @@ def quantize(
     """Turn a retrained network, backbone and head, into 8-bit integers; error before and after."""
     from evonas.commands import quantize as verb
 
-    options = {"quantize.road": road, "quantize.aware": aware, "quantize.images": images}
-    changes = [*(overrides or []), *settings(**options)]
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--road", "quantize.road", road),
+            ("--aware", "quantize.aware", aware),
+            ("--images", "quantize.images", images),
+        ),
+    ]
     verb.run(folder, changes, network, repeat, out, compiling, as_json, Console(stderr=as_json))
 
 
@@ -128,5 +149,11 @@ def pipeline(
     """Probe, search, retrain, prune, quantise and test; what is done already is not repeated."""
     from evonas import config
     from evonas.commands import pipeline as verb
+    from evonas.overrides import saying
 
+    if said := saying(overrides or [], "space.tap", config.SHORT):
+        raise InputError(
+            f"{said}: evonas pipeline searches on the taps that its probe recommends, so this has "
+            "no effect: leave it out (probe.keep says how many), or take the steps one by one"
+        )
     verb.run(config.load(experiment, overrides or []), run_dir, Console())

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from evonas.overrides import Override, Word
+
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Changes to the experiment, such as training.epochs=3.")
+    list[str] | None,
+    typer.Argument(
+        help="Changes to the experiment, such as training.epochs=3. All of them hold, and so do "
+        "the options, in any order; two that contradict each other are refused."
+    ),
 ]
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to join: auto, or HOST:PORT of its head node.")
@@ -16,6 +25,34 @@ Address = Annotated[
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Folder of the run.")]
 
 
-def settings(**values: object) -> list[str]:
-    """Return ``key=value`` of each option that was given."""
-    return [f"{key}={value}" for key, value in values.items() if value is not None]
+def settings(*options: tuple[str, str, object]) -> list[Override]:
+    """Return an override for each named option that was given.
+
+    Args:
+        options: name (``--budget``), key that it sets, and value; None: it was not given.
+    """
+    from evonas.overrides import Override
+
+    return [
+        Override(tuple(key.split(".")), value, name if value is True else f"{name} {value}")
+        for name, key, value in options
+        if value is not None
+    ]
+
+
+def joining(address: str | None, words: Sequence[Word]) -> list[Override]:
+    """Return what ``--address`` is short for; an executor that ``words`` name stays."""
+    from evonas.config import SHORT
+    from evonas.overrides import saying
+
+    if address is None:
+        return []
+    executor = None if saying(words, "execution.executor", SHORT) else "ray"
+    named = f"--address {address}"
+    return [
+        replace(override, said=named)
+        for override in settings(
+            ("--address", "execution.address", address),
+            ("--address", "execution.executor", executor),
+        )
+    ]

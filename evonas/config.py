@@ -1,8 +1,10 @@
-"""An experiment: YAML plus ``key=value``, checked, as frozen values."""
+"""An experiment: YAML plus ``key=value``, checked, as frozen values.
+
+In what order values are decided is told in ``overrides``.
+"""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,11 +34,16 @@ from evonas.estimation.settings import (
     TableSettings,
     TrainingSettings,
 )
-from evonas.files import parse_yaml, read_yaml
+from evonas.files import read_yaml
+from evonas.overrides import Word, merged, plain
 from evonas.transfer import recommended
 
-# YAML 1.1 takes 1e-3 for text; people who write it mean a number.
-_NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+#: Sections that a plain value may stand for: a part's name, or whether weights are inherited.
+SHORT: dict[str, tuple[str, type]] = {
+    **dict.fromkeys(("space", "optimizer", "backbone", "data", "task"), ("name", str)),
+    **dict.fromkeys(("fidelity", "logger"), ("name", str)),
+    "inherit": ("enabled", bool),
+}
 #: What an experiment on a table says of the parts that training needs.
 _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "table")
 #: What may differ when a run is resumed: where it runs and how long. The number of threads may
@@ -86,6 +93,8 @@ class Baseline(Settings):
 
 def _parts(value: Any) -> Any:
     """Return a list of parts: of one that stands alone, or of none."""
+    if isinstance(value, Mapping) and [*value] == ["name"]:
+        value = value["name"]
     if value in (None, "", "none"):
         return []
     return [value] if isinstance(value, str | Mapping | Part) else value
@@ -151,42 +160,33 @@ class Experiment(Settings):
     table: TableSettings | None = None
 
 
-def load(source: str | Path, overrides: Iterable[str] = ()) -> Experiment:
-    """Read an experiment by name or path and apply ``key=value`` overrides.
+def load(source: str | Path, overrides: Iterable[Word] = ()) -> Experiment:
+    """Read an experiment by name or path and apply overrides, which all hold in the result.
 
     Raises:
-        InputError: the file, a key or a value is wrong.
+        InputError: the file, a key or a value is wrong, or overrides contradict each other.
     """
     path = find("experiments", str(source))
-    data = read_yaml(path)
-    for override in overrides:
-        _apply(data, override)
-    return check(data, str(path))
+    return check(merged(read_yaml(path), overrides, SHORT), str(path))
 
 
-def changed(experiment: Experiment, overrides: Iterable[str]) -> Experiment:
-    """Return the experiment with ``key=value`` overrides applied.
+def changed(experiment: Experiment, overrides: Iterable[Word]) -> Experiment:
+    """Return the experiment with overrides applied, which all hold in the result.
 
     Raises:
-        InputError: a key or a value is wrong.
+        InputError: a key or a value is wrong, or overrides contradict each other.
     """
-    data = experiment.model_dump(mode="json")
-    for override in overrides:
-        _apply(data, override)
-    return check(data, "command line")
+    return check(merged(experiment.model_dump(mode="json"), overrides, SHORT), "command line")
 
 
 def options(words: Iterable[str]) -> dict[str, Any]:
     """Return the options of a part from ``key=value`` words.
 
     Raises:
-        InputError: a word is not of this form, or its value is no YAML.
+        InputError: a word is not of this form, its value is no YAML, or two words contradict
+            each other.
     """
-    data: dict[str, Any] = {}
-    for word in words:
-        _apply(data, word)
-    found: dict[str, Any] = _numbers(data)
-    return found
+    return merged({}, words, {})
 
 
 def check(data: Any, where: str) -> Experiment:
@@ -198,7 +198,7 @@ def check(data: Any, where: str) -> Experiment:
     if isinstance(data, dict) and data.get("table"):
         data = {**_NO_TRAINING, "baselines": [], **data}
     try:
-        return Experiment.model_validate(recommended.resolved(_numbers(data)))
+        return Experiment.model_validate(recommended.resolved(plain(data)))
     except ValidationError as error:
         complaints = [_complaint(detail) for detail in error.errors()]
         more = f" (and {len(complaints) - 1} more: see `evonas validate`)" if complaints[1:] else ""
@@ -252,38 +252,6 @@ def differences(
         else:
             found.append(f"{name}: {before!r} -> {after!r}")
     return found
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        raise InputError(f"{override!r}: expected key=value, such as training.epochs=5")
-    # YAML cannot begin a word with the sign of a file of taps.
-    named = text.startswith(recommended.SIGN)
-    value = text if named else parse_yaml(text, f"{key}={text[:40]!r}")
-    target = data
-    for i, part in enumerate(parts[:-1]):
-        if isinstance(target.get(part), str):
-            target[part] = {"name": target[part]}
-        target = target.setdefault(part, {})
-        if not isinstance(target, dict):
-            raise InputError(f"{key}: {'.'.join(parts[: i + 1])} is no section: got {target!r}")
-    # A part's new name drops the options of the old one, which would not fit it.
-    inside = target.get(parts[-1])
-    if isinstance(inside, dict) and "name" in inside and isinstance(value, str):
-        value = {"name": value}
-    if parts[-1] == "name" and len(parts) > 1 and target.get("name") != value:
-        target.clear()
-    target[parts[-1]] = value
-
-
-def _numbers(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_numbers(item) for item in value]
-    return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
 
 
 def _complaint(detail: Any) -> str:

@@ -34,6 +34,7 @@ from evonas.estimation.views import View, standard_views
 from evonas.evaluation import Retrained
 from evonas.search import candidate_seed
 from evonas.space import Architecture
+from evonas.training_record import TrainingRecord
 
 _CORES = len(os.sched_getaffinity(0))
 #: A backbone of these gives pixels as they are, 0..255, which 16 bits hold exactly.
@@ -110,9 +111,9 @@ class Deployed:
         Raises:
             RunError: it diverged.
         """
-        seed = self.assembly.experiment.seed + self.repeat
-        seed = candidate_seed(seed, self.architecture.digest, settings.epochs)
-        task, device = self.retrained.task, self.assembly.hardware.device
+        run, digest = self.assembly.experiment.seed, self.architecture.digest
+        seed = candidate_seed(run, digest, settings.epochs, self.repeat, "deploy")
+        task, device = self.retrained.task, self.assembly.hardware.own_device
         views = standard_views(self.assembly.experiment.features.jitters)
         data = self._pixels(views)[0]
         done(0, settings.epochs)
@@ -132,7 +133,7 @@ class Deployed:
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Return all metrics of a network on the images that judge."""
         # the operators of a quantised network are those of a CPU
-        device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.device
+        device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.own_device
         with _all_cores():
             outputs = predict(network, self._plain, self.judges, device)
         network.to("cpu")
@@ -148,6 +149,25 @@ class Deployed:
     def judges(self) -> NDArray[np.intp]:
         """The images of this split that can be decoded."""
         return np.intersect1d(self.assembly.dataset.sides()[self.side], self._seen[1])
+
+    @cached_property
+    def record(self) -> TrainingRecord | None:
+        """What training and validation used, further training on these images included.
+
+        None where it is not known for the retrained network.
+
+        Raises:
+            InputError: a record is damaged, or an image file cannot be read.
+        """
+        before = self.retrained.record
+        return before and before | self.assembly.training_record()
+
+    def cautions(self) -> list[str]:
+        """Return why errors on the images that judge flatter; empty if nothing says so."""
+        if self.retrained.record is None:
+            return ["which images this network was trained on is not recorded: errors may flatter"]
+        used = self.retrained.record.overlap(self.assembly.dataset, self.judges).flattery()
+        return [f"errors on these images flatter: {used}"] if used else []
 
     def images(self, indices: NDArray[np.intp]) -> Tensor:
         """Return images as the backbone takes them, (n, 3, side, side) RGB in 0..255."""

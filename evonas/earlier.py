@@ -14,13 +14,16 @@ from evonas import config
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
+from evonas.estimation.settings import ObjectiveSettings
 from evonas.files import read_json
 from evonas.space import Architecture, SearchSpace
 from evonas.store import Trial, read_journal
 
-#: What may differ while a result stays what it was: how was searched, and how judged.
+#: What may differ while a result stays what it was: how was searched, and how judged. The error
+#: may not: it chose the epoch that counts, and another one was not measured.
 SEARCHING = (
-    *("name", "seed", "optimizer", "space", "objective", "fidelity", "finals", "retraining"),
+    *("name", "seed", "optimizer", "space", "fidelity", "finals", "retraining"),
+    *(f"objective.{name}" for name in ObjectiveSettings.model_fields if name != "error"),
     *("baselines", "budget", "execution", "features.cache", "table.file"),
     *("probe", "prune", "quantize", "report", "logger"),
 )

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from evonas import config, registry
+from evonas.answers import HELD_OUT_LOSS
 from evonas.assembly import Assembly
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
@@ -22,9 +23,12 @@ from evonas.estimation.features import Progress
 from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
 from evonas.files import checked, read_json
+from evonas.judging import Include, Judges, judges
+from evonas.overrides import Word, parse
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
+from evonas.training_record import TrainingRecord
 from evonas.weights import load_file
 
 _FILE = "comparison.json"
@@ -47,6 +51,7 @@ class _Comparison(BaseModel):
     contenders: list[_Contender]
     data: StrictStr
     protocol: StrictStr
+    selection_bias: StrictStr = ""  # earlier versions do not write it
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,10 @@ class Result:
         matrix: confusion matrix of the first seed, where the task has one.
         head, upto: cost of the head network and of the backbone up to the tap, of one pass.
         flip: outputs are averages over each image and its mirror image, of two passes.
+        seen_images: images left out, since training or validation used them.
+        seen_groups: further images left out, of a person or source photo that they used.
+        left_out: both numbers and the reasons in words; empty if no image was left out.
+        warning: why errors on these images flatter; empty if nothing says so.
     """
 
     network: str
@@ -72,6 +81,10 @@ class Result:
     head: Mapping[str, float]
     upto: Mapping[str, float]
     flip: bool = False
+    seen_images: int = 0
+    seen_groups: int = 0
+    left_out: str = ""
+    warning: str = ""
 
     def mean(self, metric: str) -> float:
         """Return a metric's mean over the training seeds."""
@@ -96,7 +109,7 @@ class Retrained:
     """
 
     folder: Path
-    overrides: tuple[str, ...] = ()
+    overrides: tuple[Word, ...] = ()
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -128,40 +141,73 @@ class Retrained:
 
     @property
     def metrics(self) -> list[str]:
-        """Names of the metrics that training reported; a test knows more."""
+        """Names of the task's metrics that training reported; a test knows more.
+
+        The held-out loss is none of them: it may have chosen the epoch, but a test reports
+        errors of predictions.
+        """
         contenders = self.content["contenders"]
         names = next((list(one["results"][0]) for one in contenders if one["results"]), [])
         plain = dict.fromkeys(name.removeprefix("test_") for name in names)
-        return [name for name in plain if name != "epoch"]
+        return [name for name in plain if name not in ("epoch", HELD_OUT_LOSS)]
+
+    @cached_property
+    def record(self) -> TrainingRecord | None:
+        """The images and groups that training and validation used.
+
+        Earlier versions kept no record: it is then made from the experiment's own data set, if
+        that is still what was trained on; else it is not known, and None.
+
+        Raises:
+            InputError: the record's file is damaged.
+        """
+        return TrainingRecord.load(self.folder) or self._rebuilt_record()
+
+    def _rebuilt_record(self) -> TrainingRecord | None:
+        experiment = config.check(self.content["experiment"], str(self.folder / _FILE))
+        # where the data lie may have changed since, the split may not
+        place = [word for word in self.overrides if parse(word).key == "data.root"]
+        try:
+            dataset = Assembly(config.changed(experiment, place)).dataset
+        except InputError:
+            return None
+        same = dataset.fingerprint == self.content["data"]
+        return TrainingRecord.of(dataset) if same else None
 
     def test(
-        self, label: str, dataset: Dataset, progress: Progress, flip: bool = False
+        self,
+        label: str,
+        dataset: Dataset,
+        progress: Progress,
+        flip: bool = False,
+        include: Include = "unused",
     ) -> list[Result]:
         """Return the results of every network on a data set.
 
         Args:
             label: what to call the data set.
-            dataset: its test split is used where it has one; else all of its images,
-                unless it is the set that was trained on: then its validation split.
+            dataset: its test split is used where it has one, else all of its images; without
+                those that training or validation used.
             progress: is told how far the features are.
             flip: average each output with that for the mirrored image.
+            include: which used images judge all the same; see ``judging.judges``.
 
         Raises:
-            InputError: the data set lacks a label, or has other classes, or the task has
-                no flip test.
+            InputError: the data set lacks a label, or has other classes, no image of it is left
+                to judge, or the task has no flip test.
         """
         if flip:  # refused, if it is, before anything is computed
             cells = (1, 1) if self.task.dense else ()
             self.task.unmirrored(np.zeros((0, self.task.n_outputs, *cells), np.float32))
         targets = self._targets(label, dataset)
-        side, chosen = self.judging(dataset)
+        judging = self.judging(label, dataset, include)
         networks = self._trained()
         for one in networks:
             self._stands(one)
         used = {one["tap"] for one in networks}
         taps = [tap for tap in self.assembly.backbone.taps if tap in used]
         features = self.assembly.features(self.assembly.backbone, taps, progress, dataset, flip)
-        chosen = np.intersect1d(chosen, features.usable)
+        chosen = np.intersect1d(judging.images, features.usable)
         found = []
         for one in networks:
             maps = features.open(one["tap"])
@@ -172,13 +218,17 @@ class Retrained:
                 Result(
                     one["name"],
                     one["tap"],
-                    f"{label}, {side}",
+                    f"{label}, {judging.side}",
                     len(chosen),
                     tuple(self.task.details(answer, targets[chosen]) for answer in answers),
                     self.task.matrix(answers[0], targets[chosen]),
                     one["head"],
                     one["backbone_up_to_tap"],
                     flip,
+                    judging.seen_images,
+                    judging.seen_groups,
+                    judging.left_out(),
+                    judging.warning,
                 )
             )
         return found
@@ -252,13 +302,16 @@ class Retrained:
                 f"is no tap of the backbone: {nearest(network['tap'], taps)}"
             )
 
-    def judging(self, dataset: Dataset) -> tuple[str, NDArray[np.intp]]:
-        """Return which images of a data set judge, by name and number; see ``test``."""
-        if "test" in dataset.splits:
-            return "test split", dataset.splits["test"]
-        if dataset.fingerprint == self.content["data"]:
-            return "validation split", dataset.sides()["validation"]
-        return "all images", np.arange(len(dataset))
+    def judging(self, label: str, dataset: Dataset, include: Include = "unused") -> Judges:
+        """Return the images of a data set that judge; see ``test``.
+
+        Raises:
+            InputError: no image is left, or what was trained on is not known.
+        """
+        try:
+            return judges(dataset, self.record, include)
+        except InputError as error:
+            raise InputError(f"test set {label}: {error}") from error
 
     def _trained(self) -> list[Mapping[str, Any]]:
         trained = [one for one in self.content["contenders"] if one["weights"]]
@@ -275,7 +328,7 @@ class Retrained:
     ) -> Array:
         module = self.head(network, repeat)
         # its operators are those of a CPU
-        device = "cpu" if isinstance(module, Quantized) else self.assembly.hardware.device
+        device = "cpu" if isinstance(module, Quantized) else self.assembly.hardware.own_device
         outputs = predict(module.to(device), data, chosen, device)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)

@@ -8,10 +8,9 @@ images of the experiment.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -31,6 +30,7 @@ from evonas.estimation.latency import compared, processor, threads
 from evonas.estimation.parity import checked
 from evonas.estimation.quantized import SUFFIXES, Quantized
 from evonas.estimation.views import View
+from evonas.files import draft_of
 from evonas.shipped import CARD, CARD_FILE, running
 from evonas.tasks.base import Task
 from evonas.transfer import onnx_file, quantize_pt2e
@@ -258,15 +258,11 @@ def _draft(path: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
-    draft = path.with_name(f".{path.stem}.draft{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        os.replace(draft, path)
+        with draft_of(path, f".draft{path.suffix}") as draft:
+            yield draft
     except OSError as error:
         raise InputError(
             f"{path}: cannot be written ({error.strerror}): choose another file with --out"
         ) from error
-    finally:
-        with suppress(OSError):  # it may lie where no file can
-            draft.unlink(missing_ok=True)

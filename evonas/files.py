@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
-from contextlib import suppress
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from evonas.errors import InputError, RunError
 
 _MAX_BYTES = 1_000_000  # of a YAML file: beyond it, it is none that a person wrote
 _MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
+_NAMED = 40  # characters of a file name that its draft repeats: names have 255 bytes at most
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -86,23 +89,41 @@ def move_into_place(draft: Path, path: Path) -> None:
     _settle(path.parent)
 
 
+@contextmanager
+def draft_of(path: Path, suffix: str = ".draft") -> Iterator[Path]:
+    """Yield a draft's path beside a file; at the end the draft replaces the file in one step.
+
+    The draft's name is random, so no two writers of one file share a draft, whether they are
+    threads of a process or processes of several machines on one disk. After an error the old
+    file stays and the draft is removed.
+
+    Args:
+        path: of the file.
+        suffix: of the draft's name.
+
+    Raises:
+        OSError: the file cannot be replaced.
+    """
+    draft = path.with_name(f".{path.name[:_NAMED]}.{secrets.token_hex(8)}{suffix}")
+    try:
+        yield draft
+        move_into_place(draft, path)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
 def write_file(path: Path, content: str | bytes) -> None:
     """Replace a file in one step: whoever reads it sees the old or the new.
 
     Raises:
         OSError: it cannot be written; the old one stays.
     """
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    with draft_of(path) as draft:
         if isinstance(content, str):
-            draft.write_text(content, encoding="utf-8")
+            draft.write_text(content, "utf-8")
         else:
             draft.write_bytes(content)
-        move_into_place(draft, path)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink()
-        raise
 
 
 def keep(path: Path, content: str | bytes) -> None:

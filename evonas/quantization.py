@@ -137,7 +137,12 @@ class Quantization:
             },
             "cpu": processor(),
             "packages": {name: version(name) for name in _PACKAGES[settings.road]},
-            "notes": [*self.notes, *measured.notes, *self._assembly.warnings()],
+            "notes": [
+                *self.notes,
+                *measured.notes,
+                *self.network.cautions(),
+                *self._assembly.warnings(),
+            ],
         }
 
     @cached_property

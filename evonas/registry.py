@@ -10,6 +10,8 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+from abc import ABCMeta
+from collections.abc import Mapping
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -31,8 +33,12 @@ KINDS: dict[str, tuple[str, str, str]] = {
 
 
 def names(kind: str) -> list[str]:
-    """Return the public names of a kind, sorted, without importing any of them."""
-    folder = _PACKAGE / KINDS[kind][0]
+    """Return the public names of a kind, sorted, without importing any of them.
+
+    Raises:
+        InputError: there is no such kind (the nearest is offered).
+    """
+    folder = _PACKAGE / _entry(kind)[0]
     stems = (path.stem for path in folder.glob("*.py"))
     return sorted(stem for stem in stems if not stem.startswith("_") and stem != "base")
 
@@ -41,11 +47,11 @@ def load(kind: str, name: str) -> Any:
     """Return the class behind a public name.
 
     Raises:
-        InputError: no part of that kind has the name (the nearest is offered).
+        InputError: there is no such kind, or no part of it has the name (the nearest is
+            offered).
     """
-    folder, base_module, base_name = KINDS[kind]
-    if name not in names(kind):
-        raise InputError(f"unknown {kind} {name!r}: {nearest(name, names(kind))}")
+    folder, base_module, base_name = _entry(kind)
+    _check_name(kind, name)
     base = getattr(importlib.import_module(base_module), base_name)
     module = importlib.import_module(f"evonas.{folder}.{name}")
     own = [
@@ -72,7 +78,12 @@ def _abstract(value: type) -> str:
 
 
 def summary(kind: str, name: str) -> str:
-    """Return the first line of a part's docstring, read from its file, not imported."""
+    """Return the first line of a part's docstring, read from its file, not imported.
+
+    Raises:
+        InputError: as ``load``.
+    """
+    _check_name(kind, name)
     source = (_PACKAGE / KINDS[kind][0] / f"{name}.py").read_text(encoding="utf-8")
     text = ast.get_docstring(ast.parse(source)) or ""
     return text.split("\n", 1)[0]
@@ -82,7 +93,7 @@ def options(kind: str, name: str) -> list[str]:
     """Return the names of a part's options, those of evonas itself included.
 
     Raises:
-        InputError: no part of that kind has the name.
+        InputError: as ``load``.
     """
     return list(_parameters(load(kind, name)))
 
@@ -94,23 +105,65 @@ def create(kind: str, name: str, given: dict[str, Any], /, *args: Any, **fixed: 
     the other keyword parameters of the constructor.
 
     Raises:
-        InputError: unknown part, unknown option, or an option that is missing.
+        InputError: unknown kind or part, unknown option, an option that is missing or of
+            the wrong type.
     """
     part = load(kind, name)
+    if not isinstance(given, dict):
+        raise InputError(
+            f"{kind} {name!r}: expected its options as a mapping of names to values, got {given!r}"
+        )
     own = _parameters(part)
-    allowed = [key for key in list(own)[len(args) :] if key not in fixed]
+    _check_keys(kind, name, own, [key for key in list(own)[len(args) :] if key not in fixed], given)
+    checked = {key: _checked(own[key][1], f"{kind}.{key}", value) for key, value in given.items()}
+    return part(*args, **fixed, **checked)
+
+
+class CheckedCall(ABCMeta):
+    """Makes ``load(kind, name)(...)`` answer a wrong option as ``create`` does.
+
+    The metaclass of a base class of parts. Every constructor names its options, each with a
+    default, or passes the rest on, as ``_parameters`` reads it.
+    """
+
+    def __call__(cls, *args: Any, **given: Any) -> Any:
+        """Build the part.
+
+        Raises:
+            InputError: unknown option, or one that is missing.
+        """
+        package, _, name = cls.__module__.rpartition(".")
+        folder = package.rpartition(".")[2]
+        kind = next((kind for kind, entry in KINDS.items() if entry[0] == folder), folder)
+        own = _parameters(cls)
+        _check_keys(kind, name, own, list(own)[len(args) :], given)
+        return super().__call__(*args, **given)
+
+
+def _entry(kind: str) -> tuple[str, str, str]:
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise InputError(f"unknown kind of part {kind!r}: {nearest(str(kind), KINDS)}")
+    return KINDS[kind]
+
+
+def _check_name(kind: str, name: str) -> None:
+    known = names(kind)
+    if name not in known:
+        raise InputError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
+
+
+def _check_keys(
+    kind: str, name: str, own: Mapping[str, tuple[Parameter, Any]], allowed: list[str], given: Any
+) -> None:
+    """Check that the keys of ``given`` are allowed and that none without a default is missing."""
     for key in given:
         if key not in allowed:
             raise InputError(
-                f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(key, allowed)}"
+                f"unknown key {kind}.{key} of {kind} {name!r}: {nearest(str(key), allowed)}"
             )
-    missing = [
-        key for key in allowed if own[key][0].default is Parameter.empty and key not in given
-    ]
-    if missing:
-        raise InputError(f"{kind} {name!r} needs {kind}.{missing[0]}=...: no value was given")
-    checked = {key: _checked(own[key][1], f"{kind}.{key}", value) for key, value in given.items()}
-    return part(*args, **fixed, **checked)
+    for key in allowed:
+        if own[key][0].default is Parameter.empty and key not in given:
+            raise InputError(f"{kind} {name!r} needs {kind}.{key}=...: no value was given")
 
 
 def _parameters(part: type) -> dict[str, tuple[Parameter, Any]]:

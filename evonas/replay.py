@@ -50,6 +50,11 @@ class Replay:
     def objective(self) -> Objective:
         """What is minimised; an architecture that is not in the table is over the limit."""
         settings = self.experiment.objective
+        if settings.error == "loss":
+            raise InputError(
+                "objective.error=loss: a table tells one error, in its column, and no losses: "
+                "take objective.error=metric"
+            )
         told = {"error", "macs", *(["params"] if self.table.tells_params else [])}
         if settings.mode == "soft" and settings.cost == "macs" and not self.table.tells_cost:
             raise InputError(
@@ -91,6 +96,11 @@ class Replay:
     def blocks(self, architecture: Architecture) -> list[Block]:
         """Return nothing: a table has no networks."""
         return []
+
+    @property
+    def constant(self) -> None:
+        """None: a table does not say what a constant prediction is worth."""
+        return None
 
     def place(self) -> tuple[str, ...]:
         """Return where answers come from."""

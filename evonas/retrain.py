@@ -19,6 +19,7 @@ from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
 from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
+from evonas.networks.base import refuse_unread
 from evonas.search import candidate_seed
 from evonas.space import Architecture
 
@@ -184,17 +185,21 @@ class Retraining:
             sources[name] = assembly.features(backbone, ordered, self.progress)
         # A long training is what was asked for here, and there are too few for a median.
         setting = replace(assembly.setting(sources, splits), time_limit=TimeLimitSettings(times=0))
+        # No option may follow from the labels of a fold that judges.
+        settled = {name: assembly.settled(split.train) for name, split in splits.items()}
+        setting = replace(setting, settled=settled)
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
             if contender.architecture is None:
-                contender.results.append(_constant(task, setting.targets[0], setting.splits[split]))
+                own = setting.make_task(split)
+                contender.results.append(_constant(own, setting.targets[0], setting.splits[split]))
                 continue
             digest = contender.architecture.digest
             file = _slug(contender, contenders) + (f"-{repeat}" if repeat else "") + ".safetensors"
             jobs[number] = Job(
                 index=number,
                 architecture=contender.architecture,
-                seed=candidate_seed(experiment.seed + repeat, digest, training.epochs),
+                seed=candidate_seed(experiment.seed, digest, training.epochs, repeat, "retrain"),
                 training=training.model_copy(update={"start": contender.start}),
                 label=f"{contender.name}, {split} {repeat}",
                 split=split,
@@ -233,12 +238,35 @@ class Retraining:
                 f"{contender.name}: backbone {experiment.backbone.name!r} has no tap "
                 f"{contender.tap!r}: {nearest(contender.tap, backbone.taps)}"
             )
-        family = self.assembly.family(contender.architecture)
+        architecture = contender.architecture
+        refuse_unread(architecture.network, architecture.settings, f"{contender.name}: a setting")
+        family = self.assembly.family(architecture)
         shape = backbone.taps[contender.tap]
         outputs = self.assembly.task.n_outputs
-        contender.head = count(family.build(contender.architecture, shape, outputs), shape)
+        contender.head = count(family.build(architecture, shape, outputs), shape)
         upto = UpTo(backbone, contender.tap)
         contender.upto = count(upto, tuple(upto.example().shape[1:]))
+
+
+def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
+    """Return what the images that judge a retraining have chosen before; empty if nothing.
+
+    Args:
+        tested: the data set has a test split, which judges.
+        keep: which epoch of a training counts: ``best`` on the validation split, or ``last``.
+        searched: a search on the same images chose the winner.
+        folds: of the cross-validation, whose last epochs count; 0 if it was none.
+    """
+    if tested and not folds:
+        return ""
+    if folds:
+        winner = "a search on these images chose the winner: its errors flatter"
+        return winner if searched else ""
+    epoch = "these images chose the epoch of each network (keep=best)"
+    if keep == "best":
+        network = " and, in the search, the winner" if searched else ""
+        return f"{epoch}{network}: errors on them flatter"
+    return "these images chose the winner in the search: its errors on them flatter" * searched
 
 
 def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:

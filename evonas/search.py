@@ -338,13 +338,22 @@ def _asked(trials: Sequence[Trial], dim: int) -> dict[bytes, tuple[str, int]]:
     }
 
 
-def candidate_seed(seed: int, digest: str, epochs: int, repeat: int = 0) -> int:
-    """Return the seed of a candidate: a hash of run seed, digest, budget and repeat, below 2^31.
+def candidate_seed(seed: int, digest: str, epochs: int, repeat: int = 0, purpose: str = "") -> int:
+    """Return the seed of a training: a hash of all arguments, below 2^31.
 
     A repeat is hashed, not added: seed 2 again must not be the training of seed 3, whose luck
-    may be why the network was chosen.
+    may be why the network was chosen. Nor may a later training repeat that of the search, or
+    one of its finals, so it names its purpose.
+
+    Args:
+        seed: of the run.
+        digest: of the architecture.
+        epochs: of the training.
+        repeat: number of the training among several alike; 0: the first.
+        purpose: what trains: ``""`` a search and its finals, ``retrain``, ``deploy``.
     """
-    text = f"{seed}:{digest}:{epochs}{f':{repeat}' if repeat else ''}".encode()
+    parts = [seed, digest, epochs, *([purpose] if purpose else [])]
+    text = ":".join(map(str, [*parts, *([repeat] if repeat else [])])).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
 
 

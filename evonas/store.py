@@ -11,6 +11,7 @@ import fcntl
 import gc
 import json
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ __all__ = ["FORMAT", "LARGEST", "RunStore", "Trial", "in_order", "is_open", "rea
 
 FORMAT = 1  # of best.json
 _LOG_BYTES = 1_000_000
+_LEFT = ("rungs", "weights")  # folders of a run that hold files named after networks
+_DIGEST = re.compile(r"\.?[0-9a-f]{16}\.safetensors")  # such a file, or its draft
 
 
 class RunStore:
@@ -72,8 +75,10 @@ class RunStore:
         self._lock.write(str(os.getpid()))
         self._lock.flush()
         try:
-            for draft in folder.glob(".*.json.draft"):  # a write that was killed
+            for draft in folder.glob(".*.draft"):  # a write that was killed
                 draft.unlink(missing_ok=True)
+            if not resume:
+                _clear_away(folder)
             self._trials = _restored(self._journal) if resume else []
             self._sorted = False
             # Unbuffered: what could not be written must not come after all when it is closed.
@@ -226,6 +231,19 @@ def read_journal(folder: Path) -> list[Trial]:
         return in_order(_parsed(folder / "journal.jsonl")[0])
     except OSError as error:
         raise InputError(f"{folder}: holds no run: journal.jsonl cannot be read") from error
+
+
+def _clear_away(folder: Path) -> None:
+    """Remove the weights and paused trainings of a run that was killed before its first trial.
+
+    Only files named after networks: a user may have a folder of the same name there.
+    """
+    for name in _LEFT:
+        for path in (folder / name).glob("*.safetensors*"):
+            if _DIGEST.match(path.name):
+                path.unlink(missing_ok=True)
+        with suppress(OSError):  # it is missing, or holds files of the user's
+            (folder / name).rmdir()
 
 
 def _restored(journal: Path) -> list[Trial]:

@@ -24,7 +24,7 @@ from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
-from evonas.execution import _cluster
+from evonas.execution import _cluster, _machines
 from evonas.execution.local import LocalExecutor
 from evonas.execution.ray import RayExecutor
 from evonas.space import Architecture
@@ -100,6 +100,7 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
     with RayExecutor(setting, 2, "nodes", Holding, address=cluster.address) as executor:
         report["notes"] = executor.notes()
         report["address"] = cluster.address
+        report["machines"] = [[m.cpus, m.gpus, m.kind("cpu")] for m in _machines.machines()]
         report["elsewhere"] = refused(lambda: _cluster.join("127.0.0.1:1"))
         report["crowd"] = refused(lambda: RayExecutor(setting, 5, address=cluster.address))
         all_ready(executor)
@@ -119,6 +120,13 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
         far = replace(children[1], parent=str(place / "nowhere"))
         answer = ray.get(away.estimate.remote(far, kept.read_bytes()))
         report["far child"] = seen([(1, answer.measurement)])
+        twice = replace(jobs("block4", 1)[0], training=TrainingSettings(epochs=2), history=True)
+        rung = replace(twice, until=1, paused=str(place / "nowhere" / "rung"))
+        paused = ray.get(away.estimate.remote(rung)).paused
+        answer = ray.get(away.estimate.remote(replace(rung, until=0), b"", paused))
+        report["far rung"] = [len(paused), (place / "nowhere").exists()]
+        report["far race"] = seen([(0, answer.measurement)])
+        report["local race"] = seen(list(local.evaluate([twice])))
 
         gate.mkdir()
         found = []

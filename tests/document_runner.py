@@ -105,12 +105,11 @@ class Runner:
     def _call(self, words: list[str]) -> None:
         words = smaller(words)
         if ("--optimizer", "evolution") in pairwise(words):
-            place = words.index("--optimizer")
-            words[place : place + 2] = ["optimizer=evolution", *_EVOLUTION]
+            words += _EVOLUTION
         if words[0] in _SEARCHING and "--help" not in words and "--resume" not in words:
-            words = [*words, *shrinking(words, self._cache)]
+            words = instead(words, shrinking(words, self._cache))
         more = [] if "--method" in words else _ADDED.get(words[0], [])
-        sys.argv = ["evonas", *words, *more]
+        sys.argv = ["evonas", *instead(words, more)]
         cli.main()
 
     def _latest(self, word: str) -> str:
@@ -144,6 +143,13 @@ def smaller(words: list[str]) -> list[str]:
     """Return the words with less work asked of each option that makes work."""
     before = ["", *words]
     return [_LESS.get(option, word) for option, word in zip(before, words, strict=False)]
+
+
+def instead(words: list[str], others: list[str]) -> list[str]:
+    """Return the words with others behind them, which come in the place of any for the same key."""
+    keys = {word.partition("=")[0] for word in others if "=" in word}
+    kept = [word for word in words if "=" not in word or word.partition("=")[0] not in keys]
+    return [*kept, *others]
 
 
 def shrinking(words: list[str], cache: Path) -> list[str]:

@@ -29,6 +29,26 @@ def probed(evonas: Cli, tiny_file: Path, tmp_path: Path) -> dict[str, Any]:
     return found
 
 
+def test_how_classes_are_fitted_is_said_and_chosen(
+    evonas: Cli, tiny_file: Path, tmp_path: Path
+) -> None:
+    errors = []
+    for words, line in (
+        ((), "classes: fitted by logistic regression, where John et al. (2019) regress"),
+        (("probe.classes=least_squares",), "classes: least squares on their indicators"),
+    ):
+        code, out, err = evonas("probe", tiny_file, "--labels", "yaw,identity", "--json", *words)
+        assert code == 0
+        found = json.loads(out)["primaries"][0]["found"]
+        errors.append({(o["label"], o["tap"]): o["held_out"]["error"] for o in found})
+        assert line in " ".join(err.split())
+        assert line in (tmp_path / "runs/tiny/probe/probe.md").read_text("utf-8")
+    differing = {label for label, tap in errors[0] if len({e[label, tap] for e in errors}) > 1}
+    assert differing == {"identity"}
+    evonas("probe", tiny_file)
+    assert "classes:" not in (tmp_path / "runs/tiny/probe/probe.md").read_text("utf-8")
+
+
 def test_what_is_written(probed: dict[str, Any], tmp_path: Path) -> None:
     assert (probed["format"], probed["order"]) == (1, TAPS)
     ranking = [row["tap"] for row in probed["ranking"]]

@@ -29,6 +29,7 @@ from evonas.estimation.quantized import load_quantized
 from evonas.estimation.training import Diverged, Training
 from evonas.estimation.views import View
 from evonas.evaluation import Retrained
+from evonas.training_record import TrainingRecord
 
 HEAD = {"name": "residual head", "network": "residual_head", "settings": {"width": 24}}
 
@@ -66,7 +67,10 @@ def test_a_network_is_quantised_judged_and_tested_again(
     target = folder / "int8"
     found = read(target / "quantize.json")
     names = {"quantize.json", "quantize.md", "comparison.json", found["file"]}
-    assert {file.name for file in target.iterdir()} == names
+    assert {file.name for file in target.iterdir()} == names | {"training_record.json"}
+    record = TrainingRecord.load(target)
+    assert record == TrainingRecord.load(folder)
+    assert record is not None
     assert (found["network"], found["settings"]["road"]) == ("residual head", road)
     assert found["calibration_images"] == 20
     assert found["judged_on"]["split"] == "test split"

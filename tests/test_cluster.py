@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from evonas.config import changed
+from evonas.estimation.latency import processor
 from evonas.store import read_journal
 
 DRIVER = Path(__file__).with_name("cluster_driver.py")
@@ -63,6 +64,12 @@ def test_weights_of_a_parent_go_along(report: dict[str, Any]) -> None:
     assert report["far child"] == report["children"][1:]
 
 
+def test_a_paused_training_comes_back_and_goes_along(report: dict[str, Any]) -> None:
+    assert report["far rung"][0] > 1000
+    assert not report["far rung"][1], "a path of the search's node was used on another"
+    assert report["far race"] == report["local race"]
+
+
 def test_jobs_of_a_node_that_goes_are_done_by_others(report: dict[str, Any]) -> None:
     assert report["one node gone"] == report["local"]
 
@@ -76,6 +83,10 @@ def test_a_joined_cluster_is_named_and_left_as_it_was(report: dict[str, Any]) ->
     assert report["notes"][0] == f"Ray cluster {report['address']}: 2 node(s), 2 CPUs, 0 GPUs"
     assert report["left"]
     assert report["afterwards"] == [2, 2, []]
+
+
+def test_nodes_say_what_they_are_while_all_of_them_are_busy(report: dict[str, Any]) -> None:
+    assert report["machines"] == [[1, 0, processor()]] * 2
 
 
 def test_what_does_not_fit_a_cluster_is_refused(report: dict[str, Any]) -> None:

@@ -47,8 +47,10 @@ def test_overrides_reach_every_depth(tiny_file: Path) -> None:
     assert made.data.options["identities"] == 12
 
 
-def test_the_last_override_wins(tiny_file: Path) -> None:
-    assert load(tiny_file, "budget=9", "budget=8").budget == 8
+def test_two_values_for_a_key_are_refused(tiny_file: Path) -> None:
+    assert "budget=9 and budget=8 contradict each other" in complaint(
+        tiny_file, "budget=9", "budget=8"
+    )
 
 
 def test_changed_leaves_the_original_alone(tiny_experiment: Experiment) -> None:

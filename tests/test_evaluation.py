@@ -19,7 +19,7 @@ from evonas.commands import retrain
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
-from evonas.report import published, tested
+from evonas.report import published
 
 Cli = Callable[..., tuple[int, str, str]]
 OTHER = ("synthetic_faces", "identities=10", "images_per_identity=4", "seed=9")
@@ -260,47 +260,37 @@ def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
     assert "has no label 'left_eye_outer.x'" in err
 
 
-def test_published_rows_are_those_of_the_sources() -> None:
-    rows = published.rows("aflw2000")
-    found = {row.method: row for row in rows}
-    assert found["HopeNet alpha 2"].errors == (6.47, 6.56, 5.44, 6.16)
-    assert found["ResNet-50 + CBAM alpha 2"].errors[-1] == 5.422
-    assert "LEAKY" in found["ResNet-50 + CBAM alpha 2"].note
-    assert [row.errors[-1] for row in rows] == sorted(row.errors[-1] for row in rows)
-    assert all(row.source for row in rows)
-    assert published.rows("pointing04") == []
+def test_key_points_are_tested_beside_published_ones(
+    evonas: Cli, assembly: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Maps of landmarks, beside the rows of COCO; and no errors of angles among them."""
+    plain = assembly.experiment.model_dump(mode="json")
+    plain["data"]["landmarks"] = True
+    settings = {"tap": "block3", "width": 16, "upsamples": 0}
+    head = {"name": "maps", "network": "heatmap_head", "settings": settings}
+    plain |= {"task": {"name": "key_points"}, "baselines": [head]}
+    (tmp_path / "points.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    retrain.run(tmp_path / "points.yaml", [], 0, 1, tmp_path / "out", Console(quiet=True))
+    rows = published.rows("coco_keypoints")
+    monkeypatch.setattr(published, "rows", lambda name: rows)
+    code, _, err = evonas("test", tmp_path / "out", *OTHER, "landmarks=true", "--published")
+    assert code == 0, err
+    text = (tmp_path / "out" / "test.md").read_text("utf-8")
+    assert text.count("**Published, NOT comparable with the above**") == 2
+    assert "| EvoPose2D-L | random | 512 x 384 | 14.7 | 17.7 | 76.6 |" in text
+    assert "yaw" not in text
+    assert "no figures of Matak" not in text
 
 
-def test_a_mean_that_does_not_follow_from_its_angles_is_said() -> None:
-    said = [row.method for row in published.rows("aflw2000") if "give a mean" in row.remarks]
-    assert said == ["SSR-Net-MD", "ShuffleNetV2 alpha 2"]
-
-
-def test_protocols_never_share_a_table() -> None:
+def test_what_was_published_without_readable_figures_is_said(
+    evonas: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (line,) = published.unread("aflw2000")
+    assert line.startswith("no figures of Matak 2020 are known: trained on 70 % of 300W-LP")
+    assert published.unread("biwi") == [line]
+    assert published.unread("coco_keypoints") == published.unread("pointing04") == []
     rows = published.rows("biwi")
-    tables = tested.published(rows, "w300lp", 13219)
-    assert len(tables) == len({row.protocol.text for row in rows}) == 2
-    assert all("NOT comparable" in table.title for table in tables)
-    assert sum(len(table.rows) for table in tables) == len(rows)
-
-
-def test_a_flip_test_is_not_the_protocol_of_single_passes() -> None:
-    (table,) = tested.published(published.rows("aflw2000"), "w300lp", 1969, flip=True)
-    assert "NOT comparable" in table.title
-    assert "above: trained on w300lp, tested on 1969 images, with a flip test" in table.notes
-    protocol = published.Protocol("a", "b", "", 5, flip=True)
-    assert protocol.followed_by("a", 5, flip=True)
-    assert not protocol.followed_by("a", 5)
-
-
-def test_only_the_same_training_set_and_images_are_called_the_same_protocol() -> None:
-    rows = published.rows("aflw2000")
-    for train, images, same in (
-        ("w300lp", 1969, True),
-        ("w300lp", 16, False),
-        ("pointing04", 1969, False),
-    ):
-        (table,) = tested.published(rows, train, images)
-        assert ("NOT comparable" not in table.title) is same
-        notes = " ".join(table.notes)
-        assert (f"above: trained on {train}, tested on {images} images" in notes) is not same
+    monkeypatch.setattr(published, "rows", lambda name: rows)
+    monkeypatch.setattr(published, "unread", lambda name: [line])
+    assert evonas("test", folder, *OTHER, "--published")[0] == 0
+    assert (folder / "test.md").read_text("utf-8").count(line) == 1

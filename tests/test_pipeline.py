@@ -83,3 +83,18 @@ def test_a_folder_of_another_experiment_is_refused(
 def test_a_table_has_nothing_to_prune(evonas: Cli) -> None:
     wrong = said(evonas("pipeline", "nas_bench_macro", "table.file=nowhere.csv"))
     assert "a search in a table has no backbone to probe or prune" in wrong
+
+
+def test_a_folder_from_before_an_option_existed_goes_on(
+    words: tuple[object, ...], evonas: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A key that an older version did not write has its default."""
+    monkeypatch.setattr(pipeline, "_steps", lambda *arguments: [])
+    evonas(*words)
+    (file,) = tmp_path.rglob(pipeline._EXPERIMENT)
+    content = json.loads(file.read_text("utf-8"))
+    del content["objective"]["error"]
+    file.write_text(json.dumps(content), "utf-8")
+    _, _, err = evonas(*words)
+    assert "holds results of another experiment" not in err
+    assert "objective.error: 'metric' -> 'loss'" in said(evonas(*words, "objective.error=loss"))

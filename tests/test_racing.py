@@ -13,12 +13,13 @@ from command_line import Cli, said
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas import registry
+from evonas import registry, store
 from evonas.errors import InputError
-from evonas.estimation.estimator import Job
+from evonas.estimation.estimator import Estimator, Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import FidelitySettings, ObjectiveSettings, TrainingSettings
+from evonas.estimation.training import Training
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.racing import Race, saved
@@ -80,10 +81,10 @@ def search(folder: Path, name: str, executor: Fake, *, resume: bool = False) -> 
     optimizer = registry.create("optimizer", name, {}, SPACE, budget=30, seed=5)
     objective = Objective("error", ObjectiveSettings())
     race = Race(RACING, TRAINING, folder / "rungs")
-    with RunStore(folder, resume) as store:
-        work = Search(SPACE, optimizer, executor, objective, store, TRAINING, lambda a: 5, race)
+    with RunStore(folder, resume) as books:
+        work = Search(SPACE, optimizer, executor, objective, books, TRAINING, lambda a: 5, race)
         work.run(5)
-        return store.trials()
+        return books.trials()
 
 
 @pytest.fixture(params=["random", "ga", "cma"])
@@ -115,8 +116,8 @@ def test_who_is_stopped_is_told_as_worse_than_who_went_on(tmp_path: Path, name: 
 def test_the_best_is_one_that_trained_to_the_end(tmp_path: Path) -> None:
     trials = search(tmp_path / "run", "ga", Fake())
     stopped = {trial.digest for trial in trials if trial.status == "stopped"}
-    with RunStore(tmp_path / "run", resume=True) as store:
-        best = store.best()
+    with RunStore(tmp_path / "run", resume=True) as opened:
+        best = opened.best()
     assert best is not None
     assert best.digest not in stopped
     assert best.epochs == 8
@@ -163,6 +164,88 @@ def test_on_the_command_line(evonas: Cli, tiny_file: Path) -> None:
     front = json.loads((tiny_file.parent / "race" / "front.json").read_text())["front"]
     assert not {one["digest"] for one in front} & {trial.digest for trial in stopped}
     assert np.isfinite([trial.value for trial in stopped]).all()
+
+
+@pytest.mark.parametrize("cleared", [True, False])
+def test_a_run_that_was_killed_in_its_first_generation_starts_anew(
+    evonas: Cli, tiny_file: Path, monkeypatch: pytest.MonkeyPatch, cleared: bool
+) -> None:
+    """At another learning rate: its journal is that of a clean run, to the bit.
+
+    Also where what the killed run left is still there, as on a disk that allows no removing.
+    """
+    words = ("training.epochs=4", "finals.networks=0", "--budget", 6, "--fidelity=racing")
+    words = (
+        *words,
+        "optimizer.population_size=6",
+        "--optimizer=random",
+        "--executor=local",
+        "baselines=[]",
+    )
+    estimate, left = Estimator.__call__, tiny_file.parent / "a" / "rungs"
+    opened: list[Job] = []
+
+    def killed(self: Estimator, job: Job) -> Measurement:
+        if len(opened) == 4:
+            raise KeyboardInterrupt
+        opened.append(job)
+        return estimate(self, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Estimator, "__call__", killed)
+        slow = evonas("search", tiny_file, "--run-dir", "a", *words, "training.learning_rate=1e-5")
+    assert slow[0] == 130
+    assert len([*left.iterdir()]) == 4
+    if not cleared:
+        monkeypatch.setattr(store, "_clear_away", lambda folder: None)
+    for folder in ("a", "b"):
+        done = evonas("search", tiny_file, "--run-dir", folder, *words)
+        assert done[0] == 0, done
+    one, other = (read_journal(tiny_file.parent / folder) for folder in ("a", "b"))
+    assert len(one) == 6
+    assert [untimed(trial) for trial in one] == [untimed(trial) for trial in other]
+
+
+def test_a_race_that_is_resumed_goes_on_from_its_rungs(
+    evonas: Cli, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("training.epochs=4", "finals.networks=0", "--budget", 6, "--fidelity=racing")
+    words = (
+        *words,
+        "optimizer.population_size=6",
+        "--optimizer=random",
+        "--executor=local",
+        "baselines=[]",
+    )
+    estimate, done = Estimator.__call__, list[Job]()
+
+    def killed(self: Estimator, job: Job) -> Measurement:
+        if len(done) == 7:  # one of the second rung
+            raise KeyboardInterrupt
+        done.append(job)
+        return estimate(self, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Estimator, "__call__", killed)
+        assert evonas("search", tiny_file, "--run-dir", "a", *words)[0] == 130
+    assert len(read_journal(tiny_file.parent / "a")) == 1
+    trained, train = list[int](), Training._epoch
+
+    def counted(self: Training, *given: object) -> float:
+        trained.append(self.epoch)
+        return train(self, *given)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_epoch", counted)
+        assert evonas("search", "--resume", "--run-dir", "a")[0] == 0
+    assert trained == [1, 2, 3] * 2  # nothing of the first rung
+    assert evonas("search", tiny_file, "--run-dir", "b", *words)[0] == 0
+    one, other = (read_journal(tiny_file.parent / folder) for folder in ("a", "b"))
+    assert [untimed(trial) for trial in one] == [untimed(trial) for trial in other]
+
+
+def untimed(trial: Trial) -> dict[str, object]:
+    return {**trial.row(), "seconds": 0, "at": 0}
 
 
 def test_what_a_rung_found_out_is_not_taken_over(evonas: Cli, tiny_file: Path) -> None:

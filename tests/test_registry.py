@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,65 @@ def test_an_unknown_name_is_answered_with_the_nearest(kind: str) -> None:
 def test_what_is_no_part_cannot_be_loaded(name: str) -> None:
     with pytest.raises(InputError, match="unknown optimizer"):
         registry.load("optimizer", name)
+
+
+CALLS = {
+    "names": lambda kind: registry.names(kind),
+    "load": lambda kind: registry.load(kind, "cma"),
+    "summary": lambda kind: registry.summary(kind, "cma"),
+    "options": lambda kind: registry.options(kind, "cma"),
+    "create": lambda kind: registry.create(kind, "cma", {}, SPACE, budget=4, seed=1),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [
+        ("optimizers", "unknown kind of part 'optimizers': did you mean 'optimizer'? (known: "),
+        ("Network", "unknown kind of part 'Network': did you mean 'network'? (known: "),
+        ("", "unknown kind of part '': known: backbone, data, "),
+        (None, "unknown kind of part None: "),
+        (["optimizer"], "unknown kind of part ['optimizer']: "),
+    ],
+)
+def test_an_unknown_kind_is_answered_with_the_nearest(call: str, kind: Any, answer: str) -> None:
+    with pytest.raises(InputError) as caught:
+        CALLS[call](kind)
+    assert str(caught.value).startswith(answer)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", [registry.load, registry.summary, registry.options])
+@pytest.mark.parametrize("name", ["cmaa", "../errors", None, 3, ["cma"]])
+def test_every_call_answers_an_unknown_name(call: Any, name: Any) -> None:
+    with pytest.raises(InputError, match=r"^unknown optimizer .*known: bobyqa, cma"):
+        call("optimizer", name)
+
+
+@pytest.mark.parametrize("given", [None, ["sigma"], "sigma=1"])
+def test_options_that_are_no_mapping_are_refused(given: Any) -> None:
+    with pytest.raises(InputError, match="optimizer 'cma': expected its options as a mapping"):
+        registry.create("optimizer", "cma", given, SPACE, budget=4, seed=1)
+
+
+@pytest.mark.parametrize("name", registry.names("optimizer"))
+def test_a_strategy_called_directly_answers_as_create_does(name: str) -> None:
+    strategy = registry.load("optimizer", name)
+    assert strategy(SPACE, budget=4, seed=0).trained == 0
+    with pytest.raises(InputError) as direct:
+        strategy(SPACE, budget=4, seed=0, popsize=3)
+    with pytest.raises(InputError) as created:
+        registry.create("optimizer", name, {"popsize": 3}, SPACE, budget=4, seed=0)
+    start = f"unknown key optimizer.popsize of optimizer {name!r}: did you mean 'population_size'?"
+    assert str(direct.value).startswith(start)
+    assert str(created.value).startswith(start)
+    with pytest.raises(InputError, match=rf"^optimizer '{name}' needs optimizer\.budget=\.\.\.: "):
+        strategy(SPACE, seed=0)
+    with pytest.raises(InputError, match=r"^budget: expected a whole number .* got 'x'$"):
+        strategy(SPACE, budget="x", seed=0)
+    with pytest.raises(InputError, match=r"^space: expected a SearchSpace, got 'space.yaml'"):
+        strategy("space.yaml", budget=4, seed=0)
 
 
 def test_nearest_offers_what_is_close_and_lists_the_rest() -> None:

@@ -144,6 +144,9 @@ class Twice(Optimizer):
         assert fitness[0] == fitness[2]
         self._old = genomes[:1]
 
+    def parents(self) -> list[str]:
+        return []
+
 
 def test_a_repeat_carries_the_first_measurement(tmp_path: Path) -> None:
     optimizer = Twice(SPACE, budget=30, seed=5, macs=cost)

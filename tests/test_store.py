@@ -42,6 +42,40 @@ def fill(folder: Path, *trials: Trial) -> Path:
     return folder / "journal.jsonl"
 
 
+def test_a_fresh_start_removes_what_a_killed_run_left(tmp_path: Path) -> None:
+    """Its weights and paused trainings; never what a user keeps in folders of the same name."""
+    run, digest = tmp_path / "run", "0123456789abcdef"
+    for folder in ("rungs", "weights"):
+        (run / folder).mkdir(parents=True)
+        (run / folder / f"{digest}.safetensors").write_text("")
+        (run / folder / f".{digest}.safetensors.89ab.draft").write_text("")
+    (run / "weights" / "vgg_face.safetensors").write_text("mine")
+    with RunStore(run):
+        assert not (run / "rungs").exists()
+        assert [path.name for path in (run / "weights").iterdir()] == ["vgg_face.safetensors"]
+
+
+def test_a_resumed_run_keeps_its_weights_and_paused_trainings(tmp_path: Path) -> None:
+    fill(tmp_path, trial())
+    kept = tmp_path / "rungs" / "0123456789abcdef.safetensors"
+    kept.parent.mkdir()
+    kept.write_text("")
+    with RunStore(tmp_path, resume=True):
+        assert kept.exists()
+    with pytest.raises(InputError, match="already holds a run"):  # and so does a refused start
+        RunStore(tmp_path)
+    assert kept.exists()
+
+
+@pytest.mark.parametrize("name", ["best.json", "experiment.yaml", "report.html"])
+@pytest.mark.parametrize("token", ["", ".0123456789abcdef"])
+def test_a_draft_of_a_killed_write_is_removed(tmp_path: Path, name: str, token: str) -> None:
+    draft = tmp_path / f".{name}{token}.draft"
+    draft.write_text("{")
+    with RunStore(tmp_path):
+        assert not draft.exists()
+
+
 def test_the_journal_gives_back_what_was_appended(tmp_path: Path) -> None:
     wrote = [
         trial(0),

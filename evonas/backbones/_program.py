@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export.graph_signature import InputKind
+from torch.fx.node import map_aggregate
 
 from evonas.errors import InputError
 
+_DEVICE = "@device"  # no step is called that
 _REPEATED = re.compile(r"@(\d+)$")
 
 
@@ -95,10 +97,10 @@ class Program(nn.Module):
     def forward(self, images: Tensor, wanted: set[str] | None) -> dict[str, Tensor]:
         """Return name -> output of the wanted steps, or the shapes of all (without storage)."""
         found: dict[str, Tensor] = {}
-        values: dict[str, Any] = {self._input: images}
+        values: dict[str, Any] = {self._input: images, _DEVICE: images.device}
         for node in self._nodes:
-            args, kwargs = fx.map_arg(
-                (node.args, node.kwargs), lambda source: self._value(source, values)
+            args, kwargs = map_aggregate(
+                (node.args, node.kwargs), lambda part: self._argument(part, values)
             )
             result = self.steps[_key(node)](*args, **kwargs)
             values[node.name] = result
@@ -118,6 +120,12 @@ class Program(nn.Module):
                 # A later step may write into this very tensor (an in-place ReLU does).
                 found |= {n: result.clone() for n in self.names[node.name] if n in wanted}
         return found
+
+    def _argument(self, part: Any, values: dict[str, Any]) -> Any:
+        """Return what stands in the place of a part of a step's arguments."""
+        if isinstance(part, torch.device):
+            return values[_DEVICE]  # the file names that on which it was exported
+        return self._value(part, values) if isinstance(part, fx.Node) else part
 
     def _value(self, source: fx.Node, values: dict[str, Any]) -> Any:
         if source.name in values:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from evonas import config, registry
+from evonas.assembly import strategy
 from evonas.commands import report, search
 from evonas.commands.run_files import plan
+from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.files import keep
+from evonas.overrides import Override, Word
 from evonas.report import comparison
 from evonas.report.comparison import Curve
 from evonas.report.run import Run
@@ -21,7 +25,7 @@ from evonas.store import read_journal
 
 def run(
     source: str,
-    overrides: list[str],
+    overrides: Sequence[Word],
     optimizers: list[str],
     seeds: int,
     out: Path | None,
@@ -43,18 +47,21 @@ def run(
         InputError: the experiment or a name is wrong.
     """
     experiment = config.load(source, overrides)
-    known = registry.names("optimizer")
     for name in optimizers:
         registry.load("optimizer", name)
     folder = out or Path("runs") / f"{experiment.name}-compared"
     assembly = plan(experiment)
+    rivals = {
+        name: _with(source, overrides, name, bool(optimizers))
+        for name in optimizers or registry.names("optimizer")
+    }
+    limit = assembly.objective.settings.max_macs
+    for one in rivals.values():  # what is wrong with the last is said before the first searches
+        strategy(one, assembly.space, assembly.cost, limit)
     curves, places = [], []
-    for name in optimizers or known:
-        # Options of the experiment's own optimizer are not those of another.
-        changed = [] if name == experiment.optimizer.name else [f"optimizer={name}"]
+    for name, rival in rivals.items():
         for seed in range(experiment.seed, experiment.seed + seeds):
-            # One report of all is enough: a page holds megabytes of script.
-            one = config.load(source, [*overrides, *changed, f"seed={seed}", "report=false"])
+            one = config.changed(rival, [f"seed={seed}"])
             place = folder / f"{name}-s{seed}"
             console.rule(f"{name}, seed {seed}")
             start = time.monotonic()
@@ -75,3 +82,15 @@ def run(
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     console.print(f"written: {folder}/comparison.md, comparison.png, {report.FILE}", soft_wrap=True)
     return folder
+
+
+def _with(source: str, overrides: Sequence[Word], name: str, named: bool) -> Experiment:
+    """Return the experiment with a strategy; the options of the file's own are for that alone.
+
+    Raises:
+        InputError: an override contradicts what a comparison does.
+    """
+    said = f"--optimizers {name}" if named else f"the search with {name}, one of all strategies,"
+    # One report of all is enough: a page holds megabytes of script.
+    once = Override(("report",), False, "the one report of a comparison")
+    return config.load(source, [*overrides, Override(("optimizer",), name, said), once])

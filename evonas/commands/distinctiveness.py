@@ -20,6 +20,7 @@ from evonas.estimation.training import TrainingData, predict, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.evaluation import Retrained
 from evonas.files import keep
+from evonas.overrides import Word
 from evonas.report import distinctiveness
 from evonas.report.tables import markdown, show
 from evonas.transfer.chance import REPEATS
@@ -31,7 +32,7 @@ PATTERNS = 1000
 def run(
     folder: Path,
     network: str,
-    changes: Sequence[str],
+    changes: Sequence[Word],
     as_json: bool,
     console: Console,
     *,
@@ -67,18 +68,19 @@ def run(
     trained = [one for one in retrained.content["contenders"] if one["weights"]]
     chosen = [one for one in trained if one["name"] == named["name"]] if network else trained
     assembly, dataset = retrained.assembly, retrained.assembly.dataset
-    side, judging = retrained.judging(dataset)
+    sides = dataset.sides()
+    side = "test" if "test" in sides else "validation"
     used = {one["tap"] for one in chosen}
     with progress_bars(console) as progress:
         taps = [tap for tap in assembly.backbone.taps if tap in used]
         features = assembly.features(assembly.backbone, taps, progress, dataset)
-    judging = np.intersect1d(judging, features.usable)
-    training = np.intersect1d(dataset.sides()["train"], features.usable)
+    judging = np.intersect1d(sides[side], features.usable)
+    training = np.intersect1d(sides["train"], features.usable)
     places = np.linspace(0, len(training) - 1, min(patterns, len(training)))
     shown = training[places.astype(np.intp)]
     study = Study((similar, complementary), repeats, seed)
     targets = retrained.task.targets(dataset)
-    device, task = assembly.hardware.device, retrained.task
+    device, task = assembly.hardware.own_device, retrained.task
     found: list[Removal] = []
     for one in chosen:
         maps = features.open(one["tap"])
@@ -96,7 +98,7 @@ def run(
             f"{folder}: no network of it ends in a linear layer: distinctiveness compares the "
             "units that enter one"
         )
-    notes = _notes(retrained, side, len(judging), len(shown), study.angles)
+    notes = _notes(retrained, f"{side} split", len(judging), len(shown), study.angles)
     made = distinctiveness.tables(found, retrained.task.unit, notes)
     target = folder / "distinctiveness"
     target.mkdir(exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from evonas.errors import InputError, nearest
 from evonas.evaluation import Retrained
 from evonas.exporting import FORMATS, Export, Format
 from evonas.files import keep, read_json
+from evonas.overrides import Word
 from evonas.report.exported import tables
 from evonas.report.tables import show
 
@@ -22,7 +24,7 @@ _RESULT = "comparison.json"
 
 def run(
     model: Path,
-    overrides: list[str],
+    overrides: Sequence[Word],
     kind: str,
     network: str,
     repeat: int | None,

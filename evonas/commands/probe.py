@@ -74,7 +74,7 @@ def run(
     content = probe_file.content(primaries, settings, facts)
     names = [target.name for target, _ in labels]
     own, best = primaries[0], content["taps"]
-    notes = assembly.warnings()
+    notes = [*probing.classes_note(primaries, settings.classes), *assembly.warnings()]
     tables = [probing.errors(one, names, settings.folds, notes) for one in primaries]
     matrix = probing.relations(primaries, names)
 
@@ -144,8 +144,8 @@ def probed(
         pooled = features.open(tap)[0].reshape(len(dataset), -1)
         for target, there in labels:
             splits = {side: rows[(usable & there)[rows]] for side, rows in dataset.sides().items()}
-            folds = assembly.experiment.probe.folds
-            found.append(probe(tap, pooled, target, dataset.groups, splits, folds))
+            how = assembly.experiment.probe
+            found.append(probe(tap, pooled, target, dataset.groups, splits, how.folds, how.classes))
             progress(f"{name}: linear models", len(found), len(taps) * len(labels))
     return Primary(name, backbone.fingerprint, tuple(taps), tuple(found), spent)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from evonas.estimation.complexity import Complexity
 from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
 from evonas.files import keep, make_folder
+from evonas.overrides import Word
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import markdown, show
@@ -53,7 +55,7 @@ class _Found:
 
 def run(
     folder: Path,
-    changes: list[str],
+    changes: Sequence[Word],
     network: str,
     repeat: int,
     out: Path | None,
@@ -109,6 +111,8 @@ def run(
     }
     found = _Found(choices, rows, metrics, difference, missed)
     _tell(target, work, found, console)
+    if whole.record:
+        whole.record.save(target)
     # last: it says that all is there
     _write_comparison(target, whole, cost, metrics["pruned"])
     console.print(f"written: {target}", soft_wrap=True)
@@ -172,7 +176,13 @@ def _tell(folder: Path, work: Pruning, found: _Found, console: Console) -> None:
     tables = [
         report.maps(found.choices, settings.threshold, settings.shared, work.prunable.fixed),
         report.costs(found.rows, afresh if found.missed else []),
-        report.errors(found.metrics, whole.retrained.metrics, whole.retrained.task.unit, side),
+        report.errors(
+            found.metrics,
+            whole.retrained.metrics,
+            whole.retrained.task.unit,
+            side,
+            [*whole.cautions(), *whole.assembly.warnings()],
+        ),
     ]
     for table in tables:
         show(table, console)

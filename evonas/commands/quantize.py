@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
 from evonas.files import keep
+from evonas.overrides import Word
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown, show
@@ -25,7 +27,7 @@ _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
 
 def run(
     folder: Path,
-    overrides: list[str],
+    overrides: Sequence[Word],
     network: str,
     repeat: int,
     out: Path | None,
@@ -70,6 +72,8 @@ def run(
     found = {"format": FORMAT, "evonas": evonas.__version__, **found}
     text = json.dumps(found, indent=2)
     keep(target / "quantize.md", "\n".join(map(markdown, made)))
+    if work.network.record:
+        work.network.record.save(target)
     keep(target / "comparison.json", json.dumps(again, indent=2) + "\n")
     keep(target / "quantize.json", text + "\n")  # last: it says that all is there
     if as_json:

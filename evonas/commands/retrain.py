@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,21 @@ from rich.console import Console
 from evonas import config, results
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
+from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.files import keep, make_folder
+from evonas.overrides import Word
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
-from evonas.retrain import Retraining
+from evonas.retrain import Retraining, selection_bias
 from evonas.space import Architecture
 from evonas.store import FORMAT, read_journal
+from evonas.training_record import TrainingRecord
 
 
 def run(
     best_file: Path,
-    overrides: list[str],
+    overrides: Sequence[Word],
     folds: int,
     repeats: int,
     out: Path | None,
@@ -65,6 +69,7 @@ def run(
         raise InputError(f"{best_file}: a search in a table has nothing to retrain")
     assembly = Assembly(experiment)
     assembly.place()  # what is wrong with it is said before hours of work on features
+    record = assembly.training_record() | TrainingRecord.beside([best_file] if best else [])
     if pick:
         console.print(_picked(best, pick), soft_wrap=True)
     others, searched = _of_the_search(best, best_file.parent, ranking, assembly.error[0])
@@ -89,9 +94,14 @@ def run(
             contenders = work.cross_validate(folds, done)
         else:
             contenders = work.compare(repeats, folder, done)
-    warnings = assembly.warnings()
-    unit = assembly.task.unit
-    tables = [errors(contenders, unit, folds, warnings), costs(contenders, warnings)]
+    dataset, unit = assembly.dataset, assembly.task.unit
+    warnings = [*assembly.warnings(), *_overlap(dataset, record, folds)]
+    chosen = bool(best) and best.get("data") in (None, dataset.fingerprint)
+    bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, folds)
+    tables = [
+        errors(contenders, unit, folds, [*([bias] if bias else []), *warnings]),
+        costs(contenders, warnings),
+    ]
     for table in tables:
         show(table, console)
     text = "\n".join(markdown(table) for table in tables)
@@ -109,14 +119,24 @@ def run(
         "data": assembly.dataset.fingerprint,
         "protocol": assembly.dataset.protocol,
         "leaky": assembly.dataset.leaky,
+        "selection_bias": bias,
         "folds": folds,
         "repeats": repeats,
         "rank_correlation": agreement and asdict(agreement),
         "contenders": [contender.to_dict() for contender in contenders],
     }
+    record.save(folder)
     keep(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
     console.print(f"written: {folder}", soft_wrap=True)
     return folder
+
+
+def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:
+    """Return a warning where training or validation used images of the test split."""
+    if folds or "test" not in dataset.splits:
+        return []
+    used = record.overlap(dataset, dataset.splits["test"]).flattery()
+    return [f"LEAKY test split, errors on it flatter: {used}"] if used else []
 
 
 def _picked(network: dict[str, Any], pick: str) -> str:

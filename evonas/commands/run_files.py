@@ -123,7 +123,7 @@ class RunFiles:
         self._winner = finalists[0].trial.digest
         self._write_best(finalists, cheaper)
         self._write_front()
-        yield from outcome.winner(finalists, metric, unit)
+        yield from outcome.winner(finalists, metric, unit, self._assembly.constant)
         lines = [outcome.failed_finals(trials), outcome.as_good(finalists, cheaper, metric)]
         yield from filter(None, lines)
         yield outcome.front(self._front, metric, unit, objective.settings.axes)

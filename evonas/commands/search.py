@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import count
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.console import Console
 
 import evonas
 from evonas import config
+from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
 from evonas.commands.run_files import Plan, Rival, RunFiles, plan
 from evonas.config import Experiment, Part
@@ -27,10 +28,12 @@ from evonas.execution.base import Executor
 from evonas.lineage import Lineage
 from evonas.loggers._all import Loggers
 from evonas.optimizers.base import Optimizer
+from evonas.overrides import Word
 from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
 from evonas.search import Search, candidate_seed
 from evonas.store import RunStore, Trial
+from evonas.training_record import FILE, TrainingRecord
 
 
 def run(
@@ -94,7 +97,8 @@ def run(
                 metric, unit = assembly.error
                 told = {"error": {"metric": metric, "unit": unit}, "warnings": assembly.warnings()}
                 store.write("environment.json", {**ready.environment, **begun, **told})
-            # The last of the two: where it is, a run can be resumed. Its budget may have grown.
+            _write_record(store, assembly, begin_with)
+            # The last of the three: where it is, a run can be resumed. Its budget may have grown.
             resolved = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
             store.write("experiment.yaml", resolved)
             store.log(f"{'resumed' if resume else 'started'} with {done} trained networks")
@@ -145,6 +149,17 @@ def run(
     if not experiment.table:
         console.print(f"Next: evonas retrain {folder / 'best.json'}", soft_wrap=True)
     return folder / "best.json"
+
+
+def _write_record(store: RunStore, assembly: Plan, begin_with: Path | None) -> None:
+    """Record which images choose the architecture: what is trained from it is not judged on them.
+
+    Raises:
+        RunError: the file cannot be written.
+    """
+    if isinstance(assembly, Assembly) and not (store.folder / FILE).is_file():
+        before = TrainingRecord.beside([begin_with] if begin_with else [])
+        store.write(FILE, (assembly.training_record() | before).text())
 
 
 def _race(experiment: Experiment, folder: Path) -> Race | None:
@@ -217,7 +232,7 @@ def _baselines(assembly: Plan, executor: Executor, training: TrainingSettings) -
     ]
 
 
-def stored(folder: Path, overrides: list[str]) -> Experiment:
+def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
     """Return the experiment of a run directory, changed by overrides.
 
     Raises:

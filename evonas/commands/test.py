@@ -16,6 +16,7 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.evaluation import Result, Retrained
 from evonas.files import keep
+from evonas.judging import Include
 from evonas.report import published, tested
 from evonas.report.tables import Table, markdown, show
 
@@ -34,6 +35,7 @@ def run(
     as_json: bool,
     console: Console,
     flip: bool = False,
+    include: Include = "unused",
 ) -> None:
     """Test what a retraining left and write ``test.md`` and ``test.json`` beside it.
 
@@ -45,9 +47,11 @@ def run(
         as_json: print JSON alone.
         console: where to print.
         flip: average outputs with those for the mirrored images; every table says so.
+        include: which images that training or validation used judge all the same; every table
+            says so.
 
     Raises:
-        InputError: the folder, a data set or an option is wrong.
+        InputError: the folder, a data set or an option is wrong, or no image is left to judge.
     """
     sets, changes = _parsed(words)
     retrained = Retrained(folder, tuple(changes))
@@ -59,8 +63,8 @@ def run(
     ]
     for (name, _), dataset in zip(sets, datasets, strict=True):
         with progress_bars(console) as progress:
-            results = retrained.test(name, dataset, progress, flip)
-        notes = _notes(content, dataset) + ([_FLIP_NOTE] if flip else [])
+            results = retrained.test(name, dataset, progress, flip, include)
+        notes = _notes(content, dataset, results[0]) + ([_FLIP_NOTE] if flip else [])
         tables += _tables(results, retrained.metrics, retrained.task.unit, notes)
         if beside:
             train = content["experiment"]["data"]["name"]
@@ -99,13 +103,15 @@ def _parsed(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
     return sets, changes
 
 
-def _notes(content: dict[str, Any], dataset: Dataset) -> list[str]:
+def _notes(content: dict[str, Any], dataset: Dataset, result: Result) -> list[str]:
     train = content["protocol"] or content["experiment"]["data"]["name"]
     notes = [f"trained: {train}"]
     notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []
     notes += [_QUANTISED_NOTE] if content.get("quantized") else []
     notes += [f"tested: {dataset.protocol}"] if dataset.protocol else []
     notes += [f"LEAKY split in testing: {dataset.leaky}"] if dataset.leaky else []
+    notes += [result.left_out] if result.left_out else []
+    notes += [f"LEAKY test, errors on it flatter: {result.warning}"] if result.warning else []
     return notes
 
 
@@ -124,7 +130,8 @@ def _beside(name: str, train: str, images: int, flip: bool) -> list[Table]:
     rows = published.rows(name)
     if not rows:
         return [Table(f"Published on {name}", ["method"], [], ["no published figures are known"])]
-    return tested.published(rows, train, images, flip)
+    *others, last = tested.published(rows, train, images, flip)
+    return [*others, replace(last, notes=[*last.notes, *published.unread(name)])]
 
 
 def _plain(result: Result) -> dict[str, Any] | None:

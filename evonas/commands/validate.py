@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
@@ -11,10 +11,11 @@ from evonas.assembly import Assembly
 from evonas.errors import InputError
 from evonas.estimation.feasibility import feasibility
 from evonas.estimation.start import read_start
+from evonas.overrides import Word
 from evonas.replay import Replay
 
 
-def run(source: str, overrides: list[str], console: Console) -> None:
+def run(source: str, overrides: Sequence[Word], console: Console) -> None:
     """Check an experiment: its values, its parts, their files and its cost limit.
 
     Raises:

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._photos import content_hash, remembered
+from evonas.data._photos import content_hash
 from evonas.data._splits import Splits, by_group
 from evonas.errors import InputError, nearest
 
@@ -177,8 +177,6 @@ def fingerprint(
 ) -> str:
     """Return a hash of options, labels and the bytes of files, wherever they lie.
 
-    Files are hashed once: a note remembers the result until one of them changes.
-
     Args:
         version: reader, its version and the options that images follow from.
         arrays: name -> labels and whatever else images follow from.
@@ -191,11 +189,7 @@ def fingerprint(
     for name, values in arrays.items():
         digest.update(f"|{name}|{values.dtype.str}|{values.shape}|".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
-    key, unique = digest.hexdigest(), list(dict.fromkeys(files))
-    note = remembered(
-        f"content {key}", unique, lambda: {"hash": np.array([content_hash(key, unique)])}
-    )
-    return str(note["hash"][0])
+    return content_hash(digest.hexdigest(), list(dict.fromkeys(files)))
 
 
 def deal(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from evonas.data._face_boxes import Widening, central_square, fsanet_box, hopenet_box
 from evonas.data._framing import Framing
-from evonas.data._photos import Box, content_hash, crop, read_photo, remembered, widened
+from evonas.data._photos import Box, content_hash, crop, file_hashes, read_photo, widened
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
 from evonas.rotations import ANGLES
@@ -99,6 +99,10 @@ class FaceCrops(Dataset):
         """Return the photo's name within the data set's folder."""
         return self._names[index]
 
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of each image's file, (n,)."""
+        return file_hashes(self._photos)
+
     def _standard_crop(self, index: int, width: int, height: int) -> Box:
         left, top, right, bottom = self._boxes[index].tolist()
         box = (left, top, right, bottom)
@@ -151,15 +155,8 @@ class FaceCrops(Dataset):
         return self._photos
 
     def _hash(self) -> str:
-        """Return a hash of names, labels, boxes, options and the photos' bytes.
-
-        Gigabytes are hashed once: a note remembers the result until a file changes.
-        """
-
-        def read() -> dict[str, NDArray[np.generic]]:
-            return {"hash": np.array(content_hash("photos 1", self._photos))}
-
-        content = str(remembered("photo content 1", self._photos, read)["hash"])
+        """Return a hash of names, labels, boxes, options and the photos' bytes."""
+        content = content_hash("photos 1", self._photos)
         options = [type(self).__name__, 1, self._crop, self._widening, self._size, self.margin]
         text = json.dumps([*options, self._names, content])
         digest = hashlib.blake2b(text.encode(), digest_size=16)

@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from evonas.data.base import UnreadableImage
+from evonas.data.base import HASH_BYTES, UnreadableImage
 from evonas.errors import InputError
+from evonas.files import write_file
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
 
@@ -114,27 +115,55 @@ def remembered(
         pass
     made, content = dict(make()), io.BytesIO()
     np.savez(content, **made)  # type: ignore[arg-type]
-    draft = note.with_name(f".{note.name}.{os.getpid()}")
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        draft.write_bytes(content.getvalue())
-        os.replace(draft, note)
-    except OSError:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+        write_file(note, content.getvalue())
     return made
 
 
-def content_hash(version: str, files: Iterable[Path]) -> str:
+def file_digests(files: Sequence[Path]) -> list[bytes]:
+    """Return the BLAKE2b digest of each file's content.
+
+    Gigabytes are read once: a note remembers the digests until a file changes, and fingerprint
+    and image hashes share it.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    unique = list(dict.fromkeys(files))
+
+    def read() -> dict[str, NDArray[np.generic]]:
+        rows = [np.frombuffer(_digest(path), np.uint8) for path in unique]
+        return {"digests": np.array(rows, np.uint8)}
+
+    rows = remembered("file digests 1", unique, read)["digests"]
+    found = dict(zip(unique, rows, strict=True))
+    return [found[path].tobytes() for path in files]
+
+
+def file_hashes(files: Sequence[Path]) -> NDArray[np.str_]:
+    """Return a short hash of each file's content, (n,); see ``Dataset.image_hashes``.
+
+    Raises:
+        InputError: a file cannot be read.
+    """
+    return np.array([digest[:HASH_BYTES].hex() for digest in file_digests(files)], np.str_)
+
+
+def content_hash(version: str, files: Sequence[Path]) -> str:
     """Return a hash of a version text and of the content of files, in their order.
 
     Raises:
         InputError: a file cannot be read.
     """
     digest = hashlib.blake2b(version.encode(), digest_size=16)
-    for path in files:
-        try:
-            digest.update(hashlib.blake2b(path.read_bytes()).digest())
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    for content in file_digests(files):
+        digest.update(content)
     return digest.hexdigest()
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        return hashlib.blake2b(path.read_bytes()).digest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

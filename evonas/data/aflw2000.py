@@ -77,6 +77,10 @@ class AFLW2000(FaceCrops):
         )
         self.check()
 
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return None: no two photos belong together."""
+        return None
+
 
 def _box(groups: list[NDArray[np.float64]], photo: Path) -> Box:
     """Return the box around the first landmarks that give one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from evonas.data._framing import Framing
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
+#: Length of an image's hash; among a million images two are alike with a chance of 3e-8.
+HASH_BYTES = 8
 
 
 class Dataset(ABC):
@@ -71,6 +74,33 @@ class Dataset(ABC):
     def describe(self, index: int) -> str:
         """Return what a person would call image ``index``: a file name."""
         return f"image {index}"
+
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of the photo behind each image, (n,), which recognises it anywhere.
+
+        Two crops of one photo have the same hash, wherever the photo lies and whichever reader
+        reads it. By default the pixels of the image are hashed; a reader of files hashes the
+        files, which decodes nothing.
+        """
+        return np.array([self._pixel_hash(index) for index in range(len(self))], np.str_)
+
+    def _pixel_hash(self, index: int) -> str:
+        try:
+            image = self.image(index)
+        except UnreadableImage:  # nothing is known of it, so it is no other image
+            content, shape = f"{self.fingerprint} {index}".encode(), "unreadable"
+        else:
+            content, shape = np.ascontiguousarray(image).tobytes(), str(image.shape)
+        key = shape.encode()[:64]
+        return hashlib.blake2b(content, key=key, digest_size=HASH_BYTES).hexdigest()
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return each image's group by a name that holds in every set of this reader, (n,).
+
+        None where names say nothing beyond this set. By default: where every image is a group
+        of its own, such as a number or a file name.
+        """
+        return self.groups if len(np.unique(self.groups)) < len(self) else None
 
     def schema(self) -> dict[str, tuple[str, ...]]:
         """Return label name -> names of its classes; empty for a quantity."""

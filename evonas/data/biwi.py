@@ -127,6 +127,10 @@ class Biwi(FaceCrops):
         )
         self.check()
 
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the persons, by the first video of each: some were recorded twice."""
+        return np.array([_SAME_PERSON.get(video, video) for video in self.groups.tolist()])
+
 
 def _split(
     name: str, groups: NDArray[np.str_], test: tuple[int, ...], validation: tuple[int, ...]

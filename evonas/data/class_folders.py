@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from evonas.data._csv import deal, fingerprint, told
 from evonas.data._framing import Framing
+from evonas.data._photos import file_hashes
 from evonas.data._points import check_size, whole
 from evonas.data.base import Dataset
 from evonas.errors import InputError
@@ -58,6 +59,7 @@ class ClassFolders(Dataset):
     ) -> None:
         check_size(size)
         self._root, self._size = Path(root), size
+        self._persons = group_pattern is not None
         self.framing = Framing("whole", size=size)
         layout = _layout(self._root)
         found = [
@@ -105,6 +107,14 @@ class ClassFolders(Dataset):
     def describe(self, index: int) -> str:
         """Return the file's path below ``root``."""
         return self._files[index].relative_to(self._root).as_posix()
+
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of each image's file, (n,)."""
+        return file_hashes(self._files)
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the persons, where file names tell them."""
+        return self.groups if self._persons else None
 
     def _grouped(self, pattern: str | None) -> NDArray[np.str_]:
         if pattern is None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from evonas.data._csv import SIDES, deal, fingerprint, located, told
 from evonas.data._framing import Framing
-from evonas.data._photos import remembered
+from evonas.data._photos import file_hashes, remembered
 from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
@@ -145,6 +145,14 @@ class CocoKeypoints(Dataset):
     def describe(self, index: int) -> str:
         """Return the photo's file name and the annotation's number."""
         return self._names[index]
+
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of each image's file, (n,)."""
+        return file_hashes(self._files)
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return None: a group is a photo, which its hash recognises in any folder."""
+        return None
 
     def _folder(self, annotations: Path, chosen: str | None) -> Path:
         if chosen is not None:

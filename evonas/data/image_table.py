@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from evonas.data._csv import Table, deal, fingerprint, located, number, read_table, told
 from evonas.data._framing import Framing, Shape
+from evonas.data._photos import file_hashes
 from evonas.data._points import MARGIN, check_size, cut, standard_crops, whole
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
@@ -107,7 +108,7 @@ class ImageTable(Dataset):
             if group
             else "no column of persons: one person's images may be on both sides"
         )
-        self._size, self._lines = size, read.lines
+        self._size, self._lines, self._grouped = size, read.lines, group is not None
         self._repeated = {name for name, n in Counter(self._names).items() if n > 1}
         self.check()
         drawn = {"files": np.array(self._names)}
@@ -132,6 +133,14 @@ class ImageTable(Dataset):
         """Return the file's name; with its line in the table where it is there twice."""
         name = self._names[index]
         return f"{name} (line {self._lines[index]})" if name in self._repeated else name
+
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of each image's file, (n,)."""
+        return file_hashes(self._files)
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the column of persons or source photos, if the table has one."""
+        return self.groups if self._grouped else None
 
     def _fill(
         self,

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from evonas.data._csv import SIDES, Table, fingerprint, located, read_table
 from evonas.data._framing import Framing
+from evonas.data._photos import file_hashes
 from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
 from evonas.errors import InputError
@@ -114,6 +115,14 @@ class LeedsSports(Dataset):
     def describe(self, index: int) -> str:
         """Return the photo's file name."""
         return self._names[index]
+
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of each image's file, (n,)."""
+        return file_hashes(self._files)
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return None: athletes have no names."""
+        return None
 
 
 def _points(table: Table) -> NDArray[np.float64]:

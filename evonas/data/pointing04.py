@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from evonas.data._csv import located
 from evonas.data._framing import Framing
-from evonas.data._photos import read_photo, sampled
+from evonas.data._photos import file_digests, file_hashes, read_photo, sampled
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 
@@ -90,17 +90,19 @@ class Pointing04(Dataset):
         """Return the image's file name."""
         return self._names[index]
 
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of each image's file, (n,)."""
+        return file_hashes(self._files)
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the persons, who have the same names in every copy of the data set."""
+        return self.groups
+
     def _hash(self, table: Path, context: float) -> str:
         digest = hashlib.blake2b(f"pointing04 1 {context} {_SIDE}".encode(), digest_size=16)
         digest.update(table.read_bytes())
-        for path in self._files:
-            try:
-                digest.update(hashlib.blake2b(path.read_bytes()).digest())
-            except OSError as error:
-                raise InputError(
-                    f"{path}: listed in {table} but cannot be read ({error.strerror}): "
-                    f"restore the file or remove its row"
-                ) from error
+        for content in file_digests(self._files):
+            digest.update(content)
         return digest.hexdigest()
 
 

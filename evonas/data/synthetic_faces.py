@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from evonas.data._head_mesh import EXPRESSION_RANGES, LANDMARKS, Grid
 from evonas.data._renderer import Person, Scene, render
 from evonas.data._scenes import draw_expression, draw_identity, draw_pose, draw_scene
-from evonas.data.base import Dataset
+from evonas.data.base import HASH_BYTES, Dataset
 from evonas.errors import InputError
 
 #: Goes up whenever an image changes for the same options.
@@ -139,6 +139,19 @@ class SyntheticFaces(Dataset):
     def describe(self, index: int) -> str:
         """Return the person and the number of an image."""
         return f"image {index} ({self.groups[index]})"
+
+    def image_hashes(self) -> NDArray[np.str_]:
+        """Return a hash of what each image is drawn from, (n,): seed, person and number.
+
+        Its size and its occluders are left out: they change the picture, not who looks where.
+        """
+        texts = (f"{self.seed} {i // self._each} {i}" for i in range(len(self)))
+        hashes = [hashlib.blake2b(t.encode(), digest_size=HASH_BYTES).hexdigest() for t in texts]
+        return np.array(hashes, np.str_)
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the persons with the seed that they are drawn from."""
+        return np.array([f"seed {self.seed} {person}" for person in self.groups.tolist()])
 
     @property
     def landmarks(self) -> NDArray[np.float32]:

@@ -32,8 +32,10 @@ _SUBSETS = tuple(
 _K = 0.3
 _WIDENING = Widening(left=0.6 * _K, top=2 * _K, right=0.6 * _K, bottom=0.6 * _K)
 
+#: Share of the images that validate; a split of this name has no other, but ``by_photo``.
+_SHARES = {"by_photo": 0.3, "leaky_90_10": 0.1, "author_70_30": 0.3}
 _SPLITS = {
-    "by_photo": "70/30 by source photo",
+    "by_photo": "{train:g}/{validation:g} by source photo",
     "leaky_90_10": "90/10 of single images at random",
     "author_70_30": "first 70 % of the sorted list train, the rest validates",
 }
@@ -46,10 +48,13 @@ class W300LP(FaceCrops):
         root: folder that holds ``AFW``, ``AFW_Flip`` and so on.
         subsets: which of them to read; empty: all that are there.
         crop: ``hopenet`` or ``fsanet``, see ``FaceCrops``.
-        split: ``by_photo``: 70 % of the source photos, with their mirror images, train.
-            ``leaky_90_10``: single images at random, as some published results were
-            measured. ``author_70_30``: the first 70 % of the sorted list, not shuffled.
-            The last two are compared with publications only; ``leaky`` says why.
+        split: ``by_photo``: of the source photos, with their mirror images, as many validate
+            as ``validation`` says; the others train. ``leaky_90_10``: single images at
+            random, as some published results were measured. ``author_70_30``: the first
+            70 % of the sorted list, not shuffled. The last two are compared with publications
+            only; ``leaky`` says why.
+        validation: share of the images that validate with ``split=by_photo``; by default 0.3,
+            as Matak (2020) has it. A study of HopeNet has 0.1, of single images.
         size: side of the returned square, pixels.
         seed: of the order in which photos or images are dealt to the sides.
 
@@ -64,6 +69,7 @@ class W300LP(FaceCrops):
         subsets: tuple[str, ...] = (),
         crop: Crop = "hopenet",
         split: Literal["by_photo", "leaky_90_10", "author_70_30"] = "by_photo",
+        validation: float | None = None,
         size: int = 224,
         seed: int = 0,
     ) -> None:
@@ -71,6 +77,13 @@ class W300LP(FaceCrops):
             raise InputError(f"unknown data.crop {crop!r}: {nearest(crop, ('hopenet', 'fsanet'))}")
         if split not in _SPLITS:
             raise InputError(f"unknown data.split {split!r}: {nearest(split, _SPLITS)}")
+        share = _SHARES[split] if validation is None else validation
+        if not 0 < share < 1 or (split != "by_photo" and share != _SHARES[split]):
+            raise InputError(
+                f"data.validation: expected a share of the images between 0 and 1, which "
+                f"split=by_photo alone leaves open, got {share} with split={split}: leave it out, "
+                f"or choose split=by_photo"
+            )
         folder = Path(root)
         read = _subsets(folder, subsets)
         photos = [photo for name in read for photo in sorted((folder / name).glob("*.jpg"))]
@@ -89,19 +102,24 @@ class W300LP(FaceCrops):
         self.groups = np.array(
             [source_photo(path.parent.name, path.stem) for path in kept], np.str_
         )
-        self.splits = _split(split, self.groups, seed)
+        self.splits = _split(split, self.groups, share, seed)
         self.leaky = leak(self.groups, self.splits)
         if split == "leaky_90_10":
             self.leaky = (
                 "single images were split at random, so that renderings and the mirror images of "
                 f"one photo train and validate; {self.leaky or 'here no photo happens to'}"
             )
+        dealt = _SPLITS[split].format(train=100 * (1 - share), validation=100 * share)
         self.protocol = (
-            f"300W-LP ({', '.join(read)}), {len(kept)} of {len(photos)} images, {_SPLITS[split]}, "
+            f"300W-LP ({', '.join(read)}), {len(kept)} of {len(photos)} images, {dealt}, "
             f"{'HopeNet crop (k = 0.3)' if crop == 'hopenet' else 'FSA-Net crop'}, "
             f"|angle| <= 99 degrees"
         )
         self.check()
+
+    def known_groups(self) -> NDArray[np.str_] | None:
+        """Return the source photos, which have the same names in every copy of the data set."""
+        return self.groups
 
 
 def source_photo(subset: str, stem: str) -> str:
@@ -124,9 +142,9 @@ def leak(groups: NDArray[np.str_], splits: Splits) -> str:
     return f"{len(shared)} of {len(validation)} photos that validate also train"
 
 
-def _split(name: str, groups: NDArray[np.str_], seed: int) -> Splits:
+def _split(name: str, groups: NDArray[np.str_], validation: float, seed: int) -> Splits:
     if name == "by_photo":
-        return by_group(groups, {"train": 0.7, "validation": 0.3}, seed)
+        return by_group(groups, {"train": 1 - validation, "validation": validation}, seed)
     if name == "leaky_90_10":
         return at_random(len(groups), {"train": 0.9, "validation": 0.1}, seed)
     cut = len(groups) * 7 // 10

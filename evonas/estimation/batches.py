@@ -14,8 +14,9 @@ All three give the same batches.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,29 +111,65 @@ class Resident:
 
 
 class Streamed:
-    """Gathers ahead in a thread, in pinned memory; transfers overlap with training."""
+    """Gathers ahead in a thread, in pinned memory; copies overlap with training, see ``copied``."""
 
     def __init__(self, data: TrainingData, device: str) -> None:
         self._mapped, self._device = Mapped(data), device
 
     def batches(self, indices: Indices, views: Indices, size: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield batches; see ``Source``."""
+        with closing(self._gathered(indices, views, size)) as gathered:
+            yield from gathered if self._device == "cpu" else copied(gathered, self._device)
+
+    def _gathered(
+        self, indices: Indices, views: Indices, size: int
+    ) -> Generator[tuple[Tensor, ...], None, None]:
+        """Yield batches that lie in memory of the host, gathered before they are asked for."""
         waiting: deque[Future[tuple[Tensor, ...]]] = deque()
         with ThreadPoolExecutor(1) as pool:
             for start in range(0, len(indices), size):
                 chosen = slice(start, start + size)
                 waiting.append(pool.submit(self._gather, indices[chosen], views[chosen]))
                 if len(waiting) > AHEAD:
-                    yield self._moved(waiting.popleft())
+                    yield waiting.popleft().result()
             while waiting:
-                yield self._moved(waiting.popleft())
+                yield waiting.popleft().result()
 
     def _gather(self, indices: Indices, views: Indices) -> tuple[Tensor, ...]:
         batch = self._mapped.gather(indices, views)
         return batch if self._device == "cpu" else tuple(part.pin_memory() for part in batch)
 
-    def _moved(self, batch: Future[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-        return tuple(part.to(self._device, non_blocking=True) for part in batch.result())
+
+def copied(batches: Iterable[tuple[Tensor, ...]], device: str) -> Iterator[tuple[Tensor, ...]]:
+    """Yield batches on a GPU, each of which is copied there while the one before it trains.
+
+    The copies have a stream of their own: on that of the training they would wait for the steps
+    before them, and hold up those behind.
+
+    Args:
+        batches: in pinned memory.
+        device: ``cuda`` or ``cuda:N``.
+    """
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    ready: deque[tuple[tuple[Tensor, ...], torch.cuda.Event]] = deque()
+    for batch in batches:
+        with torch.cuda.stream(stream):
+            parts = tuple(part.to(device, non_blocking=True) for part in batch)
+            ready.append((parts, stream.record_event()))
+        if len(ready) > 1:
+            yield _arrived(*ready.popleft(), device)
+    while ready:
+        yield _arrived(*ready.popleft(), device)
+
+
+def _arrived(parts: tuple[Tensor, ...], done: torch.cuda.Event, device: str) -> tuple[Tensor, ...]:
+    """Have the present stream, not the host, wait for a copy; return what was copied."""
+    training = torch.cuda.current_stream(device)
+    training.wait_event(done)
+    for part in parts:
+        # or the next copy could be given its memory while a step still reads it
+        part.record_stream(training)
+    return parts
 
 
 class Shelf:
@@ -159,6 +196,7 @@ class Shelf:
         if key not in self._held:
             if not self._fits(data.maps):
                 self._held.clear()  # other taps', which may come again or not
+                torch.cuda.empty_cache()  # else their memory would not count as free
             if not self._fits(data.maps):
                 return Streamed(data, self._device)
             self._held[key] = on_device(data.maps, self._device)

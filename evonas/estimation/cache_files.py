@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from evonas.errors import InputError
+from evonas.files import write_file
 
 
 def check_space(folder: Path, needed: int, advice: str) -> None:
@@ -77,9 +78,7 @@ def commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
     told = {str(index): reason for index, reason in unreadable.items()}
     value = _checksum(made, told)
     note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": told}
-    draft = made.with_suffix(".json")
-    draft.write_text(json.dumps(note), encoding="utf-8")
-    os.replace(draft, path.with_suffix(".json"))
+    write_file(path.with_suffix(".json"), json.dumps(note))
     os.replace(made, path)
 
 

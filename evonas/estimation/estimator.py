@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,7 +19,9 @@ from evonas import registry
 from evonas.errors import RunError, one_line
 from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.failing import kind_of
+from evonas.estimation.frames import clear_frames
 from evonas.estimation.graphs import Graphs
+from evonas.estimation.identity import weights_hash
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
 from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
@@ -28,9 +29,9 @@ from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
 from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
-from evonas.files import move_into_place
+from evonas.files import draft_of
 from evonas.space import Architecture
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Array, Error, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent
 from evonas.weights import save_file
 
@@ -101,11 +102,14 @@ class Setting:
         targets: (n_views, n, k), in the labels' units.
         splits: split name -> split.
         task: name and options of the task, and the labels of the data set.
+        settled: split name -> options of the task that follow from the training labels of that
+            split, and take the place of those in ``task``.
         device: ``cpu`` or ``cuda``.
         sharers: workers that have one GPU together.
         threads: of a worker's own, on a CPU.
         timing: how latencies are measured, where jobs ask for them.
         time_limit: how long a training may take.
+        error: what the task minimises: its ``metric`` or its ``loss``.
     """
 
     files: Mapping[str, Mapping[str, tuple[Path, ...]]]
@@ -119,12 +123,15 @@ class Setting:
     threads: int = 1
     timing: Timing = field(default_factory=Timing)
     time_limit: TimeLimitSettings = field(default_factory=TimeLimitSettings)
+    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    error: Error = "metric"
 
-    def make_task(self) -> Task:
-        """Return the task object."""
+    def make_task(self, split: str = "") -> Task:
+        """Return the task object, as the training labels of a split settle it."""
         name, options, labels = self.task
-        made: Task = registry.create("task", name, options, labels)
-        return made
+        own = {**options, **self.settled.get(split, {})}
+        made: Task = registry.create("task", name, own, labels)
+        return made.minimising(self.error)
 
     def tap_of(self, architecture: Architecture) -> str:
         """Return the tap that an architecture stands on."""
@@ -138,6 +145,9 @@ def _alone(own: int = 1) -> Iterator[None]:
     torch.set_flush_denormal(True)
     try:
         yield
+    except BaseException as error:
+        clear_frames(error)  # or the cache below could not give their tensors back
+        raise
     finally:
         if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.empty_cache()  # others train on the same GPU
@@ -155,7 +165,7 @@ class Estimator:
 
     def __init__(self, setting: Setting) -> None:
         self._setting = setting
-        self._task = setting.make_task()
+        self._tasks: dict[str, Task] = {}
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
         self._constants: dict[str, float] = {}
         self._shelf = Shelf(setting.device, setting.sharers)
@@ -185,9 +195,10 @@ class Estimator:
         tap = setting.tap_of(job.architecture)
         shape = setting.shapes[tap]
         family = registry.load("network", job.architecture.network)()
-        known["macs"] = family.macs(job.architecture, shape, self._task.n_outputs)
+        task = self._task(job.split)
+        known["macs"] = family.macs(job.architecture, shape, task.n_outputs)
         torch.manual_seed(job.seed)
-        module = family.build(job.architecture, shape, self._task.n_outputs)
+        module = family.build(job.architecture, shape, task.n_outputs)
         known["params"] = sum(p.numel() for p in module.parameters())
         if job.parent:
             known["inherited"] = round(inherit(module, read_parent(job.parent)).share, 4)
@@ -197,19 +208,24 @@ class Estimator:
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         source = self._shelf.source(data, (job.source, tap))
-        before = self._allocated()
-        training = Training(
-            module, data, self._task, job.training, job.seed, setting.device, source
-        )
+        before = self._reserved()
+        training = Training(module, data, task, job.training, job.seed, setting.device, source)
         if job.paused:
-            resume(training, Path(job.paused))
+            training.facts = {
+                "architecture": job.architecture.digest,
+                "tap": tap,
+                "source": job.source,
+                "task": setting.task,
+                "initial weights": weights_hash(module),  # with those of a parent or a start file
+            }
+            resume(training, Path(job.paused), job.until or None)
         training.run(job.until or None, graphs=self._graphs)
         outcome = training.outcome
         known["epochs"] = training.epoch
-        known["memory"] = self._allocated(most=True) - before
-        self._refuse_divergence(outcome.metrics[self._task.metric], job.split)
+        known["memory"] = self._reserved(most=True) - before
+        self._refuse_divergence(outcome.metrics[task.metric], job.split)
         if job.latency:  # at the rung of a race as well, where fitness may need it
-            outputs, device = self._task.n_outputs, setting.device
+            outputs, device = task.n_outputs, setting.device
             timed = setting.timing(job.architecture, module, shape, outputs, device)
             known |= {"latency": timed.ms, "latency_noise": timed.noise}
         if job.until:
@@ -219,26 +235,24 @@ class Estimator:
             return outcome
         if len(split.test):
             module.load_state_dict(outcome.state)
-            test = validate(module, data, self._task, split.test, setting.device, source)
+            test = validate(module, data, task, split.test, setting.device, source)
             outcome.metrics |= {f"test_{name}": value for name, value in test.items()}
         if job.weights:
             note = json.dumps(job.architecture.to_dict())
-            draft = Path(f"{job.weights}.{os.getpid()}")
-            try:
+            # On a full disk children will start afresh.
+            with suppress(OSError, SafetensorError), draft_of(Path(job.weights)) as draft:
                 save_file(outcome.state, draft, {"architecture": note, "tap": tap})
-                move_into_place(draft, Path(job.weights))
-            except (OSError, SafetensorError):  # a full disk: children will start afresh
-                draft.unlink(missing_ok=True)
         return outcome
 
     def _refuse_divergence(self, error: float, split: str) -> None:
         """Raise ``Diverged`` for an error far beyond that of the best constant prediction."""
         if split not in self._constants:
             sides, targets = self._setting.splits[split], self._setting.targets[0]
-            metrics = self._task.constant_metrics(targets[sides.train], targets[sides.validation])
-            self._constants[split] = metrics[self._task.metric]
+            task = self._task(split)
+            metrics = task.constant_metrics(targets[sides.train], targets[sides.validation])
+            self._constants[split] = metrics.get(task.metric, 0.0)  # a loss is not known of it
         constant = self._constants[split]
-        # Where one constant is right everywhere, it is no yardstick.
+        # Where one constant is right everywhere, or its loss is not known, it is no yardstick.
         if constant > 0.0 and error > WORST * constant:
             raise Diverged(
                 f"the error {error:.4g} is more than {WORST:g} times the {constant:.4g} of a "
@@ -265,14 +279,23 @@ class Estimator:
         """Return the bytes of features that stay on a GPU for the next job."""
         return self._shelf.kept
 
-    def _allocated(self, most: bool = False) -> int:
-        """Return the bytes of the GPU that are in use, or were at most since this was asked."""
+    def _task(self, split: str) -> Task:
+        if split not in self._tasks:
+            self._tasks[split] = self._setting.make_task(split)
+        return self._tasks[split]
+
+    def _reserved(self, most: bool = False) -> int:
+        """Return the bytes of the GPU that torch has, or had at most since this was asked.
+
+        They include what torch's allocator keeps beside the tensors: no other process can have
+        it, so a job needs that as well.
+        """
         if self._setting.device == "cpu":
             return 0
         if most:
-            return torch.cuda.max_memory_allocated(self._setting.device)
+            return torch.cuda.max_memory_reserved(self._setting.device)
         torch.cuda.reset_peak_memory_stats(self._setting.device)
-        return torch.cuda.memory_allocated(self._setting.device)
+        return torch.cuda.memory_reserved(self._setting.device)
 
     def _open(self, source: str, tap: str) -> list[NDArray[np.float16]]:
         if (source, tap) not in self._maps:

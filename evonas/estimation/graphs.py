@@ -16,6 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from evonas.estimation.frames import clear_frames
 from evonas.estimation.step import Step
 
 #: Steps from which a capture pays: it takes the time of about ten, and empties torch's cache.
@@ -77,16 +78,23 @@ class Graphs:
             with unchanged(step):
                 return self._recorder.record(lambda: step(maps, targets))
         except Exception as error:
-            # Ending a broken capture raises as well; what broke it says more. Only words are
-            # kept: the traceback holds tensors.
-            cause = error.__context__ or error
-            words = str(cause).strip().splitlines() or [""]
-            reason = f"{type(cause).__name__}: {words[0]}"
+            reason = _reason(error)
+            clear_frames(error)  # or the cache below could not give their tensors back
         self._failures += 1
         with suppress(RuntimeError):  # raised after a broken capture by some versions of torch
             torch.cuda.empty_cache()
         logging.getLogger("evonas").warning("trained step by step, not as a CUDA graph: %s", reason)
         return None
+
+
+def _reason(error: Exception) -> str:
+    """Return in one line why a capture failed.
+
+    Ending a broken capture raises as well; what broke it says more.
+    """
+    cause = error.__context__ or error
+    words = str(cause).strip().splitlines() or [""]
+    return f"{type(cause).__name__}: {words[0]}"
 
 
 class _Replayed:

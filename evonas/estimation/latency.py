@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from evonas.backbones.base import Shape
+from evonas.estimation.precision import exact
 
 WARM_UP, REPEATS = 10, 50
 #: Of a comparison: so often all have their turn, so many runs at a time.
@@ -49,7 +50,7 @@ class Latency:
 
 
 def latency(module: torch.nn.Module, shape: Shape, device: str) -> Latency:
-    """Return the time of a forward pass at batch 1, in single precision.
+    """Return the time of a forward pass at batch 1, in single precision (no TF32 on a GPU).
 
     The number of threads is the caller's affair; workers have one. It is a measurement:
     on a machine that is busy it is larger, and it never comes out the same twice.
@@ -62,7 +63,7 @@ def latency(module: torch.nn.Module, shape: Shape, device: str) -> Latency:
     example = torch.zeros(1, *shape, device=device)
     module.to(device).eval()
     times = []
-    with torch.inference_mode():
+    with torch.inference_mode(), exact(device):
         for repeat in range(WARM_UP + REPEATS):
             if device != "cpu":
                 torch.cuda.synchronize(device)

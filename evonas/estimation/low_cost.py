@@ -18,12 +18,15 @@ class ProbeSettings(Settings):
     Attributes:
         labels: of the data set, to be learnt from pooled features; empty: those of the task.
         folds: parts, by group, of the training split; each is held out once.
+        classes: how classes are fitted: by ``logistic`` regression, or as John et al. (2019)
+            regress them, by ``least_squares`` on their indicators, 0 or 1.
         thresholds: of knees, as shares of a curve's range.
         keep: how many of the best taps are recommended as the range of a tap gene.
     """
 
     labels: tuple[str, ...] = ()
     folds: Annotated[int, Field(ge=2)] = 3
+    classes: Literal["logistic", "least_squares"] = "logistic"
     thresholds: Annotated[tuple[Threshold, ...], Field(min_length=1)] = (0.1, 0.01, 0.001)
     keep: Annotated[int, Field(ge=1)] = 3
 

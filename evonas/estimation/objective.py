@@ -6,7 +6,9 @@ network (2 a multiply-add), or its parameters, or its latency, and T the target.
 1807.11626, section 3, as a maximisation, with latency for F); ``one_sided`` only
 above T, which makes T the largest cost that is not penalised (Matak's article 2020).
 McNally et al. (2021, arXiv 2011.08446) take parameters for F, with T = 5 million and
-w = 0.07, always.
+w = 0.07, always, and for the error the least loss of an epoch on the validation images:
+``error=loss``. By default the error is the task's own metric, as in Matak's code (mean
+absolute error of the angles).
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class Objective:
     """Measurement -> fitness, minimised.
 
     Attributes:
-        metric: the task's metric that counts as the error.
+        metric: name of the metric that counts as the error (``Assembly.error``).
         settings: mode, T, w and the hard limit.
     """
 

@@ -1,15 +1,15 @@
-"""A training written down between two epochs, so that another worker may go on with it.
+"""Pausing: a training saved between two epochs, which any worker may go on with.
 
 The file is safetensors: weights, their average, the optimizer's moments, the kept epoch, the
 state of torch's generator; the rest is JSON in its header. Training on from it gives the
-bits that training in one go gives.
+bits that training in one go gives. The header also holds the identity of the training, and no
+training of another identity goes on from the file.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,22 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from evonas.estimation.identity import differences, identity
 from evonas.estimation.training import Training
+from evonas.files import draft_of
 from evonas.weights import load_file, load_notes, save_file
 
 _log = logging.getLogger("evonas")
+_LISTED = 5  # differences that a message lists
 
 
 def pause(training: Training, path: Path) -> None:
-    """Write a training down; the file appears whole or not at all."""
+    """Save a training and its identity; the file appears whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+        SafetensorError: a tensor cannot be stored.
+    """
     tensors = {
         **_named("module", training.module.state_dict()),
         **_named("average", training.average.module.state_dict()),
@@ -45,21 +53,32 @@ def pause(training: Training, path: Path) -> None:
         "rng": training.rng.bit_generator.state,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    notes = {"training": json.dumps(plain), "identity": json.dumps(identity(training))}
     whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
-    save_file(whole, draft, {"training": json.dumps(plain)})
-    os.replace(draft, path)
+    with draft_of(path) as draft:
+        save_file(whole, draft, notes)
 
 
-def resume(training: Training, path: Path) -> bool:
-    """Bring a training, just made with the same arguments, to where the file left it.
+def resume(training: Training, path: Path, most: int | None = None) -> bool:
+    """Bring a new training to where the file left one of the same identity.
+
+    Args:
+        training: at its start.
+        path: of the file; it need not exist.
+        most: epochs that the paused training may have done; None: any number.
 
     Returns:
-        Whether it was: False, and the training still at its start, where there is no such
-        file, or it does not fit. Training from the start gives the same result, only later.
+        Whether the training goes on: False, and the training still at its start, where there
+        is no such file, it is damaged, or it is of another training. Training from the start
+        gives the same result, only later.
     """
     try:
-        plain: dict[str, Any] = json.loads(load_notes(path)["training"])
+        notes = load_notes(path)
+        if not _same(training, json.loads(notes.get("identity", "{}")), path):
+            return False
+        plain: dict[str, Any] = json.loads(notes["training"])
+        if most is not None and plain["epoch"] > most:
+            return False
         tensors = load_file(path)
         own = training.step.optimizer.state_dict()
         moments = {
@@ -95,6 +114,20 @@ def resume(training: Training, path: Path) -> bool:
     if training.device != "cpu":
         torch.cuda.set_rng_state(tensors["generator.device"], training.device)
     return True
+
+
+def _same(training: Training, stored: object, path: Path) -> bool:
+    """Whether a stored identity is that of a training; log what differs."""
+    known = stored if isinstance(stored, dict) else {}
+    found = differences(known, identity(training)) if known else ["it has no identity"]
+    if found:
+        more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        _log.warning(
+            "%s: a paused training of another run: it starts anew (what differs: %s)",
+            path,
+            ", ".join(found[:_LISTED]) + more,
+        )
+    return not found
 
 
 def _named(prefix: str, tensors: dict[str, Any]) -> dict[str, Tensor]:

@@ -50,11 +50,14 @@ class TrainingSettings(Settings):
             (2018, arXiv 1710.00925) have it.
         ema: decay per step of the exponential moving average of the weights that is
             validated and kept; 0 keeps the last weights themselves.
-        keep: the epoch whose weights count, ``best`` on validation or ``last``.
-        patience: stop early when the task's metric has had no new best on validation for
+        keep: the epoch whose weights count, ``best`` on validation by ``objective.error`` or
+            ``last``.
+        patience: stop early when ``objective.error`` has had no new best on validation for
             so many epochs; 0 never does. Only with ``keep=best``.
-        precision: in which networks compute: ``float32``, ``bfloat16`` (weights stay
-            float32), or ``auto``: bfloat16 on a GPU that has it.
+        precision: in which networks compute while they train: ``float32`` (never TF32, which
+            torch would take in a GPU's convolutions), ``bfloat16`` (weights stay float32), or
+            ``auto``: bfloat16 on a GPU of compute capability 8.0 or later, which has arithmetic
+            for it, and float32 elsewhere. Predictions are float32 always.
         start: file of a state dict whose tensors replace the fresh ones where name and
             shape fit (see ``start.start_from``); empty for a fresh start.
     """
@@ -113,6 +116,10 @@ class ObjectiveSettings(Settings):
     """Error times a penalty on cost; see ``objective.Objective``.
 
     Attributes:
+        error: what is multiplied: the task's own ``metric`` (100 - OKS of key points, degrees
+            of head pose), or its ``loss`` on the validation images, ``held_out_loss``, as
+            McNally et al. (2021) have it. It also chooses the epoch whose weights are kept, in
+            the search and in retraining, and is the error of races, finals and fronts.
         mode: ``one_sided`` or ``soft``.
         cost: F, what is penalised: ``macs`` (as floating point operations), ``params``, or
             ``latency``, which is measured on the machine that trains (batch 1, of the head
@@ -129,6 +136,7 @@ class ObjectiveSettings(Settings):
             ``error``, and one or more of ``macs``, ``params``, ``latency``.
     """
 
+    error: Literal["metric", "loss"] = "metric"
     mode: Literal["one_sided", "soft"] = "one_sided"
     cost: Literal["macs", "params", "latency"] = "macs"
     target_mflops: Annotated[float, Field(gt=0.0)] = 10.0
@@ -255,7 +263,7 @@ class ExecutionSettings(Settings):
             GPU.
         workers: how many candidates train at once; ``auto`` is one a core or GPU.
         device: ``cpu``, ``gpu``, ``gpu:N`` (one GPU by its number), or ``auto``: a GPU where
-            there is one.
+            there is one; with ``address``, in the cluster.
         threads: of each worker on a CPU; ``auto``: so many that all workers together have one a
             core. More than one sums in another order, so the last bits of results, and a
             search with them, then depend on their number; with 1 they depend on nothing.

@@ -6,14 +6,13 @@ rate as well, so that a step may be captured once and replayed; see ``graphs``.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from evonas.estimation.precision import exact, lower
 from evonas.estimation.settings import TrainingSettings
 from evonas.tasks.base import Task
+from evonas.transfer.folding import scales_and_shifts
 
 _CLIP = 5.0  # largest norm of all gradients together
 #: Largest gradient that may go without a visible change of its parameter: rounding noise.
@@ -79,11 +78,12 @@ class Step:
 
     def __call__(self, maps: Tensor, targets: Tensor) -> Tensor:
         """Train on maps (b, c, h, w) and targets (b, k); return the loss before, 0-dim."""
-        with lower(self.device, self._precision):
-            outputs = self.module(maps.to(self._dtype, memory_format=self._layout))
-        loss = self._task.loss(outputs.to(self._dtype), targets)
-        self._gradients.zero_()
-        loss.backward()  # type: ignore[no-untyped-call]
+        with exact(self.device):  # the backward pass reads it as well
+            with lower(self.device, self._precision):
+                outputs = self.module(maps.to(self._dtype, memory_format=self._layout))
+            loss = self._task.loss(outputs.to(self._dtype), targets)
+            self._gradients.zero_()
+            loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.linalg.vector_norm(self._gradients)
         self._gradients.mul_((_CLIP / (norm + 1e-6)).clamp(max=1.0))
         self.optimizer.step()
@@ -143,11 +143,12 @@ def flattened(module: nn.Module) -> tuple[Tensor, int]:
     """Put the parameters of a module into one row; they become views of it.
 
     Returns:
-        The row, (n,): first the weights (of two dimensions and more), then the rest; and how
-        many numbers the weights have. Each parameter keeps its order in memory.
+        The row, (n,): first the weights of layers, which decay, then the rest (biases, norms,
+        slopes); and how many numbers the weights have. Each parameter keeps its order in memory.
     """
-    every = list(module.parameters())
-    ordered = [p for p in every if p.ndim > 1] + [p for p in every if p.ndim <= 1]
+    every, decay = list(module.parameters()), _decaying(module)
+    weights = [p for p in every if id(p) in decay]
+    ordered = weights + [p for p in every if id(p) not in decay]
     like = ordered[0]
     row = torch.empty(sum(p.numel() for p in ordered), device=like.device, dtype=like.dtype)
     place = 0
@@ -156,7 +157,18 @@ def flattened(module: nn.Module) -> tuple[Tensor, int]:
         view.copy_(parameter.data)
         parameter.data = view
         place += parameter.numel()
-    return row, sum(p.numel() for p in every if p.ndim > 1)
+    return row, sum(p.numel() for p in weights)
+
+
+def _decaying(module: nn.Module) -> set[int]:
+    """Return the ids of the weights of layers: parameters of two dimensions and more.
+
+    Not among them are scales and shifts that a captured graph keeps of its norms: they have two
+    dimensions more there than in the norm that they were.
+    """
+    graphs = [part for part in module.modules() if isinstance(part, fx.GraphModule)]
+    spared = {id(parameter) for graph in graphs for parameter in scales_and_shifts(graph)}
+    return {id(p) for p in module.parameters() if p.ndim > 1} - spared
 
 
 def check_views(module: nn.Module, row: Tensor) -> None:
@@ -196,15 +208,3 @@ def layout(module: nn.Module) -> torch.memory_format:
     """
     depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in module.modules())
     return torch.channels_last if depthwise else torch.contiguous_format
-
-
-def lower(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Return a context in which networks compute as the settings' ``precision`` says."""
-    half = precision == "bfloat16" or (
-        precision == "auto" and device != "cpu" and torch.cuda.is_bf16_supported()
-    )
-    if not half:
-        return nullcontext()
-    # A cast weight that outlived a capture would go stale: a GPU keeps none.
-    kept = device == "cpu"
-    return torch.autocast(device.split(":")[0], torch.bfloat16, cache_enabled=kept)

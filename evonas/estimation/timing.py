@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -24,6 +23,7 @@ import evonas
 from evonas.backbones.base import Shape
 from evonas.errors import RunError
 from evonas.estimation.latency import REPEATS, WARM_UP, Latency, latency, processor, threads
+from evonas.files import write_file
 from evonas.space import Architecture
 
 #: So often, at most, a network is measured on a busy machine, and with how much noise it is not
@@ -142,10 +142,6 @@ def _checksum(content: Mapping[str, Any]) -> int:
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps({**content, "crc32": _checksum(content)}) + "\n", "utf-8")
-        os.replace(draft, path)
-    except OSError:  # a full disk costs the next run a measurement, not this one a training
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
+    # a full disk costs the next run a measurement, not this one a training
+    with suppress(OSError):
+        write_file(path, json.dumps({**content, "crc32": _checksum(content)}) + "\n")

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.graphs import Graphs
+from evonas.estimation.precision import exact
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Array, Task
@@ -95,6 +97,8 @@ class Training:
         step: one training step, with the optimizer.
         epoch: how many are done.
         outcome: what they gave.
+        facts: by name, what else the result follows from, such as the architecture's digest;
+            plain data, part of the identity that a paused training is compared by.
     """
 
     def __init__(
@@ -108,6 +112,8 @@ class Training:
         source: Source | None = None,
     ) -> None:
         self.module, self.device = placed(module, device), device
+        self.data, self.task, self.settings, self.seed = data, task, settings, seed
+        self.facts: dict[str, Any] = {}
         self.step = Step(self.module, task, settings, device)
         self.average = _Average(self.step, settings.ema)
         self.rng = np.random.default_rng(seed)
@@ -115,15 +121,14 @@ class Training:
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
         self.outcome = Outcome()
         self._first = torch.zeros(())
-        self._data, self._task, self._settings = data, task, settings
         self._source = source or Shelf(device).source(data, "")
 
     @property
     def over(self) -> bool:
         """Whether no epoch is left, or patience ran out."""
-        patience = self._settings.patience
+        patience = self.settings.patience
         # never with keep="last", where every epoch counts as the best
-        return self.epoch >= self._settings.epochs or bool(
+        return self.epoch >= self.settings.epochs or bool(
             patience and self.epoch - 1 - self.best_epoch >= patience
         )
 
@@ -144,7 +149,7 @@ class Training:
             Diverged: loss or outputs became nan or infinite.
             Untrained: the steps did not reach every parameter.
         """
-        epochs = self._settings.epochs
+        epochs = self.settings.epochs
         ahead = (min(until or epochs, epochs) - self.epoch) * self._steps
         take = (graphs or Graphs(self.device)).replayed(self.step, ahead)
         while not self.over and (until is None or self.epoch < until):
@@ -155,12 +160,12 @@ class Training:
                 raise Diverged(f"the loss became {loss} in epoch {self.epoch + 1}")
             module, device = self.average.module, self.device
             metrics = validate(
-                module, self._data, self._task, self._data.validation, device, self._source
+                module, self.data, self.task, self.data.validation, device, self._source
             )
             self.outcome.history.append({"loss": loss, **metrics})
             on_epoch(self.epoch, metrics)
-            if metrics[self._task.metric] < self.best or self._settings.keep == "last":
-                self.best, self.best_epoch = metrics[self._task.metric], self.epoch
+            if metrics[self.task.metric] < self.best or self.settings.keep == "last":
+                self.best, self.best_epoch = metrics[self.task.metric], self.epoch
                 self.outcome.metrics = dict(metrics, epoch=self.epoch + 1)
                 self.outcome.state = kept(module)
             self.epoch += 1
@@ -170,11 +175,11 @@ class Training:
     @property
     def _steps(self) -> int:
         """Steps of one epoch."""
-        return max(len(self._data.train) // self._settings.batch_size, 1)
+        return max(len(self.data.train) // self.settings.batch_size, 1)
 
     def _epoch(self, take: Callable[[Tensor, Tensor], Tensor]) -> float:
         """Train one epoch; return its mean loss, which is looked at only here, at the end."""
-        settings, data, steps = self._settings, self._data, self._steps
+        settings, data, steps = self.settings, self.data, self._steps
         self.module.train()
         order = self.rng.permutation(data.train)
         views = self.rng.integers(0, len(data.maps), len(order))
@@ -208,7 +213,7 @@ def validate(
     outputs = predict(module, data, indices, device, source)
     if not np.isfinite(outputs).all():
         raise Diverged("an output is not finite")
-    metrics = dict(task.metrics(task.predictions(outputs), data.targets[0, indices]))
+    metrics = task.validate(outputs, data.targets[0, indices])
     for name, value in metrics.items():
         if not math.isfinite(value):
             raise NotANumber(f"the task's metric {name} is {value}, expected a finite number")
@@ -228,7 +233,7 @@ def predict(
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     source = source or Shelf(device).source(data, "")
     views = np.full(len(indices), view, np.intp)
-    with torch.inference_mode():
+    with torch.inference_mode(), exact(device):
         parts = [
             module(maps.to(dtype, memory_format=form)).float()
             for maps, _ in source.batches(indices, views, LARGE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,8 +13,14 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Setting
 from evonas.estimation.settings import ExecutionSettings
+from evonas.estimation.timing import machine
+from evonas.execution._gpus import Card, cards
 from evonas.execution._wear import CONTEXT
 from evonas.execution.base import Executor
+
+if TYPE_CHECKING:  # Ray takes a second, and not every run needs it
+    from evonas.execution._cluster import Cluster
+    from evonas.execution._machines import Machine
 
 
 class Hardware:
@@ -36,28 +43,30 @@ class Hardware:
 
     @cached_property
     def device(self) -> str:
-        """``cpu``, ``cuda``, or ``cuda:N`` where one GPU was asked for by its number.
+        """Device of the workers: ``cpu``, ``cuda``, or ``cuda:N`` of a GPU asked for by number.
+
+        With an address the cluster is asked, for the machine that searches may have no GPU, or
+        be the only one that has.
 
         Raises:
             InputError: there is no GPU, or none of that number.
         """
         asked = self._asked.device
-        there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if asked == "cpu":
+            return "cpu"
+        if self._asked.address:
+            return self._cluster_device
+        there = _count()
         if asked == "auto":
             return "cuda" if there else "cpu"
-        if asked != "cpu" and not there:
+        if not there:
             raise InputError(
                 f"execution.device={asked}: there is no GPU here that torch can use: "
                 f"use execution.device=cpu or auto"
             )
-        if not asked.startswith("gpu:"):
-            return "cuda" if asked == "gpu" else "cpu"
+        if asked == "gpu":
+            return "cuda"
         number = int(asked.removeprefix("gpu:"))
-        if self._asked.address:
-            raise InputError(
-                f"execution.device={asked}: names a GPU of this machine, and the nodes of a "
-                f"cluster have their own: use execution.device=gpu"
-            )
         if number >= there:
             last = f", the last is gpu:{there - 1}" if there > 1 else ": gpu:0"
             raise InputError(
@@ -65,18 +74,59 @@ class Hardware:
             )
         return f"cuda:{number}"
 
+    @property
+    def own_device(self) -> str:
+        """Device of this process, for what it computes itself: a cluster's GPUs are elsewhere."""
+        if not self._asked.address:
+            return self.device
+        return "cuda" if self._asked.device != "cpu" and _count() else "cpu"
+
+    @property
+    def _cluster_device(self) -> str:
+        asked = self._asked.device
+        if asked.startswith("gpu:"):
+            raise InputError(
+                f"execution.device={asked}: names a GPU of this machine, and the nodes of a "
+                f"cluster have their own: use execution.device=gpu"
+            )
+        assert self._cluster is not None
+        if asked == "gpu" and not self._cluster.gpus:
+            raise InputError(
+                f"execution.device=gpu: the Ray cluster at {self._cluster.address} has no GPU on "
+                f"its {self._cluster.nodes} node(s): use execution.device=cpu or auto, or start "
+                f"again when nodes with a GPU have come"
+            )
+        return "cuda" if self._cluster.gpus else "cpu"
+
     @cached_property
+    def _cluster(self) -> Cluster | None:
+        """The Ray cluster at ``execution.address``, joined; None where none is to be.
+
+        Raises:
+            InputError: nothing answers there.
+        """
+        if not self._asked.address:
+            return None
+        from evonas.execution import _cluster
+
+        return _cluster.join(self._asked.address)
+
+    @property
     def cluster_cpus(self) -> int:
         """CPUs of the Ray cluster at ``execution.address``; 0 where none is to be joined.
 
         Raises:
             InputError: nothing answers there.
         """
-        if not self._asked.address:
-            return 0
-        from evonas.execution import _cluster
+        return self._cluster.cpus if self._cluster else 0
 
-        return _cluster.join(self._asked.address).cpus
+    @cached_property
+    def _nodes(self) -> list[Machine]:
+        """The nodes of the cluster that workers may run on."""
+        from evonas.execution import _machines
+
+        found = _machines.machines()
+        return [one for one in found if (one.gpus if self.device != "cpu" else one.cpus)]
 
     @cached_property
     def workers(self) -> int:
@@ -99,15 +149,56 @@ class Hardware:
         return max(1, cores // self.workers) if self.device == "cpu" else 1
 
     def _gpu_workers(self) -> int:
-        """How many have room on the GPUs: of each, their contexts take an eighth at most."""
-        if self.cluster_cpus:
-            from evonas.execution import _cluster
+        """Return how many have room on the GPUs: their contexts take an eighth of each at most.
 
-            gpus = _cluster.joined().gpus
+        All GPUs get as many, so the smallest decides.
+        """
+        if self._cluster:
+            gpus = self._cluster.gpus
+            sizes = [card.memory for node in self._nodes for card in node.cards]
         else:
-            gpus = torch.cuda.device_count() if self.device == "cuda" else 1
-        total = torch.cuda.get_device_properties(self.device).total_memory
-        return max(1, gpus) * max(1, int((1 - SHARE) / 4 * total / CONTEXT))
+            own = self._cards
+            gpus, sizes = len(own), [card.memory for card in own]
+        room = min((int((1 - SHARE) / 4 * size / CONTEXT) for size in sizes), default=1)
+        return max(1, gpus) * max(1, room)
+
+    @cached_property
+    def _cards(self) -> tuple[Card, ...]:
+        """The GPUs of this machine that workers use."""
+        number = self.device.partition(":")[2]
+        return cards()[int(number) :][:1] if number else cards()
+
+    def machine(self, threads: int) -> str:
+        """Return what latencies are measured on, such as ``Some CPU @ 2 GHz, 1 thread(s)``.
+
+        Args:
+            threads: of a measurement, which matter on a CPU.
+
+        Raises:
+            InputError: the nodes of the cluster, or the GPUs here, differ: their latencies cannot
+                be compared.
+        """
+        if not self._cluster and self.device == "cpu":
+            return machine("cpu", threads)
+        if self._cluster:
+            hosts = {node.kind(self.device): node.host for node in self._nodes}
+            if len(hosts) > 1:
+                listing = ", ".join(f"{kind} ({host})" for kind, host in sorted(hosts.items()))
+                raise InputError(
+                    f"execution.address={self._asked.address}: latencies of different machines "
+                    f"cannot be compared, and its nodes are: {listing}: use nodes of one kind, or "
+                    f"no latency in objective.cost and objective.axes"
+                )
+            kind = next(iter(hosts), "a node that has yet to come")
+        else:
+            names = sorted({card.name for card in self._cards})
+            if len(names) > 1:
+                raise InputError(
+                    f"execution.device={self._asked.device}: latencies of different GPUs cannot be "
+                    f"compared, and here are: {', '.join(names)}: use execution.device=gpu:0, say"
+                )
+            kind = "".join(names)
+        return f"{kind}, {threads} thread(s)" if self.device == "cpu" else kind
 
     @cached_property
     def executor_name(self) -> str:
@@ -129,7 +220,7 @@ class Hardware:
     def disturbances(self) -> list[str]:
         """Return what makes latencies larger or uneven that are measured while others train."""
         if self.cluster_cpus:
-            return ["Latencies are those of the node that trains: have nodes of one kind"]
+            return ["Latencies are those of the node that trains: let only nodes of its kind join"]
         if self.workers == 1:
             return []
         if self.device != "cpu":
@@ -158,3 +249,8 @@ class Hardware:
             setting, self.workers, name, **joining
         )
         return made
+
+
+def _count() -> int:
+    """Return how many GPUs torch can use here; asking opens no CUDA context."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -46,12 +46,22 @@ class Answer:
     Attributes:
         measurement: of the training.
         weights: the trained ones, where they are kept on another node.
+        paused: content of the file of a training that stopped in between, likewise.
         worn: the process leaks, or cannot go on, and should be given up.
     """
 
     measurement: Measurement
     weights: bytes = b""
+    paused: bytes = b""
     worn: bool = False
+
+
+def file_content(path: Path) -> bytes:
+    """Return the content of a file; nothing where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def versions() -> dict[str, str]:
@@ -90,34 +100,40 @@ class Worker:
         """Return where this is, the node's name and the versions there."""
         return self._place(), socket.gethostname(), versions()
 
-    def estimate(self, job: Job, parent: bytes = b"") -> Answer:
+    def estimate(self, job: Job, parent: bytes = b"", paused: bytes = b"") -> Answer:
         """Return the answer to a job.
 
         Args:
             job: the training.
             parent: the weights that it starts with, where their file is on another node.
+            paused: content of the file that the training goes on from, likewise; empty: none.
         """
-        measurement, weights = self._estimated(job, parent)
-        dead = measurement.error_kind == "worker-death"
-        return Answer(measurement, weights, self._wear.after_a_training() or dead)
+        answer = self._estimated(job, parent, paused)
+        dead = answer.measurement.error_kind == "worker-death"
+        return replace(answer, worn=self._wear.after_a_training() or dead)
 
-    def _estimated(self, job: Job, parent: bytes) -> tuple[Measurement, bytes]:
+    def _estimated(self, job: Job, parent: bytes, paused: bytes) -> Answer:
         if self._origin is None:
-            return self._estimate(job), b""
+            return Answer(self._estimate(job))
         for path in self._files(job):
             if path not in self._there:
                 fetch(path, self._read)
                 self._there.add(path)
         with tempfile.TemporaryDirectory() as folder:
-            kept, given = Path(folder) / "weights", Path(folder) / "parent"
+            # The job's paths are those of the search's node: here they may be somebody else's.
+            kept, given, rung = (Path(folder) / name for name in ("weights", "parent", "paused"))
             given.write_bytes(parent)
+            if paused:
+                rung.write_bytes(paused)
             here = replace(
                 job,
                 weights=str(kept) if job.weights else "",
                 parent=str(given) if job.parent else "",
+                paused=str(rung) if job.paused else "",
             )
             measurement = self._estimate(here)
-            return measurement, kept.read_bytes() if kept.exists() else b""
+            # Whoever trains on from the rung may be on any node, so the file goes back as well.
+            return Answer(measurement, file_content(kept), file_content(rung) if job.until else b"")
 
     def _place(self) -> Place:
         if self._setting.device == "cpu":

@@ -13,6 +13,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -33,9 +34,10 @@ from evonas.execution._metrics import Metrics
 from evonas.execution._pool import Pool
 from evonas.execution._queue import Queue, Trial
 from evonas.execution._time_limit import TimeLimit, over_time
-from evonas.execution._worker import Answer, Origin, Worker
+from evonas.execution._worker import Answer, Origin, Worker, file_content
 from evonas.execution.base import Executor, MakeEstimator
 from evonas.failures import KINDS, LOSSES
+from evonas.files import write_file
 
 _FETCHING = 600.0  # seconds that a worker on another node has for its features, beside the job
 _PULSE = 2.0  # seconds between two looks at Ray's own processes
@@ -161,7 +163,9 @@ class RayExecutor(Executor):
         name = f"train {job.architecture.digest} {job.label}".strip()
         far = self._origin is not None and self._origin.node != node
         parent = Path(job.parent).read_bytes() if far and job.parent else b""
-        reference = actor.estimate.options(name=name).remote(job, parent)
+        # Where it is missing, the training starts anew: the same result, only later.
+        paused = file_content(Path(job.paused)) if far and job.paused else b""
+        reference = actor.estimate.options(name=name).remote(job, parent, paused)
         limit = self._time_limit.of(job)
         end = time.monotonic() + limit + (_FETCHING if far else 0)
         running[reference] = _Running(actor, trial, limit, end)
@@ -177,8 +181,7 @@ class RayExecutor(Executor):
             if isinstance(error, RayTaskError) and isinstance(error.cause, EvonasError):
                 raise error.cause from None
             return self._died(actor, trial, error), False
-        if answer.weights:  # trained on a node that has not this folder
-            Path(trial.job.weights).write_bytes(answer.weights)
+        _keep(trial.job, answer)
         if answer.worn:
             self._pool.replace(actor)
         if answer.measurement.error_kind == "worker-death":  # it lives, and is good for nothing
@@ -261,6 +264,18 @@ class RayExecutor(Executor):
                 ray.kill(self._origin.source)
             _cluster.leave(self)
         self._origin = None
+
+
+def _keep(job: Job, answer: Answer) -> None:
+    """Write the files of a job that was done on another node.
+
+    What a full disk has no room for, children and the second rung of a race do without.
+    """
+    for name, made in ((job.weights, answer.weights), (job.paused, answer.paused)):
+        if made:
+            with suppress(OSError):
+                Path(name).parent.mkdir(parents=True, exist_ok=True)
+                write_file(Path(name), made)
 
 
 def _left(running: Mapping[Any, _Running]) -> float:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from torch import nn
 
+from evonas import registry
+from evonas.errors import InputError, nearest
 from evonas.space import Architecture
 
 Shape = tuple[int, int, int]
+
+#: The setting of every architecture that says which feature map its network stands on. It is
+#: read by whoever builds the network, not by the family.
+TAP = "tap"
 
 
 class Network(ABC):
@@ -22,11 +30,24 @@ class Network(ABC):
     ``stage<number>[_<kind>].<repeat>``, from 0 on; see ``transfer.inherit``.
 
     Attributes:
+        settings: names of all settings that the family reads for some architecture; one that
+            counts only beside certain values of others is among them. A search space or a
+            baseline with any other name is refused, see ``refuse_unread``.
         dense: the family's output is a map, (n, n_outputs, height, width), for tasks
             that ask for one; else a vector, (n, n_outputs).
     """
 
+    settings: ClassVar[frozenset[str]]
     dense: bool = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a family that does not declare its settings."""
+        super().__init_subclass__(**options)
+        if not isinstance(getattr(cls, "settings", None), frozenset):
+            raise TypeError(
+                f"{cls.__name__} must declare the names of the settings that it reads: "
+                f"settings = frozenset({{...}}), empty if there are none"
+            )
 
     @abstractmethod
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
@@ -50,3 +71,24 @@ class Network(ABC):
 
         It equals what fvcore counts on convolution and linear operators.
         """
+
+
+def refuse_unread(network: str, names: Iterable[str], where: str) -> None:
+    """Refuse settings that neither the network family nor its builder reads.
+
+    They would change an architecture's digest and nothing else: equal networks would count as
+    distinct ones, and a misspelt setting would leave the default in force.
+
+    Args:
+        network: name of the family.
+        names: of genes or settings.
+        where: what they are and where they stand, for the message: ``FILE: gene``.
+
+    Raises:
+        InputError: there is no such family, or it does not read a name.
+    """
+    known = {TAP, *registry.load("network", network).settings}
+    unread = [name for name in names if name not in known]
+    if unread:
+        found = "; ".join(f"{name!r}: {nearest(name, known)}" for name in unread)
+        raise InputError(f"{where} that network {network!r} does not read: {found}")

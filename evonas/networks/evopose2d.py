@@ -79,6 +79,12 @@ class EvoPose2D(Network):
     compound scaling, see ``scaling``.
     """
 
+    settings = frozenset(
+        f"{name}{stage}"
+        for name in ("kernel", "repeats", "filters", "stride")
+        for stage in range(1, len(ANCESTOR) + 1)
+        if name != "stride" or stage in STRIDED
+    )
     dense = True
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:

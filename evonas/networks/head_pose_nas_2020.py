@@ -41,6 +41,8 @@ class HeadPoseNas2020(Network):
     multiplier F (1, 2, 4, 8).
     """
 
+    settings = frozenset(AUTHOR_DEFAULT.settings)
+
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the module with fresh weights; see ``Network.build``."""
         kinds, k, ch = _read(architecture)

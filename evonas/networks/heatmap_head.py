@@ -56,6 +56,12 @@ class HeatmapHead(Network):
     ``up_kernel``, 2, 3 or 4 (4); ``activation`` (``relu``).
     """
 
+    settings = frozenset(
+        {
+            *("width", "blocks", "block", "kernel"),
+            *("upsamples", "channels", "up_kernel", "activation"),
+        }
+    )
     dense = True
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:

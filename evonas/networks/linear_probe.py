@@ -20,6 +20,8 @@ class LinearProbe(Network):
     Setting: ``dropout``, the probability of dropping a pooled feature (0 if left out).
     """
 
+    settings = frozenset({"dropout"})
+
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the probe with fresh weights; see ``Network.build``."""
         dropout = number(architecture, "dropout", 0.0, 0.95, default=0.0)

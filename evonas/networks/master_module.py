@@ -30,6 +30,8 @@ from evonas.space import Architecture
 
 #: Side of the largest map that the first stage does not halve.
 FULL_SIDE = 8
+#: The most stages.
+STAGES = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,17 @@ class MasterModule(Network):
     ``kernel<i>`` (3 if left out), ``attention<i>``; ``activation``, ``end``,
     ``hidden`` (0 for none), ``dropout`` (0 if left out).
     """
+
+    settings = frozenset(
+        {
+            *("stem", "stages", "n", "split", "activation", "end", "hidden", "dropout"),
+            *(
+                f"{name}{stage}"
+                for name in ("block", "kernel", "attention")
+                for stage in range(1, STAGES + 1)
+            ),
+        }
+    )
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the head network with fresh weights; see ``Network.build``."""
@@ -104,7 +117,7 @@ def make_plan(architecture: Architecture, in_shape: Shape) -> Plan:
     Raises:
         InputError: a setting is missing or has a value the family does not know.
     """
-    stages = whole(architecture, "stages", 1, 3, default=3)
+    stages = whole(architecture, "stages", 1, STAGES, default=STAGES)
     repeats, width = compound(
         stages,
         whole(architecture, "n", 0, 8),

@@ -27,6 +27,8 @@ class ResidualHead(Network):
     and ``end`` (``flatten`` if left out, ``pool``, ``depthwise``).
     """
 
+    settings = frozenset({"width", "end"})
+
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the head with fresh weights; see ``Network.build``."""
         first, second, out_shape = _specs(architecture, in_shape)

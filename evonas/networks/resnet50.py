@@ -42,6 +42,8 @@ class ResNet50(Network):
     that published ImageNet weights can be the start of a training.
     """
 
+    settings = frozenset({"attention"})
+
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the network with fresh weights; see ``Network.build``."""
         attention = one_of(architecture, "attention", ATTENTIONS, default="none")

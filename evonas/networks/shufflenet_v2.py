@@ -39,6 +39,8 @@ class ShuffleNetV2(Network):
     ``conv5.1``, ``fc``), so that published ImageNet weights can be the start of a training.
     """
 
+    settings = frozenset({"width", "classifier"})
+
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the network with fresh weights; see ``Network.build``."""
         kept = one_of(architecture, "classifier", CLASSIFIERS, default="dropped") == "kept"

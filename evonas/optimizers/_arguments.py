@@ -4,14 +4,38 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from typing import Required, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evonas.errors import InputError
-from evonas.space import Architecture
+from evonas.space import Architecture, SearchSpace
 
 Cost = Callable[[Architecture], int]
+
+
+class Common(TypedDict, total=False):
+    """The arguments that every strategy passes on to ``Optimizer``."""
+
+    budget: Required[int]
+    seed: Required[int]
+    population_size: int | None
+    macs: Cost | None
+    max_macs: int | None
+
+
+def checked_space(space: SearchSpace) -> SearchSpace:
+    """Return the search space that a strategy was given.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(space, SearchSpace):
+        raise InputError(
+            f"space: expected a SearchSpace, got {space!r:.80}; SearchSpace.from_file reads one"
+        )
+    return space
 
 
 def number_in(name: str, value: float, low: float, high: float) -> float:
@@ -109,3 +133,17 @@ def unit_cube(verb: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
     if len(outside):
         raise InputError(f"{verb}() expected genomes with numbers in [0, 1], got {outside[0]}")
     return given
+
+
+def clipped(strategy: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
+    """Return what a strategy's ``_ask`` gave, (n, dim), cut to [0, 1].
+
+    Raises:
+        TypeError: the strategy has a bug: another shape, or nan.
+    """
+    given = np.array(genomes, dtype=np.float64)
+    if given.ndim != 2 or given.shape[1] != dim or np.isnan(given).any():
+        raise TypeError(
+            f"{strategy}._ask() must return numbers of shape (n, {dim}), got shape {given.shape}"
+        )
+    return np.clip(given, 0.0, 1.0)

@@ -32,6 +32,7 @@ class Books:
         best_genome: (dim,) best genome so far; None as long as nothing succeeded.
         best_fitness: its fitness; inf as long as nothing succeeded.
         width: how many axes were told; None as long as none were.
+        worst: the highest fitness of a success, bounded; -inf as long as nothing succeeded.
     """
 
     def __init__(self) -> None:
@@ -43,12 +44,12 @@ class Books:
         self._axes: dict[str, Array] = {}  # as told, of successes alone
         self._range: tuple[Array, Array] | None = None  # least and most of these
         self.width: int | None = None
-        self._worst = -float("inf")
+        self.worst = -float("inf")
 
     @property
     def any_success(self) -> bool:
         """Whether anything succeeded yet: until then nothing ranks."""
-        return bool(np.isfinite(self._worst))
+        return bool(np.isfinite(self.worst))
 
     def remember(self, digests: Sequence[str], genomes: Array, fitness: Array, axes: Array) -> None:
         """Write down what was told; nan is a failure, and gives way to a later success.
@@ -79,7 +80,7 @@ class Books:
                 np.maximum(most, told[new].max(axis=0)),
             )
         if not lost.all():
-            self._worst = max(self._worst, _bounded(fitness[~lost].max()))
+            self.worst = max(self.worst, _bounded(fitness[~lost].max()))
             best = int(np.where(lost, np.inf, fitness).argmin())
             if fitness[best] < self.best_fitness:
                 self.best_fitness, self.best_genome = float(fitness[best]), genomes[best].copy()
@@ -90,23 +91,31 @@ class Books:
             return None
         return self.repaired(digest, self._fitness[digest])
 
+    def success(self, digest: str) -> float | None:
+        """Return the fitness of an architecture that succeeded; None if it never did."""
+        fitness = self._fitness.get(digest, math.nan)
+        return None if math.isnan(fitness) else _bounded(fitness)
+
     def repaired_all(self, digests: Sequence[str], fitness: Array) -> Array:
-        """Return (n,) finite fitness, as ``repaired`` each."""
+        """Return (n,) finite fitness, as ``repaired`` each; who succeeded before did not fail."""
         found = np.clip(fitness, -HUGE, HUGE)
         for lost in np.flatnonzero(np.isnan(fitness)).tolist():
-            found[lost] = self.repaired(digests[lost], np.nan)
+            digest = digests[lost]
+            found[lost] = self.repaired(digest, self._fitness.get(digest, math.nan))
         return found
 
     def repaired(self, digest: str, fitness: float) -> float:
         """Return a finite fitness: a failure is worse than every success, by its cost.
 
         The distance is the range of the successes, at least a hundredth of the worst:
-        enough to rank last in floating point, too little to bend a model.
+        enough to rank last in floating point, too little to bend a model. It holds for now:
+        a later success may be worse than what is returned, so who keeps values looks this one
+        up again.
         """
         if not np.isnan(fitness):
             return _bounded(fitness)
         best = _bounded(self.best_fitness)
-        return float(self._behind(digest, np.array([best]), np.array([self._worst]))[0])
+        return float(self._behind(digest, np.array([best]), np.array([self.worst]))[0])
 
     def recall_axes(self, digest: str) -> Array | None:
         """Return the (m,) axes, repaired as a fitness is; None as ``recall``."""

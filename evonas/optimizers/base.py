@@ -14,14 +14,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Required, TypedDict
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evonas.errors import InputError
 from evonas.optimizers._arguments import (
+    Common,
     Cost,
+    checked_space,
+    clipped,
     number_in,
     told_axes,
     told_fitness,
@@ -32,9 +35,10 @@ from evonas.optimizers._books import Books
 from evonas.optimizers._fences import fenced_global_rng
 from evonas.optimizers._identity import Identity
 from evonas.optimizers._sampling import Sampler
+from evonas.registry import CheckedCall
 from evonas.space import Genome, SearchSpace
 
-__all__ = ["Cost", "Optimizer", "fenced_global_rng", "number_in"]
+__all__ = ["Common", "Cost", "Optimizer", "fenced_global_rng", "number_in"]
 
 #: An ask of mere repeats weighs 3, one of new but infeasible architectures 1: the
 #: latter may be on its way back to feasibility.
@@ -53,17 +57,7 @@ class _Asked:
     own: bool  # proposed by the strategy itself, complete, so that it may learn from it
 
 
-class Common(TypedDict, total=False):
-    """The arguments that every strategy passes on to ``Optimizer``."""
-
-    budget: Required[int]
-    seed: Required[int]
-    population_size: int | None
-    macs: Cost | None
-    max_macs: int | None
-
-
-class Optimizer(ABC):
+class Optimizer(ABC, metaclass=CheckedCall):
     """A search strategy that minimises. Two with equal arguments ask the same genomes.
 
     Args:
@@ -101,7 +95,7 @@ class Optimizer(ABC):
         macs: Cost | None = None,
         max_macs: int | None = None,
     ) -> None:
-        self.space = space
+        self.space = checked_space(space)
         self.budget = whole_number("budget", budget, 1)
         self.seed = whole_number("seed", seed, 0)
         self.rng = np.random.default_rng(self.seed)
@@ -252,12 +246,24 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        """Learn from (n, dim) genomes of the last ``_ask`` and their (n,) finite fitness."""
+        """Learn from (n, dim) genomes of the last ``_ask`` and their (n,) finite fitness.
 
-    def _restart(self) -> None:  # noqa: B027  a strategy without memory has nothing to do
+        A failure's fitness ranks behind every success so far, not behind later ones: who
+        keeps fitness keeps that of a ``success`` alone, or looks it up with ``recall``.
+        """
+
+    @abstractmethod
+    def parents(self) -> list[str]:
+        """Return digests of what the next ask derives from, the best first; [] if from nothing.
+
+        They are parents, personal bests, the incumbent or all data of a model, ranked as the
+        strategy itself ranks them. A failure may only stand among a model's data, and last.
+        """
+
+    def _restart(self) -> None:
         """Start afresh elsewhere; the generation asked last, if untold, is void."""
 
-    def _close(self) -> None:  # noqa: B027  most strategies hold nothing
+    def _close(self) -> None:
         """Free what the strategy holds; the search is finished."""
 
     def _default_population_size(self) -> int:
@@ -302,6 +308,10 @@ class Optimizer(ABC):
         """Whether an architecture was never asked."""
         return digest not in self.books.met
 
+    def success(self, digest: str) -> float | None:
+        """Return the fitness of an architecture that succeeded; None if it never did."""
+        return self.books.success(digest)
+
     def recall(self, digest: str) -> float | None:
         """Return the (repaired) fitness of an architecture that was told, else None.
 
@@ -340,7 +350,7 @@ class Optimizer(ABC):
                 self._stale = 0
                 self.restarts += 1
                 self._restart()
-            genomes = self._checked(self._ask())
+            genomes = clipped(type(self).__name__, self._ask(), self.space.dim)
             if len(genomes):
                 return genomes
             self._stale = PATIENCE
@@ -351,15 +361,6 @@ class Optimizer(ABC):
                 f"{'feasible ' if self.max_macs else ''}one could be found."
             )
         return genomes
-
-    def _checked(self, genomes: NDArray[np.float64]) -> NDArray[np.float64]:
-        genomes = np.array(genomes, dtype=np.float64)
-        if genomes.ndim != 2 or genomes.shape[1] != self.space.dim or np.isnan(genomes).any():
-            raise TypeError(
-                f"{type(self).__name__}._ask() must return numbers of shape (n, {self.space.dim}), "
-                f"got shape {genomes.shape}"
-            )
-        return np.clip(genomes, 0.0, 1.0)
 
     def _enter(self, genomes: NDArray[np.float64], own: bool) -> _Asked:
         """Enter a generation in the books, cut where it would exceed the budget."""

@@ -11,7 +11,9 @@ values of a gene without order are ranked by what is known of them, as regressio
 do (Fisher 1958, https://doi.org/10.1080/01621459.1958.10501479), anew for each run. And
 runs start at the best architecture known, at first that of a small random design, each
 with other directions of the genes; what an earlier run met is answered from memory and
-costs neither a training nor an ask.
+costs neither a training nor an ask. For the same reason a run can be repeated for nothing:
+what stood for a failure stays in its model, and as soon as a success is worse than that,
+the run begins anew.
 """
 
 from __future__ import annotations
@@ -69,7 +71,7 @@ class Bobyqa(Optimizer):
         self._last_radius = min([step / 4.0 for step in steps] + [0.01 if not steps else 1.0])
         self._last_radius = min(self._last_radius, self._radius / 4.0)
         self._state = np.random.RandomState(self.rng.integers(2**31))
-        self._runs: list[tuple[CallbackBridge, Chart] | None] = [None] * self.population_size
+        self._runs: list[_Run | None] = [None] * self.population_size
         self._open: dict[int, str] = {}  # place -> digest that its run waits for
 
     def _default_population_size(self) -> int:
@@ -81,7 +83,7 @@ class Bobyqa(Optimizer):
     def _close(self) -> None:
         for run in self._runs:
             if run is not None:
-                run[0].close()
+                run.bridge.close()
         self._runs = [None] * self.population_size
         self._open = {}
 
@@ -99,7 +101,27 @@ class Bobyqa(Optimizer):
         return np.array(list(rows.values()), dtype=np.float64).reshape(-1, self.space.dim)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        """What was told stands in the books, where each run looks it up."""
+        """Repeat the runs that took a failure for better than a success of this generation.
+
+        The rest of what was told stands in the books, where each run looks it up.
+        """
+        for place, run in enumerate(self._runs):
+            failures = [v for d, v in run.answers.items() if self._failed(d)] if run else []
+            if run and failures and min(failures) <= self.books.worst:
+                run.bridge.close()
+                self._runs[place] = _Run(run.options, run.chart)
+                self._open.pop(place, None)
+
+    def parents(self) -> list[str]:
+        """Return the digests of all data of the present runs' models, as these rank them."""
+        answers = {digest: self.recall(digest) for digest in self._open.values()}
+        found = {digest: value for digest, value in answers.items() if value is not None}
+        for run in self._runs:
+            found |= run.answers if run else {}
+        return sorted(found, key=lambda digest: found[digest])
+
+    def _failed(self, digest: str) -> bool:
+        return self.success(digest) is None
 
     def _next(self, place: int, answer: float | None) -> tuple[str, Genome] | None:
         """Drive the run at a place to its next unknown architecture; None: there is none."""
@@ -107,26 +129,27 @@ class Bobyqa(Optimizer):
             current = self._runs[place]
             if current is None:
                 current = self._runs[place] = self._start(at_best=start < STARTS_AT_BEST)
-            run, chart = current
-            point = self._advance(run, answer)
+            point = self._advance(current, answer)
             while point is not None:
-                genome = chart.genome(point)
-                digest = self.identify(genome)[0]
-                answer = self.recall(digest)
+                genome = current.chart.genome(point)
+                current.asked = self.identify(genome)[0]
+                answer = self.recall(current.asked)
                 if answer is None:
-                    return digest, genome
-                point = self._advance(run, answer)
+                    return current.asked, genome
+                point = self._advance(current, answer)
             self._runs[place] = answer = None
             self.restarts += 1
         return None
 
-    def _advance(self, run: CallbackBridge, answer: float | None) -> NDArray[np.float64] | None:
+    def _advance(self, run: _Run, answer: float | None) -> NDArray[np.float64] | None:
+        if answer is not None:
+            run.answers[run.asked] = answer
         # The solver moves only inside this call, so fences here hold in its thread.
         with warnings.catch_warnings(), fenced_global_rng(self._state):
             warnings.simplefilter("ignore")
-            return run.advance(None if answer is None else _tamed(answer))
+            return run.bridge.advance(None if answer is None else _tamed(answer))
 
-    def _start(self, at_best: bool) -> tuple[CallbackBridge, Chart]:
+    def _start(self, at_best: bool) -> _Run:
         dim = self.space.dim
         best = self.best_genome if at_best else None
         start = self.sample(1)[0] if best is None else best
@@ -141,7 +164,22 @@ class Bobyqa(Optimizer):
             "maxfun": 40 * (dim + 2),
             "do_logging": False,
         }
-        return CallbackBridge(partial(_solve, options)), chart
+        return _Run(options, chart)
+
+
+class _Run:
+    """One run of the solver.
+
+    Attributes:
+        asked: digest of the architecture that it waits for.
+        answers: digest -> fitness that it was given.
+    """
+
+    def __init__(self, options: dict[str, Any], chart: Chart) -> None:
+        self.options, self.chart = options, chart
+        self.bridge = CallbackBridge(partial(_solve, options))
+        self.asked = ""
+        self.answers: dict[str, float] = {}
 
 
 class Chart:

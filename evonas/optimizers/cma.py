@@ -10,7 +10,9 @@ Shirakawa 2022, https://arxiv.org/abs/2205.13482), in every coordinate the margi
 probability of leaving the mean's bin stays above a margin. And draws are free, trainings
 are not: each generation is drawn until it holds only new architectures, from a
 distribution that widens with each repeat, several times over; a model of what is known
-chooses among the draws (``_screen``). The strategy learns only from its own draws.
+chooses among the draws (``_screen``). The strategy learns only from its own draws. Where
+fewer succeed than move the mean, a failure in their place counts as a draw of the mean
+itself: it moves nothing, and the next draws are nearer.
 What has converged restarts with twice the population (Auger and Hansen 2005,
 https://doi.org/10.1109/CEC.2005.1554902).
 """
@@ -88,6 +90,7 @@ class CMAES(Optimizer):
         self._screen = Screen(space)
         self._solutions: list[NDArray[np.float64]] = []
         self._es: Any = None
+        self._parents: list[str] = []
         self._size = self.population_size  # of the present run; it grows with restarts
         self._centre = start == "centre"
 
@@ -98,6 +101,7 @@ class CMAES(Optimizer):
         if self._es is not None:
             self._size = min(2 * self._size, LARGEST * self.population_size)
         self._es = None
+        self._parents = []
 
     def _begin(self, mean: Genome) -> None:
         # pycma has no strategy in one dimension: a second coordinate without effect
@@ -165,11 +169,32 @@ class CMAES(Optimizer):
         known = self.books.history()
         if known:
             self._screen.learn([genome for genome, _ in known], [value for _, value in known])
+        digests = [self.identify(genome) for genome in genomes]
+        # An infeasible genome shows by its cost a way back; a failure shows nothing.
+        failed = np.array([v == 0.0 and self.success(d) is None for d, v in digests])
+        ranked = np.argsort(fitness, kind="stable")
         if self._es is None:
-            self._begin(genomes[np.argmin(fitness)])
+            ranked = ranked[[self.success(digests[i][0]) is not None for i in ranked]][:1]
+            if len(ranked) == 0:
+                return  # the next ask is another design
+            self._begin(genomes[ranked[0]])
         else:
+            ranked = ranked[: self._es.sp.weights.mu]
+            for i in ranked[failed[ranked]]:
+                self._es.sent_solutions.insert(
+                    self._solutions[i], geno=self._es.mean.copy(), iteration=self._es.countiter
+                )
             self._es.opts["minstd"] = self._floor()
             self._es.tell(self._solutions, fitness.tolist())
+        moving = ranked[~failed[ranked]].tolist()
+        self._parents = [digests[i][0] for i in moving] or self._parents
+
+    def parents(self) -> list[str]:
+        """Return the digests of those that moved the mean last, the best first.
+
+        Infeasible ones may be among them, behind all others.
+        """
+        return list(self._parents)
 
     def _floor(self) -> NDArray[np.float64]:
         """Least standard deviations, (dim,), that keep the margin around the present mean."""

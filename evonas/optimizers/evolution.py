@@ -104,6 +104,10 @@ class Evolution(Optimizer):
         """
         return self._parent_of.get(digest, "")
 
+    def parents(self) -> list[str]:
+        """Return the digests of those that have children in the next generation, fittest first."""
+        return [one.digest for one in sorted(self._alive, key=lambda one: one.fitness)]
+
     def living(self) -> frozenset[str]:
         """Return the digests of those that may still become parents of later children.
 
@@ -116,7 +120,7 @@ class Evolution(Optimizer):
         ahead = {
             d
             for d in waiting
-            if not self.is_new(d) and (d not in known or self._success(d) is not None)
+            if not self.is_new(d) and (d not in known or self.success(d) is not None)
         }
         return frozenset(ahead.union(one.digest for one in self._alive))
 
@@ -151,7 +155,7 @@ class Evolution(Optimizer):
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         alive = {one.digest: one for one in self._alive}
         for digest, genome in zip(self._waiting, genomes, strict=True):
-            value = self._success(digest)
+            value = self.success(digest)
             if value is not None:
                 alive[digest] = _Individual(digest, genome, value)
         members = list(alive.values())
@@ -160,13 +164,6 @@ class Evolution(Optimizer):
         else:
             self._alive = sorted(members, key=lambda one: one.fitness)[: self._parents]
         self._waiting = ()
-
-    def _success(self, digest: str) -> float | None:
-        """Return the fitness of an architecture, the first that succeeded; None if none did."""
-        fitness = self.recall(digest)
-        # a failure stands where the books put it, behind every success
-        failed = fitness is None or fitness >= self.books.repaired(digest, np.nan)
-        return None if failed else fitness
 
     def _start(self) -> dict[str, Genome]:
         """Return the first generation, by digest: favourites, or ancestors, or random ones.

@@ -38,7 +38,8 @@ class Genetic(Optimizer):
     """A (mu + lambda) genetic algorithm: mu is ``parents``, lambda population_size.
 
     Few parents, since trainings are few: what is known best is built upon at once, and
-    diversity is left to mating, which makes nothing twice.
+    diversity is left to mating, which makes nothing twice. What failed never becomes a
+    parent; the model of the pre-selection ranks it last.
 
     An ask may be shorter than population_size: children that repeat a known
     architecture, or are infeasible, are drawn again a hundred times, in the end with
@@ -117,7 +118,19 @@ class Genetic(Optimizer):
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         self._offspring.set("X", genomes)
         self._offspring.set("F", fitness[:, None])
-        self._ga.tell(infills=self._offspring)
+        good = [self.success(self.identify(genome)[0]) is not None for genome in genomes]
+        if any(good):
+            self._ga.tell(infills=self._offspring[np.flatnonzero(good)])
+        elif not self._ga.is_initialized:
+            self.restarts += 1  # a first generation without a parent
+            self._restart()
+
+    def parents(self) -> list[str]:
+        """Return the digests of those that may mate, the fittest first."""
+        if self._ga is None or not self._ga.is_initialized:
+            return []
+        fittest = self._ga.pop[_fittest(self._ga.pop, self._parents)]
+        return [self.identify(genome)[0] for genome in fittest.get("X")]
 
 
 class _Tournaments(Selection):  # type: ignore[misc]
@@ -136,8 +149,13 @@ class _Tournaments(Selection):  # type: ignore[misc]
         random_state: Any = None,
         **kwargs: Any,
     ) -> NDArray[np.int64]:
-        # the first generation comes whole, before any survival
-        ranked = np.argsort(np.asarray(pop.get("F"))[:, 0], kind="stable")[: self._parents]
+        ranked = _fittest(pop, self._parents)
         draws = random_state.integers(len(ranked), size=(n_select, n_parents, TOURNAMENT))
         winners: NDArray[np.int64] = ranked[draws.min(axis=2)]
         return winners
+
+
+def _fittest(population: Any, n: int) -> NDArray[np.int64]:
+    """Return the indices of the fittest n: a first generation is whole, before any survival."""
+    order: NDArray[np.int64] = np.argsort(population.get("F")[:, 0], kind="stable")
+    return order[:n]

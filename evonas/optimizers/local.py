@@ -64,9 +64,14 @@ class LocalSearch(Optimizer):
         start = self.favourites(self.population_size)
         return start if len(start) else self.sample_new(self.population_size)
 
+    def parents(self) -> list[str]:
+        """Return the digest of the place whose neighbours are asked, if there is one."""
+        return [] if self._centre is None else [self.identify(self._centre)[0]]
+
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         for genome, value in zip(genomes, fitness.tolist(), strict=True):
-            self._consider(genome, value)
+            if self.success(self.identify(genome)[0]) is not None:
+                self._consider(genome, value)
         if self._next is not None and (self._centre is None or not self._steepest):
             self._move()
 
@@ -82,7 +87,7 @@ class LocalSearch(Optimizer):
             self._untried = []
             for neighbour in self._neighbours(self._centre):
                 digest, violation = self.identify(neighbour)
-                known = self.recall(digest)
+                known = self.success(digest)
                 if known is not None:
                     self._consider(neighbour, known)
                 elif violation == 0.0 and self.is_new(digest):

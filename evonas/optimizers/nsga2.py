@@ -8,7 +8,7 @@ generations but from everything ever told: crowding may pass over an architectur
 generation and take it up again later, and nothing good is forgotten. Children are free as
 well, so several times as many are made as are asked, and small models of what is known,
 one an axis, choose among them, by rank and crowding again (pre-selection, see
-``_screen``).
+``_screen``). What failed is data of these models, where it ranks last, and never a parent.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class NSGA2(Optimizer):
             sampling=self.sample(self.population_size),
             crossover=UniformCrossover(prob=self._crossover),
             mutation=self._mutate,
-            survival=_ArchiveSurvival(self._archive, self._parents, self._survived),
+            survival=_ArchiveSurvival(self._successes, self._parents, self._survived),
             eliminate_duplicates=UnknownOnly(self),
             output=None,
         )
@@ -123,6 +123,15 @@ class NSGA2(Optimizer):
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         # what it is worth, the survival looks up, with everything told before
         self._nsga2.tell(infills=self._offspring)
+        if not self._elite:  # only failures are remembered
+            self.restarts += 1
+            self._restart()
+
+    def parents(self) -> list[str]:
+        """Return the digests of those that may mate, by rank and crowding."""
+        if self._nsga2 is None or not self._nsga2.is_initialized:
+            return []
+        return list(self._nsga2.pop.get("digest").tolist())
 
     def _promising(self, children: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return (population_size,) indices of (n, dim) children that models see in front.
@@ -149,6 +158,12 @@ class NSGA2(Optimizer):
             rows = [np.array([self.recall(digest)], dtype=np.float64) for digest in told]
         genomes = np.array([self.books.genomes[digest] for digest in told])
         return Population.new("X", genomes, "F", np.array(rows), "digest", np.array(told))
+
+    def _successes(self) -> Any:
+        """Return the archive without what failed."""
+        archive = self._archive()
+        good = [self.success(digest) is not None for digest in archive.get("digest")]
+        return archive[np.flatnonzero(good)]
 
     def _survived(self, digests: list[str]) -> None:
         self._elite = digests

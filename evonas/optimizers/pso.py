@@ -49,6 +49,9 @@ class ParticleSwarm(Optimizer):
     The pull of the swarm is strong and the inertia small: with some tens of trainings
     there is no time to circle around the best place, as coefficients for thousands do.
 
+    What failed is no place to remember: a particle that has met no success yet is drawn to
+    the swarm's best place alone.
+
     An ask may be shorter than population_size: a particle that finds nothing new in
     forty steps sits it out.
 
@@ -107,11 +110,23 @@ class ParticleSwarm(Optimizer):
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         swarm = self._swarm
         swarm.position[self._asked_particles] = genomes
-        if len(swarm.pbest_cost) == 0:
-            swarm.pbest_pos, swarm.pbest_cost = genomes.copy(), fitness.copy()
+        good = [self.success(self.identify(genome)[0]) is not None for genome in genomes]
+        cost = np.where(good, fitness, np.inf)  # beats no personal best
+        if len(swarm.pbest_cost):
+            self._learn(self._asked_particles, cost)
+        elif any(good):
+            swarm.pbest_pos, swarm.pbest_cost = genomes.copy(), cost
             self._follow()
-        else:
-            self._learn(self._asked_particles, fitness)
+        else:  # a first generation without a place to fly to
+            self.restarts += 1
+            self._restart()
+
+    def parents(self) -> list[str]:
+        """Return the digests of the personal bests, the best first; one may be of several."""
+        if self._swarm is None or len(self._swarm.pbest_cost) == 0:
+            return []
+        order = np.argsort(self._swarm.pbest_cost, kind="stable")
+        return [self.identify(place)[0] for place in self._swarm.pbest_pos[order]]
 
     def _learn(self, particles: NDArray[np.intp], fitness: NDArray[np.float64]) -> None:
         """Let some particles remember where they are, if it is better than their best."""
@@ -125,6 +140,8 @@ class ParticleSwarm(Optimizer):
         swarm = self._swarm
         leader = int(np.argmin(swarm.pbest_cost))
         swarm.best_pos, swarm.best_cost = swarm.pbest_pos[leader], float(swarm.pbest_cost[leader])
+        # Whoever has no place of its own is drawn to this one by both pulls.
+        swarm.pbest_pos[np.isinf(swarm.pbest_cost)] = swarm.best_pos
 
     def _chosen(self) -> list[int]:
         """Let each particle try several flights and take the most promising; return who did."""
@@ -168,10 +185,10 @@ class ParticleSwarm(Optimizer):
                     found[digest] = particle
                     continue
                 stay.append(particle)
-                recalled = self.recall(digest)
-                if recalled is not None:
+                worth_there = self.success(digest)
+                if worth_there is not None:
                     known.append(particle)
-                    worth.append(recalled)
+                    worth.append(worth_there)
             if known:
                 self._learn(np.array(known, dtype=np.intp), np.array(worth, dtype=np.float64))
             pending = np.array(stay, dtype=np.intp)

@@ -21,3 +21,7 @@ class Random(Optimizer):
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         """Random search has no memory."""
+
+    def parents(self) -> list[str]:
+        """Return no digest: every draw is independent."""
+        return []

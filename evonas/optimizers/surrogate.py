@@ -91,9 +91,7 @@ class Surrogate(Optimizer):
     def _asked_next(self) -> Array:
         if self._process is None:
             self._process = self._begin()
-        n = len(self._digests)
-        fitness = [self.recall(digest) for digest in self._digests]
-        known = np.array([f for f in fitness if f is not None], dtype=np.float64)
+        n, known = len(self._digests), self._known()
         # Before the first success nothing is known of anything: the start goes on.
         if len(known) < n:
             batch = self._design(self.population_size)
@@ -111,6 +109,16 @@ class Surrogate(Optimizer):
 
     def _tell(self, genomes: Array, fitness: Array) -> None:
         """``recall`` remembers, and moves failures as the scale of the successes unfolds."""
+
+    def parents(self) -> list[str]:
+        """Return the digests of all data of the model, ranked as it ranks them."""
+        order = np.argsort(self._known(), kind="stable").tolist()
+        return [self._digests[index] for index in order]
+
+    def _known(self) -> Array:
+        """Return the (n,) fitness of what was told, failures last; n = 0 before any success."""
+        fitness = [self.recall(digest) for digest in self._digests]
+        return np.array([f for f in fitness if f is not None], dtype=np.float64)
 
     def _begin(self) -> GaussianProcess:
         draws = self.rng.random((4 * REFERENCE, self.space.dim))
@@ -168,17 +176,21 @@ class Surrogate(Optimizer):
             process.fit(known, scores)
             self._learned = len(scores)
         process.condition(known, scores)
+        good = np.array([self.success(digest) is not None for digest in self._digests])
         genomes, points = self._pool()
         if self._listing is None:
-            order = np.argsort(fitness, kind="stable")[:BEST]
+            order = np.argsort(fitness, kind="stable")[: min(BEST, int(good.sum()))]
             mutants, at = self._encoding.feasible(self._mutants(self._genomes[order]))
             genomes, points = np.concatenate([mutants, genomes]), np.concatenate([at, points])
-        return self._filled([], process, known, genomes, points)
+        return self._filled([], process, known[good], genomes, points)
 
     def _filled(
         self, begun: list[Genome], process: GaussianProcess, known: Array, genomes: Array, at: Array
     ) -> list[Genome]:
-        """Return a batch, continued with those of genomes and their points that promise most."""
+        """Return a batch, continued with those of genomes and their points that promise most.
+
+        The best of ``known`` is what they have to improve on.
+        """
         if len(genomes) == 0:
             return begun
         # Not the lowest fitness, which may be luck, but the lowest that is believed.

@@ -35,7 +35,7 @@ def sentences(run: Run) -> Iterator[str]:
         yield "No network was trained successfully."
         return
     metric, unit = run.error
-    yield from outcome.winner(run.finalists, metric, unit)
+    yield from outcome.winner(run.finalists, metric, unit, run.environment.get("constant"))
     cheaper = as_good(run.finalists, run.trials, metric, run.penalised)
     lines = [outcome.failed_finals(run.trials), outcome.as_good(run.finalists, cheaper, metric)]
     yield from filter(None, lines)
@@ -101,7 +101,8 @@ def retrained(run: Run) -> Table | None:
     folds = run.retrained.get("folds")
     side = f"held-out groups of {folds} folds" if folds else side
     columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
-    return Table(f"Retrained, judged on the {side}", columns, rows)
+    bias = run.retrained.get("selection_bias")
+    return Table(f"Retrained, judged on the {side}", columns, rows, [bias] if bias else [])
 
 
 def counts(run: Run) -> Table:

@@ -136,7 +136,7 @@ class SearchView:
             return ["no result yet"]
         error = best.metrics.get(self._metric, math.nan)
         return [
-            f"fitness {best.value:.3f}: {self._metric} {error:.3f} {self._unit}",
+            f"fitness {best.value:.3f}: {self._metric} {error:.3f} {self._unit}".rstrip(),
             f"{2 * best.macs / 1e6:.2f} MFLOPs of head",
             *([f"{best.params / 1e3:.1f} k parameters"] if best.params else []),
             *([f"{best.latency:.3f} ms"] if best.latency else []),

@@ -12,26 +12,35 @@ from evonas.store import Trial
 _NAMED = 3  # networks as good and cheaper that are named one by one
 
 
-def winner(finalists: Sequence[Finalist], metric: str, unit: str) -> Iterator[str]:
+def winner(
+    finalists: Sequence[Finalist], metric: str, unit: str, constant: float | None = None
+) -> Iterator[str]:
     """Yield lines on the winner and on how sure it is.
 
     Args:
         finalists: the winner first.
         metric, unit: of what counts as the error.
+        constant: the error of the best constant prediction, where it is known.
     """
     best = finalists[0]
     error, own = best.metrics()[metric], best.trial.metrics[metric]
+    if constant is not None and not error < constant:
+        yield (
+            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f} {unit} does not beat the "
+            f"{constant:.3f} of a constant prediction: look at the labels (`evonas data check`), "
+            f"lower training.learning_rate, or train for more epochs."
+        )
     spread = best.spread().get(metric)
     around = "" if spread is None else f" ±{spread:.3f}"
     yield (
-        f"Best: {metric} {error:.3f}{around} {unit} at {_cost(best.trial)}, "
+        f"Best: {metric} {error:.3f}{around}{_in(unit)} at {_cost(best.trial)}, "
         f"fitness {best.fitness:.3f}."
     )
     if not best.further:
         return
     place = sorted(finalists, key=lambda one: one.trial.value).index(best) + 1
     deviation = noise(finalists, metric)
-    noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f} {unit} (sd)"
+    noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f}{_in(unit)} (sd)"
     yield (
         f"That is the mean of {len(best.further)} further seed(s), which name the best of "
         f"{len(finalists)} finalist(s); in the search it was number {place} with {own:.3f}{noisy}."
@@ -71,7 +80,7 @@ def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) 
         axes: names of what is traded off.
     """
     low, high = trials[0], trials[-1]
-    ends = f"{low.metrics[metric]:.3f} {unit} at {_cost(low)}"
+    ends = f"{low.metrics[metric]:.3f}{_in(unit)} at {_cost(low)}"
     if len(trials) > 1:
         ends += f" to {high.metrics[metric]:.3f} at {_cost(high)}"
     return f"Front of {', '.join(axes)}: {len(trials)} network(s), {ends}: front.json."
@@ -83,8 +92,12 @@ def baselines(
     """Yield a line for each hand-made network that was trained as briefly."""
     for name, _, measurement in rivals:
         error = measurement.metrics.get(metric, math.nan)
-        result = measurement.error or f"{metric} {error:.3f} {unit}"
+        result = measurement.error or f"{metric} {error:.3f}{_in(unit)}"
         yield f"Trained the same way, {name}: {result} at {_cost(measurement)}."
+
+
+def _in(unit: str) -> str:
+    return f" {unit}" if unit else ""  # a loss has none
 
 
 def _cost(of: Trial | Measurement) -> str:

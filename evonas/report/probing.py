@@ -44,6 +44,26 @@ def errors(primary: Primary, labels: Sequence[str], folds: int, notes: Sequence[
     return Table(title, ["tap", "rank", "held out", *heads], rows, found, names=1)
 
 
+def classes_note(primaries: Sequence[Primary], classes: str) -> list[str]:
+    """Return a line on how classes were fitted, where there are any.
+
+    Args:
+        primaries: the backbones that were probed.
+        classes: ``logistic`` or ``least_squares``.
+    """
+    if not any(one.classes for primary in primaries for one in primary.found):
+        return []
+    if classes == "logistic":
+        return [
+            "classes: fitted by logistic regression, where John et al. (2019) regress; "
+            "probe.classes=least_squares regresses their indicators"
+        ]
+    return [
+        "classes: least squares on their indicators, the largest names the class; John et al. "
+        "(2019) choose a threshold or put a quantity into bins"
+    ]
+
+
 def knees(found: Sequence[Probed], thresholds: Sequence[float], folds: int, title: str) -> Table:
     """Return how many filters each knee keeps, and the held-out RMSE with them.
 

@@ -47,6 +47,7 @@ def errors(
     names: Sequence[str],
     unit: str,
     side: tuple[str, int],
+    warnings: Sequence[str] = (),
 ) -> Table:
     """Return the errors of each stage on the images that judge.
 
@@ -55,13 +56,14 @@ def errors(
         names: of the metrics to show.
         unit: of the errors.
         side: the split, and how many images it has.
+        warnings: lines that have to stand below the table.
     """
     rows = [
         [_STAGES[stage], *(f"{values[name]:.2f}" for name in names)]
         for stage, values in metrics.items()
     ]
     title = f"Errors on the {side[0]} split ({side[1]} images), {unit or 'units of the label'}"
-    return Table(title, ["network", *names], rows, names=1)
+    return Table(title, ["network", *names], rows, warnings, names=1)
 
 
 def costs(rows: Mapping[str, Any], notes: Sequence[str]) -> Table:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table as RichTable
+
+from evonas.answers import HELD_OUT_LOSS
 
 _NARROW = 26  # width that a name's column may always have
 
@@ -45,9 +48,7 @@ def errors(
     rows = []
     for contender in contenders:
         cells = [contender.name, contender.tap or "-"]
-        for name in metrics:
-            spread = contender.spread(name)
-            cells.append(f"{contender.mean(name):.2f}" + (f" ±{spread:.2f}" if spread else ""))
+        cells += [_error(contender, name, name == prefix + HELD_OUT_LOSS) for name in metrics]
         rows.append(cells)
     count = max((len(c.results) for c in contenders), default=0)
     where = "test split" if prefix else "validation split"
@@ -57,6 +58,8 @@ def errors(
     notes = [
         f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures
     ]
+    if prefix + HELD_OUT_LOSS in metrics:
+        notes.append(f"{HELD_OUT_LOSS}: the task's loss on these images, without a unit")
     columns = ["network", "tap", *(name.removeprefix(prefix) for name in metrics)]
     return Table(title, columns, rows, [*notes, *warnings])
 
@@ -116,6 +119,15 @@ def markdown(table: Table) -> str:
     lines = [f"**{table.title}**", "", _line(table.columns), _line(["---"] * len(table.columns))]
     lines += [_line(row) for row in table.rows]
     return "\n".join([*lines, "", *table.notes, ""])
+
+
+def _error(contender: Any, name: str, loss: bool) -> str:
+    """Return a metric's mean and spread; a loss may be small, and a constant has none."""
+    mean, spread = contender.mean(name), contender.spread(name)
+    if loss and math.isnan(mean):
+        return "-"
+    form = ".4g" if loss else ".2f"
+    return f"{mean:{form}}" + (f" ±{spread:{form}}" if spread else "")
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -108,16 +108,9 @@ def published(rows: Sequence[Row], train: str, images: int, flip: bool = False) 
         if not same:
             above = f"above: trained on {train}, tested on {images} images"
             notes.append(f"{above}, with a flip test" if flip else above)
-        body = [
-            [
-                row.method,
-                *(_number(value) for value in (*row.errors, row.geodesic, row.megabytes)),
-                row.remarks,
-            ]
-            for row in rows
-            if row.protocol == protocol
-        ]
-        heads = ["method", "yaw", "pitch", "roll", "MAE", "geodesic", "MB", "source and remarks"]
+        own = [row for row in rows if row.protocol == protocol]
+        body = [[row.method, *row.cells, row.remarks] for row in own]
+        heads = ["method", *own[0].heads, "source and remarks"]
         tables.append(Table(title, heads, body, notes, names=1))
     return tables
 
@@ -146,7 +139,3 @@ def _cell(result: Any, name: str) -> str:
         return "-"
     spread = result.spread(name)
     return f"{result.mean(name):.2f}" + (f" ±{spread:.2f}" if spread else "")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"

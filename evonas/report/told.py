@@ -51,6 +51,7 @@ class Environment(BaseModel):
 
     error: _Error = _Error()
     warnings: list[StrictStr] = []
+    constant: Number | None = None
     packages: dict[str, Any] = {}
 
 
@@ -117,3 +118,4 @@ class Retrained(BaseModel):
 
     contenders: list[_Contender] = []
     folds: Count = 0
+    selection_bias: StrictStr = ""

@@ -5,19 +5,23 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evonas.answers import Answer
+from evonas.answers import HELD_OUT_LOSS, Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 
 Array = NDArray[np.float32]
+#: What a search multiplies by the cost: the task's own metric, or its loss.
+Error = Literal["metric", "loss"]
+_BATCH = 256  # images whose loss is computed at once
 
 
 Labels = Mapping[str, Sequence[str]]
@@ -46,7 +50,8 @@ class Task(ABC):
 
     Attributes:
         n_outputs: length of the network's output, or its channels if ``dense``.
-        metric: name of the metric that a search minimises.
+        metric: name of the metric that a search minimises and that chooses the epoch whose
+            weights are kept; ``minimising`` exchanges it for the loss.
         unit: the metric's unit, for people.
         labels: names of the data set's labels that are learnt; ``nose`` stands for the key
             point of ``nose.x`` and ``nose.y``.
@@ -155,6 +160,42 @@ class Task(ABC):
         """
         guess = self.constant(known)
         return self.metrics(np.broadcast_to(guess, (len(judged), *guess.shape)), judged)
+
+    def minimising(self, error: Error) -> Self:
+        """Return the task with the error that a search minimises: its metric, or its loss."""
+        if error == "metric":
+            return self
+        made = copy(self)
+        made.metric = HELD_OUT_LOSS
+        return made
+
+    def validate(self, outputs: Array, targets: Array) -> dict[str, float]:
+        """Return the metrics of outputs (n, n_outputs[, h, w]) against (n, k) targets.
+
+        ``held_out_loss`` is among them only where it is the metric to minimise.
+        """
+        found = dict(self.metrics(self.predictions(outputs), targets))
+        if self.metric == HELD_OUT_LOSS:
+            found[HELD_OUT_LOSS] = self.held_out_loss(outputs, targets)
+        return found
+
+    def held_out_loss(self, outputs: Array, targets: Array) -> float:
+        """Return the mean over images of the loss of batches of 256, in double precision.
+
+        Batches of a fixed size in the order of the images: the result depends neither on the
+        batches that are trained on nor on the device, and large maps need little memory.
+        """
+        # A copy, since a task may keep tensors on the device that it trains on.
+        task, total = copy(self), 0.0
+        with torch.no_grad():
+            for start in range(0, len(outputs), _BATCH):
+                rows = slice(start, start + _BATCH)
+                said, truth = (
+                    torch.from_numpy(np.ascontiguousarray(values[rows], np.float64))
+                    for values in (outputs, targets)
+                )
+                total += float(task.loss(said, truth)) * len(said)
+        return total / len(outputs)
 
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
         """Return all that a test reports: the metrics, and more that a search has no use for."""

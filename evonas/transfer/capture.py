@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from evonas.errors import InputError, one_line
 from evonas.transfer._extra import quiet
+from evonas.transfer.devices import follow_input
 from evonas.transfer.folding import fold_norms
 
 _aten = torch.ops.aten
@@ -121,7 +122,7 @@ def trace(module: nn.Module, side: int, any_batch: bool) -> ExportedProgram:
 
 
 def unlifted(program: ExportedProgram) -> fx.GraphModule:
-    """Return a program's graph with its tensors inside: images in, one tensor out.
+    """Return a program's graph with its tensors inside: images in, one tensor out, on any device.
 
     Unlike ``ExportedProgram.module`` it compiles no guards, which are text in a file; and it
     takes over only tensors that the graph uses.
@@ -146,6 +147,7 @@ def unlifted(program: ExportedProgram) -> fx.GraphModule:
             graph.output(values[result])
         else:
             values[node] = graph.node_copy(node, lambda source: values[source])
+    follow_input(graph)
     made = fx.GraphModule(root, graph)
     made.eval()
     return made

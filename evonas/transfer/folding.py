@@ -7,6 +7,13 @@ from torch import Tensor, fx, nn
 
 _aten = torch.ops.aten
 _CONVOLUTIONS = (_aten.conv1d.default, _aten.conv2d.default, _aten.linear.default)
+#: Operators that apply a scale or a shift.
+_POINTWISE = frozenset(
+    (
+        *(_aten.mul.Tensor, _aten.mul_.Tensor, _aten.div.Tensor, _aten.div_.Tensor),
+        *(_aten.add.Tensor, _aten.add_.Tensor, _aten.sub.Tensor, _aten.sub_.Tensor),
+    )
+)
 
 
 def fold_norms(graph: fx.GraphModule) -> int:
@@ -42,6 +49,32 @@ def fold_norms(graph: fx.GraphModule) -> int:
             delattr(graph, name)
     graph.recompile()
     return folded
+
+
+def scales_and_shifts(graph: fx.GraphModule) -> list[Tensor]:
+    """Return the parameters that only scale or shift channels, such as those of folded norms.
+
+    By shape alone the scale (c, 1, 1) of a norm could not be told from the weight (c, 1, 1, 1)
+    of a depthwise convolution; by the operators that use it, it can.
+    """
+    users: dict[str, set[object]] = {}
+    for node in graph.graph.nodes:
+        if node.op == "get_attr":
+            users.setdefault(str(node.target), set()).update(_operators(node))
+    return [
+        parameter
+        for name, parameter in graph.named_parameters()
+        if max(parameter.shape, default=1) == parameter.numel()
+        and users.get(name, set()) <= _POINTWISE
+    ]
+
+
+def _operators(value: fx.Node) -> set[object]:
+    """Return the operators that use a value, behind modules that only observe or round it."""
+    found: set[object] = set()
+    for user in value.users:
+        found |= _operators(user) if user.op == "call_module" else {user.target}
+    return found
 
 
 def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:

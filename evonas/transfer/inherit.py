@@ -5,9 +5,10 @@ parents. Tensors meet by name; where shapes differ, the common part is copied: k
 centre to centre, channels from the first on. All else stays as it was initialised. It does
 not preserve the function, as network morphisms do (Chen et al. 2016, arXiv 1511.05641).
 
-Two things differ from the published code: a kernel that changes its size alone is copied as
-well, where that code leaves it at random; and an added repeat takes after the last one of its
-own stage, not of the network.
+Three things differ from the published code: a kernel that changes its size alone is copied as
+well, where that code leaves it at random; an added repeat takes after the last one of its own
+stage, not of the network; and added entries of vectors (norms, biases) stay fresh, where that code
+writes the mean of the parent's.
 """
 
 from __future__ import annotations

@@ -1,9 +1,17 @@
-"""Linear models of pooled features, and what they miss (John et al. 2019, algorithm 1)."""
+"""Linear models of pooled features, and what they miss (John et al. 2019, algorithm 1).
+
+The article regresses whatever is learnt: two classes as 0 and 1, with a threshold that its
+validation images choose; ordered classes (age, pose) as a quantity that is then put into bins;
+emotions alone it classifies, linearly. Here classes of every kind are fitted by logistic
+regression, by default, or with ``classes="least_squares"`` by regressing their indicators, 0 or
+1, of which the largest names the class; for two classes that is a threshold of one half.
+"""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +20,8 @@ from evonas.transfer.curves import checked
 from evonas.transfer.folds import Folds, Indices
 from evonas.transfer.targets import Flags, Floats, Target
 
+#: How classes are fitted.
+Classes = Literal["logistic", "least_squares"]
 #: Training images a feature below which least squares is replaced: at one, it fits the noise.
 _ENOUGH = 2
 _PENALTIES = np.logspace(-3, 5, 17)
@@ -46,29 +56,38 @@ class Score:
         return self.error / self.constant if self.constant > 0 else float("nan")
 
 
-def regress(features: NDArray[np.floating], target: Target, train: Indices, test: Indices) -> Score:
+def regress(
+    features: NDArray[np.floating],
+    target: Target,
+    train: Indices,
+    test: Indices,
+    classes: Classes = "logistic",
+) -> Score:
     """Return the error on some images of a linear model that was fitted to others (algorithm 1).
 
     Quantities are learnt by least squares, classes by logistic regression with a unit L2
-    penalty on standardised features. With fewer than two training images a feature, where
-    least squares fits the noise, ridge regression replaces it; its penalty is chosen by
-    leaving out single training images.
+    penalty on standardised features, or by least squares on their indicators. With fewer than
+    two training images a feature, where least squares fits the noise, ridge regression replaces
+    it; its penalty is chosen by leaving out single training images.
 
     Args:
         features: (n, c) pooled features.
         target: of the same images.
         train: indices of the images to fit to, and
         test: of those to judge by.
+        classes: how classes are fitted; without effect on quantities.
 
     Raises:
         InputError: features are not finite.
     """
-    guesses, note = _predicted(checked(features, target), target, train, test)
+    guesses, note = _predicted(checked(features, target), target, train, test, classes)
     mean, median = _constants(target.of(train))
     return _score(target.of(test), guesses, mean, median, note)
 
 
-def cross_validate(features: NDArray[np.floating], target: Target, folds: Folds) -> Score:
+def cross_validate(
+    features: NDArray[np.floating], target: Target, folds: Folds, classes: Classes = "logistic"
+) -> Score:
     """Return the error on all images, each judged once, while its fold is held out.
 
     Raises:
@@ -78,14 +97,16 @@ def cross_validate(features: NDArray[np.floating], target: Target, folds: Folds)
     guesses, means, medians = (np.empty_like(target.values) for _ in range(3))
     notes = [folds.note]
     for train, test in folds:
-        guesses[test], note = _predicted(x, target, train, test)
+        guesses[test], note = _predicted(x, target, train, test, classes)
         means[test], medians[test] = _constants(target.of(train))
         notes.append(note)
     said = "; ".join(dict.fromkeys(note for note in notes if note))
     return _score(target, guesses, means, medians, said)
 
 
-def _predicted(x: Floats, target: Target, train: Indices, test: Indices) -> tuple[Floats, str]:
+def _predicted(
+    x: Floats, target: Target, train: Indices, test: Indices, classes: Classes
+) -> tuple[Floats, str]:
     """Return predictions, (test images, k), in the form of the target's values, and a note."""
     centre, spread = x[train].mean(0), x[train].std(0)
     varying: Flags = np.ptp(x[train], axis=0) > 0
@@ -93,11 +114,18 @@ def _predicted(x: Floats, target: Target, train: Indices, test: Indices) -> tupl
         rows = np.broadcast_to(_constants(target.of(train))[0], (len(test), target.values.shape[1]))
         return rows, "constant features: no better than the constant"
     fit, seen = ((x[rows] - centre)[:, varying] / spread[varying] for rows in (train, test))
-    if target.classes:
+    if not target.classes:
+        return _regressed(fit, target.values[train], seen)
+    if classes == "logistic":
         return _classified(fit, target.numbers[train], seen)
-    y = target.values[train]
+    shares, note = _regressed(fit, target.columns[train], seen)
+    return shares.argmax(1).astype(np.float64)[:, None], note
+
+
+def _regressed(fit: Floats, y: Floats, seen: Floats) -> tuple[Floats, str]:
+    """Return predictions of columns by least squares, or ridge regression, and a note."""
     middle = y.mean(0)
-    if len(train) < _ENOUGH * fit.shape[1]:
+    if len(fit) < _ENOUGH * fit.shape[1]:
         from sklearn.linear_model import RidgeCV
 
         model = RidgeCV(alphas=_PENALTIES).fit(fit, y - middle)

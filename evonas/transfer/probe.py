@@ -3,7 +3,8 @@
 T. A. John, I. Dua, V. N. Balasubramanian, C. V. Jawahar (2019), "Low-Cost Transfer Learning
 of Face Tasks", arXiv 1901.02675, algorithm 1: maps are averaged over height and width, and
 least squares on these averages learns the label, for every layer in turn. Here the taps are
-chosen on held-out training images, so the validation and test images only judge.
+chosen on held-out training images, so the validation and test images only judge; and classes are
+fitted by logistic regression unless ``classes="least_squares"`` regresses them (see ``linear``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from evonas.transfer.curves import Curve, checked, curve
 from evonas.transfer.folds import Indices, deal
-from evonas.transfer.linear import Score, cross_validate, regress
+from evonas.transfer.linear import Classes, Score, cross_validate, regress
 from evonas.transfer.targets import Target
 
 __all__ = ["Curve", "Primary", "Probed", "Score", "Target", "curve", "probe", "rank", "regress"]
@@ -98,6 +99,7 @@ def probe(
     groups: NDArray[np.str_],
     splits: Mapping[str, Indices],
     folds: int,
+    classes: Classes = "logistic",
 ) -> Probed:
     """Probe one tap for one label.
 
@@ -108,6 +110,7 @@ def probe(
         groups: (n,) the person, or source photo, of each image.
         splits: ``train``, ``validation`` and, where there is one, ``test`` -> indices.
         folds: parts of the training images that are held out in turn.
+        classes: how classes are fitted; see ``linear``.
 
     Raises:
         InputError: features are not finite, or there are fewer training images than folds.
@@ -115,9 +118,9 @@ def probe(
     begun = time.perf_counter()
     x, train = checked(features, target), splits["train"]
     own = target.of(train)
-    held_out = cross_validate(x[train], own, deal(groups[train], own, folds))
+    held_out = cross_validate(x[train], own, deal(groups[train], own, folds), classes)
     others = {
-        side: regress(x, target, train, splits[side])
+        side: regress(x, target, train, splits[side], classes)
         for side in ("validation", "test")
         if _can_judge(target, train, splits.get(side))
     }

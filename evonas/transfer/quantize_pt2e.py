@@ -130,8 +130,9 @@ def _consistent(config: Any) -> Any:
     divides the range by 127 where ``convert`` divides it by 127.5.
     """
     observers = library(f"{_PT2E}.observer", _WHAT)
-    fakes = library(f"{_PT2E}.fake_quantize", _WHAT)
-    rounding = fakes.FakeQuantize.with_args(
+    from evonas.transfer._weight_rounding import WeightRounding  # needs torchao, which is here
+
+    rounding = WeightRounding.with_args(
         observer=observers.MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=2**-12
     )
     weight = replace(config.weight, observer_or_fake_quant_ctr=rounding)

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 from evonas.errors import InputError
 from evonas.files import write_file
 from evonas.transfer._extra import quiet
+from evonas.transfer.devices import follow_input
 
 _ATEN = torch.ops.aten
 _LONG = 300  # characters of somebody else's message
@@ -51,6 +52,7 @@ def trace(network: nn.Module, example: Tensor) -> fx.GraphModule:
     own = fx.GraphModule(_copied(graph), graph.graph)
     _plain_norms(own.graph)
     _drop_unused(own.graph)
+    follow_input(own.graph)
     own.delete_all_unused_submodules()
     own.recompile()
     for parameter in own.parameters():

@@ -22,6 +22,7 @@ from throughput_report import Options, Section, machine, merged, without_places
 
 from evonas import config
 from evonas.errors import EvonasError, InputError
+from evonas.files import write_file
 
 #: letter -> module with ``measure(options) -> Section`` and, in ``NEEDS``, what it imports.
 PARTS = {
@@ -84,9 +85,7 @@ def write(path: Path, letter: str, section: str) -> None:
     existing = path.read_text(encoding="utf-8") if path.exists() else ""
     if existing and not existing.startswith(TITLE.split("\n", 1)[0]):
         raise InputError(f"{path}: is no file of this benchmark: take another --out")
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(merged(existing, TITLE, {letter: section}), encoding="utf-8")
-    os.replace(draft, path)
+    write_file(path, merged(existing, TITLE, {letter: section}))
 
 
 def stamp(args: argparse.Namespace, seed: int) -> str:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from evonas import registry
-from evonas.answers import Answer
+from evonas.answers import HELD_OUT_LOSS, Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Array, Task
@@ -328,3 +328,52 @@ def test_answers_are_told_and_predictions_follow_from_them(task: Task) -> None:
     assert single.dtype == torch.float32
     np.testing.assert_allclose(single.numpy(), task.read(outputs), rtol=1e-4, atol=1e-4)
     assert task.read(outputs[:0]).shape == (0, len(answer.columns), *ends)
+
+
+def test_the_held_out_loss_is_the_loss_of_these_images(task: Task, targets: Array) -> None:
+    """In double precision; of more images than a batch, the mean over images of their batches."""
+    outputs = np.random.default_rng(2).normal(0, 1, shape(task, COUNT)).astype(np.float32)
+
+    def loss(rows: slice) -> float:
+        said, truth = (torch.from_numpy(x[rows]).double() for x in (many, wanted))
+        return float(task.loss(said, truth))
+
+    many, wanted = outputs, targets
+    assert task.held_out_loss(outputs, targets) == pytest.approx(loss(slice(None)), rel=1e-12)
+    single = float(task.loss(torch.from_numpy(outputs), torch.from_numpy(targets)))
+    assert loss(slice(None)) == pytest.approx(single, rel=1e-5)
+    many, wanted = np.tile(outputs, (6, *[1] * (outputs.ndim - 1))), np.tile(targets, (6, 1))
+    whole = (256 * loss(slice(256)) + 32 * loss(slice(256, None))) / 288
+    assert task.held_out_loss(many, wanted) == pytest.approx(whole, rel=1e-12)
+
+
+def test_the_loss_is_among_the_metrics_only_where_it_is_the_error(
+    task: Task, targets: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = np.random.default_rng(2).normal(0, 1, shape(task, COUNT)).astype(np.float32)
+    plain, metric = task.validate(outputs, targets), task.metric
+    assert plain == dict(task.metrics(task.predictions(outputs), targets))
+    by_loss = task.minimising("loss")
+    assert by_loss.metric == HELD_OUT_LOSS not in by_loss.rising
+    found = by_loss.validate(outputs, targets)
+    assert found.pop(HELD_OUT_LOSS) == task.held_out_loss(outputs, targets) > 0
+    assert found == plain
+    assert task.metric == metric  # the other task is one of its own
+    assert task.minimising("metric") is task
+    monkeypatch.setattr(type(task), "loss", lambda *words: pytest.fail("the loss was computed"))
+    assert task.validate(outputs, targets) == plain
+
+
+def test_the_held_out_loss_leaves_the_task_as_it_trains(
+    task: Task, targets: Array, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A captured step reads tensors that a task keeps on the GPU: they must stay where they are."""
+    own = type(task).loss
+
+    def keeping(self: Task, outputs: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        vars(self)["kept"] = outputs
+        return own(self, outputs, truth)
+
+    monkeypatch.setattr(type(task), "loss", keeping)
+    task.held_out_loss(np.zeros(shape(task, COUNT), np.float32), targets)
+    assert "kept" not in vars(task)

@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from evonas import config
+from evonas.assembly import Assembly
 from evonas.data._splits import by_group
 from evonas.data.base import UnreadableImage
 from evonas.data.w300lp import W300LP, leak, source_photo
@@ -131,6 +133,34 @@ def test_seventy_percent_train_by_photo(data: W300LP) -> None:
         "300W-LP (AFW, AFW_Flip, HELEN, HELEN_Flip), 48 of 48 images, 70/30 by source photo, "
         "HopeNet crop (k = 0.3), |angle| <= 99 degrees"
     )
+
+
+def test_the_share_that_validates_may_be_another_and_photos_stay_whole(
+    root: Path, data: W300LP
+) -> None:
+    given = W300LP(str(root), validation=0.3)
+    assert given.splits["train"].tolist() == data.splits["train"].tolist()
+    assert given.protocol == data.protocol
+    tenth = W300LP(str(root), validation=0.1)
+    assert "90/10 by source photo" in tenth.protocol
+    assert tenth.leaky == ""
+    photos = len(set(data.groups.tolist()))
+    validating = set(tenth.groups[tenth.splits["validation"]].tolist())
+    assert len(validating) == max(round(0.1 * photos), 1)
+    assert sum(len(side) for side in tenth.splits.values()) == len(data)
+    for share, split in ((0.0, "by_photo"), (1.0, "by_photo"), (0.3, "leaky_90_10")):
+        with pytest.raises(InputError, match=r"data\.validation: expected a share") as caught:
+            W300LP(str(root), split=split, validation=share)
+        assert f"got {share} with split={split}" in str(caught.value)
+
+
+def test_the_experiment_of_the_study_deals_nine_to_one(root: Path) -> None:
+    experiment = config.load("hopenet", [f"data.root={root}", "data.subsets=[]"])
+    assert "90/10 by source photo" in Assembly(experiment).dataset.protocol
+    exact = config.changed(experiment, ["data.split=leaky_90_10"])
+    dataset = Assembly(exact).dataset
+    assert [len(dataset.splits[side]) for side in ("train", "validation")] == [43, 5]
+    assert "split at random" in dataset.leaky
 
 
 def test_another_seed_deals_other_photos(root: Path, data: W300LP) -> None:

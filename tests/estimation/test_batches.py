@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from fake_cuda import FakeCuda
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -71,6 +72,47 @@ def test_a_stream_that_nobody_reads_to_its_end_leaves_no_thread() -> None:
     stream = Streamed(DATA, "cpu").batches(np.arange(20), np.zeros(20, np.int64), 1)
     next(stream)
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_a_copy_to_a_gpu_runs_beside_the_step_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stream of its own; the training's stream waits for it, the host never does."""
+    cuda = FakeCuda(monkeypatch)
+    cuda.transfers(monkeypatch)
+    rows = [(image, image % VIEWS) for image in range(7)]
+    indices, views = (np.array(part, np.int64) for part in zip(*rows, strict=True))
+    found = []
+    for batch in Streamed(DATA, "cuda:1").batches(indices, views, 3):
+        cuda.called("step")
+        found.append(batch)
+    for one, other in zip(found, drawn(Mapped(DATA), rows, 3), strict=True):
+        assert all(torch.equal(*parts) for parts in zip(one, other, strict=True))
+    copy = ["copy to cuda:1 | side"] * 2 + ["event | side"]
+    step = ["main waits for event of side", *["kept for main"] * 2, "step | main"]
+    assert cuda.log == [*copy, *copy, *step, *copy, *step, *step]
+
+
+def test_what_a_shelf_gives_up_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch keeps the memory of tensors that are gone until its cache is emptied."""
+    size = sum(values.nbytes for values in DATA.maps)
+    shelf, cached = Shelf("cuda"), 0
+
+    def copy(maps: object, device: str) -> Tensor:
+        nonlocal cached
+        cached += size
+        return torch.zeros(size, dtype=torch.int8)
+
+    def empty() -> None:
+        nonlocal cached
+        cached = shelf.kept
+
+    # Room for three taps, of which maps may take half: one.
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * size - cached, 3 * size))
+    monkeypatch.setattr(torch.cuda, "empty_cache", empty)
+    monkeypatch.setattr(batches, "on_device", copy)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **kwargs: self)
+    for key in ("one", "two", "three", "one"):
+        assert isinstance(shelf.source(DATA, key), Resident)
+        assert len(shelf._held) == 1
 
 
 def test_a_shelf_copies_the_maps_of_a_tap_once(monkeypatch: pytest.MonkeyPatch) -> None:

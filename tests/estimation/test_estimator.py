@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import re
+import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from evonas import registry
 from evonas.errors import RunError
+from evonas.estimation import estimator as estimator_module
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.settings import TrainingSettings
+from evonas.estimation.training import Training
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
 
@@ -131,6 +139,23 @@ def test_a_loss_that_is_no_number_is_told_by_when_it_became_so_and_the_cost_is_k
     assert not (tmp_path / "w").exists()
 
 
+def test_an_error_far_beyond_that_of_a_constant_is_a_divergence(setting: Setting) -> None:
+    """At a rate of 10 the losses stay finite, and the answers are thousands of degrees off."""
+    training = TrainingSettings(epochs=2, batch_size=8, learning_rate=10.0)
+    found = Estimator(setting)(job(training=training))
+    assert (found.status, found.error_kind, found.metrics) == ("failed", "diverged", {})
+    assert re.fullmatch(
+        r"the error [\d.e+]+ is more than 2 times the [\d.]+ of a constant prediction", found.error
+    )
+
+
+def test_where_a_constant_is_right_everywhere_it_is_no_yardstick(setting: Setting) -> None:
+    same = replace(setting, targets=np.full_like(setting.targets, 7.0))
+    found = Estimator(same)(job())
+    assert found.status == "ok"
+    assert found.metrics["mae"] > 0
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
@@ -156,6 +181,71 @@ def test_what_a_training_raises_is_a_failure_of_its_kind(
     assert found.error
     assert "\n" not in found.error
     assert found.macs > 0
+
+
+def test_nothing_of_a_failed_training_lives_when_the_gpus_cache_is_emptied(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the memory stays the process's, and the next try, alone on the GPU, fails as well."""
+    parts: list[weakref.ref[Any]] = []
+    alive: list[bool] = []
+
+    def raising(self: HeadPose, outputs: Tensor, targets: Tensor) -> None:
+        try:
+            parts.append(weakref.ref(outputs))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        finally:
+            raise RuntimeError("CUDA out of memory, and a second error on the way out")
+
+    def fits(self: Training, *args: object, **rest: object) -> None:
+        parts.extend(map(weakref.ref, (self.module, self.step.parameters)))
+        run(self, *args, **rest)
+
+    run = Training.run
+    monkeypatch.setattr(Training, "run", fits)
+    monkeypatch.setattr(HeadPose, "loss", raising)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: alive.extend(part() is not None for part in parts)
+    )
+    gc.disable()  # what it would find later is too late
+    try:
+        found = Estimator(setting)(job())
+    finally:
+        gc.enable()
+    assert (found.status, found.error_kind) == ("failed", "oom-gpu")
+    assert alive == [False] * 3
+
+
+def test_the_memory_of_a_job_is_what_others_cannot_have(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that torch reserved, tensors in it or not; the job before does not count."""
+    memory = {"reserved": 100, "most": 10**9, "device": ""}
+
+    def reset(device: str) -> None:
+        memory.update(most=memory["reserved"], device=device)
+
+    def grow(self: Training, *args: object, **rest: object) -> None:
+        memory["most"] = 700
+        run(self, *args, **rest)
+
+    run = Training.run
+    made = Estimator(setting)
+    monkeypatch.setattr(Training, "run", grow)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset)
+    for name in ("memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 1)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: memory["reserved"])
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: memory["most"])
+    assert made(job()).memory == 0, "a CPU's is not looked at"
+    made._setting = replace(setting, device="cuda:1")
+    placed = partial(Training, device="cpu")  # the GPU is one by name alone
+    monkeypatch.setattr(
+        estimator_module, "Training", lambda *parts: placed(*parts[:5], source=parts[6])
+    )
+    assert made(job()).memory == 600
+    assert memory["device"] == "cuda:1"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY\x01\x00v\x00"])

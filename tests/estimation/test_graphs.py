@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -207,6 +209,30 @@ def test_the_first_cause_is_named_and_a_worker_gives_up(caplog: pytest.LogCaptur
     assert [record.getMessage() for record in caplog.records] == [
         "trained step by step, not as a CUDA graph: MemoryError: no room for the graph"
     ] * PATIENCE
+
+
+def test_a_failed_capture_is_dead_when_the_cache_is_emptied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither the error nor the one before it keeps the tensors of the frames it came through."""
+    parts: list[weakref.ref[Tensor]] = []
+    alive: list[bool] = []
+
+    class Late(Broken):
+        def record(self, run: Callable[[], Tensor]) -> Callable[[], Tensor]:
+            pool = torch.zeros(3)
+            parts.append(weakref.ref(pool))
+            return super().record(run)
+
+    monkeypatch.setattr(
+        torch.cuda, "empty_cache", lambda: alive.extend(part() is not None for part in parts)
+    )
+    gc.disable()
+    try:
+        training().run(graphs=Graphs("cpu", Late()))
+    finally:
+        gc.enable()
+    assert alive == [False]
 
 
 class Ragged(Mapped):

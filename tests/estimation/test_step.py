@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Step, flattened, placed
 from evonas.tasks.head_pose import HeadPose
+from evonas.transfer.aware import Aware
+from evonas.transfer.capture import capture
 
 TASK = HeadPose({"yaw": (), "pitch": (), "roll": ()})
 SETTINGS = TrainingSettings(learning_rate=0.01, weight_decay=0.1)
@@ -57,6 +59,55 @@ def test_parameters_become_views_of_one_row_and_stay_what_they_were(depthwise: b
         assert (value.storage_offset() < decaying) is (value.ndim > 1)
     row.zero_()
     assert not any(value.any() for value in module.parameters())
+
+
+class Norms(nn.Module):
+    """Norms that no convolution can take in, and a depthwise kernel of one element a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.depthwise = nn.Conv2d(8, 8, 1, groups=8)
+        self.last = nn.Sequential(nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.linear = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        shared = self.first(x)
+        out = self.depthwise(torch.relu(self.norm(shared))) + shared
+        return self.linear(self.last(out))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("rounding", [False, True])
+def test_norms_of_a_captured_graph_do_not_decay(rounding: bool) -> None:
+    """There they are (c, 1, 1), two dimensions more than in the network; kernels (c, 1, 1, 1)."""
+    if rounding:
+        pytest.importorskip("torchao")
+    images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+    captured = capture(Norms(), 8)
+    module = Aware(captured, [images]) if rounding else captured.graph
+    shapes = sorted((tuple(p.shape) for p in module.parameters()), key=len)
+    assert shapes.count((8, 1, 1)) == 4
+    step = Step(module, TASK, SETTINGS.model_copy(update={"learning_rate": 1e-30}), "cpu")
+    # A rate that moves nothing but by decay, at which only weights become smaller.
+    for group in step.optimizer.param_groups:
+        group["weight_decay"] *= 1e29
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    step(images, torch.zeros(4, 3))
+    shrunk = {
+        tuple(value.shape): bool((value.abs() < before[name].abs()).all())
+        for name, value in module.named_parameters()
+        if before[name].any()
+    }
+    assert shrunk == {
+        (8, 3, 3, 3): True,
+        (8, 1, 1, 1): True,
+        (3, 8): True,
+        (8,): False,
+        (3,): False,
+        (8, 1, 1): False,
+    }
+    copied = copy.deepcopy(module)  # as the average of the weights has it
+    assert flattened(copied)[1] == flattened(module)[1] == 8 * 3 * 9 + 8 + 3 * 8
 
 
 @pytest.mark.parametrize("depthwise", [False, True])

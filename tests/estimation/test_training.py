@@ -13,7 +13,9 @@ from torch import nn
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import (
     Diverged,
+    NotANumber,
     Outcome,
+    Training,
     TrainingData,
     _rate,
     predict,
@@ -21,6 +23,7 @@ from evonas.estimation.training import (
     validate,
 )
 from evonas.tasks.head_pose import HeadPose
+from evonas.tasks.regression import Regression
 
 TASK = HeadPose(("yaw", "pitch"))
 SHORT = TrainingSettings(epochs=3, batch_size=16, learning_rate=1e-2)
@@ -124,6 +127,53 @@ def test_the_best_epoch_is_kept_or_the_last(data: TrainingData) -> None:
     last = run(data, settings.model_copy(update={"keep": "last"}))
     assert last.history == best.history
     assert (last.metrics["mae"], last.metrics["epoch"]) == (maes[-1], 8)
+
+
+def test_the_loss_chooses_the_epoch_where_it_is_the_error(data: TrainingData) -> None:
+    """By hand: the Huber loss with delta 5 degrees of the validation images, in units of 45."""
+    settings = TrainingSettings(epochs=8, batch_size=16, learning_rate=1.0, schedule="constant")
+    plain = run(data, settings)
+    by_loss = train(network(dropout=0.1), data, TASK.minimising("loss"), settings, 3)
+    losses = [epoch.pop("held_out_loss") for epoch in by_loss.history]
+    assert by_loss.history == plain.history  # not a bit of the training is another
+    assert by_loss.metrics["held_out_loss"] == min(losses)
+    assert by_loss.metrics["epoch"] == 1 + losses.index(min(losses)) != 8
+    module = network()
+    module.load_state_dict(by_loss.state)
+    outputs = predict(module, data, data.validation).astype(np.float64)
+    away = np.abs(outputs - data.targets[0, data.validation] / 45.0)
+    delta = 5 / 45
+    huber = np.where(away <= delta, 0.5 * away**2, delta * (away - 0.5 * delta))
+    assert min(losses) == pytest.approx(huber.mean(), rel=1e-6)
+
+
+def test_an_epoch_of_the_least_loss_need_not_be_that_of_the_least_error() -> None:
+    """Two networks of one quantity: small errors and one large one, or all of middling size."""
+    task = Regression({"age": ()}, loss="l2", centre=[0.0], scale=[1.0])
+    targets = np.zeros((4, 1), np.float32)
+    maps = [np.ones((8, 1, 1, 1), np.float16)]
+    data = TrainingData(maps, np.zeros((1, 8, 1), np.float32), np.arange(4), np.arange(4, 8))
+    said = {
+        1: np.array([0, 0, 0, 3], np.float32)[:, None],  # mae 0.75, loss 2.25
+        2: np.ones((4, 1), np.float32),  # mae 1, loss 1
+    }
+    for error, epoch in (("metric", 1), ("loss", 2)):
+        judged = task.minimising(error)
+        training = Training(
+            nn.Sequential(nn.Flatten(), nn.Linear(1, 1)),
+            data,
+            judged,
+            TrainingSettings(epochs=2, batch_size=2, learning_rate=1e-6),
+            0,
+        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "evonas.estimation.training.predict",
+                lambda *words, training=training: said[training.epoch + 1],
+            )
+            training.run()
+        assert training.outcome.metrics["epoch"] == epoch
+    assert task.minimising("loss").validate(said[1], targets)["held_out_loss"] == 2.25
 
 
 def test_the_kept_weights_give_the_kept_metrics(data: TrainingData) -> None:
@@ -235,6 +285,18 @@ def test_an_output_that_is_not_finite_is_a_divergence(data: TrainingData) -> Non
 
     with pytest.raises(Diverged, match="output is not finite"):
         train(Late(6, 2), data, TASK, SHORT, 0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_metric_that_is_not_finite_is_a_failure_of_its_own(
+    data: TrainingData, value: float
+) -> None:
+    class Unmeasured(HeadPose):
+        def metrics(self, predictions: object, targets: object) -> dict[str, float]:
+            return {"mae": value}
+
+    with pytest.raises(NotANumber, match=f"metric mae is {value}, expected a finite number"):
+        train(network(), data, Unmeasured(("yaw", "pitch")), SHORT, 0)
 
 
 def test_fewer_images_than_a_batch_still_train(data: TrainingData) -> None:

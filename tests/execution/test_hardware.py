@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from fake_cluster import FakeRay
+from fake_cuda import FakeNvml, no_context
 
-from evonas.errors import InputError
+from evonas.errors import InputError, RunError
+from evonas.estimation.latency import processor
 from evonas.estimation.settings import ExecutionSettings
+from evonas.execution._gpus import Card, cards
 from evonas.execution._hardware import Hardware
 from evonas.execution._own_cluster import _only
 from evonas.execution.ray import crowding
@@ -26,13 +31,121 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     there = {"count": 2, "memory": 16e9}
     monkeypatch.setattr(torch.cuda, "is_available", lambda: bool(there["count"]))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: there["count"])
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(there))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    no_context(monkeypatch)
+    return there
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> FakeRay:
+    """A head without a GPU and two nodes of 4 GPUs; the machine that searches has none."""
+    ray = FakeRay()
+    ray.add("head", cpus=8, gpus=0)
+    for host in ("one", "two"):
+        ray.add(host, cpus=64, gpus=4, cards=(Card("NVIDIA H200", int(140e9)),) * 4)
+    ray.join(monkeypatch)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    no_context(monkeypatch)
+    return ray
+
+
+def far(**asked: Any) -> Hardware:
+    return hardware(address="10.0.0.1:6379", **asked)
+
+
+def test_a_clusters_gpus_are_taken_though_there_is_none_here(cluster: FakeRay) -> None:
+    for asked in ("auto", "gpu"):
+        made = far(device=asked)
+        assert made.place() == ("ray", "gpu")
+        assert made.device == "cuda"
+        assert made.own_device == "cpu", "what the search computes itself"
+        # an eighth of 140 GB are 29 contexts of 0.6 GB; 136 CPUs would be enough for 17
+        assert made.workers == min(8 + 2 * 64, 8 * 29)
+    assert far(device="cpu").place() == ("ray", "cpu")
+
+
+def test_the_smallest_gpu_of_a_cluster_says_how_many_share_one(cluster: FakeRay) -> None:
+    cluster.add("small", cpus=16, gpus=1, cards=(Card("Tesla T4", int(16e9)),))
+    assert far().workers == 9 * 3
+    cluster.nodes_.pop()
+    cluster.add("silent", cpus=16, gpus=1, accelerator="T4")  # its driver cannot be asked
+    assert far().workers == min(152, 9 * 29)
+
+
+def test_a_cluster_without_gpus_is_no_gpu_whatever_is_here(
+    cluster: FakeRay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del cluster.nodes_[1:]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert far().place() == ("ray", "cpu")
+    assert far().own_device == "cuda"
+    with pytest.raises(
+        InputError,
+        match=r"^execution\.device=gpu: the Ray cluster at 10\.0\.0\.1:6379 has no GPU on its 1 n",
+    ):
+        far(device="gpu").place()
+
+
+def test_latencies_are_those_of_the_nodes(cluster: FakeRay) -> None:
+    assert far().machine(1) == "NVIDIA H200"
+    cluster.add("three", cpus=8, gpus=1, accelerator="A100")
+    with pytest.raises(
+        InputError,
+        match=r"^execution\.address=10\.0\.0\.1:6379: latencies of different machines .*: "
+        r"A100 \(three\), NVIDIA H200 \(two\): use nodes of one kind",
+    ):
+        far().machine(1)
+    assert far(device="cpu").machine(2) == "CPU of any, 2 thread(s)"
+
+
+def test_a_node_that_does_not_answer_is_said(cluster: FakeRay) -> None:
+    cluster.silent = True
+    with pytest.raises(RunError, match="nodes of the Ray cluster cannot be asked for their GPUs"):
+        far().machine(1)
+
+
+def test_latencies_here_are_those_of_this_machine(gpus: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=r"latencies of different GPUs .*: Card 0, Card 1: use"):
+        hardware().machine(1)
+    assert hardware(device="gpu:1").machine(1) == "Card 1"
+    assert hardware(device="cpu").machine(2) == f"{processor()}, 2 thread(s)"
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        (None, ["Card 0", "Card 1"]),
+        ("1,0", ["Card 1", "Card 0"]),
+        ("1", ["Card 1"]),
+        ("", []),
+        ("0,7,1", ["Card 0"]),
+        ("GPU-1", ["Card 1"]),
+        ("MIG-GPU-0/1/2", ["MIG-GPU-0/1/2"]),
+    ],
+)
+def test_gpus_are_counted_as_cuda_shows_them(
+    gpus: dict[str, float], monkeypatch: pytest.MonkeyPatch, visible: str | None, names: list[str]
+) -> None:
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert [card.name for card in cards()] == names
+    assert [card.name for card in cards(everyone=True)] == ["Card 0", "Card 1"]
+
+
+def test_without_nvml_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(
         torch.cuda,
         "get_device_properties",
-        lambda device: SimpleNamespace(total_memory=there["memory"]),
+        lambda device: SimpleNamespace(name="MI300X", total_memory=192),
     )
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
-    return there
+    assert cards() == (Card("MI300X", 192),)
 
 
 def test_a_gpu_is_taken_where_there_is_one(gpus: dict[str, float]) -> None:

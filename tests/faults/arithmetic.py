@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.files import move_into_place
+from evonas.files import draft_of
 from evonas.space import Architecture
 from evonas.weights import load_file, save_file
 
@@ -45,11 +46,7 @@ def measured(job: Job) -> Measurement:
     error = 1 + number % 89 / 89 + job.seed / 2**33 + number // 7 % 97 / 97 * epochs / 9
     error += start / 50
     if job.weights and not job.until:
-        draft = Path(f"{job.weights}.draft")
-        try:
+        with suppress(OSError), draft_of(Path(job.weights)) as draft:
             save_file({"weight": torch.tensor(error, dtype=torch.float64)}, draft)
-            move_into_place(draft, Path(job.weights))
-        except OSError:
-            draft.unlink(missing_ok=True)
     told: dict[str, Any] = {"inherited": 0.5 if job.parent else 0.0, "params": macs // 7}
     return Measurement("ok", {"error": error}, macs=macs, epochs=epochs, **told)

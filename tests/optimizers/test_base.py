@@ -33,8 +33,17 @@ def at(*values: int) -> list[list[float]]:
 class Scripted(Optimizer):
     """Asks what it is given, notes what it is told."""
 
-    def __init__(self, script: Iterable[Any], space: SearchSpace = LINE, **arguments: Any) -> None:
-        super().__init__(space, **{"budget": 50, "seed": 1, "population_size": 3, **arguments})
+    def __init__(
+        self,
+        script: Iterable[Any],
+        space: SearchSpace = LINE,
+        *,
+        budget: int = 50,
+        seed: int = 1,
+        population_size: int = 3,
+        **common: Any,
+    ) -> None:
+        super().__init__(space, budget=budget, seed=seed, population_size=population_size, **common)
         self.script = iter(script)
         self.told: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
         self.closed = 0
@@ -44,6 +53,9 @@ class Scripted(Optimizer):
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         self.told.append((genomes, fitness))
+
+    def parents(self) -> list[str]:
+        return []
 
     def _restart(self) -> None:
         self.told.clear()
@@ -174,6 +186,41 @@ def test_a_repeat_that_succeeds_replaces_its_failure() -> None:
         optimizer.ask()
         optimizer.tell(told)
     assert optimizer.recall(digest) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("axes", "answer"),
+    [
+        (
+            [[1.0, 2.0]],
+            r"expected axes of shape \(2, m\), a row for each fitness, got shape \(1, 2\)",
+        ),
+        ([1.0, 2.0], r"expected axes of shape \(2, m\).* got shape \(2,\)"),
+        ([[], []], r"expected axes of shape \(2, m\).* got shape \(2, 0\)"),
+        ([["low"], ["high"]], r"expected axes as rows of numbers, got \[\['low'\]"),
+        ([[1.0, 2.0, 3.0]] * 2, r"expected 2 axes, as were told before, got 3$"),
+        (None, r"expected 2 axes, as were told before, got 1 \(the fitness alone\)$"),
+    ],
+)
+def test_axes_that_do_not_fit_are_refused_and_the_ask_stays_open(axes: Any, answer: str) -> None:
+    optimizer = Scripted([at(1, 2), at(3, 4)])
+    optimizer.ask()
+    optimizer.tell([1.0, 2.0], [[1.0, 5.0], [2.0, 4.0]])
+    optimizer.ask()
+    with pytest.raises(InputError, match=r"^tell\(\) " + answer):
+        optimizer.tell([3.0, 4.0], axes)
+    optimizer.tell([3.0, 4.0], [[3.0, 3.0], [4.0, 2.0]])
+    assert len(optimizer.told) == 2
+
+
+def test_a_success_outlives_a_failure_of_the_same_architecture() -> None:
+    optimizer = Scripted([at(1, 2), at(1, 3)])
+    for told in ([2.0, 5.0], [np.nan, np.nan]):
+        optimizer.ask()
+        optimizer.tell(told)
+    assert optimizer.success(LINE.decode(at(1)[0]).digest) == 2.0
+    assert optimizer.success(LINE.decode(at(3)[0]).digest) is None
+    assert optimizer.told[1][1].tolist() == [2.0, 5.0 + 3.0]
 
 
 @pytest.mark.parametrize("value", [True, "0.3", float("nan"), -1, 2])

@@ -37,6 +37,7 @@ def leaving(optimizer: Any, generations: int) -> np.ndarray:
     The base is left out: it would restart a strategy that only repeats itself.
     """
     space, outside = optimizer.space, []
+    optimizer.success = lambda digest: 0.0  # what the base would know
     for generation in range(generations):
         genomes = np.clip(optimizer._ask(), 0.0, 1.0)
         if generation >= generations - 50:
@@ -192,3 +193,32 @@ def test_the_model_finds_main_effects_and_survives_flat_and_huge_fitness() -> No
     assert spearmanr(truth[screen.order(new)], np.arange(60)).statistic > 0.85
     screen.learn(genomes, np.ones(60))
     assert screen.order(new).tolist() == list(range(60))
+
+
+def test_a_failure_in_the_place_of_a_parent_moves_no_mean() -> None:
+    optimizer = build("cma", ordinal(), budget=200)
+    drive(optimizer, bowl, asks=3)
+    before = optimizer._es.mean.copy()
+    optimizer.tell(np.full(len(optimizer.ask()), np.nan))
+    assert np.allclose(optimizer._es.mean, before, rtol=0.0, atol=1e-12), (
+        "a generation of failures moves nothing"
+    )
+    genomes = optimizer.ask()
+    step = optimizer._es.sent_solutions[optimizer._solutions[2]]["geno"] - before
+    weight = optimizer._es.sp.weights[0]
+    optimizer.tell([np.nan, np.nan, 1e6] + [np.nan] * (len(genomes) - 3))
+    assert np.allclose(optimizer._es.mean, before + weight * step)
+    assert optimizer.parents() == [optimizer.identify(genomes[2])[0]]
+
+
+def test_a_restart_begins_at_no_failure() -> None:
+    optimizer = build("cma", ordinal(), budget=200)
+    drive(optimizer, bowl, asks=2)
+    optimizer._restart()
+    for _ in range(2):
+        optimizer.tell(np.full(len(optimizer.ask()), np.nan))
+        assert optimizer._es is None, "a design of failures has no best"
+        assert optimizer.parents() == []
+    genomes = optimizer.ask()
+    optimizer.tell([np.nan, 1e6] + [np.nan] * (len(genomes) - 2))
+    assert optimizer.parents() == [optimizer.identify(genomes[1])[0]]

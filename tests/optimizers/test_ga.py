@@ -151,3 +151,39 @@ def test_a_bowl_of_65536_is_solved_in_120_trainings(seed: int) -> None:
 def test_options_out_of_range(option: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{option}: expected"):
         build("ga", ordinal(), **{option: value})
+
+
+def test_children_have_the_genes_of_successes_alone() -> None:
+    """The first success outshines all later ones; four failures stand beside it."""
+    optimizer = build("ga", ordinal(8, 8), budget=60, screen=1)
+    genes = [set() for _ in range(8)]
+    for generation in range(9):
+        genomes = optimizer.ask()
+        values = np.ceil(genomes * 8.0)
+        if generation > 2:
+            # a mutation changes one gene, more of them where matings bring nothing new
+            strange = [sum(v not in seen for v, seen in zip(r, genes, strict=True)) for r in values]
+            assert np.median(strange) <= 1
+        fitness = 6.0 + generation + bowl(optimizer.space, genomes)
+        if generation == 0:
+            fitness = np.where(np.arange(len(genomes)) == 0, 5.0, np.nan)
+        for row in values[np.isfinite(fitness)]:
+            for value, seen in zip(row, genes, strict=True):
+                seen.add(value)
+        optimizer.tell(fitness)
+        assert np.all(optimizer._ga.pop.get("F") < 1e3)
+    told = {optimizer.success(digest) for digest in optimizer.parents()}
+    assert len(told) == 3
+    assert None not in told
+    assert min(told) == 5.0
+    assert sorted(told)[1] >= 6.0, "successes of later generations beside the first"
+
+
+def test_a_first_generation_without_success_is_no_population() -> None:
+    optimizer = build("ga", ordinal(), budget=60)
+    optimizer.suggest(np.full((1, 6), 0.5))
+    optimizer.tell([5.0] * len(optimizer.ask()))
+    optimizer.ask()
+    favourite_and_rest = len(optimizer._offspring)
+    optimizer.tell([np.nan] * favourite_and_rest)
+    assert optimizer.parents() == [optimizer.identify(np.full(6, 0.5))[0]]

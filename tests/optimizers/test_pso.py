@@ -196,3 +196,16 @@ def test_a_swarm_without_anything_new_around_is_scattered() -> None:
     asked = drive(optimizer, bowl)
     assert optimizer.restarts > 0
     assert len(distinct(optimizer, asked)) == sum(map(len, asked)) == 150
+
+
+def test_a_particle_without_success_follows_the_best_and_takes_any_success() -> None:
+    optimizer = build("pso", ordinal(), budget=500)
+    first = optimizer.ask()
+    optimizer.tell([5.0, 7.0] + [np.nan] * (len(first) - 2))
+    swarm = optimizer._swarm
+    assert swarm.pbest_cost[:2].tolist() == [5.0, 7.0]
+    assert np.all(np.isinf(swarm.pbest_cost[2:]))
+    assert np.array_equal(swarm.pbest_pos, first[[0, 1, 0, 0, 0]])
+    optimizer._learn(np.array([2, 3]), np.array([1e6, 4.0]))
+    assert swarm.pbest_cost.tolist() == [5.0, 7.0, 1e6, 4.0, np.inf]
+    assert np.array_equal(swarm.pbest_pos[4], swarm.pbest_pos[3]), "the best, as it is by now"

@@ -291,3 +291,23 @@ def test_reaches_the_best_of_a_table_of_real_networks() -> None:
             optimizer.tell([value(space.decode(genome)) for genome in genomes])
         counts.append(optimizer.trained)
     assert statistics.median(counts) <= 14
+
+
+def test_mutants_are_made_of_successes(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = build("surrogate", ordinal(8, 8), budget=30)
+    parents: list[np.ndarray] = []
+    original = type(optimizer)._mutants
+
+    def noted(self: object, best: np.ndarray) -> np.ndarray:
+        parents.append(best)
+        return original(self, best)
+
+    monkeypatch.setattr(type(optimizer), "_mutants", noted)
+    good: set[bytes] = set()
+    for turn in range(16):
+        genome = optimizer.ask()[0]
+        if turn % 4 == 0:
+            good.add(genome.tobytes())
+        optimizer.tell([float(turn) if turn % 4 == 0 else np.nan])
+    assert parents
+    assert {genome.tobytes() for some in parents for genome in some} <= good

@@ -50,6 +50,18 @@ def test_without_finals_there_is_one_line() -> None:
     ]
 
 
+def test_a_winner_that_does_not_beat_a_constant_prediction_says_so_first() -> None:
+    beaten = list(outcome.winner([finalist("b", 4.0, 5.0)], "mae", "degrees", constant=5.0))
+    assert beaten[0] == (
+        "NOTHING WAS LEARNED: the winner's mae of 5.000 degrees does not beat the 5.000 of a "
+        "constant prediction: look at the labels (`evonas data check`), lower "
+        "training.learning_rate, or train for more epochs."
+    )
+    assert beaten[1:] == winner(finalist("b", 4.0, 5.0))
+    won = list(outcome.winner([finalist("b", 4.0, 5.0)], "mae", "degrees", constant=5.001))
+    assert won == winner(finalist("b", 4.0, 5.0))
+
+
 def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
     best = finalist("a", 3.0, 3.0, 5.0)
     some = [finalist("b", 4.0, macs=500_000), finalist("c", 9.0, 4.5, 4.5, macs=600_000)]

@@ -53,6 +53,14 @@ def test_errors_stand_beside_the_constant_and_ranks_are_of_held_out_images(
     assert table.notes[-1] == "LEAKY"
 
 
+def test_how_classes_were_fitted_is_said_where_there_are_any(primary: Primary) -> None:
+    (line,) = probing.classes_note([primary], "logistic")
+    assert "fitted by logistic regression, where John et al. (2019) regress" in line
+    (line,) = probing.classes_note([primary], "least_squares")
+    assert "least squares on their indicators" in line
+    assert probing.classes_note([replace(primary, found=(one("early", 1, 1),))], "logistic") == []
+
+
 def test_small_units_keep_their_digits(primary: Primary) -> None:
     score = Score(0.1234, 0.2345, 0.1, 0.2, 9)
     small = replace(one("early", 1, 1), held_out=score, validation=score, test=None)

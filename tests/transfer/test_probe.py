@@ -87,6 +87,33 @@ def test_classes_are_judged_by_how_many_are_wrong() -> None:
     assert "one class" in single.note
 
 
+def test_classes_may_be_regressed_as_in_the_article() -> None:
+    """Two classes: y = 0 or 1 by least squares, a class from one half on; more: the largest."""
+    score = regress(X, MOOD, TRAIN, TEST, "least_squares")
+    shares = plain(X, MOOD.values[:, 0], TRAIN, TEST)
+    assert score.error == 100 * ((shares > 0.5) != MOOD.numbers[TEST]).mean()
+    x = X + 3 * np.eye(10, 8)[WHO.numbers]
+    train = np.flatnonzero(np.arange(200) % 4 > 0)
+    test = np.flatnonzero(np.arange(200) % 4 == 0)
+    found = regress(x, WHO, train, test, "least_squares")
+    names = plain(x, np.eye(10)[WHO.numbers], train, test).argmax(1)
+    assert found.error == 100 * (names != WHO.numbers[test]).mean()
+    assert found.error != regress(x, WHO, train, test).error
+    assert found.note == ""
+    few = regress(X, MOOD, TRAIN[:12], TEST, "least_squares")
+    assert "ridge regression" in few.note
+    whole = probe("tap", X, MOOD, GROUPS, SPLITS, 3, "least_squares")
+    assert whole.test is not None
+    assert whole.test.error == score.error
+    assert whole.held_out != probe("tap", X, MOOD, GROUPS, SPLITS, 3).held_out
+
+
+def test_quantities_do_not_mind_how_classes_are_fitted() -> None:
+    assert regress(X, quantity(Y), TRAIN, TEST, "least_squares") == regress(
+        X, quantity(Y), TRAIN, TEST
+    )
+
+
 def test_nan_is_refused_in_one_line() -> None:
     broken = X.copy()
     broken[4, 2] = np.nan

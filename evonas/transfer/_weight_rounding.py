@@ -1,0 +1,34 @@
+"""Simulated rounding of weights for which the host does not wait; imports torchao."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchao.quantization.pt2e.fake_quantize import FakeQuantize
+
+
+class WeightRounding(FakeQuantize):  # type: ignore[misc]
+    """Rounds weights to 8 bits, symmetric and per channel, by the ranges that they have now.
+
+    It gives the bits of ``FakeQuantize``, which has the host look at three numbers of the device
+    in every step: whether to observe, whether to round, and whether the ranges are in order. A
+    CUDA graph cannot be captured of that, and without one the host would wait for the device.
+    """
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the rounded weights; gradients go past the rounding."""
+        observer = self.activation_post_process
+        observer(weight.detach())
+        lowest = torch.min(observer.min_val, torch.zeros_like(observer.min_val))
+        highest = torch.max(observer.max_val, torch.zeros_like(observer.max_val))
+        steps = float(observer.quant_max - observer.quant_min)
+        scale = torch.max(torch.max(-lowest, highest) / (steps / 2), observer.eps)
+        if self.scale.shape != scale.shape:  # before the first step
+            self.scale.resize_(scale.shape)
+            self.zero_point.resize_(scale.shape).zero_()
+        self.scale.copy_(scale)
+        # torch looks whether zero points of integers are in range, and waits for the answer.
+        zero = self.zero_point.float()
+        return torch.fake_quantize_per_channel_affine(
+            weight, self.scale, zero, self.ch_axis, observer.quant_min, observer.quant_max
+        )

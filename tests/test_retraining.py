@@ -1,0 +1,263 @@
+"""Retraining: what chose is said, each fold settles its own task, and seeds are new ones."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from command_line import Cli
+from rich.console import Console
+
+from evonas import config
+from evonas.assembly import Assembly
+from evonas.commands import report, retrain
+from evonas.deployed import Deployed
+from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.settings import TrainingSettings
+from evonas.report.run import Run
+from evonas.results import read
+from evonas.retrain import Retraining, selection_bias
+from evonas.search import candidate_seed
+from evonas.space import Architecture
+from evonas.store import read_journal
+
+PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block3"}}
+
+
+class Recorder:
+    """An executor that trains nothing and keeps what it is asked for."""
+
+    def __init__(self, asked: list[tuple[Setting, Job]], setting: Setting) -> None:
+        self._asked, self._setting = asked, setting
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def evaluate(self, jobs: list[Job]) -> Iterator[tuple[int, Measurement]]:
+        for job in jobs:
+            self._asked.append((self._setting, job))
+            yield job.index, Measurement.failure("nan", "not trained")
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Setting, Job]]:
+    """What a retraining asks for, instead of training."""
+    found: list[tuple[Setting, Job]] = []
+    monkeypatch.setattr(Assembly, "executor", lambda self, setting: Recorder(found, setting))
+    return found
+
+
+def without_test(plain: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    data = plain["data"] | {"train": 0.6, "validation": 0.4}
+    return {**plain, "data": data, "baselines": [PROBE], **changes}
+
+
+def retrained(plain: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, Any]]:
+    """What a retraining of baselines prints, and its comparison.json."""
+    path, stream = folder / "plain.yaml", io.StringIO()
+    path.write_text(yaml.safe_dump(dict(plain)), encoding="utf-8")
+    retrain.run(path, [], 0, 1, folder / "out", Console(file=stream, width=200))
+    content = json.loads((folder / "out" / "comparison.json").read_text("utf-8"))
+    return stream.getvalue(), content
+
+
+# What the judging images chose.
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        (
+            "best",
+            "these images chose the epoch of each network (keep=best): errors on them flatter",
+        ),
+        ("last", ""),
+    ],
+)
+def test_errors_on_the_validation_split_say_that_it_chose_the_epoch(
+    tiny: dict[str, Any], tmp_path: Path, keep: str, said: str
+) -> None:
+    plain = without_test(tiny, retraining={"epochs": 1, "keep": keep})
+    out, content = retrained(plain, tmp_path)
+    assert "Errors on the validation split" in out
+    assert content["selection_bias"] == said
+    text = (tmp_path / "out" / "comparison.md").read_text("utf-8")
+    assert ("flatter" in out) == ("flatter" in text) == bool(said)
+    assert said in out
+    assert said in text
+
+
+def test_a_test_split_is_not_called_biased(tiny: dict[str, Any], tmp_path: Path) -> None:
+    out, content = retrained({**tiny, "baselines": [PROBE]}, tmp_path)
+    assert "Errors on the test split" in out
+    assert content["selection_bias"] == ""
+    assert "flatter" not in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), "chose the epoch of each network (keep=best) and, in the search, the winner"),
+        (("retraining.keep=last",), "these images chose the winner in the search: its errors"),
+        (("--folds", 3), "a search on these images chose the winner: its errors flatter"),
+    ],
+)
+def test_of_the_winner_the_search_s_part_is_said_as_well(
+    evonas: Cli, tiny: dict[str, Any], tmp_path: Path, words: tuple[object, ...], said: str
+) -> None:
+    path, run = tmp_path / "plain.yaml", tmp_path / "run"
+    path.write_text(yaml.safe_dump(without_test(tiny, budget=1, finals={"networks": 0})), "utf-8")
+    assert evonas("search", path, "--run-dir", run)[0] == 0
+    code, out, err = evonas("retrain", run / "best.json", *words)
+    assert (code, err) == (0, "")
+    assert said in " ".join(out.split())
+    folder = run / ("cross-validation" if words and words[0] == "--folds" else "retrained")
+    assert said in json.loads((folder / "comparison.json").read_text("utf-8"))["selection_bias"]
+    if folder.name == "retrained":
+        report.write(run / "report.html", [Run.read(run)])
+        assert said in (run / "report.html").read_text("utf-8")
+
+
+def test_every_case_says_what_was_chosen_and_no_more() -> None:
+    told = {
+        (tested, keep, searched, folds): selection_bias(tested, keep, searched, folds)
+        for tested in (False, True)
+        for keep in ("best", "last")
+        for searched in (False, True)
+        for folds in (0, 3)
+    }
+    for (tested, keep, searched, folds), text in told.items():
+        by_epoch = keep == "best" and not folds and not tested
+        by_search = searched and (bool(folds) or not tested)
+        assert ("epoch" in text) == by_epoch
+        assert ("winner" in text) == by_search
+        assert ("flatter" in text) == (by_epoch or by_search)
+
+
+# Folds.
+
+
+@pytest.fixture
+def ages(tiny: dict[str, Any]) -> Assembly:
+    """A regression whose scale follows from the training labels."""
+    task = {"name": "regression", "labels": ["yaw", "identity"]}
+    return Assembly(config.check({**tiny, "task": task, "baselines": [PROBE]}, "tests"))
+
+
+def test_each_fold_settles_the_task_on_its_own_training_images(
+    ages: Assembly, asked: list[tuple[Setting, Job]]
+) -> None:
+    contenders = Retraining(ages, None).cross_validate(4, lambda done, total: None)
+    targets = ages.task.targets(ages.dataset).astype(np.float64)
+    assert len(asked) == 4
+    seen = []
+    for setting, job in asked:
+        split, task = setting.splits[job.split], setting.make_task(job.split)
+        assert not set(split.train) & set(split.validation)
+        np.testing.assert_allclose(task.centre, targets[split.train].mean(0), rtol=1e-6)
+        np.testing.assert_allclose(task.scale, targets[split.train].std(0), rtol=1e-6)
+        seen.append(tuple(task.centre.tolist()))
+    assert len(set(seen)) == 4
+    assert len(contenders[-1].results) == 4
+
+
+def test_options_that_a_person_gives_stay_in_every_fold(
+    ages: Assembly, asked: list[tuple[Setting, Job]]
+) -> None:
+    fixed = config.changed(ages.experiment, ["task.scale=[7, 9]"])
+    Retraining(Assembly(fixed), None).cross_validate(2, lambda done, total: None)
+    assert [s.make_task(j.split).scale.tolist() for s, j in asked] == [[7, 9], [7, 9]]
+
+
+def test_a_worker_trains_each_split_with_its_own_task(ages: Assembly) -> None:
+    """One estimator with two splits gives what two estimators with one each give."""
+    features = ages.features(ages.backbone, ["block3"], lambda *progress: None)
+    first, second = np.arange(36), np.arange(36, 72)
+    splits = {"one": Split(first, second), "two": Split(second, first)}
+    plain = ages.setting({"backbone": features}, splits)
+    settled = {name: ages.settled(split.train) for name, split in splits.items()}
+    network = Architecture("linear_probe", {"tap": "block3"})
+    both, found = Estimator(replace(plain, settled=settled)), {}
+    for name in splits:
+        job = Job(0, network, 1, TrainingSettings(epochs=2, batch_size=16), split=name)
+        kind, _, labels = plain.task
+        alone = Estimator(replace(plain, task=(kind, settled[name], labels)))
+        found[name] = both(job).metrics
+        assert found[name] == alone(job).metrics != Estimator(plain)(job).metrics
+    assert found["one"] != found["two"]
+
+
+# Seeds.
+
+
+def test_no_retraining_repeats_a_training_of_the_search_or_of_another_run(
+    run: Path, asked: list[tuple[Setting, Job]]
+) -> None:
+    """Of seed 3, its finals, and runs of the seeds around it; the epochs are the same."""
+    best = read(run / "best.json", "")
+    experiment = config.check(best["experiment"], "tests")
+    assert experiment.retraining.epochs == experiment.training.epochs
+    seeds: dict[int, list[int]] = {}
+    for shift in (0, 1, 2):
+        changed = config.changed(experiment, [f"seed={experiment.seed + shift}"])
+        winner = Architecture.from_dict(best["architecture"])
+        asked.clear()
+        Retraining(Assembly(changed), winner).compare(3, None, lambda done, total: None)
+        seeds[shift] = [job.seed for _, job in asked if job.architecture == winner]
+    made = [seed for own in seeds.values() for seed in own]
+    assert len(made) == len(set(made)) == 9
+    trials = [trial for trial in read_journal(run) if trial.digest == best["digest"]]
+    repeats = {trial.repeat for trial in trials} | {0, 1, 2, 3, 4}
+    before = {
+        candidate_seed(experiment.seed + shift, best["digest"], experiment.training.epochs, repeat)
+        for shift in (0, 1, 2)
+        for repeat in repeats
+    }
+    assert not before & set(made)
+
+
+def test_training_on_after_pruning_has_seeds_of_its_own(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evonas import deployed
+    from evonas.evaluation import Retrained
+
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump({**tiny, "baselines": [PROBE]}), "utf-8")
+    folder = retrain.run(path, [], 0, 2, tmp_path / "out", Console(quiet=True))
+    found: list[int] = []
+
+    def training(*arguments: Any) -> Any:
+        found.append(arguments[4])
+        raise deployed.Diverged("stopped by the test")
+
+    monkeypatch.setattr(deployed, "Training", training)
+    for repeat in (0, 1):
+        whole = Deployed(Retrained(folder), "", repeat)
+        with pytest.raises(Exception, match="stopped by the test"):
+            whole.train(whole.whole, TrainingSettings(epochs=1), lambda done, total: None)
+    digest = Deployed(Retrained(folder)).architecture.digest
+    others = {
+        candidate_seed(seed, digest, 1, repeat, purpose)
+        for seed in (3, 4)
+        for repeat in (0, 1, 2)
+        for purpose in ("", "retrain")
+    }
+    assert len(set(found) | others) == len(others) + 2
+
+
+def test_a_real_fold_trains(ages: Assembly) -> None:
+    contenders = Retraining(ages, None).cross_validate(2, lambda done, total: None)
+    assert [len(one.results) for one in contenders] == [2, 2]
+    assert not contenders[0].failures
