@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
 
-.PHONY: help install search retrain test faults audit format check smoke bench compare docs notebook figures clean
+.PHONY: help install search retrain test faults audit format check smoke quality bench compare docs notebook figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,7 +49,7 @@ format: install  ## put the code in order
 	$(BIN)/ruff format evonas tests experiments docs
 	$(BIN)/ruff check --fix evonas tests experiments docs
 
-check: install  ## all that must hold: format, lint, types, floors, documentation, tests, smoke
+check: install  ## all that must hold: format, lint, types, floors, documentation, tests, smoke, quality
 	$(BIN)/ruff format --check evonas tests experiments docs
 	$(BIN)/ruff check evonas tests experiments docs
 	$(BIN)/mypy
@@ -57,9 +57,13 @@ check: install  ## all that must hold: format, lint, types, floors, documentatio
 	$(MAKE) docs
 	$(MAKE) test
 	$(MAKE) smoke
+	$(MAKE) quality
 
 smoke: install  ## a small search, stopped and resumed, and its winner retrained
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
+
+quality: install  ## search and retrain the quickstart, hold its test error against recorded bounds (RECORD=1: record)
+	$(BIN)/python experiments/benchmarks/quality.py $(if $(RECORD),--record) $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: .venv/bench  ## measure throughput, into experiments/benchmarks/RESULTS.md (PARTS="c e")
 	$(BIN)/python experiments/benchmarks/throughput.py $(if $(PARTS),--parts $(PARTS))

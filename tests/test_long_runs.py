@@ -43,7 +43,7 @@ def undone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 def searched(folder: Path, budget: int, resume: bool = False, name: str = "random") -> None:
-    words = [f"budget={budget}", f"optimizer={name}", *long_run.WORDS]
+    words = [f"budget={budget}", f"optimizer={{name: {name}}}", *long_run.WORDS]
     experiment = config.load("quickstart", words)
     search.run(experiment, folder, resume, Console(quiet=True))
 

@@ -112,7 +112,7 @@ def test_no_strategy_depends_on_the_order_of_sets(
     found = []
     for number, toys in enumerate(processes):
         folder = tmp_path / str(number) / "run"
-        status, output = toys(folder, f"optimizer={name}", *further)
+        status, output = toys(folder, f"optimizer={{name: {name}}}", *further)
         assert status == 0, output
         found.append(outcome(folder))
     assert found[0] == found[1] == found[2]

@@ -57,8 +57,8 @@ class SearchSpace:
         mappings of genes to values, may be beside.
 
         Raises:
-            InputError: a key is unknown or missing, a gene is malformed, two genes
-                share a name, a ``when`` names no earlier gene, a limit is malformed, or
+            InputError: a key is unknown or missing, a name is no text, a gene is malformed, two
+                genes share a name, a ``when`` names no earlier gene, a limit is malformed, or
                 an ancestor is not of this space, breaks a limit or stands twice.
         """
         if not isinstance(data, dict):
@@ -70,6 +70,9 @@ class SearchSpace:
         for key in KEYS:
             if key not in data:
                 raise InputError(f"{where}: the key {key!r} is missing")
+        for key in ("name", "network"):
+            if not isinstance(data[key], str) or not data[key]:
+                raise InputError(f"{where}, {key!r}: expected text, got {data[key]!r}")
         if not isinstance(data["genes"], list) or not data["genes"]:
             raise InputError(f"{where}: expected at least one gene, got {data['genes']!r}")
         genes: list[Gene] = []
@@ -90,7 +93,7 @@ class SearchSpace:
                     except InputError as error:
                         raise InputError(f"{where}, gene {gene.name!r}, 'when': {error}") from error
             genes.append(gene)
-        return cls(str(data["name"]), str(data["network"]), tuple(genes))._ruled(data, where)
+        return cls(data["name"], data["network"], tuple(genes))._ruled(data, where)
 
     def _ruled(self, data: dict[str, Any], where: str) -> SearchSpace:
         """Return the space with the limits and ancestors that ``data`` names."""
@@ -152,13 +155,15 @@ class SearchSpace:
         return ancestor
 
     @classmethod
-    def from_file(cls, path: Path) -> SearchSpace:
+    def from_file(cls, path: Path | str) -> SearchSpace:
         """Read a space from a YAML file.
 
         Raises:
             InputError: the file is missing, is not YAML, or describes no space.
         """
-        return cls.from_dict(read_yaml(path), str(path))
+        if not isinstance(path, Path | str):
+            raise InputError(f"search space: expected the path of a YAML file, got {path!r:.80}")
+        return cls.from_dict(read_yaml(Path(path)), str(path))
 
     @property
     def dim(self) -> int:

@@ -169,7 +169,7 @@ def memory() -> float:
 def searched(folder: str, name: str, seed: int, marks: Sequence[int]) -> dict[str, Any]:
     """Search up to the last mark; return what the clock noted."""
     clock = Clock(marks, Path(folder))
-    words = [f"budget={max(marks)}", f"optimizer={name}", f"seed={seed}", *WORDS]
+    words = [f"budget={max(marks)}", f"optimizer={{name: {name}}}", f"seed={seed}", *WORDS]
     experiment = config.load("quickstart", words)
     search.plan = lambda experiment: Plan(experiment)  # type: ignore[assignment]
     clock.install()

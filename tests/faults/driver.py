@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,12 @@ TRIES = int(os.environ.get("EVONAS_TRIES", "0"))  # of each set; 0: few, as in `
 COMMON = ("budget=14", "finals.networks=2", "finals.seeds=2", "baselines=[]", "report=false")
 KILLED = -9
 _UNTOLD = ("seconds", "at")
+
+
+def beside(words: Sequence[str]) -> list[str]:
+    """Return words with the common ones that set other keys."""
+    keys = [word.partition("=")[0] for word in words]
+    return [*(word for word in COMMON if word.partition("=")[0] not in keys), *words]
 
 
 class Toys:
@@ -43,7 +50,7 @@ class Toys:
         if (folder / "experiment.yaml").exists() and (folder / "journal.jsonl").exists():
             given = ["--resume"]
         else:
-            given = ["quickstart", *COMMON, *words]
+            given = ["quickstart", *beside(words)]
         folder.parent.mkdir(parents=True, exist_ok=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None

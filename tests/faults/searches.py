@@ -14,14 +14,14 @@ from typing import Any
 
 from faults import traces
 from faults.candidate import MARKS
-from faults.driver import COMMON, HERE, Toys, Whole, files, known, rows, trainings
+from faults.driver import HERE, Toys, Whole, beside, files, known, rows, trainings
 
 #: What is searched; the first carries the most from network to network.
 SETS = [
-    ("optimizer=cma", "inherit=true", "fidelity=racing", "training.epochs=8"),
+    ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8"),
     ("optimizer=ga",),
     ("optimizer=random",),
-    ("optimizer=cma", "fidelity=racing", "training.epochs=8"),
+    ("optimizer={name: cma}", "fidelity=racing", "training.epochs=8"),
     ("optimizer=evolution", "inherit=true"),
 ]
 #: Ray looks for a killed GCS for a minute before it gives up, which is long for a test.
@@ -44,7 +44,7 @@ class RaySearches:
         self, folder: Path, *words: str, env: Mapping[str, str] | None = None, **order: Any
     ) -> tuple[int, str]:
         """Search, or go on where a search was; return exit status and output."""
-        given = ["quickstart", *COMMON, *words]
+        given = ["quickstart", *beside(words)]
         if all((folder / name).exists() for name in ("experiment.yaml", "journal.jsonl")):
             given = ["--resume"]
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from evonas.files import write_file
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
 
-WORDS = ("optimizer=cma", "inherit=true", "fidelity=racing", "training.epochs=8")
+WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")
 TRIAL = Trial(0, 0, (0.5,), "d", {"network": "toy", "settings": {}}, "ok", 1.0, 5)
 
 

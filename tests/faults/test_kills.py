@@ -14,21 +14,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults.driver import COMMON, HERE, KILLED, TRIES, Toys, Whole, in_flight, known, trainings
+from faults.driver import HERE, KILLED, TRIES, Toys, Whole, beside, in_flight, known, trainings
 
 from evonas.store import RunStore
 
 SETS = [
-    ("optimizer=cma",),
+    ("optimizer={name: cma}",),
     ("optimizer=ga",),
     ("optimizer=random",),
     ("optimizer=nsga2",),
     ("optimizer=evolution",),
     ("optimizer=surrogate",),
     ("optimizer=ga", "fidelity=racing", "training.epochs=8"),
-    ("optimizer=cma", "fidelity=racing", "training.epochs=8"),
+    ("optimizer={name: cma}", "fidelity=racing", "training.epochs=8"),
     ("optimizer=evolution", "inherit=true"),
-    ("optimizer=cma", "inherit=true", "fidelity=racing", "training.epochs=8"),
+    ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8"),
 ]
 Wholes = Callable[[tuple[str, ...]], Whole]
 
@@ -132,7 +132,7 @@ def test_killed_from_outside(wholes: Wholes, rows: int, tmp_path: Path) -> None:
         "import json, sys; from faults.toy_search import child;"
         "sys.exit(child(json.loads(sys.argv[1])))"
     )
-    words = ["quickstart", *COMMON, *whole.words]
+    words = ["quickstart", *beside(whole.words)]
     order = json.dumps({"folder": str(folder), "words": words})
     with subprocess.Popen(
         [sys.executable, "-c", program, order],

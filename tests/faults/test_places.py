@@ -31,7 +31,7 @@ from evonas.transfer import onnx_file, quantize_pt2e
 from evonas.transfer.capture import trace
 from evonas.transfer.tracing import save
 
-WORDS = ("optimizer=cma", "inherit=true", "fidelity=racing", "training.epochs=8")
+WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")
 
 
 @pytest.fixture(scope="module")

@@ -188,6 +188,31 @@ def test_a_repeat_that_succeeds_replaces_its_failure() -> None:
     assert optimizer.recall(digest) == 3.0
 
 
+@pytest.mark.parametrize(
+    ("axes", "answer"),
+    [
+        (
+            [[1.0, 2.0]],
+            r"expected axes of shape \(2, m\), a row for each fitness, got shape \(1, 2\)",
+        ),
+        ([1.0, 2.0], r"expected axes of shape \(2, m\).* got shape \(2,\)"),
+        ([[], []], r"expected axes of shape \(2, m\).* got shape \(2, 0\)"),
+        ([["low"], ["high"]], r"expected axes as rows of numbers, got \[\['low'\]"),
+        ([[1.0, 2.0, 3.0]] * 2, r"expected 2 axes, as were told before, got 3$"),
+        (None, r"expected 2 axes, as were told before, got 1 \(the fitness alone\)$"),
+    ],
+)
+def test_axes_that_do_not_fit_are_refused_and_the_ask_stays_open(axes: Any, answer: str) -> None:
+    optimizer = Scripted([at(1, 2), at(3, 4)])
+    optimizer.ask()
+    optimizer.tell([1.0, 2.0], [[1.0, 5.0], [2.0, 4.0]])
+    optimizer.ask()
+    with pytest.raises(InputError, match=r"^tell\(\) " + answer):
+        optimizer.tell([3.0, 4.0], axes)
+    optimizer.tell([3.0, 4.0], [[3.0, 3.0], [4.0, 2.0]])
+    assert len(optimizer.told) == 2
+
+
 def test_a_success_outlives_a_failure_of_the_same_architecture() -> None:
     optimizer = Scripted([at(1, 2), at(1, 3)])
     for told in ([2.0, 5.0], [np.nan, np.nan]):

@@ -98,10 +98,11 @@ def test_models_are_reached_within_the_budget(budget: int, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("values", [2, 3, 4, 8])
 def test_the_first_steps_reach_other_values(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bobyqa, "CallbackBridge", lambda solve: solve.args[0])
+    monkeypatch.setattr(bobyqa, "CallbackBridge", lambda solve: None)
     for seed in range(5):
         optimizer = build("bobyqa", ordinal(4, values), radius=0.01, budget=16, seed=seed)
-        options, chart = optimizer._start(at_best=False)
+        run = optimizer._start(at_best=False)
+        options, chart = run.options, run.chart
         start = chart.genome(options["x0"])
         for i in range(4):
             moved = []
@@ -134,6 +135,25 @@ def test_runs_side_by_side_fill_an_ask() -> None:
     assert np.mean(sizes) > 4.0
 
 
+def test_a_run_that_ranked_a_failure_before_a_success_is_repeated() -> None:
+    """The same first steps, answered from memory, with the failure behind every success."""
+    optimizer = build("bobyqa", ordinal(), budget=200)
+    drive(optimizer, bowl, asks=4)
+    optimizer.tell(np.full(len(optimizer.ask()), np.nan))
+    asked = optimizer.ask()
+    before = list(optimizer._runs)
+    assert any(optimizer._failed(digest) for run in before for digest in run.answers)
+    optimizer.tell([1e6] * len(asked))
+    repeated = [i for i, run in enumerate(optimizer._runs) if run is not before[i]]
+    assert repeated
+    optimizer.ask()
+    for i in repeated:
+        run = optimizer._runs[i]
+        assert run.chart is before[i].chart
+        assert list(run.answers)[:3] == list(before[i].answers)[:3]
+        assert all(v > 1e6 for digest, v in run.answers.items() if optimizer._failed(digest))
+
+
 def test_two_runs_by_default() -> None:
     assert build("bobyqa", ordinal(13), budget=1000).population_size == 2
 
@@ -143,9 +163,9 @@ def test_runs_start_at_the_best_of_the_design(monkeypatch: pytest.MonkeyPatch) -
     start = bobyqa.Bobyqa._start
 
     def noted(self: Any, at_best: bool) -> Any:
-        run, chart = start(self, at_best)
-        charts.append((chart, self.best_genome))
-        return run, chart
+        run = start(self, at_best)
+        charts.append((run.chart, self.best_genome))
+        return run
 
     monkeypatch.setattr(bobyqa.Bobyqa, "_start", noted)
     optimizer = build("bobyqa", ordinal(), budget=60)

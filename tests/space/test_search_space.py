@@ -377,3 +377,20 @@ def test_a_wrong_rule_is_told_in_one_line(data: Any, words: str) -> None:
         SearchSpace.from_dict(data, "spaces/toy.yaml")
     assert "\n" not in str(info.value)
     assert str(info.value).startswith("spaces/toy.yaml")
+
+
+@pytest.mark.parametrize("key", ["name", "network"])
+@pytest.mark.parametrize("value", [None, ["s"], {}, True, 3, ""])
+def test_names_that_are_no_text_are_refused(key: str, value: object) -> None:
+    data = {"name": "s", "network": "n", "genes": [{"name": "g", "kind": "choice", "choices": [1]}]}
+    assert SearchSpace.from_dict(data).name == "s"
+    with pytest.raises(InputError, match=rf"^search space, '{key}': expected text, got "):
+        SearchSpace.from_dict({**data, key: value})
+
+
+def test_a_path_may_be_text_and_must_be_a_path(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("{name: s, network: n, genes: [{name: g, kind: choice, choices: [1]}]}")
+    assert SearchSpace.from_file(str(file)) == SearchSpace.from_file(file)
+    with pytest.raises(InputError, match="expected the path of a YAML file, got 3"):
+        SearchSpace.from_file(3)
