@@ -37,8 +37,8 @@ KINDS: Mapping[str, Failure] = MappingProxyType(
             "look at the labels, and at the task's loss and metrics",
         ),
         "diverged": Failure(
-            "the loss or an output became nan or infinite while it learned, or the error ended far "
-            "beyond that of a constant prediction",
+            "the loss or an output became nan or infinite while it learned, or the loss rose "
+            "and the error is more than twice that of a constant prediction",
             "lower training.learning_rate, or set training.warmup",
         ),
         "oom-gpu": Failure(

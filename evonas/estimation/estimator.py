@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -36,7 +37,8 @@ from evonas.transfer.inherit import inherit, read_parent
 from evonas.weights import save_file
 
 Indices = NDArray[np.intp]
-#: An error beyond so many times that of the best constant prediction counts as divergence.
+#: An error beyond so many times that of the best constant prediction, after a training whose loss
+#: rose, counts as divergence.
 WORST = 2.0
 
 
@@ -223,7 +225,7 @@ class Estimator:
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._reserved(most=True) - before
-        self._refuse_divergence(outcome.metrics[task.metric], job.split)
+        self._refuse_divergence(outcome, job.split)
         if job.latency:  # at the rung of a race as well, where fitness may need it
             outputs, device = task.n_outputs, setting.device
             timed = setting.timing(job.architecture, module, shape, outputs, device)
@@ -244,19 +246,24 @@ class Estimator:
                 save_file(outcome.state, draft, {"architecture": note, "tap": tap})
         return outcome
 
-    def _refuse_divergence(self, error: float, split: str) -> None:
-        """Raise ``Diverged`` for an error far beyond that of the best constant prediction."""
+    def _refuse_divergence(self, outcome: Outcome, split: str) -> None:
+        """Refuse a training after which the error is far beyond that of a constant prediction.
+
+        A network that has only not learned enough yet is no such: its training loss fell.
+
+        Raises:
+            Diverged: the training loss rose, and the error is that large.
+        """
+        task = self._task(split)
         if split not in self._constants:
             sides, targets = self._setting.splits[split], self._setting.targets[0]
-            task = self._task(split)
             metrics = task.constant_metrics(targets[sides.train], targets[sides.validation])
-            self._constants[split] = metrics.get(task.metric, 0.0)  # a loss is not known of it
-        constant = self._constants[split]
-        # Where one constant is right everywhere, or its loss is not known, it is no yardstick.
-        if constant > 0.0 and error > WORST * constant:
+            self._constants[split] = metrics.get(task.metric, math.inf)  # of a loss: not known
+        error, constant = outcome.metrics[task.metric], self._constants[split]
+        if error > WORST * constant and outcome.loss_rose:
             raise Diverged(
-                f"the error {error:.4g} is more than {WORST:g} times the {constant:.4g} of a "
-                f"constant prediction"
+                f"the training loss rose, and the error {error:.4g} is more than {WORST:g} times "
+                f"the {constant:.4g} of a constant prediction"
             )
 
     @staticmethod

@@ -50,6 +50,7 @@ def pause(training: Training, path: Path) -> None:
         "average_steps": training.average.steps,
         "metrics": training.outcome.metrics,
         "history": training.outcome.history,
+        "first_loss": training.outcome.first_loss,
         "rng": training.rng.bit_generator.state,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,6 +110,7 @@ def resume(training: Training, path: Path, most: int | None = None) -> bool:
     training.epoch, training.best = int(plain["epoch"]), float(plain["best"])
     training.best_epoch = int(plain["best_epoch"])
     training.outcome.metrics, training.outcome.history = plain["metrics"], plain["history"]
+    training.outcome.first_loss = float(plain["first_loss"])
     training.outcome.state = _part(tensors, "kept")
     torch.set_rng_state(tensors["generator.cpu"])
     if training.device != "cpu":

@@ -43,11 +43,24 @@ LARGE = 256
 
 @dataclass
 class Outcome:
-    """What training gave: the kept epoch's metrics and weights, and the history."""
+    """What training gave: the kept epoch's metrics and weights, and the history.
+
+    Attributes:
+        metrics: of the kept epoch, its number among them (``epoch``, from 1).
+        state: its weights.
+        history: mean training loss and metrics of each epoch.
+        first_loss: training loss of the first batch, before anything was learned.
+    """
 
     metrics: dict[str, float] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    first_loss: float = math.nan
+
+    @property
+    def loss_rose(self) -> bool:
+        """Whether the kept epoch's mean training loss is above that of the untrained network."""
+        return self.history[int(self.metrics["epoch"]) - 1]["loss"] > self.first_loss
 
 
 class Diverged(Exception):
@@ -154,8 +167,10 @@ class Training:
         take = (graphs or Graphs(self.device)).replayed(self.step, ahead)
         while not self.over and (until is None or self.epoch < until):
             loss = self._epoch(take)
+            if not self.epoch:
+                self.outcome.first_loss = float(self._first)
             if not math.isfinite(loss):
-                if not self.epoch and not math.isfinite(first := float(self._first)):
+                if not math.isfinite(first := self.outcome.first_loss):
                     raise NotANumber(f"the loss is {first} before anything was learned")
                 raise Diverged(f"the loss became {loss} in epoch {self.epoch + 1}")
             module, device = self.average.module, self.device

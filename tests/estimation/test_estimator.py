@@ -145,15 +145,18 @@ def test_an_error_far_beyond_that_of_a_constant_is_a_divergence(setting: Setting
     found = Estimator(setting)(job(training=training))
     assert (found.status, found.error_kind, found.metrics) == ("failed", "diverged", {})
     assert re.fullmatch(
-        r"the error [\d.e+]+ is more than 2 times the [\d.]+ of a constant prediction", found.error
+        r"the training loss rose, and the error [\d.e+]+ is more than 2 times the [\d.]+ of a "
+        r"constant prediction",
+        found.error,
     )
 
 
-def test_where_a_constant_is_right_everywhere_it_is_no_yardstick(setting: Setting) -> None:
-    same = replace(setting, targets=np.full_like(setting.targets, 7.0))
-    found = Estimator(same)(job())
+def test_a_network_that_only_has_not_learned_enough_yet_did_not_diverge(setting: Setting) -> None:
+    """Where the targets hardly differ, the first epoch ends far beyond the constant's error."""
+    near = replace(setting, targets=7.0 + 1e-3 * setting.targets)
+    found = Estimator(near)(job())
     assert found.status == "ok"
-    assert found.metrics["mae"] > 0
+    assert found.metrics["mae"] > 2 * 1e-3 * 40
 
 
 @pytest.mark.parametrize(
