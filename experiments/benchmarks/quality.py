@@ -93,7 +93,7 @@ def same_winner(record: Mapping[str, Any], outcomes: Outcomes) -> bool:
     if list(outcomes) != [RECORDED_SEEDS[0]]:
         return False
     outcome = outcomes[RECORDED_SEEDS[0]]
-    return record["processor"] == processor() or record["winner"] == outcome.winner
+    return bool(record["processor"] == processor() or record["winner"] == outcome.winner)
 
 
 def remarks(
