@@ -1,3 +1,90 @@
-"""evonas: evolutionary search for small networks on frozen features."""
+"""evonas: evolutionary search for small networks on frozen features.
 
-__version__ = "0.1.0"
+The names below are the Python API; each is imported when it is first used, so that
+``import evonas`` loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from evonas.errors import EvonasError, InputError, RunError
+from evonas.version import __version__
+
+if TYPE_CHECKING:
+    from evonas.api.optimization import OptimizationResult, create_optimizer, minimize
+    from evonas.api.parts import (
+        list_backbones,
+        list_datasets,
+        list_executors,
+        list_experiments,
+        list_loggers,
+        list_networks,
+        list_optimizers,
+        list_parts,
+        list_search_spaces,
+        list_tasks,
+    )
+    from evonas.optimizers.base import Optimizer
+    from evonas.space import Architecture, Choice, Gene, Integer, LogFloat, Ordinal, SearchSpace
+
+#: Module -> the public names that it holds.
+_PUBLIC: dict[str, tuple[str, ...]] = {
+    "evonas.api.optimization": ("OptimizationResult", "create_optimizer", "minimize"),
+    "evonas.api.parts": (
+        *("list_backbones", "list_datasets", "list_executors", "list_experiments"),
+        *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
+        *("list_search_spaces", "list_tasks"),
+    ),
+    "evonas.optimizers.base": ("Optimizer",),
+    "evonas.space": (
+        *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),
+    ),
+}
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = [
+    "Architecture",
+    "Choice",
+    "EvonasError",
+    "Gene",
+    "InputError",
+    "Integer",
+    "LogFloat",
+    "OptimizationResult",
+    "Optimizer",
+    "Ordinal",
+    "RunError",
+    "SearchSpace",
+    "__version__",
+    "create_optimizer",
+    "list_backbones",
+    "list_datasets",
+    "list_executors",
+    "list_experiments",
+    "list_loggers",
+    "list_networks",
+    "list_optimizers",
+    "list_parts",
+    "list_search_spaces",
+    "list_tasks",
+    "minimize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used.
+
+    Raises:
+        AttributeError: evonas has no such name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'evonas' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -23,8 +23,8 @@ from evonas.commands import search
 from evonas.commands.run_files import RunFiles
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
+from evonas.loop import Search
 from evonas.optimizers.base import Optimizer
-from evonas.search import Search
 from evonas.space import Architecture, SearchSpace, search_space
 from evonas.store import RunStore, Trial, read_journal
 

@@ -22,10 +22,10 @@ from evonas.deployed import Deployed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
+from evonas.loop import candidate_seed
 from evonas.report.run import Run
 from evonas.results import read
-from evonas.retrain import Retraining, selection_bias
-from evonas.search import candidate_seed
+from evonas.retraining import Retraining, selection_bias
 from evonas.space import Architecture
 from evonas.store import read_journal
 

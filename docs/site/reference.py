@@ -94,12 +94,18 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "search": (
         "Search",
         "The loop, and the parts that an experiment names.",
-        tuple(f"evonas.{name}" for name in ("search", "assembly", "finals", "racing", "lineage")),
+        tuple(f"evonas.{name}" for name in ("loop", "assembly", "finals", "racing", "lineage")),
     ),
     "store": (
         "Journal and results",
         "What a run leaves, and how it is read again.",
-        ("evonas.store", "evonas.results", "evonas.front", "evonas.retrain", "evonas.evaluation"),
+        (
+            "evonas.store",
+            "evonas.results",
+            "evonas.front",
+            "evonas.retraining",
+            "evonas.evaluation",
+        ),
     ),
     "registry": (
         "Registry",

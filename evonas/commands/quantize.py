@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-import evonas
 from evonas.commands.progress import progress_bars
 from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
@@ -21,6 +20,7 @@ from evonas.report.quantized import tables
 from evonas.report.tables import markdown, show
 from evonas.store import FORMAT
 from evonas.transfer.quantize import FILES
+from evonas.version import __version__
 
 _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
 
@@ -69,7 +69,7 @@ def run(
             ) from error
     again = _content(retrained, work, found)
     made = tables(found, retrained.metrics, retrained.task.unit)
-    found = {"format": FORMAT, "evonas": evonas.__version__, **found}
+    found = {"format": FORMAT, "evonas": __version__, **found}
     text = json.dumps(found, indent=2)
     keep(target / "quantize.md", "\n".join(map(markdown, made)))
     if work.network.record:

@@ -20,7 +20,7 @@ from evonas.files import keep, make_folder
 from evonas.overrides import Word
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
-from evonas.retrain import Retraining, selection_bias
+from evonas.retraining import Retraining, selection_bias
 from evonas.space import Architecture
 from evonas.store import FORMAT, read_journal
 from evonas.training_record import TrainingRecord

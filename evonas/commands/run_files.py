@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import le
 
-import evonas
 from evonas import results
 from evonas.assembly import Assembly
 from evonas.commands import report
@@ -20,6 +19,7 @@ from evonas.report import lineage, outcome
 from evonas.report.run import Run
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
+from evonas.version import __version__
 
 Plan = Assembly | Replay
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave
@@ -52,7 +52,7 @@ class RunFiles:
             "space": assembly.space.to_dict(),
             **assembly.origin(),
             "seed": experiment.seed,
-            "evonas": evonas.__version__,
+            "evonas": __version__,
         }
 
     def note(self, trial: Trial) -> None:

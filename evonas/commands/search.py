@@ -13,7 +13,6 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-import evonas
 from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands.progress import progress_bars
@@ -27,13 +26,14 @@ from evonas.estimation.settings import FinalsSettings, TrainingSettings
 from evonas.execution.base import Executor
 from evonas.lineage import Lineage
 from evonas.loggers._all import Loggers
+from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
 from evonas.overrides import Word
 from evonas.racing import Race, saved
 from evonas.report.live import SearchView, duration
-from evonas.search import Search, candidate_seed
 from evonas.store import RunStore, Trial
 from evonas.training_record import FILE, TrainingRecord
+from evonas.version import __version__
 
 
 def run(
@@ -290,7 +290,7 @@ def _compare(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
 def _headline(experiment: Experiment, assembly: Plan, place: tuple[str, ...]) -> str:
     size = assembly.space.size
     return (
-        f"evonas {evonas.__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
+        f"evonas {__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
         f"{experiment.seed}: {experiment.budget} networks of space {assembly.space.name} "
         f"({size:.3g} architectures at most), {assembly.workers} worker(s), {', '.join(place)}"
     )
