@@ -13,6 +13,8 @@ from evonas.errors import EvonasError, InputError, RunError
 from evonas.version import __version__
 
 if TYPE_CHECKING:
+    from evonas.api.callbacks import Callback, SearchStart
+    from evonas.api.live_view import LiveView
     from evonas.api.optimization import OptimizationResult, create_optimizer, minimize
     from evonas.api.parts import (
         list_backbones,
@@ -26,37 +28,54 @@ if TYPE_CHECKING:
         list_search_spaces,
         list_tasks,
     )
+    from evonas.api.search import search
+    from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
+    from evonas.config import Experiment
     from evonas.optimizers.base import Optimizer
     from evonas.space import Architecture, Choice, Gene, Integer, LogFloat, Ordinal, SearchSpace
+    from evonas.trial import Trial
 
 #: Module -> the public names that it holds.
 _PUBLIC: dict[str, tuple[str, ...]] = {
+    "evonas.api.callbacks": ("Callback", "SearchStart"),
+    "evonas.api.live_view": ("LiveView",),
     "evonas.api.optimization": ("OptimizationResult", "create_optimizer", "minimize"),
     "evonas.api.parts": (
         *("list_backbones", "list_datasets", "list_executors", "list_experiments"),
         *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
         *("list_search_spaces", "list_tasks"),
     ),
+    "evonas.api.search": ("search",),
+    "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
+    "evonas.config": ("Experiment",),
     "evonas.optimizers.base": ("Optimizer",),
     "evonas.space": (
         *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),
     ),
+    "evonas.trial": ("Trial",),
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
     "Architecture",
+    "Callback",
     "Choice",
+    "EvaluatedNetwork",
     "EvonasError",
+    "Experiment",
     "Gene",
     "InputError",
     "Integer",
+    "LiveView",
     "LogFloat",
     "OptimizationResult",
     "Optimizer",
     "Ordinal",
     "RunError",
+    "SearchResult",
     "SearchSpace",
+    "SearchStart",
+    "Trial",
     "__version__",
     "create_optimizer",
     "list_backbones",
@@ -69,7 +88,9 @@ __all__ = [
     "list_parts",
     "list_search_spaces",
     "list_tasks",
+    "load_run",
     "minimize",
+    "search",
 ]
 
 

@@ -165,7 +165,7 @@ def test_an_optimizer_is_asked_and_told() -> None:
     ("name", "options", "words"),
     [
         ("cmaa", {}, "unknown optimizer 'cmaa': did you mean 'cma'"),
-        ("cma", {"sigma": 1}, "unknown key optimizer.sigma"),
+        ("cma", {"sigmaa": 1}, "unknown key optimizer.sigmaa"),
         ("cma", {"budget": 0}, "budget: expected a whole number of at least 1, got 0"),
         ("cma", {"seed": -1}, "seed: expected a whole number of at least 0, got -1"),
         ("ga", {"population_size": "many"}, "optimizer.population_size: .*got 'many'"),

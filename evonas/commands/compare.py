@@ -9,14 +9,14 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas import config, registry
+from evonas.api.result_files import plan
 from evonas.assembly import strategy
-from evonas.commands import report, search
-from evonas.commands.run_files import plan
+from evonas.commands import search
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.files import keep
 from evonas.overrides import Override, Word
-from evonas.report import comparison
+from evonas.report import comparison, writer
 from evonas.report.comparison import Curve
 from evonas.report.run import Run
 from evonas.report.tables import markdown, show
@@ -77,10 +77,10 @@ def run(
     try:
         keep(folder / "comparison.md", markdown(result))
         comparison.picture(curves, experiment.budget, title, folder / "comparison.png")
-        report.write(folder / report.FILE, [Run.read(place) for place in places])
+        writer.write(folder / writer.FILE, [Run.read(place) for place in places])
     except OSError as error:
         raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
-    console.print(f"written: {folder}/comparison.md, comparison.png, {report.FILE}", soft_wrap=True)
+    console.print(f"written: {folder}/comparison.md, comparison.png, {writer.FILE}", soft_wrap=True)
     return folder
 
 

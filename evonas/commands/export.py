@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from evonas.commands.progress import progress_bars
 from evonas.deployed import Deployed
 from evonas.errors import InputError, nearest
 from evonas.evaluation import Retrained
 from evonas.exporting import FORMATS, Export, Format
 from evonas.files import keep, read_json
 from evonas.overrides import Word
+from evonas.progress_bars import progress_bars
 from evonas.report.exported import tables
 from evonas.report.tables import show
 

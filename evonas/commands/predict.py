@@ -15,11 +15,11 @@ import numpy as np
 from rich.console import Console
 
 from evonas.commands._photos import boxes_of, listed
-from evonas.commands.progress import progress_bars
 from evonas.data._photos import Box
 from evonas.data.base import UnreadableImage
 from evonas.errors import InputError, one_line
 from evonas.files import make_folder
+from evonas.progress_bars import progress_bars
 from evonas.report import answered
 from evonas.report.album import Album
 from evonas.shipped import Shipped

@@ -15,7 +15,6 @@ from torch import nn
 from evonas import config, registry
 from evonas.assembly import surroundings
 from evonas.backbones.base import Backbone
-from evonas.commands.progress import progress_bars
 from evonas.deployed import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.complexity import Complexity
@@ -23,6 +22,7 @@ from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
 from evonas.files import keep, make_folder
 from evonas.overrides import Word
+from evonas.progress_bars import progress_bars
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import markdown, show

@@ -9,12 +9,12 @@ from typing import Any
 
 from rich.console import Console
 
-from evonas.commands.progress import progress_bars
 from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
 from evonas.files import keep
 from evonas.overrides import Word
+from evonas.progress_bars import progress_bars
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown, show

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from evonas import config, results
 from evonas.assembly import Assembly
-from evonas.commands.progress import progress_bars
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.files import keep, make_folder
 from evonas.overrides import Word
+from evonas.progress_bars import progress_bars
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown, show
 from evonas.retraining import Retraining, selection_bias

@@ -10,13 +10,13 @@ from typing import Any
 from rich.console import Console
 
 from evonas import config, registry
-from evonas.commands.progress import progress_bars
 from evonas.config import Experiment
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.evaluation import Result, Retrained
 from evonas.files import keep
 from evonas.judging import Include
+from evonas.progress_bars import progress_bars
 from evonas.report import published, tested
 from evonas.report.tables import Table, markdown, show
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands.progress import progress_bars
+from evonas.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
 from evonas.retraining import Retraining
 

@@ -9,13 +9,12 @@ from operator import le
 
 from evonas import results
 from evonas.assembly import Assembly
-from evonas.commands import report
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist, as_good, standing
 from evonas.replay import Replay
-from evonas.report import lineage, outcome
+from evonas.report import lineage, outcome, writer
 from evonas.report.run import Run
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
@@ -146,9 +145,9 @@ class RunFiles:
     def report(self) -> str:
         """Write report.html and return a line that says so."""
         folder = self._store.folder
-        path = folder / report.FILE
+        path = folder / writer.FILE
         try:
-            report.write(path, [replace(Run.read(folder), state="finished")])
+            writer.write(path, [replace(Run.read(folder), state="finished")])
         except Exception as error:  # as above
             reason = f"{path.name} could not be written ({type(error).__name__}: {error})"
             self._store.log(reason)
