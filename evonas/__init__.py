@@ -14,6 +14,9 @@ from evonas.version import __version__
 
 if TYPE_CHECKING:
     from evonas.api.callbacks import Callback, SearchStart
+    from evonas.api.comparison import Comparison, compare
+    from evonas.api.evaluation import Evaluation, evaluate
+    from evonas.api.exported_model import ExportedModel, Prediction, load_exported
     from evonas.api.live_view import LiveView
     from evonas.api.optimization import OptimizationResult, create_optimizer, minimize
     from evonas.api.parts import (
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
         list_search_spaces,
         list_tasks,
     )
+    from evonas.api.retrained_model import RetrainedModel
+    from evonas.api.retraining import retrain
     from evonas.api.search import search
     from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
     from evonas.config import Experiment
@@ -38,6 +43,9 @@ if TYPE_CHECKING:
 #: Module -> the public names that it holds.
 _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.callbacks": ("Callback", "SearchStart"),
+    "evonas.api.comparison": ("Comparison", "compare"),
+    "evonas.api.evaluation": ("Evaluation", "evaluate"),
+    "evonas.api.exported_model": ("ExportedModel", "Prediction", "load_exported"),
     "evonas.api.live_view": ("LiveView",),
     "evonas.api.optimization": ("OptimizationResult", "create_optimizer", "minimize"),
     "evonas.api.parts": (
@@ -45,6 +53,8 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
         *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
         *("list_search_spaces", "list_tasks"),
     ),
+    "evonas.api.retrained_model": ("RetrainedModel",),
+    "evonas.api.retraining": ("retrain",),
     "evonas.api.search": ("search",),
     "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
     "evonas.config": ("Experiment",),
@@ -60,9 +70,12 @@ __all__ = [
     "Architecture",
     "Callback",
     "Choice",
+    "Comparison",
     "EvaluatedNetwork",
+    "Evaluation",
     "EvonasError",
     "Experiment",
+    "ExportedModel",
     "Gene",
     "InputError",
     "Integer",
@@ -71,13 +84,17 @@ __all__ = [
     "OptimizationResult",
     "Optimizer",
     "Ordinal",
+    "Prediction",
+    "RetrainedModel",
     "RunError",
     "SearchResult",
     "SearchSpace",
     "SearchStart",
     "Trial",
     "__version__",
+    "compare",
     "create_optimizer",
+    "evaluate",
     "list_backbones",
     "list_datasets",
     "list_executors",
@@ -88,8 +105,10 @@ __all__ = [
     "list_parts",
     "list_search_spaces",
     "list_tasks",
+    "load_exported",
     "load_run",
     "minimize",
+    "retrain",
     "search",
 ]
 

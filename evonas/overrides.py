@@ -79,21 +79,21 @@ def given(changes: Mapping[str, Any]) -> list[Override]:
     A mapping stands for one override of each value in it, so that it changes what it names alone.
 
     Args:
-        changes: key, with dots or without, -> value; paths become text, tuples lists.
+        changes: key, with dots or without, -> value; see ``as_data``.
     """
     return [
         Override(leaf.path, leaf.value, f"{leaf.key}={leaf.value!r}"[:_SHOWN])
         for key, value in changes.items()
-        for leaf in _leaves(Override(tuple(key.split(".")), _as_data(value), key))
+        for leaf in _leaves(Override(tuple(key.split(".")), as_data(value), key))
     ]
 
 
-def _as_data(value: Any) -> Any:
-    """Return a Python value as YAML would have it."""
+def as_data(value: Any) -> Any:
+    """Return a Python value as YAML would have it: paths become text, tuples lists."""
     if isinstance(value, Mapping):
-        return {key: _as_data(item) for key, item in value.items()}
+        return {key: as_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_data(item) for item in value]
+        return [as_data(item) for item in value]
     return str(value) if isinstance(value, PurePath) else value
 
 

@@ -59,6 +59,9 @@ class Callback:
     def on_progress(self, label: str, done: int, total: int) -> None:
         """Take how many of how many steps are done while features are computed."""
 
+    def on_search(self, optimizer: str, seed: int) -> None:
+        """Take which search of a comparison comes next."""
+
     def on_start(self, start: SearchStart) -> None:
         """Take what is known before the first training."""
 
@@ -105,6 +108,11 @@ class CallbackList(Callback):
         """Pass progress on."""
         for one in self._each:
             one.on_progress(label, done, total)
+
+    def on_search(self, optimizer: str, seed: int) -> None:
+        """Pass the next search on."""
+        for one in self._each:
+            one.on_search(optimizer, seed)
 
     def on_start(self, start: SearchStart) -> None:
         """Pass the start on."""

@@ -28,7 +28,7 @@ class LiveView(Callback):
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console()
+        self.console = console or Console()
         self._drawing = ExitStack()  # progress bars, or the panel
         self._progress: Callable[[str, int, int], None] | None = None
         self._view: SearchView | None = None
@@ -47,19 +47,23 @@ class LiveView(Callback):
     def on_message(self, line: str) -> None:
         """Print a line."""
         self._end_progress()
-        self._console.print(line, soft_wrap=True)
+        self.console.print(line, soft_wrap=True)
 
     def on_progress(self, label: str, done: int, total: int) -> None:
         """Draw a progress bar for each label."""
         if self._progress is None:
-            self._progress = self._drawing.enter_context(progress_bars(self._console))
+            self._progress = self._drawing.enter_context(progress_bars(self.console))
         self._progress(label, done, total)
+
+    def on_search(self, optimizer: str, seed: int) -> None:
+        """Draw a line between the searches of a comparison."""
+        self.console.rule(f"{optimizer}, seed {seed}")
 
     def on_start(self, start: SearchStart) -> None:
         """Draw the panel."""
         self._end_progress()
         metric = (start.metric, start.unit)
-        view = SearchView(self._console, start.experiment.budget, metric, start.trained)
+        view = SearchView(self.console, start.experiment.budget, metric, start.trained)
         view.catch_up(start.trials)
         self._view = self._drawing.enter_context(view)
 
@@ -83,7 +87,7 @@ class LiveView(Callback):
         """Print how a search goes on that a person stopped; an error says it by itself."""
         self._drawing.close()
         if isinstance(error, KeyboardInterrupt) and message:
-            self._console.print(f"\n{message}", soft_wrap=True)
+            self.console.print(f"\n{message}", soft_wrap=True)
 
     def _end_progress(self) -> None:
         if self._progress is not None:

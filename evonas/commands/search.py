@@ -8,7 +8,18 @@ from rich.console import Console
 
 from evonas.api.live_view import LiveView
 from evonas.api.search import search
+from evonas.api.search_result import SearchResult
 from evonas.config import Experiment
+
+
+class SearchPrinter(LiveView):
+    """Prints a search, and what comes next."""
+
+    def on_end(self, result: SearchResult) -> None:
+        """Say how to go on from a search."""
+        super().on_end(result)
+        if not result.experiment.table:
+            self.console.print(f"Next: evonas retrain {result.best_file}", soft_wrap=True)
 
 
 def run(
@@ -31,10 +42,8 @@ def run(
         InputError: the experiment or the run directory is not usable.
         KeyboardInterrupt: the person stopped it; the message says how to go on.
     """
-    with LiveView(console) as view:
+    with SearchPrinter(console) as view:
         result = search(
             experiment, run_dir=folder, callbacks=[view], resume=resume, warm_start=begin_with
         )
-    if not result.experiment.table:
-        console.print(f"Next: evonas retrain {result.best_file}", soft_wrap=True)
     return result.best_file
