@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         list_parts,
         list_search_spaces,
         list_tasks,
+        load_dataset,
     )
     from evonas.api.retrained_model import RetrainedModel
     from evonas.api.retraining import retrain
@@ -51,7 +52,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.parts": (
         *("list_backbones", "list_datasets", "list_executors", "list_experiments"),
         *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
-        *("list_search_spaces", "list_tasks"),
+        *("list_search_spaces", "list_tasks", "load_dataset"),
     ),
     "evonas.api.retrained_model": ("RetrainedModel",),
     "evonas.api.retraining": ("retrain",),
@@ -105,6 +106,7 @@ __all__ = [
     "list_parts",
     "list_search_spaces",
     "list_tasks",
+    "load_dataset",
     "load_exported",
     "load_run",
     "minimize",

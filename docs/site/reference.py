@@ -4,6 +4,18 @@ from __future__ import annotations
 
 #: page -> title, a sentence, modules
 PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "python": (
+        "Python API",
+        "What `import evonas` offers: all of these names are attributes of `evonas`.",
+        tuple(
+            f"evonas.api.{name}"
+            for name in (
+                *("search", "search_result", "callbacks", "live_view", "retraining"),
+                *("retrained_model", "evaluation", "comparison", "exported_model"),
+                *("optimization", "parts"),
+            )
+        ),
+    ),
     "config": (
         "Configuration",
         "An experiment as it is read from YAML and `key=value`. "
@@ -15,7 +27,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Genes, and the map from a genome in [0, 1] to an architecture.",
         tuple(
             f"evonas.space.{name}"
-            for name in ("search_space", "gene", "architecture", "mutation", "limit")
+            for name in ("search_space", "typed_genes", "gene", "architecture", "mutation", "limit")
         ),
     ),
     "optimizers": (

@@ -1,12 +1,16 @@
-"""Lists of what there is to choose from, read from file names: nothing is imported for them."""
+"""What there is to choose from, listed from file names without importing any of it; data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from evonas import registry
 from evonas.errors import InputError, nearest
+
+if TYPE_CHECKING:
+    from evonas.data.base import Dataset
 
 #: Kinds that are files of an experiment or a search space, and their folders.
 FILES: Mapping[str, str] = MappingProxyType({"experiment": "experiments", "space": "search_spaces"})
@@ -83,6 +87,32 @@ def list_experiments() -> list[str]:
 def list_search_spaces() -> list[str]:
     """Return the names of the search spaces that an experiment may name here, sorted."""
     return sorted(_described("space"))
+
+
+def load_dataset(name: str, **options: Any) -> Dataset:
+    """Return a data set: its images, labels, groups and splits.
+
+    Args:
+        name: of the reader; see ``list_datasets``.
+        options: of the reader, such as ``root="300W_LP"``.
+
+    Returns:
+        A ``Dataset``: ``image(i)`` is the (height, width, 3) uint8 RGB of image i, ``labels`` a
+        name -> (n, ...) array, ``groups`` (n,) names of persons or source photos, ``splits`` a
+        name -> the numbers of its images.
+
+    Raises:
+        InputError: there is no such reader or option, or the files are not as they should be.
+
+    Example:
+        >>> faces = evonas.load_dataset("synthetic_faces", identities=4, images_per_identity=2)
+        >>> len(faces), faces.image(0).shape
+        (8, (96, 96, 3))
+    """
+    from evonas.overrides import as_data
+
+    made: Dataset = registry.create("data", name, as_data(options))
+    return made
 
 
 def _described(kind: str) -> dict[str, str]:
