@@ -1,3 +1,132 @@
-"""evonas: evolutionary search for small networks on frozen features."""
+"""evonas: evolutionary search for small networks on frozen features.
 
-__version__ = "0.1.0"
+The names below are the Python API; each is imported when it is first used, so that
+``import evonas`` loads neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from evonas.errors import EvonasError, InputError, RunError
+from evonas.version import __version__
+
+if TYPE_CHECKING:
+    from evonas.api.callbacks import Callback, SearchStart
+    from evonas.api.comparison import Comparison, compare
+    from evonas.api.evaluation import Evaluation, evaluate
+    from evonas.api.exported_model import ExportedModel, Prediction, load_exported
+    from evonas.api.live_view import LiveView
+    from evonas.api.optimization import OptimizationResult, create_optimizer, minimize
+    from evonas.api.parts import (
+        list_backbones,
+        list_datasets,
+        list_executors,
+        list_experiments,
+        list_loggers,
+        list_networks,
+        list_optimizers,
+        list_parts,
+        list_search_spaces,
+        list_tasks,
+        load_dataset,
+    )
+    from evonas.api.retrained_model import RetrainedModel
+    from evonas.api.retraining import retrain
+    from evonas.api.search import search
+    from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
+    from evonas.config import Experiment
+    from evonas.optimizers.base import Optimizer
+    from evonas.space import Architecture, Choice, Gene, Integer, LogFloat, Ordinal, SearchSpace
+    from evonas.trial import Trial
+
+#: Module -> the public names that it holds.
+_PUBLIC: dict[str, tuple[str, ...]] = {
+    "evonas.api.callbacks": ("Callback", "SearchStart"),
+    "evonas.api.comparison": ("Comparison", "compare"),
+    "evonas.api.evaluation": ("Evaluation", "evaluate"),
+    "evonas.api.exported_model": ("ExportedModel", "Prediction", "load_exported"),
+    "evonas.api.live_view": ("LiveView",),
+    "evonas.api.optimization": ("OptimizationResult", "create_optimizer", "minimize"),
+    "evonas.api.parts": (
+        *("list_backbones", "list_datasets", "list_executors", "list_experiments"),
+        *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
+        *("list_search_spaces", "list_tasks", "load_dataset"),
+    ),
+    "evonas.api.retrained_model": ("RetrainedModel",),
+    "evonas.api.retraining": ("retrain",),
+    "evonas.api.search": ("search",),
+    "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
+    "evonas.config": ("Experiment",),
+    "evonas.optimizers.base": ("Optimizer",),
+    "evonas.space": (
+        *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),
+    ),
+    "evonas.trial": ("Trial",),
+}
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
+
+__all__ = [
+    "Architecture",
+    "Callback",
+    "Choice",
+    "Comparison",
+    "EvaluatedNetwork",
+    "Evaluation",
+    "EvonasError",
+    "Experiment",
+    "ExportedModel",
+    "Gene",
+    "InputError",
+    "Integer",
+    "LiveView",
+    "LogFloat",
+    "OptimizationResult",
+    "Optimizer",
+    "Ordinal",
+    "Prediction",
+    "RetrainedModel",
+    "RunError",
+    "SearchResult",
+    "SearchSpace",
+    "SearchStart",
+    "Trial",
+    "__version__",
+    "compare",
+    "create_optimizer",
+    "evaluate",
+    "list_backbones",
+    "list_datasets",
+    "list_executors",
+    "list_experiments",
+    "list_loggers",
+    "list_networks",
+    "list_optimizers",
+    "list_parts",
+    "list_search_spaces",
+    "list_tasks",
+    "load_dataset",
+    "load_exported",
+    "load_run",
+    "minimize",
+    "retrain",
+    "search",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used.
+
+    Raises:
+        AttributeError: evonas has no such name.
+    """
+    if name not in _HOMES:
+        raise AttributeError(f"module 'evonas' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import evonas
 from evonas import config, registry
 from evonas.answers import HELD_OUT_LOSS
 from evonas.backbones.base import Backbone, Shape
@@ -36,6 +35,7 @@ from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
 from evonas.training_record import Indices, TrainingRecord
 from evonas.transfer.inherit import shapes
+from evonas.version import __version__
 
 
 @dataclass(frozen=True)
@@ -375,7 +375,7 @@ def surroundings() -> dict[str, Any]:
     """Return the versions that a run depends on."""
     packages = ("torch", "numpy", "cma", "pymoo", "pyswarms", "Py-BOBYQA", "ray", "fvcore")
     return {
-        "evonas": evonas.__version__,
+        "evonas": __version__,
         "code": _code_hash(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -385,7 +385,7 @@ def surroundings() -> dict[str, Any]:
 
 def _code_hash() -> str:
     """Return a hash of the package's source files, hexadecimal."""
-    folder = Path(evonas.__file__).parent
+    folder = Path(__file__).parent
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())

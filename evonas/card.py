@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
-import evonas
 from evonas.data._framing import Framing
 from evonas.deployed import Deployed
 from evonas.shipped import FORMAT
+from evonas.version import __version__
 
 
 def card_of(network: Deployed, quantised: bool) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def card_of(network: Deployed, quantised: bool) -> dict[str, Any]:
         "quantised": quantised,
         "data": experiment.data.name,
         "protocol": parts.dataset.protocol,
-        "evonas": evonas.__version__,
+        "evonas": __version__,
         "commit": commit(),
         "torch": torch.__version__,
     }
@@ -55,7 +55,7 @@ def card_of(network: Deployed, quantised: bool) -> dict[str, Any]:
 
 def commit() -> str:
     """Return the hash of the checkout that evonas runs from; empty where it was installed."""
-    folder = Path(evonas.__file__).parents[1]
+    folder = Path(__file__).parents[1]
     if not (folder / ".git").exists():
         return ""
     words = ["git", "-C", str(folder), "rev-parse", "HEAD"]

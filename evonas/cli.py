@@ -14,7 +14,7 @@ from evonas.cli_low_cost import verbs as low_cost
 from evonas.cli_see import verbs as see
 from evonas.cli_ship import verbs as ship
 from evonas.cli_words import Address, Overrides, RunDir, joining, settings
-from evonas.errors import EvonasError, InputError
+from evonas.errors import EvonasError
 
 if TYPE_CHECKING:
     from evonas.judging import Include
@@ -77,6 +77,7 @@ def search(
 ) -> None:
     """Search the head network with the lowest error at the smallest cost."""
     from evonas import config
+    from evonas.api.resuming import check_start, stored
     from evonas.commands import search as verb
 
     changes: list[Word] = [
@@ -95,12 +96,9 @@ def search(
     if "=" in experiment:  # no experiment was named: the first word is an override already
         changes, experiment, given = [experiment, *changes], "quickstart", False
     changes += joining(address, changes)
-    if resume and run_dir is None:
-        raise InputError("--resume needs --run-dir: which run is to go on?")
-    if resume and begin_with is not None:
-        raise InputError("--from is for a new run: one that is resumed knows what it began with")
+    check_start(run_dir, resume, begin_with)
     if resume and run_dir is not None and not given:
-        chosen = verb.stored(run_dir, changes)
+        chosen = stored(run_dir, changes)
     else:
         chosen = config.load(experiment, changes)
     path = verb.run(chosen, run_dir, resume, Console(stderr=as_json), begin_with)

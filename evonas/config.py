@@ -35,7 +35,7 @@ from evonas.estimation.settings import (
     TrainingSettings,
 )
 from evonas.files import read_yaml
-from evonas.overrides import Word, merged, plain
+from evonas.overrides import Word, given, merged, plain
 from evonas.transfer import recommended
 
 #: Sections that a plain value may stand for: a part's name, or whether weights are inherited.
@@ -158,6 +158,41 @@ class Experiment(Settings):
     report: bool = True
     logger: Parts = ()
     table: TableSettings | None = None
+
+    @classmethod
+    def load(cls, source: str | Path, /, **changes: Any) -> Experiment:
+        """Read an experiment and apply changes, as the command line does.
+
+        A nested mapping changes the keys that it names and no others: ``training={"epochs": 3}``
+        is ``training.epochs=3`` of the command line. The name of another part
+        (``optimizer="ga"``) drops the options of the file's part.
+
+        Args:
+            source: name of a shipped experiment, or a YAML file.
+            changes: key -> value; sections as mappings, or with dots in the key
+                (``**{"training.epochs": 3}``).
+
+        Raises:
+            InputError: the file, a key or a value is wrong, or changes contradict each other.
+
+        Example:
+            >>> experiment = Experiment.load("quickstart", budget=8, training={"epochs": 3})
+            >>> experiment.budget, experiment.training.epochs
+            (8, 3)
+        """
+        return load(source, given(changes))
+
+    def changed(self, **changes: Any) -> Experiment:
+        """Return the experiment with changes applied; see ``load``.
+
+        Raises:
+            InputError: a key or a value is wrong, or changes contradict each other.
+
+        Example:
+            >>> Experiment.load("quickstart").changed(seed=1, optimizer="ga").seed
+            1
+        """
+        return changed(self, given(changes))
 
 
 def load(source: str | Path, overrides: Iterable[Word] = ()) -> Experiment:

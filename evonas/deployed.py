@@ -32,7 +32,7 @@ from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Diverged, Training, predict
 from evonas.estimation.views import View, standard_views
 from evonas.evaluation import Retrained
-from evonas.search import candidate_seed
+from evonas.loop import candidate_seed
 from evonas.space import Architecture
 from evonas.training_record import TrainingRecord
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from evonas.errors import InputError
@@ -70,6 +71,30 @@ def parse(word: Word) -> Override:
     named = text.startswith(recommended.SIGN)
     value = text if named else plain(parse_yaml(text, f"{key}={text[:40]!r}"))
     return Override(path, value, f"{key}={text}"[:_SHOWN])
+
+
+def given(changes: Mapping[str, Any]) -> list[Override]:
+    """Return the overrides that Python's keyword arguments stand for.
+
+    A mapping stands for one override of each value in it, so that it changes what it names alone.
+
+    Args:
+        changes: key, with dots or without, -> value; see ``as_data``.
+    """
+    return [
+        Override(leaf.path, leaf.value, f"{leaf.key}={leaf.value!r}"[:_SHOWN])
+        for key, value in changes.items()
+        for leaf in _leaves(Override(tuple(key.split(".")), as_data(value), key))
+    ]
+
+
+def as_data(value: Any) -> Any:
+    """Return a Python value as YAML would have it: paths become text, tuples lists."""
+    if isinstance(value, Mapping):
+        return {key: as_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_data(item) for item in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def plain(value: Any) -> Any:

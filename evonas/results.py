@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, StrictInt, StrictStr
+from pydantic import BaseModel, Field, StrictInt, StrictStr
 
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
@@ -36,6 +36,18 @@ class _Followed(_Measured):
     seed: StrictInt
     baselines: list[_Rival] = []
     searched: _Measured = _Measured()
+
+
+class _Evaluated(BaseModel):
+    """The values of a network in a best.json or a front.json."""
+
+    fitness: float
+    macs: StrictInt
+    params: StrictInt
+    metrics: dict[str, float]
+    spread: dict[str, float] = {}
+    seeds: Annotated[StrictInt, Field(ge=1)] = 1
+    latency_ms: float = 0.0
 
 
 _SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
@@ -128,6 +140,25 @@ def read(path: Path, pick: str = "") -> dict[str, Any]:
     if Architecture.from_dict(content["architecture"]).digest != content["digest"]:
         raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
     return content
+
+
+def networks(path: Path) -> list[dict[str, Any]]:
+    """Return the networks of a best.json (the winner alone) or a front.json, checked.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format version.
+    """
+    content = read_json(path)
+    listed = content["front"] if isinstance(content.get("front"), list) else [read(path)]
+    for one in listed:
+        if not isinstance(one, dict):
+            raise InputError(f"{path}: expected networks in 'front', got {one!r}: restore the file")
+        checked(one, _Evaluated, str(path))
+        try:
+            Architecture.check(one.get("architecture"))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    return listed
 
 
 def _picked(path: Path, content: Mapping[str, Any], pick: str) -> dict[str, Any]:

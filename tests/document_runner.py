@@ -69,6 +69,11 @@ class Runner:
             return self._script(words[1:])
         return self._evonas(words[1:], command)
 
+    def python(self, content: str, names: dict[str, object]) -> str:
+        """Run a block of Python; return what is wrong with it, nothing if all is well."""
+        with self._inside(["python"]) as said:
+            return _status(lambda: exec(compile(content, "block", "exec"), names), said)
+
     def _export(self, settings: tuple[str, ...]) -> None:
         for setting in settings:
             name, _, value = setting.partition("=")

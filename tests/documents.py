@@ -53,6 +53,15 @@ def blocks(text: str) -> Iterator[tuple[int, str, str]]:
         yield text.count("\n", 0, found.start(3)) + 1, found[1], found[3]
 
 
+def python(document: str) -> list[str]:
+    """Return the blocks of Python that a document shows to be run as they stand there.
+
+    Files (with a ``title``) and blocks that are marked ``no-run`` are none of them.
+    """
+    text = (ROOT / document).read_text("utf-8")
+    return [f[3] for f in _FENCE.finditer(text) if f[1] == "python" and not f[2].strip()]
+
+
 def files(document: str) -> dict[str, str]:
     """Return name -> content of the files that a document shows, with a ``title`` each."""
     text = (ROOT / document).read_text("utf-8")

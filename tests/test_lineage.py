@@ -28,8 +28,8 @@ from evonas.estimation.settings import (
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.lineage import Breeder, Lineage
+from evonas.loop import Search
 from evonas.optimizers.base import Optimizer
-from evonas.search import Search
 from evonas.space import Architecture, SearchSpace
 from evonas.store import RunStore, Trial, read_journal
 from evonas.weights import load_file, save_file

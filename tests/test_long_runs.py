@@ -19,12 +19,14 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from evonas import config, registry, store
+from evonas.api import search as library
+from evonas.api.result_files import RunFiles
+from evonas.api.resuming import stored
 from evonas.commands import search
-from evonas.commands.run_files import RunFiles
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
+from evonas.loop import Search
 from evonas.optimizers.base import Optimizer
-from evonas.search import Search
 from evonas.space import Architecture, SearchSpace, search_space
 from evonas.store import RunStore, Trial, read_journal
 
@@ -36,7 +38,7 @@ def undone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """What the benchmark puts in place for a process of its own is as before afterwards."""
     for owner, name in (
         *((Optimizer, "ask"), (Optimizer, "tell"), (os, "fsync")),
-        *((search, "plan"), (search, "RunStore")),
+        *((library, "plan"), (library, "RunStore")),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     return monkeypatch
@@ -51,7 +53,7 @@ def searched(folder: Path, budget: int, resume: bool = False, name: str = "rando
 @pytest.fixture
 def run(tmp_path: Path, undone: pytest.MonkeyPatch) -> Path:
     """The folder of a search of 40 networks."""
-    undone.setattr(search, "plan", long_run.Plan)
+    undone.setattr(library, "plan", long_run.Plan)
     searched(tmp_path / "run", 40)
     return tmp_path / "run"
 
@@ -131,7 +133,7 @@ def test_a_resumed_run_writes_its_files_once(run: Path, monkeypatch: pytest.Monk
 
 
 def test_files_catch_up_in_one_step_and_go_on(run: Path) -> None:
-    experiment = search.stored(run, [])
+    experiment = stored(run, [])
     before = {name: (run / name).read_bytes() for name in ("best.json", "front.json")}
     with RunStore(run, resume=True) as journal:
         files = RunFiles(journal, experiment, long_run.Plan(experiment))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from mutations import fuzz
 
 from evonas import cli, config
-from evonas.commands import compare, search
+from evonas.api import comparison
+from evonas.commands import search
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.overrides import Override, Word, merged, parse, saying
@@ -356,15 +357,14 @@ def test_every_search_of_a_comparison_has_the_words(
     def trials(folder: Path) -> list[Any]:
         return []
 
-    def searching(experiment: Experiment, folder: Path, *rest: Any) -> Path:
+    def searching(experiment: Experiment, **rest: Any) -> None:
         searched.append(experiment)
         if len(searched) == 4:
             raise InputError("that is enough")
-        return folder
 
-    monkeypatch.setattr(compare.search, "run", searching)
-    monkeypatch.setattr(compare, "read_journal", trials)
-    monkeypatch.setattr(compare.Curve, "of", lambda *arguments: None)
+    monkeypatch.setattr(comparison, "search", searching)
+    monkeypatch.setattr(comparison, "read_journal", trials)
+    monkeypatch.setattr(comparison.Curve, "of", lambda *arguments: None)
     words = ["optimizer.population_size=5", "seed=7", "--seeds", "2"]
     line = said(evonas("compare", tiny_file, *words, "--optimizers", "ga,random"))
     assert "that is enough" in line

@@ -22,8 +22,8 @@ from evonas.estimation.settings import FidelitySettings, ObjectiveSettings, Trai
 from evonas.estimation.training import Training
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
+from evonas.loop import Search
 from evonas.racing import Race, saved
-from evonas.search import Search
 from evonas.space import SearchSpace
 from evonas.store import RunStore, Trial, read_journal
 

@@ -17,15 +17,16 @@ from rich.console import Console
 
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands import report, retrain
+from evonas.commands import retrain
 from evonas.deployed import Deployed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
+from evonas.loop import candidate_seed
+from evonas.report import writer
 from evonas.report.run import Run
 from evonas.results import read
-from evonas.retrain import Retraining, selection_bias
-from evonas.search import candidate_seed
+from evonas.retraining import Retraining, selection_bias
 from evonas.space import Architecture
 from evonas.store import read_journal
 
@@ -125,7 +126,7 @@ def test_of_the_winner_the_search_s_part_is_said_as_well(
     folder = run / ("cross-validation" if words and words[0] == "--folds" else "retrained")
     assert said in json.loads((folder / "comparison.json").read_text("utf-8"))["selection_bias"]
     if folder.name == "retrained":
-        report.write(run / "report.html", [Run.read(run)])
+        writer.write(run / "report.html", [Run.read(run)])
         assert said in (run / "report.html").read_text("utf-8")
 
 

@@ -20,8 +20,8 @@ from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
+from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
-from evonas.search import Search, candidate_seed
 from evonas.space import Architecture, SearchSpace
 from evonas.store import RunStore, Trial
 

@@ -16,7 +16,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.finals import standing
-from evonas.search import Search, candidate_seed
+from evonas.loop import Search, candidate_seed
 from evonas.store import RunStore, Trial
 
 SEED = 5

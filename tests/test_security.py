@@ -25,8 +25,8 @@ from small_modules import ConvNet, export
 
 import evonas as package
 from evonas import config
+from evonas.api import search
 from evonas.backbones._tfjs_weights import read_weights
-from evonas.commands import search
 from evonas.errors import InputError
 from evonas.files import read_yaml
 

@@ -13,6 +13,18 @@ def _parts(kind: str) -> tuple[str, ...]:
 
 #: page -> title, a sentence, modules
 PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "python": (
+        "Python API",
+        "What `import evonas` offers: all of these names are attributes of `evonas`.",
+        tuple(
+            f"evonas.api.{name}"
+            for name in (
+                *("search", "search_result", "callbacks", "live_view", "retraining"),
+                *("retrained_model", "evaluation", "comparison", "exported_model"),
+                *("optimization", "parts"),
+            )
+        ),
+    ),
     "config": (
         "Configuration",
         "An experiment as it is read from YAML and `key=value`. "
@@ -24,7 +36,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Genes, and the map from a genome in [0, 1] to an architecture.",
         tuple(
             f"evonas.space.{name}"
-            for name in ("search_space", "gene", "architecture", "mutation", "limit")
+            for name in ("search_space", "typed_genes", "gene", "architecture", "mutation", "limit")
         ),
     ),
     "optimizers": (
@@ -76,12 +88,18 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "search": (
         "Search",
         "The loop, and the parts that an experiment names.",
-        tuple(f"evonas.{name}" for name in ("search", "assembly", "finals", "racing", "lineage")),
+        tuple(f"evonas.{name}" for name in ("loop", "assembly", "finals", "racing", "lineage")),
     ),
     "store": (
         "Journal and results",
         "What a run leaves, and how it is read again.",
-        ("evonas.store", "evonas.results", "evonas.front", "evonas.retrain", "evonas.evaluation"),
+        (
+            "evonas.store",
+            "evonas.results",
+            "evonas.front",
+            "evonas.retraining",
+            "evonas.evaluation",
+        ),
     ),
     "registry": (
         "Registry",

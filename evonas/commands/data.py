@@ -8,9 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas import config, registry
-from evonas.commands.progress import progress_bars
 from evonas.data.base import Dataset
 from evonas.errors import InputError
+from evonas.progress_bars import progress_bars
 from evonas.report.survey import Survey
 from evonas.report.tables import show
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from rich.console import Console
 
-from evonas.commands.progress import progress_bars
-from evonas.deployed import Deployed
-from evonas.errors import InputError, nearest
-from evonas.evaluation import Retrained
-from evonas.exporting import FORMATS, Export, Format
-from evonas.files import keep, read_json
+from evonas.api.exporting import check_format, located
+from evonas.api.live_view import LiveView
+from evonas.api.retrained_model import RetrainedModel
+from evonas.files import read_json
 from evonas.overrides import Word
 from evonas.report.exported import tables
 from evonas.report.tables import show
-
-_RESULT = "comparison.json"
 
 
 def run(
@@ -32,13 +26,13 @@ def run(
     as_json: bool,
     console: Console,
 ) -> Path:
-    """Export a network and return the file; beside it lies a ``.json`` of what it is and takes.
+    """Export a network, print what it is and takes, and return the file.
 
     Args:
         model: folder that ``evonas retrain``, ``prune`` or ``quantize`` wrote, or a run's
             folder with ``retrained`` in it, or a file of weights of such a folder.
         overrides: ``key=value`` changes to the experiment.
-        kind: of the file; see ``FORMATS``.
+        kind: of the file: ``onnx`` or ``torch_export``.
         network: name of the network; see ``Retrained.contender``.
         repeat: number of its training; by default 0.
         out: the file; by default ``export/network.onnx`` or ``export/program.pt2`` in the
@@ -51,71 +45,22 @@ def run(
             no form in the file, or it cannot be written.
         RunError: the file answers otherwise than PyTorch.
     """
-    if kind not in FORMATS:
-        raise InputError(f"--format {kind!r}: no such format: {nearest(kind, FORMATS)}")
-    folder, network, repeat = _located(model, network, repeat)
-    retrained = Retrained(folder, tuple(overrides))
-    file = out or folder / "export" / {"onnx": "network.onnx"}.get(kind, "program.pt2")
+    check_format(kind)
+    folder, network, repeat = located(model, network, repeat)
+    with LiveView(console) as view:
+        file = RetrainedModel(folder).export(
+            out,
+            format=kind,
+            network=network,
+            repeat=repeat or 0,
+            callbacks=[view],
+            overrides=overrides,
+        )
     beside = file.with_suffix(".json")
-    if file.suffix != FORMATS[kind]:
-        raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
-    if file.resolve().parent == folder.resolve():
-        raise InputError(f"--out {file}: lies among the networks themselves: choose another folder")
-    with progress_bars(console) as progress:
-        work = Export(Deployed(retrained, network, repeat or 0, progress), cast(Format, kind))
-        content = work.run(file)
-    text = json.dumps(content, indent=2)
-    keep(beside, text + "\n")
     if as_json:
-        print(text)
+        print(beside.read_text(encoding="utf-8").rstrip("\n"))
         return file
-    for table in tables(content):
+    for table in tables(read_json(beside)):
         show(table, console)
     console.print(f"written: {file}, {beside}", soft_wrap=True)
     return file
-
-
-def _located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, int | None]:
-    """Return the folder of a network, its name and the number of its training.
-
-    Raises:
-        InputError: no retrained network is there.
-    """
-    if model.name == "best.json":
-        model = model.parent
-    if model.is_dir():
-        for folder in (model, model / "retrained"):
-            if (folder / _RESULT).is_file():
-                return folder, network, repeat
-        if (model / "best.json").is_file():
-            raise InputError(
-                f"{model}: expected a retrained network, got a search: run `evonas retrain "
-                f"{model / 'best.json'}` first"
-            )
-        raise InputError(
-            f"{model}: expected a folder that `evonas retrain`, `prune` or `quantize` wrote, it "
-            f"holds no {_RESULT}"
-        )
-    if not model.is_file():
-        raise InputError(f"{model}: there is no such folder or file: give that of a retraining")
-    if model.suffix != ".safetensors":
-        raise InputError(
-            f"{model}: expected weights that `evonas retrain` wrote (.safetensors), or a folder, "
-            f"got {model.suffix or 'no suffix'!r}"
-        )
-    if network or repeat is not None:
-        raise InputError(f"{model}: says which network is meant: leave out --network and --repeat")
-    return (model.parent, *_owner(model))
-
-
-def _owner(weights: Path) -> tuple[str, int]:
-    """Return whose weights a file holds: the network, and the number of its training."""
-    content: dict[str, Any] = read_json(weights.parent / _RESULT)
-    for one in content.get("contenders", ()):
-        names = [Path(name).name for name in one["weights"]]
-        if weights.name in names:
-            return f"{one['name']} on {one['tap']}", names.index(weights.name)
-    raise InputError(
-        f"{weights}: {weights.parent / _RESULT} tells no network with these weights: give the file "
-        "as `evonas retrain` named it"
-    )

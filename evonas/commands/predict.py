@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
-import numpy as np
 from rich.console import Console
 
-from evonas.commands._photos import boxes_of, listed
-from evonas.commands.progress import progress_bars
+from evonas.api.exported_model import ExportedModel, load_exported
+from evonas.api.photo_inputs import boxes_of, listed
 from evonas.data._photos import Box
-from evonas.data.base import UnreadableImage
-from evonas.errors import InputError, one_line
+from evonas.errors import InputError
 from evonas.files import make_folder
-from evonas.report import answered
+from evonas.progress_bars import progress_bars
 from evonas.report.album import Album
-from evonas.shipped import Shipped
 
 _BATCH = 32
 _PATIENCE = 2.0  # seconds without a progress bar
@@ -32,7 +28,7 @@ Wanted = tuple[Path, Box | None]
 
 
 def run(
-    model: Path,
+    path: Path,
     images: list[Path],
     boxes: Path | None,
     top: int,
@@ -45,7 +41,7 @@ def run(
     The status is 1 if some could not be read, 2 if none could: each has a line on stderr.
 
     Args:
-        model: exported file, or a folder with one.
+        path: exported file, or a folder with one.
         images: photos, and folders of photos.
         boxes: CSV with file, left, top, right and bottom, pixels of the stored photo; photos
             without a row are left out. None: whole photos, turned upright.
@@ -57,7 +53,7 @@ def run(
     Raises:
         InputError: the model, the table, a folder or an output is wrong.
     """
-    shipped = Shipped.load(model, len(os.sched_getaffinity(0)))
+    model = load_exported(path)
     photos = listed(images)
     wanted: list[Wanted] = [(photo, None) for photo in photos]
     if boxes is not None:
@@ -66,12 +62,12 @@ def run(
         _tell_left_out(boxes, found)
     if pictures is not None:
         make_folder(pictures, "--pictures")
-    album = None if pictures is None else Album(pictures, shipped.answer, top)
+    album = None if pictures is None else Album(pictures, model.answer, top)
     read, start = 0, time.perf_counter()
     with _lines(out) as stream, progress_bars(console) as progress:
         for first in range(0, len(wanted), _BATCH):
             batch = wanted[first : first + _BATCH]
-            read += _answered(shipped, batch, top, album, stream)
+            read += _answered(model, batch, top, album, stream)
             if time.perf_counter() - start > _PATIENCE:
                 progress("photos", first + len(batch), len(wanted))
         if album is not None:
@@ -80,50 +76,25 @@ def run(
 
 
 def _answered(
-    shipped: Shipped, batch: Sequence[Wanted], top: int, album: Album | None, stream: TextIO
+    model: ExportedModel, batch: Sequence[Wanted], top: int, album: Album | None, stream: TextIO
 ) -> int:
     """Write the answers for some photos; return how many could be read.
 
     Raises:
         InputError: a picture or a line cannot be written, or the file does not do what it says.
     """
-    kept: list[tuple[Wanted, Any, Box]] = []
-    crops = []
-    for photo, box in batch:
-        try:
-            crop, whole, inner = shipped.crop(photo, box)
-        except UnreadableImage as error:
-            _say(one_line(error).partition(": ")[2])
-        else:
-            crops.append(crop)
-            kept.append(((photo, box), whole if album else None, inner))
-    if not crops:
-        return 0
-    for ((photo, box), whole, inner), values in zip(kept, _run(shipped, crops), strict=True):
-        line = {"file": str(photo), "box": box and list(box)}
-        line |= answered.row(shipped.answer, values, top, inner)
+    every = model.predict_batch(batch, top=top)
+    for one in every:
+        if one.error:
+            _say(one.error)
+    read = [one for one in every if not one.error]
+    for one in read:
+        line = {"file": str(one.photo), "box": one.box and list(one.box), **one.answer}
         stream.write(json.dumps(line) + "\n")
         if album is not None:
-            album.add(photo, whole, box, inner, values)
+            album.add(one.photo, one.image, one.box, one.crop, one.values)
     stream.flush()
-    return len(crops)
-
-
-def _run(shipped: Shipped, crops: list[Any]) -> Any:
-    try:
-        found = shipped.answers(crops)
-    except Exception as error:  # a file that was changed fails anywhere in its runtime
-        raise InputError(
-            f"{shipped.path}: cannot be run ({one_line(error)}): export again"
-        ) from error
-    ends = (3,) if shipped.answer.kind == "points" else ()
-    expected = (len(crops), len(shipped.answer.columns), *ends)
-    if np.shape(found) != expected:
-        raise InputError(
-            f"{shipped.path}: expected answers of shape {expected}, got {np.shape(found)}: export "
-            "again"
-        )
-    return found
+    return len(read)
 
 
 def _tell_left_out(table: Path, found: Mapping[Path, Sequence[Box]]) -> None:

@@ -15,12 +15,12 @@ from rich.console import Console
 from evonas import config, registry
 from evonas.assembly import Assembly
 from evonas.backbones.base import Backbone, Pooled, telling
-from evonas.commands.progress import progress_bars
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.features import FeatureCache, Progress
 from evonas.estimation.views import View
 from evonas.files import keep, make_folder
+from evonas.progress_bars import progress_bars
 from evonas.report import probe_file, probe_pictures, probing
 from evonas.report.tables import Table, markdown, show
 from evonas.transfer.probe import Primary, Probed, probe

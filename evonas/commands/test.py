@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from evonas import config, registry
-from evonas.commands.progress import progress_bars
+from evonas import config
+from evonas.api.evaluation import evaluate
+from evonas.api.live_view import LiveView
 from evonas.config import Experiment
-from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.evaluation import Result, Retrained
-from evonas.files import keep
 from evonas.judging import Include
-from evonas.report import published, tested
-from evonas.report.tables import Table, markdown, show
-
-_FLIP_NOTE = (
-    "flip test: outputs averaged with those for the mirrored image; costs are of one pass, "
-    "this takes two"
-)
-
-_QUANTISED_NOTE = "8-bit integers: MB are those of the file, not of 32-bit floats"
+from evonas.report.tables import show
 
 
 def run(
@@ -37,7 +25,7 @@ def run(
     flip: bool = False,
     include: Include = "unused",
 ) -> None:
-    """Test what a retraining left and write ``test.md`` and ``test.json`` beside it.
+    """Test what a retraining left and print its errors.
 
     Args:
         folder: of the retraining.
@@ -54,37 +42,31 @@ def run(
         InputError: the folder, a data set or an option is wrong, or no image is left to judge.
     """
     sets, changes = _parsed(words)
-    retrained = Retrained(folder, tuple(changes))
-    content = retrained.content
-    tables: list[Table] = []
-    everything: list[dict[str, Any]] = []
-    datasets: list[Dataset] = [
-        registry.create("data", name, config.options(options)) for name, options in sets
-    ]
-    for (name, _), dataset in zip(sets, datasets, strict=True):
-        with progress_bars(console) as progress:
-            results = retrained.test(name, dataset, progress, flip, include)
-        notes = _notes(content, dataset, results[0]) + ([_FLIP_NOTE] if flip else [])
-        tables += _tables(results, retrained.metrics, retrained.task.unit, notes)
-        if beside:
-            train = content["experiment"]["data"]["name"]
-            tables += _beside(name, train, results[0].images, flip)
-        everything += [
-            {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
-            for result in results
-        ]
-    keep(folder / "test.md", "\n".join(map(markdown, tables)))
-    text = json.dumps(everything, indent=2)
-    keep(folder / "test.json", text + "\n")
+    with LiveView(console) as view:
+        found = evaluate(
+            folder,
+            sets,
+            flip=flip,
+            include=include,
+            published=beside,
+            callbacks=[view],
+            overrides=changes,
+        )
+    file = folder / "test.json"
     if as_json:
-        print(text)
+        print(file.read_text(encoding="utf-8").rstrip("\n"))
         return
-    for table in tables:
+    for table in found.tables:
         show(table, console)
-    console.print(f"written: {folder / 'test.md'}, {folder / 'test.json'}", soft_wrap=True)
+    console.print(f"written: {folder / 'test.md'}, {file}", soft_wrap=True)
 
 
-def _parsed(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
+def _parsed(words: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Return names of data sets with their options, and changes to the experiment.
+
+    Raises:
+        InputError: an option comes before the first name, or is no ``key=value``.
+    """
     sets: list[tuple[str, list[str]]] = []
     changes = []
     for word in words:
@@ -97,44 +79,4 @@ def _parsed(words: list[str]) -> tuple[list[tuple[str, list[str]]], list[str]]:
             sets[-1][1].append(word)
         else:
             raise InputError(f"{word!r}: expected the name of a test set first, such as aflw2000")
-    if not sets:
-        known = ", ".join(registry.names("data"))
-        raise InputError(f"no test set was named: expected some of {known}, with root=DIR")
-    return sets, changes
-
-
-def _notes(content: dict[str, Any], dataset: Dataset, result: Result) -> list[str]:
-    train = content["protocol"] or content["experiment"]["data"]["name"]
-    notes = [f"trained: {train}"]
-    notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []
-    notes += [_QUANTISED_NOTE] if content.get("quantized") else []
-    notes += [f"tested: {dataset.protocol}"] if dataset.protocol else []
-    notes += [f"LEAKY split in testing: {dataset.leaky}"] if dataset.leaky else []
-    notes += [result.left_out] if result.left_out else []
-    notes += [f"LEAKY test, errors on it flatter: {result.warning}"] if result.warning else []
-    return notes
-
-
-def _tables(results: list[Result], metrics: list[str], unit: str, notes: list[str]) -> list[Table]:
-    matrices = [tested.confusion(result) for result in results]
-    others = [*tested.more(results, metrics), *(m for m in matrices if m is not None)]
-    leaks = [note for note in notes if note.startswith("LEAKY")]
-    end = tested.FLIPPED if results[0].flip else ""
-    return [
-        tested.main(results, metrics, unit, notes),
-        *(replace(t, title=t.title + end, notes=[*t.notes, *leaks]) for t in others),
-    ]
-
-
-def _beside(name: str, train: str, images: int, flip: bool) -> list[Table]:
-    rows = published.rows(name)
-    if not rows:
-        return [Table(f"Published on {name}", ["method"], [], ["no published figures are known"])]
-    *others, last = tested.published(rows, train, images, flip)
-    return [*others, replace(last, notes=[*last.notes, *published.unread(name)])]
-
-
-def _plain(result: Result) -> dict[str, Any] | None:
-    if result.matrix is None:
-        return None
-    return {"names": result.matrix.names, "counts": result.matrix.counts.tolist()}
+    return [(name, config.options(options)) for name, options in sets], changes

@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-import evonas
 from evonas.estimation.cache_files import sidecar
+from evonas.version import __version__
 
 if TYPE_CHECKING:
     from evonas.estimation.training import Training
@@ -35,7 +35,7 @@ def identity(training: Training) -> dict[str, Any]:
     data, task, device = training.data, training.task, training.device.partition(":")[0]
     facts = {
         "format": FORMAT,
-        "evonas": evonas.__version__,
+        "evonas": __version__,
         "torch": torch.__version__,
         "device": device,
         "threads": torch.get_num_threads() if device == "cpu" else None,

@@ -19,12 +19,12 @@ from typing import Any
 
 import torch
 
-import evonas
 from evonas.backbones.base import Shape
 from evonas.errors import RunError
 from evonas.estimation.latency import REPEATS, WARM_UP, Latency, latency, processor, threads
 from evonas.files import write_file
 from evonas.space import Architecture
+from evonas.version import __version__
 
 #: So often, at most, a network is measured on a busy machine, and with how much noise it is not
 #: busy. The steadiest measurement counts.
@@ -73,7 +73,7 @@ class Timing:
             "outputs": outputs,
             "on": machine(device, self.threads),
             "torch": torch.__version__,
-            "evonas": evonas.__version__,
+            "evonas": __version__,
             "passes": [WARM_UP, REPEATS],
         }
         name = hashlib.blake2b(json.dumps(key).encode(), digest_size=12).hexdigest()

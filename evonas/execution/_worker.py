@@ -16,7 +16,6 @@ from typing import Any
 import ray
 import torch
 
-import evonas
 from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
@@ -24,6 +23,7 @@ from evonas.execution._fetch import fetch, own
 from evonas.execution._queue import Place
 from evonas.execution._wear import CONTEXT, Wear, held, open_files
 from evonas.execution.base import MakeEstimator
+from evonas.version import __version__
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def file_content(path: Path) -> bytes:
 
 def versions() -> dict[str, str]:
     """Return the versions that have to be the same on every node, for the same results."""
-    return {"evonas": evonas.__version__, "torch": torch.__version__}
+    return {"evonas": __version__, "torch": torch.__version__}
 
 
 class Worker:

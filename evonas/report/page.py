@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import evonas
 from evonas.report import facts, interactive, several
 from evonas.report.run import Run
 from evonas.report.sections import of_run
+from evonas.version import __version__
 
 
 def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
@@ -37,7 +37,7 @@ def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
             {one.key: interactive.plain(one) for part in sections for one in part.figures}
         ),
         refresh=refresh,
-        version=evonas.__version__,
+        version=__version__,
         plotly=get_plotlyjs(),
     )
 

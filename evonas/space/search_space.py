@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,26 +28,51 @@ _RECENT = 1024
 Genome = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class SearchSpace:
-    """Genes in order and the network that they describe.
+    """Genes in order and, where networks are searched, the family that they describe.
 
     Every point of the unit cube decodes to an architecture.
 
-    Attributes:
-        name: the space's name.
-        network: the name of the network family that builds its architectures.
-        genes: one a coordinate.
+    Args:
+        genes: one a coordinate, at least one; see ``Choice``, ``Ordinal``, ``Integer`` and
+            ``LogFloat``.
+        name: of the space, for messages.
+        network: the network family that builds its architectures; empty for a space that
+            describes no networks, such as that of ``evonas.minimize``.
         limits: on sums of genes, for mutations and the start of an evolution alone:
             decoding, and so every other strategy, knows nothing of them.
         ancestors: the architectures that an evolution starts from; none: from random ones.
+
+    Raises:
+        InputError: there is no gene, two share a name, or a ``when`` names no earlier gene.
+
+    Example:
+        >>> space = SearchSpace([Ordinal("width", [8, 16, 32]), LogFloat("rate", 1e-4, 1e-1)])
+        >>> dict(space.decode([0.9, 1.0]).settings)
+        {'width': 32, 'rate': 0.1}
     """
 
+    genes: tuple[Gene, ...]
     name: str
     network: str
-    genes: tuple[Gene, ...]
-    limits: tuple[Limit, ...] = ()
-    ancestors: tuple[Architecture, ...] = ()
+    limits: tuple[Limit, ...]
+    ancestors: tuple[Architecture, ...]
+
+    def __init__(
+        self,
+        genes: Iterable[Gene],
+        name: str = "search space",
+        network: str = "",
+        limits: Iterable[Limit] = (),
+        ancestors: Iterable[Architecture] = (),
+    ) -> None:
+        known = _checked_genes(genes, name)
+        for field, value in (
+            *(("genes", known), ("name", name), ("network", network)),
+            *(("limits", tuple(limits)), ("ancestors", tuple(ancestors))),
+        ):
+            object.__setattr__(self, field, value)
 
     @classmethod
     def from_dict(cls, data: Any, where: str = "search space") -> SearchSpace:
@@ -78,22 +103,9 @@ class SearchSpace:
         genes: list[Gene] = []
         for spec in data["genes"]:
             gene = Gene.from_dict(spec, where)
-            earlier = {g.name: g for g in genes}
-            if gene.name in earlier:
-                raise InputError(f"{where}: two genes are called {gene.name!r}")
-            for other, values in gene.when:
-                if other not in earlier:
-                    raise InputError(
-                        f"{where}, gene {gene.name!r}: 'when' names {other!r}, which is no "
-                        f"earlier gene: {nearest(other, earlier)}"
-                    )
-                for value in values:
-                    try:
-                        earlier[other].encode(value)
-                    except InputError as error:
-                        raise InputError(f"{where}, gene {gene.name!r}, 'when': {error}") from error
+            _check_place(gene, genes, where)
             genes.append(gene)
-        return cls(data["name"], data["network"], tuple(genes))._ruled(data, where)
+        return cls(genes, data["name"], data["network"])._ruled(data, where)
 
     def _ruled(self, data: dict[str, Any], where: str) -> SearchSpace:
         """Return the space with the limits and ancestors that ``data`` names."""
@@ -333,3 +345,47 @@ class SearchSpace:
         if self.ancestors:
             data["ancestors"] = [dict(ancestor.settings) for ancestor in self.ancestors]
         return data
+
+
+def _checked_genes(genes: Iterable[Gene], where: str) -> tuple[Gene, ...]:
+    """Return genes that a space can hold.
+
+    Raises:
+        InputError: there is none, one is no gene, two share a name, or a ``when`` names no
+            earlier gene.
+    """
+    if not isinstance(genes, Iterable):
+        raise InputError(f"{where}: expected a list of genes, got {genes!r}")
+    known: list[Gene] = []
+    for gene in genes:
+        if not isinstance(gene, Gene):
+            raise InputError(
+                f"{where}: expected genes, such as Ordinal('width', [8, 16]), got {gene!r}"
+            )
+        _check_place(gene, known, where)
+        known.append(gene)
+    if not known:
+        raise InputError(f"{where}: expected at least one gene, got []")
+    return tuple(known)
+
+
+def _check_place(gene: Gene, before: Sequence[Gene], where: str) -> None:
+    """Refuse a gene that cannot stand behind others.
+
+    Raises:
+        InputError: its name is taken, or its ``when`` names no earlier gene or no value of one.
+    """
+    earlier = {one.name: one for one in before}
+    if gene.name in earlier:
+        raise InputError(f"{where}: two genes are called {gene.name!r}")
+    for other, values in gene.when:
+        if other not in earlier:
+            raise InputError(
+                f"{where}, gene {gene.name!r}: 'when' names {other!r}, which is no "
+                f"earlier gene: {nearest(other, earlier)}"
+            )
+        for value in values:
+            try:
+                earlier[other].encode(value)
+            except InputError as error:
+                raise InputError(f"{where}, gene {gene.name!r}, 'when': {error}") from error

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands.progress import progress_bars
+from evonas.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
-from evonas.retrain import Retraining
+from evonas.retraining import Retraining
 
 LOSSES = {
     "angles, Huber 5 degrees": ["task.output=angles", "task.delta=5"],

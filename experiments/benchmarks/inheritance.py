@@ -36,7 +36,7 @@ from evonas.assembly import Assembly
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.training import Training, TrainingData, predict
-from evonas.search import candidate_seed
+from evonas.loop import candidate_seed
 from evonas.space import Architecture, Mutation, SearchSpace
 from evonas.transfer.inherit import inherit, shapes
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
+from evonas.api.resuming import stored
 from evonas.assembly import Assembly
-from evonas.commands.search import stored
 from evonas.estimation.timing import Timing, machine
 from evonas.space import Architecture
 from evonas.store import read_journal

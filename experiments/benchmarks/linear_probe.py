@@ -15,7 +15,7 @@ from rich.console import Console
 
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands.progress import progress_bars
+from evonas.progress_bars import progress_bars
 
 
 def main() -> None:

@@ -34,6 +34,8 @@ from rich.console import Console
 from searches import append, at_least, finished, one_thread_each
 
 from evonas import config, registry
+from evonas.api import search as library
+from evonas.api.resuming import stored
 from evonas.assembly import Ready, strategy
 from evonas.commands import search
 from evonas.errors import EvonasError
@@ -171,7 +173,7 @@ def searched(folder: str, name: str, seed: int, marks: Sequence[int]) -> dict[st
     clock = Clock(marks, Path(folder))
     words = [f"budget={max(marks)}", f"optimizer={{name: {name}}}", f"seed={seed}", *WORDS]
     experiment = config.load("quickstart", words)
-    search.plan = lambda experiment: Plan(experiment)  # type: ignore[assignment]
+    library.plan = lambda experiment: Plan(experiment)  # type: ignore[assignment]
     clock.install()
     with Path(os.devnull).open("w") as nowhere:
         search.run(experiment, Path(folder), False, Console(file=nowhere))
@@ -192,7 +194,7 @@ def resumed(folder: str, budget: int) -> dict[str, float]:
             raise New
             yield
 
-    store, opened = search.RunStore, []
+    store, opened = library.RunStore, []
 
     def open_store(*args: Any) -> Any:
         start = time.perf_counter()
@@ -200,10 +202,10 @@ def resumed(folder: str, budget: int) -> dict[str, float]:
         opened.append(time.perf_counter() - start)
         return found
 
-    search.plan = lambda experiment: Plan(experiment, executor=Ends())  # type: ignore[assignment]
-    search.RunStore = open_store  # type: ignore[misc, assignment]
+    library.plan = lambda experiment: Plan(experiment, executor=Ends())  # type: ignore[assignment]
+    library.RunStore = open_store  # type: ignore[misc, assignment]
     start, cpu = time.perf_counter(), time.process_time()
-    experiment = search.stored(Path(folder), [f"budget={budget}"])
+    experiment = stored(Path(folder), [f"budget={budget}"])
     with Path(os.devnull).open("w") as nowhere, suppress(New):
         search.run(experiment, Path(folder), True, Console(file=nowhere))
     taken, cpu = moments[0][0] - start, moments[0][1] - cpu

@@ -25,8 +25,8 @@ from searches import append, finished, one_thread_each
 from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands import probe, search
-from evonas.commands.progress import progress_bars
 from evonas.errors import EvonasError, InputError
+from evonas.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
 from evonas.store import read_journal
 from evonas.transfer.probe import Primary, rank

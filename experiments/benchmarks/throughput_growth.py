@@ -185,7 +185,7 @@ def _candidates(
 ) -> tuple[Table, float]:
     def run(count: int) -> float:
         from evonas.execution.local import LocalExecutor
-        from evonas.search import Search
+        from evonas.loop import Search
 
         seed = options.experiment.seed
         optimizer = registry.create("optimizer", "random", {}, space, budget=count, seed=seed)

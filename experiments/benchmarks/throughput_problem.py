@@ -17,7 +17,7 @@ from evonas.config import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.execution.base import Executor, MakeEstimator
-from evonas.search import Search
+from evonas.loop import Search
 from evonas.store import RunStore, Trial
 
 Answer = Callable[[Job], Measurement]

@@ -23,7 +23,7 @@ from evonas.assembly import Assembly
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Split
-from evonas.search import candidate_seed
+from evonas.loop import candidate_seed
 from evonas.space import Architecture
 from evonas.store import Trial
 

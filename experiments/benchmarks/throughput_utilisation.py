@@ -36,8 +36,8 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.views import standard_views
 from evonas.execution.base import Executor, MakeEstimator
+from evonas.loop import Search
 from evonas.report.tables import Table
-from evonas.search import Search
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial, read_journal
 

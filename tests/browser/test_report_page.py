@@ -13,7 +13,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from web_page import opened
 
-from evonas.commands import report
+from evonas.report import writer
 from evonas.report.run import Run
 
 CHARTS = (
@@ -27,7 +27,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report that was carried to another folder, without its run."""
     made = tmp_path_factory.mktemp("made") / "toy-run"
     run_folder(made)
-    report.write(made / "report.html", [Run.read(made)])
+    writer.write(made / "report.html", [Run.read(made)])
     moved = tmp_path_factory.mktemp("another machine") / "report.html"
     shutil.move(made / "report.html", moved)
     shutil.rmtree(made)

@@ -116,6 +116,10 @@ def test_the_commands_of_a_document_run_in_their_order(
                 continue
             if said := runner.run(command):
                 wrong[str(command)] = said
+        names: dict[str, object] = {"__name__": "__main__"}
+        for content in documents.python(document):
+            if said := runner.python(content, names):
+                wrong[f"{document}, {content.splitlines()[0]}"] = said
     assert not wrong, "\n\n".join(f"{command}\n{said[-1500:]}" for command, said in wrong.items())
 
 

@@ -39,9 +39,16 @@ def test_every_cell_runs(
             exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
     assert len(shown) == 3
     assert len(names["trials"]) == 8
-    assert names["architecture"].digest == names["best"]["digest"]
+    assert names["best"] == names["result"].best
+    assert names["best"].error < 30.0
     assert (tmp_path / "runs/notebook/retrained/winner.safetensors").is_file()
     assert "8 networks trained" in capsys.readouterr().out
+
+
+def test_it_uses_the_public_names_alone(notebook: dict[str, Any]) -> None:
+    text = "\n".join("".join(cell["source"]) for cell in code(notebook))
+    assert "import evonas\n" in text
+    assert not re.search(r"from evonas|import evonas\.", text)
 
 
 def test_what_cells_show_is_stored(notebook: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors import SafetensorError
 
 from evonas import store as store_module
-from evonas.commands.search import stored
+from evonas.api.resuming import stored
 from evonas.errors import InputError, RunError
 from evonas.estimation import estimator, paused
 from evonas.estimation.estimator import Estimator, Job, Setting

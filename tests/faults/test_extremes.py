@@ -22,7 +22,7 @@ from evonas.estimation.objective import Objective
 from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
-from evonas.search import Search
+from evonas.loop import Search
 from evonas.space import SearchSpace
 from evonas.store import RunStore, Trial
 

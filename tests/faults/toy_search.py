@@ -22,8 +22,9 @@ from faults.arithmetic import TRAININGS, begun, cost, measured
 from faults.injection import Faults
 
 from evonas import cli, registry
+from evonas.api import search as library
 from evonas.assembly import Ready, strategy
-from evonas.commands import report, run_files, search  # noqa: F401  all imports come before forks
+from evonas.commands import search  # noqa: F401  all imports come before forks
 from evonas.config import Experiment
 from evonas.estimation.estimator import Job
 from evonas.estimation.features import Progress
@@ -33,7 +34,7 @@ from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.optimizers.base import Optimizer
 from evonas.replay import Replay
-from evonas.report import page, run  # noqa: F401  as above
+from evonas.report import page, run, writer  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
 
 GENES = [
@@ -118,7 +119,7 @@ def child(order: Mapping[str, Any], toy: Callable[..., Toy] = Toy) -> int:
     def planned(experiment: Experiment) -> Toy:
         return toy(experiment, folder=folder, faults=faults)
 
-    Optimizer.tell, search.plan = told, planned  # type: ignore[method-assign, assignment]
+    Optimizer.tell, library.plan = told, planned  # type: ignore[method-assign, assignment]
     sys.argv = ["evonas", "search", *order["words"], "--run-dir", str(folder)]
     faults.install()
     try:

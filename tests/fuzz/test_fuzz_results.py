@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mutations import command, damaged, edited, fuzz, owed, refused_or_read
 
 from evonas import results
+from evonas.api.exporting import located
 from evonas.assembly import Assembly
-from evonas.commands.export import _located
 from evonas.earlier import earlier
 from evonas.estimation.objective import Objective
 from evonas.evaluation import Retrained
@@ -128,7 +128,7 @@ def test_a_changed_comparison_is_taken_or_refused(assembly: Assembly, tmp_path: 
         found = one.contender()
         one.metrics  # noqa: B018 - it reads the results
         one.head(found)
-        _located(weights, "", None)
+        located(weights, "", None)
 
     read()
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mutations import command, damaged, edited, fuzz, owed, refused_or_read
 from run_folder import run_folder, trials
 
-from evonas.commands import report
+from evonas.report import writer
 from evonas.report.run import Run
 from evonas.store import read_journal
 
@@ -70,8 +70,8 @@ def put(path: Path, content: Any) -> None:
 def told(run: Path) -> None:
     """All that a report draws and says, without a file."""
     read = Run.read(run)
-    report.text([read])
-    report.page([read], 0, "")
+    writer.text([read])
+    writer.page([read], 0, "")
 
 
 def rows(run: Path) -> list[Any]:

@@ -56,7 +56,7 @@ def test_a_report_that_cannot_be_written_ends_no_search(
     def broken(*_: object, **__: object) -> str:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("evonas.commands.report.page", broken)
+    monkeypatch.setattr("evonas.report.writer.page", broken)
     assert page.page is not broken
     folder = tiny_file.parent / "run"
     code, out, err = evonas("search", tiny_file, "--run-dir", folder, "report=true")

@@ -27,6 +27,8 @@ from evonas.space import Architecture, SearchSpace
 from evonas.store import LARGEST, RunStore, Trial
 
 Watch = Callable[[Trial], None]
+#: Takes the number of a generation and its trials, in the order of the genomes.
+WatchGeneration = Callable[[int, Sequence[Trial]], None]
 _LOOKED_AT = 8  # every so many generations of a journal
 
 
@@ -80,12 +82,18 @@ class Search:
         self.store.append(*rows)
         self._rows[-1] = {trial.index: trial for trial in rows}
 
-    def run(self, seed: int, watch: Watch = lambda trial: None) -> Trial | None:
+    def run(
+        self,
+        seed: int,
+        watch: Watch = lambda trial: None,
+        watch_generation: WatchGeneration = lambda generation, trials: None,
+    ) -> Trial | None:
         """Search until the optimizer has nothing more to ask; return the best trial.
 
         Args:
             seed: of the run; a candidate's own seed follows from it.
             watch: is shown every trial that the journal did not hold.
+            watch_generation: is shown every generation with such a trial, once it is done.
         """
         self._inform()
         generation = 0
@@ -95,6 +103,8 @@ class Search:
             values = np.array([trial.value for trial in trials])
             self.optimizer.tell(values, np.array([self.objective.axes(t) for t in trials]))
             self._bequeath(trials, self.store.count > new)
+            if self.store.count > new:
+                watch_generation(generation, trials)
             generation += 1
         return self.store.best()
 

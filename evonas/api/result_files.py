@@ -7,19 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import le
 
-import evonas
 from evonas import results
 from evonas.assembly import Assembly
-from evonas.commands import report
 from evonas.config import Experiment
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist, as_good, standing
 from evonas.replay import Replay
-from evonas.report import lineage, outcome
+from evonas.report import lineage, outcome, writer
 from evonas.report.run import Run
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
+from evonas.version import __version__
 
 Plan = Assembly | Replay
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave
@@ -52,7 +51,7 @@ class RunFiles:
             "space": assembly.space.to_dict(),
             **assembly.origin(),
             "seed": experiment.seed,
-            "evonas": evonas.__version__,
+            "evonas": __version__,
         }
 
     def note(self, trial: Trial) -> None:
@@ -146,9 +145,9 @@ class RunFiles:
     def report(self) -> str:
         """Write report.html and return a line that says so."""
         folder = self._store.folder
-        path = folder / report.FILE
+        path = folder / writer.FILE
         try:
-            report.write(path, [replace(Run.read(folder), state="finished")])
+            writer.write(path, [replace(Run.read(folder), state="finished")])
         except Exception as error:  # as above
             reason = f"{path.name} could not be written ({type(error).__name__}: {error})"
             self._store.log(reason)

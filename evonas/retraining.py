@@ -19,8 +19,8 @@ from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
 from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
+from evonas.loop import candidate_seed
 from evonas.networks.base import refuse_unread
-from evonas.search import candidate_seed
 from evonas.space import Architecture
 
 _FREE = Complexity(0, 0, 0.0, ())

@@ -1,0 +1,109 @@
+"""Export: a retrained network as one file that takes images and gives answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from evonas.api.callbacks import Callback
+from evonas.deployed import Deployed
+from evonas.errors import InputError, nearest
+from evonas.evaluation import Retrained
+from evonas.exporting import FORMATS, Export, Format
+from evonas.files import keep, read_json
+
+_RESULT = "comparison.json"
+
+
+def export(
+    retrained: Retrained,
+    kind: str,
+    network: str,
+    repeat: int,
+    out: Path | None,
+    callback: Callback,
+) -> Path:
+    """Export a network and return the file; beside it lies a ``.json`` of what it is and takes.
+
+    Args:
+        retrained: what a retraining, pruning or quantising left.
+        kind: of the file; see ``FORMATS``.
+        network: name of the network; see ``Retrained.contender``.
+        repeat: number of its training.
+        out: the file; by default ``export/network.onnx`` or ``export/program.pt2`` in the
+            folder of the network.
+        callback: told progress.
+
+    Raises:
+        InputError: there is no such network or format, a library is missing, an operator has
+            no form in the file, or it cannot be written.
+        RunError: the file answers otherwise than PyTorch.
+    """
+    check_format(kind)
+    folder = retrained.folder
+    file = out or folder / "export" / {"onnx": "network.onnx"}.get(kind, "program.pt2")
+    if file.suffix != FORMATS[kind]:
+        raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
+    if file.resolve().parent == folder.resolve():
+        raise InputError(f"--out {file}: lies among the networks themselves: choose another folder")
+    deployed = Deployed(retrained, network, repeat, callback.on_progress)
+    content = Export(deployed, cast(Format, kind)).run(file)
+    keep(file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
+    return file
+
+
+def check_format(kind: str) -> None:
+    """Refuse a format that no file has.
+
+    Raises:
+        InputError: it is none of ``FORMATS``.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"--format {kind!r}: no such format: {nearest(kind, FORMATS)}")
+
+
+def located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, int | None]:
+    """Return the folder of a network, its name and the number of its training.
+
+    Raises:
+        InputError: no retrained network is there.
+    """
+    if model.name == "best.json":
+        model = model.parent
+    if model.is_dir():
+        for folder in (model, model / "retrained"):
+            if (folder / _RESULT).is_file():
+                return folder, network, repeat
+        if (model / "best.json").is_file():
+            raise InputError(
+                f"{model}: expected a retrained network, got a search: run `evonas retrain "
+                f"{model / 'best.json'}` first"
+            )
+        raise InputError(
+            f"{model}: expected a folder that `evonas retrain`, `prune` or `quantize` wrote, it "
+            f"holds no {_RESULT}"
+        )
+    if not model.is_file():
+        raise InputError(f"{model}: there is no such folder or file: give that of a retraining")
+    if model.suffix != ".safetensors":
+        raise InputError(
+            f"{model}: expected weights that `evonas retrain` wrote (.safetensors), or a folder, "
+            f"got {model.suffix or 'no suffix'!r}"
+        )
+    if network or repeat is not None:
+        raise InputError(f"{model}: says which network is meant: leave out --network and --repeat")
+    return (model.parent, *_owner(model))
+
+
+def _owner(weights: Path) -> tuple[str, int]:
+    """Return whose weights a file holds: the network, and the number of its training."""
+    content: dict[str, Any] = read_json(weights.parent / _RESULT)
+    for one in content.get("contenders", ()):
+        names = [Path(name).name for name in one["weights"]]
+        if weights.name in names:
+            return f"{one['name']} on {one['tap']}", names.index(weights.name)
+    raise InputError(
+        f"{weights}: {weights.parent / _RESULT} tells no network with these weights: give the file "
+        "as `evonas retrain` named it"
+    )

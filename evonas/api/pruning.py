@@ -1,0 +1,211 @@
+"""Pruning: a retrained network without the filters that its task does not need."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from evonas import config, registry
+from evonas.api.callbacks import Callback
+from evonas.api.retrained_model import RetrainedModel
+from evonas.assembly import surroundings
+from evonas.backbones.base import Backbone
+from evonas.deployed import Deployed
+from evonas.errors import EvonasError
+from evonas.estimation.complexity import Complexity
+from evonas.estimation.training import kept
+from evonas.evaluation import Retrained
+from evonas.files import keep, make_folder
+from evonas.pruning import Choice, Pruning, costs
+from evonas.report import pruned as report
+from evonas.report.tables import Table, markdown
+from evonas.store import FORMAT
+from evonas.transfer.reduction import Reduction
+from evonas.transfer.tracing import save
+from evonas.weights import packed
+
+_EXACT = 1e-4  # of the largest value: what single precision leaves of equal sums in another order
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What came of a pruning.
+
+    Attributes:
+        choices: one a map.
+        rows: name -> reduction, for the table of costs.
+        metrics: stage (``whole``, ``cut``, ``pruned``) -> metric -> value.
+        difference: of the pruned backbone from the whole one with zeros, relative.
+        missed: weights of the head that start afresh.
+    """
+
+    choices: list[Choice]
+    rows: dict[str, Reduction]
+    metrics: dict[str, dict[str, float]]
+    difference: float
+    missed: tuple[str, ...]
+
+
+def prune(
+    retrained: Retrained, network: str, repeat: int, out: Path | None, callback: Callback
+) -> RetrainedModel:
+    """Prune the backbone below a retrained head, train both on, and write them.
+
+    Args:
+        retrained: what a retraining left, with changes to ``prune`` of its experiment.
+        network: name of a contender; empty: the winner, or else the first.
+        repeat: number of its training.
+        out: folder for the results; by default ``pruned-THRESHOLD`` in that of the retraining.
+        callback: told progress.
+
+    Returns:
+        The pruned network.
+
+    Raises:
+        InputError: the folder, the network or a change is wrong, or the backbone cannot be
+            traced.
+        EvonasError: what is left does not compute what it should.
+    """
+    progress = callback.on_progress
+    settings = retrained.assembly.experiment.prune
+    target = out or retrained.folder / f"pruned-{settings.threshold:g}"
+    whole = Deployed(retrained, network, repeat, progress)
+    work = Pruning(whole, settings)
+    plan, choices = work.plan()
+    graph, head, missed = work.pruned(plan)
+    difference = work.difference(plan, graph)
+    if not difference <= _EXACT:
+        raise EvonasError(
+            f"the pruned backbone differs from the whole one with zeros by {difference:.1e} of "
+            f"the largest value, expected at most {_EXACT:g}: a step of it is not followed "
+            f"rightly, please report the backbone"
+        )
+    metrics = {"whole": whole.judge(whole.whole)}
+    pruned = nn.Sequential(graph, head)
+    metrics["cut"] = whole.judge(pruned)
+    whole.train(pruned, settings.training, lambda done, n: progress("epochs", done, n))
+    metrics["pruned"] = whole.judge(pruned)
+    backbone = _written(graph, head, target, whole)
+    cost = costs(backbone, whole.tap, head)
+    own = work.reduction(*cost)
+    rows = {
+        "up to the last tap": own.unpruned,
+        "up to the tap, with head": work.reduction(
+            *costs(whole.assembly.backbone, whole.tap, whole.head)
+        ),
+        "pruned, with head": own,
+    }
+    found = _Found(choices, rows, metrics, difference, missed)
+    tables, exact = _write_tables(target, work, found)
+    if whole.record:
+        whole.record.save(target)
+    # last: it says that all is there
+    _write_comparison(target, whole, cost, metrics["pruned"])
+    return RetrainedModel(target, tables=tables, notes=(exact,))
+
+
+def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -> Backbone:
+    """Write backbone and head; return the backbone as it is read again."""
+    make_folder(folder)
+    path, tap = folder / "pruned.pt2", whole.tap
+    save(graph, whole.example, path)
+    keep(folder / "head.safetensors", packed(kept(head)))
+    made: Backbone = registry.create("backbone", "pruned", {"path": str(path), "tap": tap})
+    images = whole.images(whole.judges[:2])
+    with torch.inference_mode():
+        if not torch.allclose(made(images, [tap])[tap], graph(images), rtol=1e-4, atol=1e-5):
+            raise EvonasError(f"{path}: does not compute what was written into it")
+    return made
+
+
+def _write_comparison(
+    folder: Path, whole: Deployed, cost: tuple[Complexity, Complexity], metrics: dict[str, float]
+) -> None:
+    """Write what ``evonas test`` and ``evonas quantize`` read, as a retraining does."""
+    data: dict[str, Any] = whole.assembly.experiment.model_dump(mode="json")
+    if any(gene.name == "tap" for gene in whole.assembly.space.genes):
+        data["space"] |= {"tap": [whole.tap]}
+    data["backbone"] = {
+        "name": "pruned",
+        "path": str(folder / "pruned.pt2"),
+        "tap": whole.tap,
+    }
+    data |= {"tap": whole.tap, "baselines": []}
+    prefix = "test_" if whole.side == "test" else ""
+    head, upto = cost
+    entry = {
+        **whole.contender,
+        "searched": None,
+        "head": head.to_dict(),
+        "backbone_up_to_tap": upto.to_dict(),
+        "results": [{prefix + name: metrics[name] for name in whole.retrained.metrics}],
+        "weights": ["head.safetensors"],
+        "failures": [],
+    }
+    content = {
+        **whole.retrained.content,
+        "experiment": config.check(data, str(folder)).model_dump(mode="json"),
+        "folds": 0,
+        "repeats": 1,
+        "rank_correlation": None,
+        "contenders": [entry],
+    }
+    _dump(folder / "comparison.json", content)
+
+
+def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Table, ...], str]:
+    """Write tables, the picture and all numbers; return the tables, and a line on exactness."""
+    settings, whole = work.settings, work.network
+    side = (whole.side, len(whole.judges))
+    afresh = [f"weights of the head that started afresh: {', '.join(found.missed)}"]
+    tables = (
+        report.maps(found.choices, settings.threshold, settings.shared, work.prunable.fixed),
+        report.costs(found.rows, afresh if found.missed else []),
+        report.errors(
+            found.metrics,
+            whole.retrained.metrics,
+            whole.retrained.task.unit,
+            side,
+            [*whole.cautions(), *whole.assembly.warnings()],
+        ),
+    )
+    exact = f"pruned equals whole with zeros within {found.difference:.1e} of the largest value"
+    text = "\n".join([*map(markdown, tables), exact])
+    keep(folder / "prune.md", text + "\n")
+    report.draw(found.choices, settings.threshold, folder / "prune.png")
+    numbers = {
+        "format": FORMAT,
+        "from": str(whole.retrained.folder),
+        "network": whole.contender["name"],
+        "repeat": whole.repeat,
+        "tap": whole.tap,
+        "settings": settings.model_dump(mode="json"),
+        "maps": [
+            {
+                "name": one.map,
+                "filters": len(one.kept),
+                "asked": {k: mask.nonzero()[0].tolist() for k, mask in one.asked.items()},
+                "kept": one.kept.nonzero()[0].tolist(),
+                "notes": one.notes,
+            }
+            for one in found.choices
+        ],
+        "fixed": work.prunable.fixed,
+        "cost": {name: one.to_dict() for name, one in found.rows.items()},
+        "judged": {"side": side[0], "images": side[1]},
+        "metrics": found.metrics,
+        "difference": found.difference,
+        "environment": surroundings(),
+        "origin": whole.assembly.origin(),
+    }
+    _dump(folder / "prune.json", numbers)
+    return tables, exact
+
+
+def _dump(path: Path, content: dict[str, Any]) -> None:
+    keep(path, json.dumps(content, indent=2) + "\n")

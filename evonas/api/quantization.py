@@ -1,0 +1,99 @@
+"""Quantisation: a retrained network as 8-bit integers, with its error before and after."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from evonas.api.callbacks import Callback
+from evonas.api.retrained_model import RetrainedModel
+from evonas.deployed import PIXELS, Deployed
+from evonas.errors import InputError
+from evonas.evaluation import Retrained
+from evonas.files import keep
+from evonas.quantization import Quantization
+from evonas.report.quantized import tables
+from evonas.report.tables import markdown
+from evonas.store import FORMAT
+from evonas.transfer.quantize import FILES
+from evonas.version import __version__
+
+_FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
+
+
+def quantize(
+    retrained: Retrained,
+    network: str,
+    repeat: int,
+    out: Path | None,
+    compiling: bool,
+    callback: Callback,
+) -> RetrainedModel:
+    """Quantise a network of a retraining and return it.
+
+    The folder holds the network, ``quantize.json``, ``quantize.md``, and a ``comparison.json``
+    of the form that ``evonas test`` reads.
+
+    Args:
+        retrained: what a retraining or a pruning left, with changes to ``quantize``.
+        network: name of the network; see ``Retrained.contender``.
+        repeat: number of its training.
+        out: folder for the results; by default ``int8`` in the other one.
+        compiling: measure torch.compile as well.
+        callback: told progress.
+
+    Raises:
+        InputError: the folder, a name or an option is wrong, a library is missing, or the
+            network cannot be quantised.
+    """
+    folder = retrained.folder
+    target = out or folder / "int8"
+    if target.resolve() == folder.resolve():
+        raise InputError(f"--out {target}: holds the network itself: choose another folder")
+    work = Quantization(Deployed(retrained, network, repeat, callback.on_progress), compiling)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        found = work.run(target / FILES[work.settings.road])
+    except OSError as error:
+        raise InputError(
+            f"{target}: cannot be written ({error.strerror}): choose another folder with --out"
+        ) from error
+    again = _content(retrained, work, found)
+    made = tuple(tables(found, retrained.metrics, retrained.task.unit))
+    found = {"format": FORMAT, "evonas": __version__, **found}
+    keep(target / "quantize.md", "\n".join(map(markdown, made)))
+    if work.network.record:
+        work.network.record.save(target)
+    keep(target / "comparison.json", json.dumps(again, indent=2) + "\n")
+    # last: it says that all is there
+    keep(target / "quantize.json", json.dumps(found, indent=2) + "\n")
+    return RetrainedModel(target, tables=made)
+
+
+def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> dict[str, Any]:
+    """Return what ``evonas test`` reads: a network on the image, of no backbone."""
+    one, metrics = work.network.contender, retrained.metrics
+    experiment = retrained.assembly.experiment.model_dump(mode="json")
+    side = retrained.assembly.backbone.input_size
+    experiment |= {"tap": "image", "backbone": {"name": "none", "input_size": side, **PIXELS}}
+    parts = (one["head"], one["backbone_up_to_tap"])
+    cost = {
+        "macs": sum(part["macs"] for part in parts),
+        "params": sum(part["params"] for part in parts),
+        "megabytes": round(found["bytes"]["after"] / 1e6, 4),
+        "not_counted": sorted({name for part in parts for name in part["not_counted"]}),
+    }
+    judged = "test_" if found["judged_on"]["split"] == "test split" else ""
+    contender = {
+        **one,
+        "name": f"{one['name']}, int8",
+        "tap": "image",
+        "head": cost,
+        "backbone_up_to_tap": _FREE,
+        "results": [{f"{judged}{name}": found["after"][name] for name in metrics}],
+        "weights": [found["file"]],
+        "failures": [],
+    }
+    changed = {"experiment": experiment, "contenders": [contender], "quantized": True}
+    return {**retrained.content, **changed, "folds": 0, "repeats": 1, "rank_correlation": None}

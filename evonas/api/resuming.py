@@ -1,0 +1,109 @@
+"""Resuming a search: what its run directory holds, and whether it may go on from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from evonas import config
+from evonas.api.callbacks import Callback
+from evonas.api.result_files import Plan
+from evonas.config import Experiment
+from evonas.errors import InputError, RunError, one_line
+from evonas.overrides import Word
+from evonas.store import RunStore
+
+
+def check_start(run_dir: Path | None, resume: bool, warm_start: Path | None) -> None:
+    """Refuse a search that does not know what it goes on with.
+
+    Raises:
+        InputError: it resumes no folder, or resumes and begins with another run.
+    """
+    if resume and run_dir is None:
+        raise InputError("--resume needs --run-dir: which run is to go on?")
+    if resume and warm_start is not None:
+        raise InputError("--from is for a new run: one that is resumed knows what it began with")
+
+
+def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
+    """Return the experiment of a run directory, changed by overrides.
+
+    Raises:
+        InputError: the directory holds no run.
+    """
+    path = folder / "experiment.yaml"
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: holds no run to resume: experiment.yaml is missing: start "
+            f"it without --resume"
+        )
+    return config.load(path, overrides)
+
+
+def check_same(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
+    """Refuse to resume a run with other values than it began with.
+
+    Raises:
+        InputError: a value, the data, the backbone or the space differs; or the journal lacks
+            networks that the run began with.
+    """
+    before = stored(store.folder, []).model_dump(mode="json")
+    found = config.differences(before, experiment.model_dump(mode="json"))
+    environment = store.read("environment.json")
+    now: dict[str, Any] = {
+        **assembly.origin(),
+        "space": json.loads(json.dumps(assembly.space.to_dict())),
+    }
+    changed = [key for key in now if environment.get(key) != now[key]]
+    of = {"machine": "the machine that latencies are measured on"}
+    found += [of.get(key, f"the content of the {key}") for key in changed]
+    begun = sum(trial.generation < 0 and not trial.repeat for trial in store.trials())
+    if begun != environment.get("begins_with", 0):
+        raise InputError(
+            f"{store.folder}: cannot be resumed: of the {environment.get('begins_with', 0)} "
+            f"networks that it began with, the journal holds {begun}: start a new run"
+        )
+    if found:
+        raise InputError(
+            f"{store.folder}: cannot be resumed with other values; what differs: "
+            f"{'; '.join(found)}. Undo this, or start a new run"
+        )
+
+
+@contextmanager
+def resumable(store: RunStore, callback: Callback) -> Iterator[None]:
+    """Say how a search goes on that a person or an error ends, if it can."""
+    again = f"evonas search --resume --run-dir {store.folder}"
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        store.log(f"stopped with {store.trained} trained networks")
+        message = f"Stopped after {store.trained} networks; nothing is lost. Go on with:\n  {again}"
+        callback.on_stop(error, message)
+        raise
+    except RunError as error:
+        store.log(f"ended: {error}")
+        if again in str(error):
+            callback.on_stop(error, "")
+            raise
+        whole = RunError(f"{error}; nothing that is done is lost, go on with {again}")
+        callback.on_stop(whole, "")
+        raise whole from error
+    except Exception as error:
+        store.log(f"ended: {one_line(error)}")
+        callback.on_stop(error, f"Nothing that is done is lost, go on with {again}")
+        raise
+
+
+@contextmanager
+def announced(callback: Callback) -> Iterator[None]:
+    """Say that a search ended where there is nothing yet, or nothing more, to resume."""
+    try:
+        yield
+    except BaseException as error:
+        callback.on_stop(error, "")
+        raise

@@ -1,0 +1,243 @@
+"""``evonas.retrain``: from the result of a search, or an experiment's baselines, to weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evonas import config, results
+from evonas.api.callbacks import Callback, CallbackList
+from evonas.api.retrained_model import RetrainedModel
+from evonas.api.search_result import SearchResult
+from evonas.assembly import Assembly
+from evonas.config import Experiment
+from evonas.data.base import Dataset
+from evonas.errors import InputError
+from evonas.files import keep, make_folder
+from evonas.overrides import Word, given
+from evonas.report.ranking import rank_correlation
+from evonas.report.tables import costs, errors, markdown
+from evonas.retraining import Contender, Retraining, selection_bias
+from evonas.space import Architecture
+from evonas.store import FORMAT, read_journal
+from evonas.training_record import TrainingRecord
+
+
+def retrain(
+    source: SearchResult | str | Path,
+    *,
+    epochs: int | None = None,
+    schedule: str | None = None,
+    repeats: int = 1,
+    folds: int = 0,
+    pick: str = "",
+    ranking: int = 0,
+    out: str | Path | None = None,
+    callbacks: Iterable[Callback] = (),
+    overrides: Iterable[Word] = (),
+    **changes: Any,
+) -> RetrainedModel:
+    """Train the winner of a search longer, beside hand-made baselines, and keep the weights.
+
+    Args:
+        source: the result of a search, its run directory, or its best.json or front.json; or an
+            experiment, of which the baselines alone are trained.
+        epochs: passes over the training split; None: as the experiment says.
+        schedule: of the learning rate: ``cosine``, ``exponential``, ``step`` or ``constant``.
+        repeats: seeds of each network on the experiment's own split.
+        folds: of a cross-validation by group instead, which keeps no weights; 0: none.
+        pick: which network of the Pareto front: ``knee``, ``cheapest:ERROR`` or ``best:MACS``;
+            empty: the winner.
+        ranking: further networks, spread over the ranking of the search, to see whether its
+            short trainings rank as long ones do.
+        out: folder for weights and tables; by default ``retrained`` in the run directory.
+        callbacks: told messages and progress.
+        overrides: changes to the experiment as ``key=value`` words.
+        changes: changes to the experiment, as ``Experiment.load`` takes them.
+
+    Returns:
+        The trained networks, with a table of their errors and costs.
+
+    Raises:
+        InputError: the source or a change is wrong.
+        RunError: the disk is full.
+
+    Example:
+        >>> model = evonas.retrain("runs/quickstart", epochs=30, repeats=3)
+        >>> model.table[0]["network"], model.table[0]["errors"]["mae"]
+        ('winner', 5.6)
+    """
+    words = [
+        *overrides,
+        *given({"retraining": {"epochs": epochs}} if epochs is not None else {}),
+        *given({"retraining": {"schedule": schedule}} if schedule is not None else {}),
+        *given(changes),
+    ]
+    file = _file(source, pick)
+    best, experiment = _loaded(file, words, pick)
+    work = _Work(file, best, experiment, CallbackList(callbacks))
+    return work.train(folds, repeats, Path(out) if out is not None else None, pick, ranking)
+
+
+def _file(source: SearchResult | str | Path, pick: str) -> Path:
+    """Return the best.json or front.json of a search, or what else was given."""
+    name = "front.json" if pick else "best.json"
+    if isinstance(source, SearchResult):
+        return source.run_dir / name
+    path = Path(source)
+    return path / name if (path / "best.json").is_file() else path
+
+
+def _loaded(file: Path, words: Sequence[Word], pick: str) -> tuple[dict[str, Any], Experiment]:
+    """Return what a search found, empty for baselines alone, and the experiment.
+
+    Raises:
+        InputError: the file or an override is wrong.
+    """
+    if file.suffix == ".json":
+        best = results.read(file, pick)
+        experiment = config.check(best["experiment"], str(file))
+        experiment = config.changed(experiment, words) if words else experiment
+    else:
+        best, experiment = {}, config.load(str(file), words)
+        if not experiment.baselines:
+            raise InputError(f"{file}: expected baselines to train, got none")
+        if pick:
+            raise InputError(f"{file}: --pick chooses from a front.json, got an experiment")
+    if experiment.table:
+        raise InputError(f"{file}: a search in a table has nothing to retrain")
+    return best, experiment
+
+
+class _Work:
+    """One retraining; what is wrong with the experiment is said when it is made.
+
+    Args:
+        file: best.json, front.json or an experiment.
+        best: what the search found; empty for baselines alone.
+        experiment: to be trained in.
+        callback: told messages and progress.
+
+    Raises:
+        InputError: a part of the experiment is not usable.
+    """
+
+    def __init__(
+        self, file: Path, best: dict[str, Any], experiment: Experiment, callback: Callback
+    ) -> None:
+        self._file, self._best, self._callback = file, best, callback
+        self._experiment, self._assembly = experiment, Assembly(experiment)
+        self._assembly.place()  # what is wrong with it is said before hours of work on features
+        before = TrainingRecord.beside([file] if best else [])
+        self._record = self._assembly.training_record() | before
+
+    def train(
+        self, folds: int, repeats: int, out: Path | None, pick: str, ranking: int
+    ) -> RetrainedModel:
+        """Train, and write weights and tables; see ``retrain``."""
+        best, assembly, progress = self._best, self._assembly, self._callback.on_progress
+        if pick:
+            self._callback.on_message(_picked(best, pick))
+        others, searched = _of_the_search(best, self._file.parent, ranking, assembly.error[0])
+        winner = Architecture.from_dict(best["architecture"]) if best else None
+        for what, now in (
+            ("data", assembly.dataset.fingerprint),
+            ("backbone", assembly.backbone.fingerprint),
+        ):
+            if best.get(what) not in (None, now):
+                self._callback.on_message(f"note: the {what} differ from what the search saw")
+        runs = self._file.parent if best else Path("runs") / self._experiment.name
+        kind = "cross-validation" if folds else "retrained"
+        folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
+        make_folder(folder)
+        work = Retraining(assembly, winner, progress, others, searched)
+
+        def done(number: int, total: int) -> None:
+            progress("trainings", number, total)
+
+        if folds:
+            contenders = work.cross_validate(folds, done)
+        else:
+            contenders = work.compare(repeats, folder, done)
+        return self._written(folder, contenders, folds, repeats)
+
+    def _written(
+        self, folder: Path, contenders: Sequence[Contender], folds: int, repeats: int
+    ) -> RetrainedModel:
+        """Write the tables and all that goes on from here."""
+        assembly, experiment, best = self._assembly, self._experiment, self._best
+        dataset = assembly.dataset
+        warnings = [*assembly.warnings(), *_overlap(dataset, self._record, folds)]
+        chosen = bool(best) and best.get("data") in (None, dataset.fingerprint)
+        bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, folds)
+        tables = (
+            errors(contenders, assembly.task.unit, folds, [*([bias] if bias else []), *warnings]),
+            costs(contenders, warnings),
+        )
+        agreement = rank_correlation(contenders, assembly.task.metric)
+        notes = [agreement.statement(experiment.training.epochs)] if agreement else []
+        text = "\n".join(markdown(table) for table in tables)
+        keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
+        content = {
+            "format": FORMAT,
+            "winner": best.get("architecture"),
+            "experiment": experiment.model_dump(mode="json"),
+            "task": assembly.task_parts,
+            "data": dataset.fingerprint,
+            "protocol": dataset.protocol,
+            "leaky": dataset.leaky,
+            "selection_bias": bias,
+            "folds": folds,
+            "repeats": repeats,
+            "rank_correlation": agreement and asdict(agreement),
+            "contenders": [contender.to_dict() for contender in contenders],
+        }
+        self._record.save(folder)
+        keep(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
+        return RetrainedModel(folder, tables=tables, notes=tuple(notes))
+
+
+def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:
+    """Return a warning where training or validation used images of the test split."""
+    if folds or "test" not in dataset.splits:
+        return []
+    used = record.overlap(dataset, dataset.splits["test"]).flattery()
+    return [f"LEAKY test split, errors on it flatter: {used}"] if used else []
+
+
+def _picked(network: dict[str, Any], pick: str) -> str:
+    error = network["axes"]["error"]
+    return f"{pick}: {network['digest']}, error {error:.3f} and {network['macs']} multiply-adds"
+
+
+def _of_the_search(
+    best: dict[str, Any], run: Path, ranking: int, metric: str
+) -> tuple[list[tuple[str, Architecture]], dict[str, float]]:
+    """Return networks spread over a search's ranking, and all errors that are known of it.
+
+    Raises:
+        InputError: the journal is not beside best.json.
+    """
+    searched = {b["digest"]: b["metrics"].get(metric) for b in best.get("baselines", [])}
+    own = best.get("searched", best).get("metrics", {})
+    if best:
+        searched[best["digest"]] = own.get(metric)
+    others = []
+    if ranking and not best:
+        raise InputError("--ranking needs the best.json of a search, got an experiment")
+    if ranking:
+        known = {t.digest: t for t in read_journal(run) if t.succeeded and metric in t.metrics}
+        ranked = sorted(known.values(), key=lambda trial: trial.metrics[metric])
+        places = np.linspace(0, len(ranked) - 1, min(ranking, len(ranked))).round().astype(int)
+        for place in sorted(set(places.tolist())):
+            trial = ranked[place]
+            searched[trial.digest] = trial.metrics[metric]
+            if trial.digest != best["digest"]:
+                name = f"number {place + 1} of {len(ranked)}"
+                others.append((name, Architecture.from_dict(trial.architecture)))
+    return others, {digest: error for digest, error in searched.items() if error is not None}
