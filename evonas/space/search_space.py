@@ -96,7 +96,8 @@ class SearchSpace:
             if key not in data:
                 raise InputError(f"{where}: the key {key!r} is missing")
         for key in ("name", "network"):
-            if not isinstance(data[key], str) or not data[key]:
+            # A space that describes no networks has none: see ``network``.
+            if not isinstance(data[key], str) or not (data[key] or key == "network"):
                 raise InputError(f"{where}, {key!r}: expected text, got {data[key]!r}")
         if not isinstance(data["genes"], list) or not data["genes"]:
             raise InputError(f"{where}: expected at least one gene, got {data['genes']!r}")
