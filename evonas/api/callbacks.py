@@ -49,7 +49,7 @@ class Callback:
         >>> class Stop(evonas.Callback):
         ...     def on_trial(self, trial):
         ...         if trial.succeeded and trial.metrics["mae"] < 5.0:
-        ...             raise StopIteration
+        ...             raise RuntimeError(f"{trial.digest} is good enough")
         >>> evonas.search(experiment, run_dir="runs/demo", callbacks=[Stop()])
     """
 
