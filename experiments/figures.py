@@ -24,14 +24,12 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+import evonas
 from evonas import config
-from evonas.commands import retrain, search
 from evonas.deployed import Deployed
 from evonas.evaluation import Retrained
-from evonas.files import read_json
 from evonas.report import drawing
 from evonas.report.live import SearchView
-from evonas.store import read_journal
 
 _SHOWN = 0.6  # share of the search that the live view shows
 _FACES, _COLUMNS, _SIDE = 16, 8, 144
@@ -44,21 +42,19 @@ class LeftOut(Exception):
 
 def live_view(run: Path, path: Path) -> None:
     """What a search shows in a terminal while it runs."""
-    trials = read_journal(run)
-    budget = int(read_json(run / "best.json")["experiment"]["budget"])
+    result = evonas.load_run(run)
+    budget = result.experiment.budget
     console = Console(
         record=True, width=84, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
     spent = [0.0]  # as if they were trained just now
-    view = SearchView(console, budget, ("mae", "degrees"), clock=lambda: spent[0])
-    for trial in trials:
+    view = SearchView(console, budget, (result.metric, result.unit), clock=lambda: spent[0])
+    for trial in result.trials:
         if view.trained < _SHOWN * budget:
             view.show(trial)
             spent[0] += trial.seconds
     console.print(view.panel())
-    text = console.export_svg(
-        title=f"evonas search {read_json(run / 'best.json')['experiment']['name']}"
-    )
+    text = console.export_svg(title=f"evonas search {result.experiment.name}")
     # Rich names a font on the web; any monospaced one of the reader's will do.
     path.write_text(re.sub(r"@font-face\s*{.*?}\s*", "", text, flags=re.S), encoding="utf-8")
 
@@ -129,11 +125,12 @@ FIGURES: dict[str, Callable[[Path, Path], None]] = {
 
 def prepared(run: Path, changes: Sequence[str]) -> Path:
     """Search and retrain, unless both were done before; return the folder of the run."""
-    console = Console()
     if not (run / "retrained" / "comparison.json").is_file():
         shutil.rmtree(run, ignore_errors=True)  # of a search that was stopped
-        best = search.run(config.load("quickstart", changes), run, False, console)
-        retrain.run(best, [], 0, 1, None, console)
+        view = evonas.LiveView()
+        experiment = config.load("quickstart", changes)
+        result = evonas.search(experiment, run_dir=run, callbacks=[view])
+        evonas.retrain(result, callbacks=[view])
     return run
 
 

@@ -1,4 +1,4 @@
-"""Callbacks of a search: what it reports while it runs, to any number of listeners."""
+"""Callbacks: objects that receive the events of a search or another long task."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from evonas.store import Trial
 if TYPE_CHECKING:
     from evonas.api.search_result import SearchResult
 
-#: What a search trains after its budget is spent: its best again, then the baselines.
+#: Stages after the budget is spent: the best are trained again, then the baselines.
 Stage = Literal["finals", "baselines"]
 
 
 @dataclass(frozen=True)
 class SearchStart:
-    """What is known when a search starts to train.
+    """State of a search at its first training; the argument of ``on_start``.
 
     Attributes:
-        run_dir: of the run.
-        experiment: as it runs, with everything that was left to the optimizer.
-        metric, unit: name of the metric that counts as the error, and its unit.
-        trials: those that the journal holds already, of earlier starts or of another run.
-        trained: how many of these cost a training.
+        run_dir: the run directory.
+        experiment: the resolved experiment, with the optimizer's population size.
+        metric, unit: name and unit of the metric that is minimised.
+        trials: trials that the journal holds already, from earlier starts or a warm start.
+        trained: number of networks that earlier starts of this run trained.
     """
 
     run_dir: Path
@@ -39,53 +39,55 @@ class SearchStart:
 
 
 class Callback:
-    """Base class of what listens to a search; every method does nothing until it is overridden.
+    """Base class of callbacks: override the methods of the events that you need.
 
-    A trial is in the journal, and best.json and front.json are up to date, before ``on_trial``
-    is called. What a callback raises ends the search, comes through to the caller of
-    ``evonas.search``, and loses nothing: the run can be resumed.
+    ``evonas.search`` sends all events; retraining, evaluation, pruning, quantisation and export
+    send ``on_message`` and ``on_progress``. A trial is in the journal, and best.json and
+    front.json are up to date, before ``on_trial`` is called. An exception that a callback raises
+    stops the search and reaches the caller of ``evonas.search``; no trial is lost, and the run
+    can be resumed.
 
     Example:
         >>> class Stop(evonas.Callback):
         ...     def on_trial(self, trial):
         ...         if trial.succeeded and trial.metrics["mae"] < 5.0:
-        ...             raise StopIteration
+        ...             raise RuntimeError(f"{trial.digest} is good enough")
         >>> evonas.search(experiment, run_dir="runs/demo", callbacks=[Stop()])
     """
 
     def on_message(self, line: str) -> None:
-        """Take a line for people: what is searched, warnings, results."""
+        """Receive a line of text for the user: what is searched, warnings, results."""
 
     def on_progress(self, label: str, done: int, total: int) -> None:
-        """Take how many of how many steps are done while features are computed."""
+        """Receive the progress of a long step, such as the features: ``done`` of ``total``."""
 
     def on_search(self, optimizer: str, seed: int) -> None:
-        """Take which search of a comparison comes next."""
+        """Receive the optimizer and the seed of the next search of a comparison."""
 
     def on_start(self, start: SearchStart) -> None:
-        """Take what is known before the first training."""
+        """Receive the state of the search before its first training."""
 
     def on_trial(self, trial: Trial) -> None:
-        """Take a new trial; trainings end in any order, those of a generation together."""
+        """Receive a new trial. Within a generation, trials arrive in the order they finish."""
 
     def on_generation(self, generation: int, trials: Sequence[Trial]) -> None:
-        """Take all trials of a generation, one for each genome, in the order of the genomes.
+        """Receive a finished generation: its number and one trial for each genome, in order.
 
-        Generations that the journal holds are replayed in silence.
+        Generations that a resumed search only replays from its journal are not reported.
         """
 
     def on_stage(self, stage: Stage, trainings: int) -> None:
-        """Take that the search is over, and what is trained next, so many times."""
+        """Receive the next stage after the search, and its number of trainings."""
 
     def on_end(self, result: SearchResult) -> None:
-        """Take the result; all files are written."""
+        """Receive the result, when all files of the run are written."""
 
     def on_stop(self, error: BaseException, message: str) -> None:
-        """Take why a search ended early, and how to go on (empty if it cannot go on)."""
+        """Receive the error that stops the search, and how to resume it (empty if unknown)."""
 
 
 class CallbackList(Callback):
-    """Calls several callbacks one after the other.
+    """Sends each event to several callbacks, in their order.
 
     Raises:
         InputError: one of them is no ``Callback``.
@@ -100,47 +102,47 @@ class CallbackList(Callback):
                 )
 
     def on_message(self, line: str) -> None:
-        """Pass a line on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_message(line)
 
     def on_progress(self, label: str, done: int, total: int) -> None:
-        """Pass progress on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_progress(label, done, total)
 
     def on_search(self, optimizer: str, seed: int) -> None:
-        """Pass the next search on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_search(optimizer, seed)
 
     def on_start(self, start: SearchStart) -> None:
-        """Pass the start on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_start(start)
 
     def on_trial(self, trial: Trial) -> None:
-        """Pass a trial on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_trial(trial)
 
     def on_generation(self, generation: int, trials: Sequence[Trial]) -> None:
-        """Pass a generation on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_generation(generation, trials)
 
     def on_stage(self, stage: Stage, trainings: int) -> None:
-        """Pass the next stage on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_stage(stage, trainings)
 
     def on_end(self, result: SearchResult) -> None:
-        """Pass the result on."""
+        """Send it to each callback."""
         for one in self._each:
             one.on_end(result)
 
     def on_stop(self, error: BaseException, message: str) -> None:
-        """Pass the end on to all; what one of them raises becomes a note of the error."""
+        """Send it to each callback; an exception of one becomes a note of the error."""
         for one in self._each:
             try:
                 one.on_stop(error, message)

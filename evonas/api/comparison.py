@@ -82,7 +82,7 @@ def compare(
         optimizers: names of the strategies; empty: all there are.
         seeds: searches of each strategy, counted from the experiment's own seed.
         out: folder of the runs, the table and the picture; by default below ``runs``.
-        callbacks: told what happens in every search.
+        callbacks: receive the events of every search.
         overrides: changes to the experiment as ``key=value`` words.
         changes: changes to the experiment, as ``Experiment.load`` takes them.
 

@@ -97,7 +97,7 @@ def evaluate(
         include: judge also images that validated (``validation``), or all (``trained``); the
             errors then flatter, and every table says so.
         published: add tables of published results, with their protocols.
-        callbacks: told progress.
+        callbacks: receive progress.
         overrides: changes to the experiment as ``key=value`` words, such as where weights lie.
         options: of the data set, where ``data`` is one name, such as ``root="AFLW2000"``.
 

@@ -33,7 +33,7 @@ def export(
         repeat: number of its training.
         out: the file; by default ``export/network.onnx`` or ``export/program.pt2`` in the
             folder of the network.
-        callback: told progress.
+        callback: receives progress.
 
     Raises:
         InputError: there is no such network or format, a library is missing, an operator has

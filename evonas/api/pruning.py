@@ -61,7 +61,7 @@ def prune(
         network: name of a contender; empty: the winner, or else the first.
         repeat: number of its training.
         out: folder for the results; by default ``pruned-THRESHOLD`` in that of the retraining.
-        callback: told progress.
+        callback: receives progress.
 
     Returns:
         The pruned network.

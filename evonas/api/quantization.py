@@ -41,7 +41,7 @@ def quantize(
         repeat: number of its training.
         out: folder for the results; by default ``int8`` in the other one.
         compiling: measure torch.compile as well.
-        callback: told progress.
+        callback: receives progress.
 
     Raises:
         InputError: the folder, a name or an option is wrong, a library is missing, or the

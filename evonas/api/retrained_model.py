@@ -90,7 +90,7 @@ class RetrainedModel:
             include: judge also images that validated (``validation``), or all (``trained``);
                 the errors then flatter, and every table says so.
             published: add tables of published results.
-            callbacks: told progress.
+            callbacks: receive progress.
             overrides: changes to the experiment as ``key=value`` words.
             options: of the data set, such as ``root="AFLW2000"``.
 
@@ -135,7 +135,7 @@ class RetrainedModel:
             network: name in the table; empty: the winner, or else the first with weights.
             repeat: which training of it, from 0.
             out: folder; by default ``pruned-THRESHOLD`` in that of the network.
-            callbacks: told progress.
+            callbacks: receive progress.
             overrides: changes to the experiment as ``key=value`` words.
             changes: changes to the experiment, as ``Experiment.load`` takes them.
 
@@ -184,7 +184,7 @@ class RetrainedModel:
             repeat: which training of it, from 0.
             compiling: also measure torch.compile, which takes minutes and a C++ compiler.
             out: folder; by default ``int8`` in that of the network.
-            callbacks: told progress.
+            callbacks: receive progress.
             overrides: changes to the experiment as ``key=value`` words.
             changes: changes to the experiment, as ``Experiment.load`` takes them.
 
@@ -234,7 +234,7 @@ class RetrainedModel:
                 .pt2), else ``onnx``.
             network: name in the table; empty: the winner, or else the first with weights.
             repeat: which training of it, from 0.
-            callbacks: told progress.
+            callbacks: receive progress.
             overrides: changes to the experiment as ``key=value`` words.
             changes: changes to the experiment, as ``Experiment.load`` takes them.
 

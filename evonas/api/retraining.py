@@ -56,7 +56,7 @@ def retrain(
         ranking: further networks, spread over the ranking of the search, to see whether its
             short trainings rank as long ones do.
         out: folder for weights and tables; by default ``retrained`` in the run directory.
-        callbacks: told messages and progress.
+        callbacks: receive messages and progress.
         overrides: changes to the experiment as ``key=value`` words.
         changes: changes to the experiment, as ``Experiment.load`` takes them.
 
@@ -115,13 +115,13 @@ def _loaded(file: Path, words: Sequence[Word], pick: str) -> tuple[dict[str, Any
 
 
 class _Work:
-    """One retraining; what is wrong with the experiment is said when it is made.
+    """One retraining; the constructor checks the experiment.
 
     Args:
         file: best.json, front.json or an experiment.
         best: what the search found; empty for baselines alone.
         experiment: to be trained in.
-        callback: told messages and progress.
+        callback: receives messages and progress.
 
     Raises:
         InputError: a part of the experiment is not usable.

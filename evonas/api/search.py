@@ -46,15 +46,15 @@ def search(
     """Search the head network with the lowest error at the smallest cost.
 
     Features are computed once, candidates train until the budget of distinct networks is spent,
-    and the best are trained again with further seeds. Everything wrong with the experiment is
-    said before anything is trained. Nothing is printed; see ``LiveView``.
+    and the best are trained again with further seeds. The experiment is checked before anything
+    is trained. Nothing is printed; see ``LiveView``.
 
     Args:
         experiment: what to search; a name or a file is loaded. None: that of the run which is
             resumed.
         run_dir: the run directory; None: a free one below ``runs``.
-        callbacks: told what happens; what one raises ends the search and comes through, and the
-            run can be resumed.
+        callbacks: receive the events of the search; an exception that one raises stops the
+            search, which can then be resumed, and reaches the caller.
         resume: go on with the run that is in ``run_dir``: no network is trained twice.
         warm_start: another run, or its directory, whose results this one begins with.
 
@@ -90,13 +90,13 @@ def search(
 
 
 class _Run:
-    """One start of a search; everything wrong with the experiment is said when it is made.
+    """One start of a search; the constructor checks the experiment.
 
     Args:
         experiment: what to search.
         folder: of the run; a free one below ``runs`` if left out.
         begin_with: folder of another run, whose results this one begins with.
-        callback: told what happens.
+        callback: receives the events.
 
     Raises:
         InputError: the experiment is not usable.
@@ -172,8 +172,8 @@ class _Run:
             begun = {"begins_with": len(self._known.trials)} if self._known else {}
             metric, unit = self._assembly.error
             warnings = self._assembly.warnings()
-            told = {"error": {"metric": metric, "unit": unit}, "warnings": warnings}
-            store.write("environment.json", {**ready.environment, **begun, **told})
+            stated = {"error": {"metric": metric, "unit": unit}, "warnings": warnings}
+            store.write("environment.json", {**ready.environment, **begun, **stated})
         _write_record(store, self._assembly, self._begin_with)
         # The last of the three: where it is, a run can be resumed. Its budget may have grown.
         resolved = yaml.safe_dump(self._experiment.model_dump(mode="json"), sort_keys=False)

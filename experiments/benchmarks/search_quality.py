@@ -24,6 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rivals import RIVALS
 from searches import at_least, finished, one_thread_each, results
 
+import evonas
 from evonas import optimizers, registry
 from evonas.errors import EvonasError, InputError, nearest
 from evonas.optimizers.base import Optimizer
@@ -193,8 +194,8 @@ def own_version(name: str) -> str:
     Raises:
         InputError: no strategy has the name.
     """
-    if name not in registry.names("optimizer"):
-        raise InputError(f"unknown strategy {name!r}: {nearest(name, registry.names('optimizer'))}")
+    if name not in evonas.list_optimizers():
+        raise InputError(f"unknown strategy {name!r}: {nearest(name, evonas.list_optimizers())}")
     folder = Path(optimizers.__file__).parent
     shared = sorted(folder.glob("_*.py"))
     sources = [folder / f"{name}.py", folder / "base.py", *shared]
@@ -210,7 +211,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     replay.add_problem_arguments(parser)
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=list(PROTOCOLS))
-    parser.add_argument("--strategies", nargs="*", default=registry.names("optimizer"))
+    parser.add_argument("--strategies", nargs="*", default=evonas.list_optimizers())
     parser.add_argument("--rivals", nargs="*", default=list(RIVALS), help=", ".join(RIVALS))
     parser.add_argument(
         "--seeds", type=int, nargs="+", default=[25, 75], help="how many, for each protocol"

@@ -22,13 +22,13 @@ from rich.console import Console
 from scipy.stats import kendalltau, spearmanr
 from searches import append, finished, one_thread_each
 
+import evonas
 from evonas import config
 from evonas.assembly import Assembly
-from evonas.commands import probe, search
+from evonas.commands import probe
 from evonas.errors import EvonasError, InputError
 from evonas.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
-from evonas.store import read_journal
 from evonas.transfer.probe import Primary, rank
 from evonas.transfer.targets import read
 
@@ -95,12 +95,13 @@ def searched(tap: str, args: argparse.Namespace, same: Sequence[str], known: Pri
     experiment = config.load(args.experiment, words)
     folder = args.out.with_suffix("") / f"{tap}-b{args.budget}-s{args.seed}"
     begun, resume = time.perf_counter(), (folder / "journal.jsonl").exists()
-    search.run(experiment, folder, resume, Console(stderr=True))
+    view = evonas.LiveView(Console(stderr=True))
+    result = evonas.search(experiment, run_dir=folder, resume=resume, callbacks=[view])
     spent = time.perf_counter() - begun
-    trained = [trial for trial in read_journal(folder) if trial.trained and trial.succeeded]
+    trained = [trial for trial in result.trials if trial.trained and trial.succeeded]
     if not trained:
         raise InputError(f"{folder}: no network was trained successfully on tap {tap}")
-    metric = Assembly(experiment).task.metric
+    metric = result.metric
     best = min(trained, key=lambda trial: trial.metrics[metric])
     return Row(
         tap,
