@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import inspect
 import subprocess
 import sys
@@ -81,3 +82,12 @@ def test_a_function_says_what_it_takes_returns_and_raises(name: str) -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'evonas' has no attribute 'serach'"):
         _ = evonas.serach
+
+
+def test_the_examples_of_spaces_and_genes_are_true() -> None:
+    from evonas.space import search_space, typed_genes
+
+    names = {name: getattr(evonas, name) for name in ("Ordinal", "LogFloat")}
+    for module in (typed_genes, search_space):
+        failed, tried = doctest.testmod(module, extraglobs=names)
+        assert (failed, tried > 0) == (0, True)

@@ -102,7 +102,8 @@ def test_minimize_finds_the_lowest_point() -> None:
     assert best.stop_reason == "The budget of 120 distinct architectures is spent."
 
 
-def test_minimize_evaluates_a_point_once_and_repeats_itself() -> None:
+@pytest.mark.parametrize("optimizer", ["cma", "ga", "pso"])
+def test_minimize_evaluates_a_point_once_and_repeats_itself(optimizer: str) -> None:
     space = SearchSpace([evonas.Integer("x", 0, 9)])
     seen: list[int] = []
     runs = []
@@ -110,7 +111,10 @@ def test_minimize_evaluates_a_point_once_and_repeats_itself() -> None:
         seen.clear()
         runs.append(
             evonas.minimize(
-                lambda s: seen.append(s["x"]) or float(s["x"]), space, optimizer="ga", budget=99
+                lambda s: seen.append(s["x"]) or float(s["x"]),
+                space,
+                optimizer=optimizer,
+                budget=99,
             )
         )
         assert sorted(seen) == sorted(set(seen))

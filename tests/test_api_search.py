@@ -212,6 +212,8 @@ def test_a_callback_that_raises_ends_the_search_and_loses_nothing(
     assert [_untimed(t) for t in result.trials] == [_untimed(t) for t in whole.trials]
     again = {trial.place for trial in on.of("trial")}
     assert again.isdisjoint(trial.place for trial in known), "no network is trained twice"
+    for _, some in on.of("generation"):
+        assert again & {trial.place for trial in some}, "what is only replayed is not reported"
 
 
 def test_an_error_after_the_search_leaves_a_finished_run(small: Experiment, tmp_path: Path) -> None:

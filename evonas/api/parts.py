@@ -105,9 +105,9 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         InputError: there is no such reader or option, or the files are not as they should be.
 
     Example:
-        >>> faces = evonas.load_dataset("synthetic_faces", identities=4, images_per_identity=2)
+        >>> faces = evonas.load_dataset("synthetic_faces", identities=10, images_per_identity=1)
         >>> len(faces), faces.image(0).shape
-        (8, (96, 96, 3))
+        (10, (64, 64, 3))
     """
     from evonas.overrides import as_data
 

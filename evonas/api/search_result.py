@@ -212,7 +212,7 @@ def load_run(path: str | Path) -> SearchResult:
         InputError: there is no run, it has no trial yet, or a file is damaged.
 
     Example:
-        >>> evonas.load_run("runs/quickstart").best.settings
+        >>> evonas.load_run("runs/quickstart").best.architecture.settings
     """
     place = Path(path)
     result = SearchResult(place.parent if place.name == "best.json" else place)
