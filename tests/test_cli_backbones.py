@@ -87,7 +87,9 @@ def test_what_is_wrong_is_one_line(evonas: Cli) -> None:
     )
     assert "unknown key backbone.seed" in line("synthetic_face", "seed=1")
     assert "'random': expected key=value" in line("synthetic_face", "random")
-    assert "random is no section" in line("synthetic_face", "random=1", "random.x=2")
+    assert "'random' is no section with a key 'x'" in line(
+        "synthetic_face", "random=1", "random.x=2"
+    )
     assert "no tap 'stems': did you mean 'stem'?" in line(*_CONVNET, "taps=[stems]")
 
 

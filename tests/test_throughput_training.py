@@ -83,6 +83,7 @@ def test_a_published_process_finds_the_same_errors(
     trainings: Trainings, tiny_experiment: Experiment, tmp_path: Path
 ) -> None:
     words = ["training.epochs=3", "training.batch_size=8", "training.ema=0.5"]
+    words += ["training.learning_rate=2e-2"]  # so that errors move from epoch to epoch
     experiment = changed(tiny_experiment, words)
     job = next(j for j in trainings.jobs if j.architecture.settings["dropout"])
     split = some(trainings.setting.splits["search"], 24, 10)
