@@ -270,7 +270,7 @@ def _race(experiment: Experiment, folder: Path) -> Race | None:
 
 
 def _lineage(experiment: Experiment, optimizer: Optimizer, assembly: Plan, folder: Path) -> Lineage:
-    """Return who starts with whose weights.
+    """Return the weight inheritance of a search.
 
     Raises:
         InputError: there are no weights.

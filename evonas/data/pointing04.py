@@ -95,7 +95,7 @@ class Pointing04(Dataset):
         return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return the persons, who have the same names in every copy of the data set."""
+        """Return the persons: their names are the same in every copy of the data set."""
         return self.groups
 
     def _hash(self, table: Path, context: float) -> str:

@@ -97,7 +97,7 @@ class Books:
         return None if math.isnan(fitness) else _bounded(fitness)
 
     def repaired_all(self, digests: Sequence[str], fitness: Array) -> Array:
-        """Return (n,) finite fitness, as ``repaired`` each; who succeeded before did not fail."""
+        """Return (n,) finite fitness, as ``repaired`` each; an earlier success is no failure."""
         found = np.clip(fitness, -HUGE, HUGE)
         for lost in np.flatnonzero(np.isnan(fitness)).tolist():
             digest = digests[lost]

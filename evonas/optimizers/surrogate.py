@@ -116,7 +116,7 @@ class Surrogate(Optimizer):
         return [self._digests[index] for index in order]
 
     def _known(self) -> Array:
-        """Return the (n,) fitness of what was told, failures last; n = 0 before any success."""
+        """Return the (n,) recorded fitness, failures last; n = 0 before any success."""
         fitness = [self.recall(digest) for digest in self._digests]
         return np.array([f for f in fitness if f is not None], dtype=np.float64)
 
