@@ -175,7 +175,7 @@ class Experiment(Settings):
         Raises:
             InputError: the file, a key or a value is wrong, or changes contradict each other.
 
-        Example:
+        Examples:
             >>> experiment = Experiment.load("quickstart", budget=8, training={"epochs": 3})
             >>> experiment.budget, experiment.training.epochs
             (8, 3)
@@ -188,7 +188,7 @@ class Experiment(Settings):
         Raises:
             InputError: a key or a value is wrong, or changes contradict each other.
 
-        Example:
+        Examples:
             >>> Experiment.load("quickstart").changed(seed=1, optimizer="ga").seed
             1
         """

@@ -76,7 +76,7 @@ def test_a_function_says_what_it_takes_returns_and_raises(name: str) -> None:
     if signature.parameters:
         assert "Args:" in text
         assert "Raises:" in text
-        assert "Example:" in text
+        assert "Examples:" in text
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

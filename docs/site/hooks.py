@@ -24,6 +24,8 @@ ELSEWHERE = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
 }
+#: The mark of a block that tests do not run; the site's parser takes it for no fence.
+_NOT_RUN = re.compile(r"^(```\w+) no-run$", re.M)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 
 
@@ -72,6 +74,7 @@ def linked(text: str, source: str, target: str) -> str:
         way = posixpath.relpath(goal, posixpath.dirname(target) or ".")
         return f"{picture}[{words}]({way}{hash_}{anchor})"
 
+    text = _NOT_RUN.sub(r"\1", text)
     parts = re.split(r"(^```.*?^```$)", text, flags=re.M | re.S)
     return "".join(part if part.startswith("```") else _LINK.sub(mended, part) for part in parts)
 

@@ -47,7 +47,7 @@ class Callback:
     stops the search and reaches the caller of ``evonas.search``; no trial is lost, and the run
     can be resumed.
 
-    Example:
+    Examples:
         >>> class Stop(evonas.Callback):
         ...     def on_trial(self, trial):
         ...         if trial.succeeded and trial.metrics["mae"] < 5.0:

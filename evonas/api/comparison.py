@@ -89,7 +89,7 @@ def compare(
     Raises:
         InputError: the experiment, a name or a change is wrong; or as ``search``.
 
-    Example:
+    Examples:
         >>> found = evonas.compare("quickstart", optimizers=["cma", "ga"], seeds=3, budget=40)
         >>> sorted(found.table, key=lambda row: row["fitness"])[0]["optimizer"]
         'cma'

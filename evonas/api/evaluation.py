@@ -104,7 +104,7 @@ def evaluate(
     Raises:
         InputError: the folder, a data set or an option is wrong, or no image is left to judge.
 
-    Example:
+    Examples:
         >>> found = evonas.evaluate("runs/quickstart/retrained", "aflw2000", root="AFLW2000")
         >>> found.table[0]["errors"]["mae"]
         7.2

@@ -48,7 +48,7 @@ class Prediction:
 class ExportedModel:
     """A network that was exported to a file; an .onnx runs without torch.
 
-    Example:
+    Examples:
         >>> model = evonas.load_exported("head_pose.onnx")
         >>> model.predict("photo.jpg")
         {'yaw': -12.5, 'pitch': 3.1, 'roll': 0.4}
@@ -91,7 +91,7 @@ class ExportedModel:
             InputError: the photo cannot be read, the box is outside, or the file of the network
                 is damaged.
 
-        Example:
+        Examples:
             >>> model.predict("photo.jpg", box=(120, 80, 300, 260))["yaw"]
             -12.5
         """
@@ -158,7 +158,7 @@ def load_exported(path: str | Path, *, threads: int | None = None) -> ExportedMo
         InputError: there is no such file, it is damaged, could run code, or was not exported by
             evonas; or a library is missing.
 
-    Example:
+    Examples:
         >>> evonas.load_exported("head_pose.onnx").predict("photo.jpg")["yaw"]
         -12.5
     """

@@ -23,7 +23,7 @@ class LiveView(Callback):
         console: where to print; a panel where it is a terminal, lines elsewhere. None: the
             standard output.
 
-    Example:
+    Examples:
         >>> evonas.search("quickstart", callbacks=[evonas.LiveView()])
     """
 

@@ -60,7 +60,7 @@ def create_optimizer(
     Raises:
         InputError: there is no such strategy or option, or a value is out of its range.
 
-    Example:
+    Examples:
         >>> optimizer = evonas.create_optimizer("ga", space, budget=40, seed=1)
         >>> while len(genomes := optimizer.ask()):
         ...     optimizer.tell([cost(space.decode(genome).settings) for genome in genomes])
@@ -99,7 +99,7 @@ def minimize(
         InputError: as ``create_optimizer``; or the function returned no number.
         RunError: the function failed everywhere.
 
-    Example:
+    Examples:
         >>> space = evonas.SearchSpace([evonas.Integer("x", 0, 9), evonas.Integer("y", 0, 9)])
         >>> best = evonas.minimize(lambda s: (s["x"] - 3) ** 2 + s["y"], space, budget=60)
         >>> best.settings, best.fitness

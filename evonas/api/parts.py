@@ -29,7 +29,7 @@ def list_parts(kind: str | None = None) -> dict[str, dict[str, str]]:
     Raises:
         InputError: there is no such kind.
 
-    Example:
+    Examples:
         >>> list(evonas.list_parts("task")["task"])
         ['classification', 'head_pose', 'key_points', 'regression']
     """
@@ -42,7 +42,7 @@ def list_parts(kind: str | None = None) -> dict[str, dict[str, str]]:
 def list_optimizers() -> list[str]:
     """Return the names of the search strategies, sorted; see ``create_optimizer``.
 
-    Example:
+    Examples:
         >>> "cma" in evonas.list_optimizers()
         True
     """
@@ -104,7 +104,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
     Raises:
         InputError: there is no such reader or option, or the files are not as they should be.
 
-    Example:
+    Examples:
         >>> faces = evonas.load_dataset("synthetic_faces", identities=10, images_per_identity=1)
         >>> len(faces), faces.image(0).shape
         (10, (64, 64, 3))

@@ -32,7 +32,7 @@ class RetrainedModel:
         tables: what the command line prints of it; none where the folder was loaded.
         notes: lines below the tables.
 
-    Example:
+    Examples:
         >>> model = evonas.retrain("runs/quickstart", epochs=30)
         >>> model.prune(threshold=0.1).quantize(backend="onnx").export("head.onnx")
     """
@@ -48,7 +48,7 @@ class RetrainedModel:
         Raises:
             InputError: nothing retrained is there, or a file is damaged.
 
-        Example:
+        Examples:
             >>> evonas.RetrainedModel.load("runs/quickstart/retrained").table
         """
         model = cls(Path(folder))
@@ -98,7 +98,7 @@ class RetrainedModel:
             InputError: the folder, the data set or an option is wrong, or no image is left to
                 judge.
 
-        Example:
+        Examples:
             >>> model.evaluate("aflw2000", root="AFLW2000", flip=True).table
         """
         from evonas.api.evaluation import evaluate
@@ -146,7 +146,7 @@ class RetrainedModel:
             InputError: the network or a change is wrong, or the backbone cannot be traced.
             EvonasError: the pruned network does not compute what it should.
 
-        Example:
+        Examples:
             >>> small = model.prune(threshold=0.1, epochs=5)
         """
         from evonas.api.pruning import prune
@@ -196,7 +196,7 @@ class RetrainedModel:
                 cannot be quantised.
             RunError: training diverged.
 
-        Example:
+        Examples:
             >>> small = model.quantize(backend="onnx", images=512)
         """
         from evonas.api.quantization import quantize
@@ -246,7 +246,7 @@ class RetrainedModel:
                 operator has no form in the file.
             RunError: the file answers otherwise than PyTorch.
 
-        Example:
+        Examples:
             >>> evonas.load_exported(model.export("head.onnx")).predict("photo.jpg")
         """
         from evonas.api.exporting import export

@@ -67,7 +67,7 @@ def retrain(
         InputError: the source or a change is wrong.
         RunError: the disk is full.
 
-    Example:
+    Examples:
         >>> model = evonas.retrain("runs/quickstart", epochs=30, repeats=3)
         >>> model.table[0]["network"], model.table[0]["errors"]["mae"]
         ('winner', 5.6)

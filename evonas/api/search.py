@@ -66,7 +66,7 @@ def search(
             successfully.
         RunError: a worker died for good or the disk is full; the run can be resumed.
 
-    Example:
+    Examples:
         >>> experiment = evonas.Experiment.load("quickstart", budget=8)
         >>> result = evonas.search(experiment, run_dir="runs/demo")
         >>> result.best.error, result.unit

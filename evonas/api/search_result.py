@@ -61,7 +61,7 @@ class SearchResult:
     Args:
         run_dir: the run directory.
 
-    Example:
+    Examples:
         >>> result = evonas.load_run("runs/quickstart")
         >>> result.best.error, result.best.macs
         (5.25, 1039104)
@@ -132,7 +132,7 @@ class SearchResult:
         Raises:
             InputError: pandas is not installed; or as ``trials``.
 
-        Example:
+        Examples:
             >>> table = result.trials_dataframe()
             >>> table[table.status == "ok"].nsmallest(5, "fitness")
         """
@@ -211,7 +211,7 @@ def load_run(path: str | Path) -> SearchResult:
     Raises:
         InputError: there is no run, it has no trial yet, or a file is damaged.
 
-    Example:
+    Examples:
         >>> evonas.load_run("runs/quickstart").best.architecture.settings
     """
     place = Path(path)

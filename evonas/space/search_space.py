@@ -47,7 +47,7 @@ class SearchSpace:
     Raises:
         InputError: there is no gene, two share a name, or a ``when`` names no earlier gene.
 
-    Example:
+    Examples:
         >>> space = SearchSpace([Ordinal("width", [8, 16, 32]), LogFloat("rate", 1e-4, 1e-1)])
         >>> dict(space.decode([0.9, 1.0]).settings)
         {'width': 32, 'rate': 0.1}

@@ -29,7 +29,7 @@ def Choice(  # noqa: N802
     Raises:
         InputError: there is no choice, one stands twice or is of another kind.
 
-    Example:
+    Examples:
         >>> Choice("block", ["conv", "ghost"]).decode(0.9)
         'ghost'
     """
@@ -57,7 +57,7 @@ def Ordinal(  # noqa: N802
         InputError: there is no choice, one stands twice or is of another kind, or ``step`` is no
             whole number of at least 1.
 
-    Example:
+    Examples:
         >>> Ordinal("width", [8, 16, 32]).decode(0.5)
         16
     """
@@ -85,7 +85,7 @@ def Integer(  # noqa: N802
     Raises:
         InputError: the range is empty, holds more than 100,000 values, or is not of whole numbers.
 
-    Example:
+    Examples:
         >>> Integer("depth", 1, 4).decode(1.0)
         4
     """
@@ -107,7 +107,7 @@ def LogFloat(  # noqa: N802
     Raises:
         InputError: the range is empty, or reaches 0.
 
-    Example:
+    Examples:
         >>> LogFloat("rate", 1e-4, 1e-2).decode(0.5)
         0.001
     """
