@@ -26,7 +26,7 @@ from evonas.transfer import recommended
 
 #: Section -> the key that a plain value for the whole section is short for, and its type.
 Short = Mapping[str, tuple[str, type]]
-# YAML 1.1 takes 1e-3 for text; people who write it mean a number.
+# YAML 1.1 reads 1e-3 as text; here it is a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _SHOWN = 80  # characters of an override that a message shows
 

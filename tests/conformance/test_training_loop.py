@@ -275,3 +275,22 @@ def test_a_training_that_does_not_reach_a_parameter_fails(how: str, said: str, e
     Training(Moving(""), data, task, settings, 0).run()
     with pytest.raises(Untrained, match=said):
         Training(Moving(how), data, task, settings, 0).run()
+
+
+def test_a_parameter_with_a_gradient_that_never_moved_fails() -> None:
+    task = task_of(Architecture("linear_probe", {}))
+    data = data_of(task, (8, 4, 4), 0)
+    data = replace(data, targets=data.targets.astype(np.float32))
+    module = Moving("")
+    training = Training(module, data, task, settings_of(0), 0)
+    training.run()
+    training.step.verify()
+    assert module.scale.grad is not None
+    with torch.no_grad():
+        module.scale.fill_(1.0)  # where it started
+        module.scale.grad.fill_(0.1)
+    with pytest.raises(Untrained, match="scale has a gradient but still has its initial value"):
+        training.step.verify()
+    with torch.no_grad():
+        module.scale.grad.zero_()  # a parameter that nothing depends on may stay
+    training.step.verify()

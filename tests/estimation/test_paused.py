@@ -47,7 +47,15 @@ def training(settings: TrainingSettings = SHORT, width: int = 8) -> Training:
 def same(one: Outcome, other: Outcome) -> bool:
     assert one.state.keys() == other.state.keys()
     weights = all(torch.equal(one.state[key], other.state[key]) for key in one.state)
-    return weights and one.metrics == other.metrics and one.history == other.history
+    return (
+        weights
+        and one.metrics == other.metrics
+        and (one.history, one.first_loss)
+        == (
+            other.history,
+            other.first_loss,
+        )
+    )
 
 
 @pytest.mark.parametrize("after", [1, 3, 4])
