@@ -9,8 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from evonas.core.version import __version__
 from evonas.errors import EvonasError, InputError, RunError
-from evonas.version import __version__
 
 if TYPE_CHECKING:
     from evonas.api.callbacks import Callback, SearchStart
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from evonas.api.retraining import retrain
     from evonas.api.search import search
     from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
-    from evonas.config import Experiment
+    from evonas.core.experiment import Experiment
     from evonas.optimizers.base import Optimizer
     from evonas.space import Architecture, Choice, Gene, Integer, LogFloat, Ordinal, SearchSpace
     from evonas.trial import Trial
@@ -58,7 +58,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.retraining": ("retrain",),
     "evonas.api.search": ("search",),
     "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
-    "evonas.config": ("Experiment",),
+    "evonas.core.experiment": ("Experiment",),
     "evonas.optimizers.base": ("Optimizer",),
     "evonas.space": (
         *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),

@@ -24,7 +24,7 @@ class Answer:
     """A task's answer for n images.
 
     Attributes:
-        kind: ``angles``: (n, k) degrees (``evonas.rotations``). ``values``: (n, k) quantities.
+        kind: ``angles``: (n, k) degrees (``evonas.core.rotations``). ``values``: (n, k) quantities.
             ``classes``: (n, k) shares that add up to 1. ``points``: (n, k, 3) x and y in sides
             of the standard crop (0 left or top, 1 right or bottom) and confidence.
         columns: the k angles, quantities, classes or points, by name.

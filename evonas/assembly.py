@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from evonas import config, registry
 from evonas.answers import HELD_OUT_LOSS
 from evonas.backbones.base import Backbone, Shape
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.experiment import Experiment
+from evonas.core.version import __version__
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.blocks import Block, blocks
@@ -35,7 +37,6 @@ from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
 from evonas.training_record import Indices, TrainingRecord
 from evonas.transfer.inherit import shapes
-from evonas.version import __version__
 
 
 @dataclass(frozen=True)

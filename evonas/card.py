@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from evonas.core.version import __version__
 from evonas.data._framing import Framing
 from evonas.deployed import Deployed
 from evonas.shipped import FORMAT
-from evonas.version import __version__
 
 
 def card_of(network: Deployed, quantised: bool) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from evonas.cli_words import Address, Overrides, RunDir, joining, settings
 from evonas.errors import EvonasError
 
 if TYPE_CHECKING:
+    from evonas.core.overrides import Word
     from evonas.judging import Include
-    from evonas.overrides import Word
 
 app = typer.Typer(
     name="evonas",
@@ -76,9 +76,9 @@ def search(
     ] = False,
 ) -> None:
     """Search the head network with the lowest error at the smallest cost."""
-    from evonas import config
     from evonas.api.resuming import check_start, stored
     from evonas.commands import search as verb
+    from evonas.core import experiment as config
 
     changes: list[Word] = [
         *(overrides or []),

@@ -12,7 +12,7 @@ from evonas.cli_words import Overrides, RunDir, settings
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
-    from evonas.overrides import Word
+    from evonas.core.overrides import Word
 
 verbs = typer.Typer()
 
@@ -39,8 +39,8 @@ def probe(
     Quantities are fitted by least squares, classes by logistic regression
     (probe.classes=least_squares: by least squares as well).
     """
-    from evonas import config
     from evonas.commands import probe as verb
+    from evonas.core import experiment as config
 
     names = [name.strip() for name in labels.split(",") if name.strip()]
     changes: list[Word] = [
@@ -147,9 +147,9 @@ def pipeline(
     run_dir: RunDir = None,
 ) -> None:
     """Probe, search, retrain, prune, quantise and test; what is done already is not repeated."""
-    from evonas import config
     from evonas.commands import pipeline as verb
-    from evonas.overrides import saying
+    from evonas.core import experiment as config
+    from evonas.core.overrides import saying
 
     if said := saying(overrides or [], "space.tap", config.SHORT):
         raise InputError(

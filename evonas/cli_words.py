@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from evonas.overrides import Override, Word
+    from evonas.core.overrides import Override, Word
 
 Overrides = Annotated[
     list[str] | None,
@@ -31,7 +31,7 @@ def settings(*options: tuple[str, str, object]) -> list[Override]:
     Args:
         options: name (``--budget``), key that it sets, and value; None: it was not given.
     """
-    from evonas.overrides import Override
+    from evonas.core.overrides import Override
 
     return [
         Override(tuple(key.split(".")), value, name if value is True else f"{name} {value}")
@@ -42,8 +42,8 @@ def settings(*options: tuple[str, str, object]) -> list[Override]:
 
 def joining(address: str | None, words: Sequence[Word]) -> list[Override]:
     """Return what ``--address`` is short for; an executor that ``words`` name stays."""
-    from evonas.config import SHORT
-    from evonas.overrides import saying
+    from evonas.core.experiment import SHORT
+    from evonas.core.overrides import saying
 
     if address is None:
         return []

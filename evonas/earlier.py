@@ -10,12 +10,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from evonas import config
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
+from evonas.core.files import read_json
+from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings
-from evonas.files import read_json
 from evonas.space import Architecture, SearchSpace
 from evonas.store import Trial, read_journal
 

@@ -14,17 +14,18 @@ from pydantic import BaseModel, Field, StrictStr
 from safetensors import SafetensorError
 from torch import nn
 
-from evonas import config, registry
 from evonas.answers import HELD_OUT_LOSS
 from evonas.assembly import Assembly
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.files import checked, read_json
+from evonas.core.overrides import Word, parse
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.features import Progress
 from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
-from evonas.files import checked, read_json
 from evonas.judging import Include, Judges, judges
-from evonas.overrides import Word, parse
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task

@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from torch.export import ExportedProgram
 
 from evonas.card import card_of
+from evonas.core.files import draft_of
+from evonas.core.optional_imports import library
 from evonas.data.base import UnreadableImage
 from evonas.deployed import Deployed
 from evonas.errors import InputError
@@ -30,11 +32,9 @@ from evonas.estimation.latency import compared, processor, threads
 from evonas.estimation.parity import checked
 from evonas.estimation.quantized import SUFFIXES, Quantized
 from evonas.estimation.views import View
-from evonas.files import draft_of
 from evonas.shipped import CARD, CARD_FILE, running
 from evonas.tasks.base import Task
 from evonas.transfer import onnx_file, quantize_pt2e
-from evonas.transfer._extra import library
 from evonas.transfer.capture import trace, unlifted
 
 Format = Literal["onnx", "torch_export"]

@@ -17,9 +17,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from evonas.core.settings import InheritanceSettings, TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation.estimator import Job
-from evonas.estimation.settings import InheritanceSettings, TrainingSettings
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture
 from evonas.store import Trial

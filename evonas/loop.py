@@ -14,11 +14,11 @@ import numpy as np
 from msgspec.structs import replace as changed
 from numpy.typing import NDArray
 
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import TrainingSettings
 from evonas.execution.base import Executor
 from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from evonas import registry
 from evonas.backbones.base import Backbone, UpTo
+from evonas.core import registry
+from evonas.core.compression_settings import PruneSettings
 from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.complexity import Complexity, count
-from evonas.estimation.low_cost import PruneSettings
 from evonas.estimation.quantized import Quantized
 from evonas.estimation.reference_costs import reduction
 from evonas.estimation.views import View

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from evonas.core.compression_settings import QuantizeSettings
 from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.latency import processor, threads
-from evonas.estimation.low_cost import QuantizeSettings
 from evonas.estimation.quantized import SUFFIXES, load_quantized
 from evonas.estimation.speed import speed
 from evonas.transfer.aware import Aware

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evonas.core.settings import FidelitySettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
-from evonas.estimation.settings import FidelitySettings, TrainingSettings
 from evonas.store import Trial
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from evonas.assembly import Ready, strategy, surroundings
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.estimation.blocks import Block
 from evonas.estimation.features import Progress

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, Field, StrictInt, StrictStr
 
+from evonas.core.files import checked, read_json
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
-from evonas.files import checked, read_json
 from evonas.finals import Finalist
 from evonas.front import knee, nondominated
 from evonas.space import Architecture

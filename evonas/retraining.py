@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from evonas import registry
 from evonas.assembly import Assembly
 from evonas.backbones.base import Backbone, UpTo
-from evonas.config import Experiment
+from evonas.core import registry
+from evonas.core.experiment import Experiment
+from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
-from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.loop import candidate_seed
 from evonas.networks.base import refuse_unread
 from evonas.space import Architecture

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.answers import Answer
+from evonas.core.optional_imports import library
 from evonas.data._framing import Framing
 from evonas.data._photos import Box
 from evonas.errors import InputError
 from evonas.estimation.views import View
-from evonas.transfer._extra import library
 from evonas.transfer.onnx_session import Run, session, unsealed
 
 #: Where the card lies: a key of an .onnx, a file in a .pt2.

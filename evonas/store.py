@@ -20,8 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from evonas.core.files import read_json, write_file
 from evonas.errors import InputError, RunError
-from evonas.files import read_json, write_file
 from evonas.trial import LARGEST, Trial
 
 __all__ = ["FORMAT", "LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictStr
 
+from evonas.core.files import checked, keep, read_json
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.files import checked, keep, read_json
 
 FILE = "training_record.json"
 

@@ -25,7 +25,7 @@ from PIL import Image
 from rich.console import Console
 
 import evonas
-from evonas import config
+from evonas.core import experiment as config
 from evonas.deployed import Deployed
 from evonas.evaluation import Retrained
 from evonas.report import drawing

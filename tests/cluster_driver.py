@@ -19,11 +19,11 @@ from ray.cluster_utils import Cluster
 
 from evonas import cli
 from evonas.assembly import Assembly
-from evonas.config import check
+from evonas.core.experiment import check
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.execution import _cluster, _machines
 from evonas.execution.local import LocalExecutor
 from evonas.execution.ray import RayExecutor

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from evonas.assembly import Assembly
 from evonas.commands import search
-from evonas.config import Experiment, changed, check
+from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features import Features
 

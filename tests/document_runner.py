@@ -15,7 +15,8 @@ from pathlib import Path
 
 from documents import ROOT, Command
 
-from evonas import cli, config
+from evonas import cli
+from evonas.core import experiment as config
 
 #: Options that make work: what a test gives instead.
 _LESS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evonas import registry
+from evonas.core import registry
 
 _PACKAGE = Path(registry.__file__).parent
 

@@ -16,8 +16,8 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
+from evonas.core.rotations import matrices
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.rotations import matrices
 
 SIDE = 450  # of a 300W-LP or AFLW2000 photo, pixels
 _FACE = 160  # of a rendered head's square

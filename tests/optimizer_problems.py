@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas import registry
+from evonas.core import registry
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 

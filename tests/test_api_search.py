@@ -13,7 +13,7 @@ import yaml
 
 import evonas
 from evonas import InputError
-from evonas.config import Experiment, changed, load
+from evonas.core.experiment import Experiment, changed, load
 from evonas.errors import RunError
 from evonas.store import Trial, is_open, read_journal
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from evonas.assembly import Assembly
-from evonas.config import check
+from evonas.core.experiment import check
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.estimation.features import Features

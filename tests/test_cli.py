@@ -13,9 +13,9 @@ from command_line import Cli, said
 from PIL import Image
 from safetensors import SafetensorError
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.files import read_yaml
 from evonas.estimation.features import Features
-from evonas.files import read_yaml
 from evonas.store import RunStore
 
 HEAD = "file,person,pitch_deg,yaw_deg,box_cx,box_cy,box_w,box_h"

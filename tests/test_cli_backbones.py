@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from command_line import Cli, said
 
-from evonas import registry
 from evonas.backbones.base import UpTo
+from evonas.core import registry
 from evonas.estimation.complexity import count
 
 _MODULE = ["torch_module", "input_size=32", "random=1"]

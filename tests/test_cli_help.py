@@ -13,7 +13,7 @@ import typer
 import yaml
 from command_line import Cli, said
 
-from evonas import registry
+from evonas.core import registry
 
 VERBS = [
     *("search", "retrain", "test", "compare", "lineage", "validate", "list"),

@@ -12,9 +12,9 @@ import yaml
 from command_line import Cli, said
 from PIL import Image
 
-from evonas import config
+from evonas.core import experiment as config
+from evonas.core import recommended_taps as recommended
 from evonas.estimation import features
-from evonas.transfer import recommended
 
 TAPS = ["block1", "block2", "block3", "block4"]
 

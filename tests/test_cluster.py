@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evonas.config import changed
+from evonas.core.experiment import changed
 from evonas.estimation.latency import processor
 from evonas.store import read_journal
 

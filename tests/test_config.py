@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from evonas import config
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 
 ROOT = Path(__file__).parents[1]

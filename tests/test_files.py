@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import nn
 
+from evonas.core.files import draft_of, write_file
+from evonas.core.settings import TrainingSettings
 from evonas.data._photos import remembered
 from evonas.estimation import timing
 from evonas.estimation.batches import TrainingData
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.paused import pause
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Training
 from evonas.exporting import _draft
-from evonas.files import draft_of, write_file
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
 from evonas.weights import load_file, load_notes

@@ -17,7 +17,7 @@ from benchmark_files import write_table
 from memo import Memo, Spent
 from replay import TableProblem, run_front
 
-from evonas import registry
+from evonas.core import registry
 
 BUDGET = 30
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas import registry
+from evonas.core import registry
 from evonas.data.base import Dataset
 from evonas.data.biwi import _SAME_PERSON
 from evonas.data.leeds_sports import JOINTS

@@ -11,9 +11,9 @@ import torch
 from command_line import Cli, said
 from finished_search import BUDGET, new, of, read
 
+from evonas.core.settings import ExecutionSettings
 from evonas.estimation import timing
 from evonas.estimation.latency import Latency
-from evonas.estimation.settings import ExecutionSettings
 from evonas.execution import _hardware
 from evonas.execution._hardware import Hardware
 

@@ -16,15 +16,15 @@ import yaml
 from command_line import Cli, said
 from mutations import flipped
 
-from evonas import registry
-from evonas.estimation.estimator import Job
-from evonas.estimation.measurement import Measurement
-from evonas.estimation.objective import Objective
-from evonas.estimation.settings import (
+from evonas.core import registry
+from evonas.core.settings import (
     InheritanceSettings,
     ObjectiveSettings,
     TrainingSettings,
 )
+from evonas.estimation.estimator import Job
+from evonas.estimation.measurement import Measurement
+from evonas.estimation.objective import Objective
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.lineage import Breeder, Lineage

@@ -11,7 +11,7 @@ from command_line import Cli, said
 from finished_search import BUDGET, new, of, read
 from logs import READ, accumulated, client_of, mlflow, tensorboard, texts
 
-from evonas.config import changed, check
+from evonas.core.experiment import changed, check
 from evonas.errors import InputError
 
 BOTH = "logger=[tensorboard, mlflow]"

@@ -18,13 +18,15 @@ from benchmark_files import BENCHMARKS
 from msgspec.structs import replace
 from rich.console import Console
 
-from evonas import config, registry, store
+from evonas import store
 from evonas.api import search as library
 from evonas.api.result_files import RunFiles
 from evonas.api.resuming import stored
 from evonas.commands import search
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.loop import Search
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace, search_space

@@ -10,7 +10,7 @@ import pytest
 from command_line import Cli, said
 from finished_search import new, of, read
 
-from evonas.estimation.settings import ObjectiveSettings
+from evonas.core.settings import ObjectiveSettings
 
 LOSS = "objective.error=loss"
 

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import fuzz
 
-from evonas import cli, config
+from evonas import cli
 from evonas.api import comparison
 from evonas.commands import search
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
+from evonas.core.overrides import Override, Word, merged, parse, saying
 from evonas.errors import InputError
-from evonas.overrides import Override, Word, merged, parse, saying
 
 ROOT = Path(__file__).parents[1]
 

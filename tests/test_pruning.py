@@ -14,9 +14,9 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from evonas import registry
 from evonas.assembly import Assembly
 from evonas.commands import prune, retrain
+from evonas.core import registry
 from evonas.deployed import Deployed
 from evonas.errors import InputError, RunError
 from evonas.estimation.views import View

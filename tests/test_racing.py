@@ -13,12 +13,13 @@ from command_line import Cli, said
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas import registry, store
+from evonas import store
+from evonas.core import registry
+from evonas.core.settings import FidelitySettings, ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import FidelitySettings, ObjectiveSettings, TrainingSettings
 from evonas.estimation.training import Training
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError, nearest
 from evonas.space import SearchSpace
 

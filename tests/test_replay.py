@@ -13,9 +13,9 @@ import pytest
 import yaml
 from command_line import Cli, said
 
-from evonas.config import check
+from evonas.core.experiment import check
+from evonas.core.settings import TableSettings
 from evonas.errors import InputError
-from evonas.estimation.settings import TableSettings
 from evonas.estimation.table import Table
 from evonas.replay import Replay
 from evonas.space import Architecture

@@ -19,7 +19,7 @@ import yaml
 from faults.driver import Toys, known, rows
 from faults.driver import files as results
 
-from evonas import registry
+from evonas.core import registry
 
 #: All that carries something on from network to network: a model, races, weights, finals.
 WORDS = {

@@ -11,9 +11,9 @@ import pytest
 from msgspec.structs import replace
 
 from evonas import results
+from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings
 from evonas.finals import as_good, standing
 from evonas.space import Architecture
 from evonas.store import Trial

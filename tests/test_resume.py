@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from evonas.files import read_yaml
+from evonas.core.files import read_yaml
 
 PLAN = {
     "budget": 12,

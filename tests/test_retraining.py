@@ -15,13 +15,13 @@ import yaml
 from command_line import Cli
 from rich.console import Console
 
-from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands import retrain
+from evonas.core import experiment as config
+from evonas.core.settings import TrainingSettings
 from evonas.deployed import Deployed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.loop import candidate_seed
 from evonas.report import writer
 from evonas.report.run import Run

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from evonas.rotations import angles, angles_without_roll, from_biwi, geodesic, matrices
+from evonas.core.rotations import angles, angles_without_roll, from_biwi, geodesic, matrices
 
 yaws = st.floats(-89.0, 89.0)
 turns = st.floats(-179.0, 179.0)

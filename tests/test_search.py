@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.loop import Search, candidate_seed

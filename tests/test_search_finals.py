@@ -10,11 +10,11 @@ import pytest
 from msgspec.structs import replace
 from test_search import BUDGET, OPTIMIZERS, SPACE, Fake, backwards, comparable, cost, shuffled
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.finals import standing
 from evonas.loop import Search, candidate_seed
 from evonas.store import RunStore, Trial

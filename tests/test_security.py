@@ -24,11 +24,11 @@ from run_folder import run_folder
 from small_modules import ConvNet, export
 
 import evonas as package
-from evonas import config
 from evonas.api import search
 from evonas.backbones._tfjs_weights import read_weights
+from evonas.core import experiment as config
+from evonas.core.files import read_yaml
 from evonas.errors import InputError
-from evonas.files import read_yaml
 
 PACKAGE = Path(package.__file__).parent
 

@@ -18,7 +18,7 @@ from throughput_simulation import Pair, drawn, rank_correlation, simulate
 from throughput_utilisation import Done
 
 from evonas.assembly import Assembly
-from evonas.config import load
+from evonas.core.experiment import load
 from evonas.report.tables import Table
 from evonas.space import Architecture, SearchSpace
 from evonas.store import RunStore, Trial

@@ -30,11 +30,11 @@ from throughput_training import (
     some,
 )
 
-from evonas.config import Experiment, changed
+from evonas.core.experiment import Experiment, changed
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.features import Features
-from evonas.estimation.settings import TrainingSettings
 from evonas.store import RunStore, Trial
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evonas import registry
+from evonas.core import registry
 
 
 def _parts(kind: str) -> tuple[str, ...]:
@@ -29,7 +29,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Configuration",
         "An experiment as it is read from YAML and `key=value`. "
         "[Every setting](settings.md) lists them with their defaults.",
-        ("evonas.config", "evonas.errors"),
+        ("evonas.core.experiment", "evonas.errors"),
     ),
     "space": (
         "Search space",
@@ -104,7 +104,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "registry": (
         "Registry",
         "How names become parts.",
-        ("evonas.registry",),
+        ("evonas.core.registry",),
     ),
 }
 

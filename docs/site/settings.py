@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from evonas import registry
-from evonas.config import Baseline, Experiment, Part
+from evonas.core import registry
+from evonas.core.experiment import Baseline, Experiment, Part
 
 #: What evonas itself gives a part, so that no experiment may.
 _GIVEN = {"space", "budget", "seed", "macs", "max_macs"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
 from evonas.errors import InputError, one_line
 from evonas.store import Trial
 

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evonas import config, registry
 from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.result_files import plan
 from evonas.api.search import search
 from evonas.api.search_result import SearchResult
 from evonas.assembly import strategy
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.experiment import Experiment
+from evonas.core.files import keep
+from evonas.core.overrides import Override, Word, given
 from evonas.errors import InputError
-from evonas.files import keep
-from evonas.overrides import Override, Word, given
 from evonas.report import comparison, writer
 from evonas.report.comparison import Curve
 from evonas.report.run import Run

@@ -8,15 +8,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evonas import registry
 from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.retrained_model import RetrainedModel
+from evonas.core import registry
+from evonas.core.files import keep
+from evonas.core.overrides import Word, as_data
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.evaluation import Result, Retrained
-from evonas.files import keep
 from evonas.judging import Include
-from evonas.overrides import Word, as_data
 from evonas.report import published as literature
 from evonas.report import tested
 from evonas.report.tables import Table, markdown

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from evonas.api.callbacks import Callback
+from evonas.core.files import keep, read_json
 from evonas.deployed import Deployed
 from evonas.errors import InputError, nearest
 from evonas.evaluation import Retrained
 from evonas.exporting import FORMATS, Export, Format
-from evonas.files import keep, read_json
 
 _RESULT = "comparison.json"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError, RunError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError, nearest
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
         >>> len(faces), faces.image(0).shape
         (10, (64, 64, 3))
     """
-    from evonas.overrides import as_data
+    from evonas.core.overrides import as_data
 
     made: Dataset = registry.create("data", name, as_data(options))
     return made
@@ -118,7 +118,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 def _described(kind: str) -> dict[str, str]:
     if kind in registry.KINDS:
         return {name: registry.summary(kind, name) for name in registry.names(kind)}
-    from evonas.config import places  # of pydantic, which the other lists do without
+    from evonas.core.experiment import places  # of pydantic, which the other lists do without
 
     files = [path for place in places() for path in sorted((place / FILES[kind]).glob("*.yaml"))]
     return {path.stem: _comment(path.read_text(encoding="utf-8")) for path in reversed(files)}

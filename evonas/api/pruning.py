@@ -10,17 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from evonas import config, registry
 from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
 from evonas.assembly import surroundings
 from evonas.backbones.base import Backbone
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.files import keep, make_folder
 from evonas.deployed import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.complexity import Complexity
 from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
-from evonas.files import keep, make_folder
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import Table, markdown

@@ -8,16 +8,16 @@ from typing import Any
 
 from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
+from evonas.core.files import keep
+from evonas.core.version import __version__
 from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
-from evonas.files import keep
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown
 from evonas.store import FORMAT
 from evonas.transfer.quantize import FILES
-from evonas.version import __version__
 
 _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
 

@@ -9,7 +9,8 @@ from operator import le
 
 from evonas import results
 from evonas.assembly import Assembly
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
+from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
 from evonas.finals import Finalist, as_good, standing
@@ -18,7 +19,6 @@ from evonas.report import lineage, outcome, writer
 from evonas.report.run import Run
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
-from evonas.version import __version__
 
 Plan = Assembly | Replay
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from evonas import config
 from evonas.api.callbacks import Callback
 from evonas.api.result_files import Plan
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
+from evonas.core.overrides import Word
 from evonas.errors import InputError, RunError, one_line
-from evonas.overrides import Word
 from evonas.store import RunStore
 
 

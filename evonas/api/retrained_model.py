@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from evonas.api.callbacks import Callback, CallbackList
+from evonas.core.overrides import Word, given
 from evonas.errors import InputError
-from evonas.overrides import Word, given
 from evonas.report.tables import Table
 
 if TYPE_CHECKING:

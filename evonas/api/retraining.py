@@ -10,16 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from evonas import config, results
+from evonas import results
 from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.search_result import SearchResult
 from evonas.assembly import Assembly
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
+from evonas.core.files import keep, make_folder
+from evonas.core.overrides import Word, given
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.files import keep, make_folder
-from evonas.overrides import Word, given
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown
 from evonas.retraining import Contender, Retraining, selection_bias

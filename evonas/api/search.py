@@ -10,18 +10,19 @@ from pathlib import Path
 
 import yaml
 
-from evonas import config
 from evonas.api.callbacks import Callback, CallbackList, SearchStart
 from evonas.api.result_files import Plan, Rival, RunFiles, plan
 from evonas.api.resuming import announced, check_same, check_start, resumable, stored
 from evonas.api.search_result import SearchResult
 from evonas.assembly import Assembly, Ready
-from evonas.config import Experiment, Part
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment, Part
+from evonas.core.settings import FinalsSettings, TrainingSettings
+from evonas.core.version import __version__
 from evonas.earlier import Earlier, earlier
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.feasibility import feasibility
-from evonas.estimation.settings import FinalsSettings, TrainingSettings
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.lineage import Lineage
@@ -32,7 +33,6 @@ from evonas.racing import Race, saved
 from evonas.report.live import duration
 from evonas.store import RunStore, Trial
 from evonas.training_record import FILE, TrainingRecord
-from evonas.version import __version__
 
 
 def search(

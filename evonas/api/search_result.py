@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evonas import config, results
-from evonas.config import Experiment
+from evonas import results
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.report import writer
 from evonas.report.run import Run

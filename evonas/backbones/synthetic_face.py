@@ -21,8 +21,8 @@ from torch.nn import functional
 
 from evonas.backbones._whole import counted
 from evonas.backbones.base import Backbone, NetworkCost
+from evonas.core.files import read_json
 from evonas.errors import InputError
-from evonas.files import read_json
 from evonas.weights import load_file
 
 _SHIPPED = Path(__file__).with_suffix(".safetensors")

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas import config, registry
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.progress_bars import progress_bars
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.progress_bars import progress_bars
 from evonas.report.survey import Survey
 from evonas.report.tables import show
 

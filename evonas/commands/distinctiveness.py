@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from evonas.core.files import keep
+from evonas.core.overrides import Word
+from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.training import TrainingData, predict, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.evaluation import Retrained
-from evonas.files import keep
-from evonas.overrides import Word
-from evonas.progress_bars import progress_bars
 from evonas.report import distinctiveness
 from evonas.report.tables import markdown, show
 from evonas.transfer.chance import REPEATS

@@ -10,8 +10,8 @@ from rich.console import Console
 from evonas.api.exporting import check_format, located
 from evonas.api.live_view import LiveView
 from evonas.api.retrained_model import RetrainedModel
-from evonas.files import read_json
-from evonas.overrides import Word
+from evonas.core.files import read_json
+from evonas.core.overrides import Word
 from evonas.report.exported import tables
 from evonas.report.tables import show
 

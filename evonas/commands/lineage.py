@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from evonas.core.files import read_json
 from evonas.errors import InputError
-from evonas.files import read_json
 from evonas.report import lineage
 from evonas.store import read_journal
 

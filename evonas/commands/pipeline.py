@@ -9,12 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas import config
 from evonas.commands import probe, prune, quantize, retrain, search, test
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
+from evonas.core.files import keep, make_folder, read_json
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
-from evonas.files import keep, make_folder, read_json
 from evonas.judging import Include
 from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show

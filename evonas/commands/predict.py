@@ -14,10 +14,10 @@ from rich.console import Console
 
 from evonas.api.exported_model import ExportedModel, load_exported
 from evonas.api.photo_inputs import boxes_of, listed
+from evonas.core.files import make_folder
+from evonas.core.progress_bars import progress_bars
 from evonas.data._photos import Box
 from evonas.errors import InputError
-from evonas.files import make_folder
-from evonas.progress_bars import progress_bars
 from evonas.report.album import Album
 
 _BATCH = 32

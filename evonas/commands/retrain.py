@@ -9,7 +9,7 @@ from rich.console import Console
 
 from evonas.api.live_view import LiveView
 from evonas.api.retraining import retrain
-from evonas.overrides import Word
+from evonas.core.overrides import Word
 from evonas.report.tables import show
 
 

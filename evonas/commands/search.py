@@ -9,7 +9,7 @@ from rich.console import Console
 from evonas.api.live_view import LiveView
 from evonas.api.search import search
 from evonas.api.search_result import SearchResult
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
 
 
 class SearchPrinter(LiveView):

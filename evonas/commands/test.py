@@ -7,10 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from evonas import config
 from evonas.api.evaluation import evaluate
 from evonas.api.live_view import LiveView
-from evonas.config import Experiment
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.judging import Include
 from evonas.report.tables import show

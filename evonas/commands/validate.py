@@ -6,12 +6,12 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from evonas import config
 from evonas.assembly import Assembly
+from evonas.core import experiment as config
+from evonas.core.overrides import Word
 from evonas.errors import InputError
 from evonas.estimation.feasibility import feasibility
 from evonas.estimation.start import read_start
-from evonas.overrides import Word
 from evonas.replay import Replay
 
 

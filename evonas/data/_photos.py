@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from evonas.core.files import write_file
 from evonas.data.base import HASH_BYTES, UnreadableImage
 from evonas.errors import InputError
-from evonas.files import write_file
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
 

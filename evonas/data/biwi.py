@@ -23,11 +23,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.rotations import angles, from_biwi
 from evonas.data._biwi_files import head_squares, read_boxes, read_poses
 from evonas.data._face_boxes import Widening
 from evonas.data._face_crops import FaceCrops
 from evonas.errors import InputError, nearest
-from evonas.rotations import angles, from_biwi
 
 _CROPS = {
     "head_centre": "of {mm:g} mm around the annotated head centre, which is not the crop of "

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.files import read_json
 from evonas.data._csv import SIDES, deal, fingerprint, located, told
 from evonas.data._framing import Framing
 from evonas.data._photos import file_hashes, remembered
 from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.files import read_json
 
 CROWD = "annotation of a crowd (iscrowd)"
 UNLABELLED = "no key point is labelled"

@@ -8,7 +8,7 @@ Expected under ``root``: ``labels.csv`` with the columns file, person, pitch_deg
 box_cy, box_w, box_h (face box, pixels), and ``images/`` with the files.
 
 The people turned to markers, first about the vertical axis and then up or down, which is
-R = Ry(-yaw) Rx(pitch), not the order of ``evonas.rotations``. The labels stay as they are
+R = Ry(-yaw) Rx(pitch), not the order of ``evonas.core.rotations``. The labels stay as they are
 published; where both are large, a geodesic error (or axes drawn) from them is nominal too.
 """
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from evonas.core.files import write_file
 from evonas.errors import InputError
-from evonas.files import write_file
 
 
 def check_space(folder: Path, needed: int, advice: str) -> None:

@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.files import draft_of
+from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import RunError, one_line
 from evonas.estimation.batches import Shelf, TrainingData
 from evonas.estimation.failing import kind_of
@@ -25,12 +27,10 @@ from evonas.estimation.graphs import Graphs
 from evonas.estimation.identity import weights_hash
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
-from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
 from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
-from evonas.files import draft_of
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Error, Labels, Task
 from evonas.transfer.inherit import inherit, read_parent

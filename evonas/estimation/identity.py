@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evonas.core.version import __version__
 from evonas.estimation.cache_files import sidecar
-from evonas.version import __version__
 
 if TYPE_CHECKING:
     from evonas.estimation.training import Training

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from evonas.core.settings import ObjectiveSettings
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import ObjectiveSettings
 
 
 class Measured(Protocol):

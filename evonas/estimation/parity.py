@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.answers import Answer
+from evonas.core.rotations import ANGLES, geodesic, matrices
 from evonas.errors import RunError
-from evonas.rotations import ANGLES, geodesic, matrices
 
 #: Largest difference, as a share of the largest answer, or of 1 if all are smaller.
 PARITY = 1e-4

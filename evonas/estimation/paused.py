@@ -17,9 +17,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from evonas.core.files import draft_of
 from evonas.estimation.identity import differences, identity
 from evonas.estimation.training import Training
-from evonas.files import draft_of
 from evonas.weights import load_file, load_notes, save_file
 
 _log = logging.getLogger("evonas")

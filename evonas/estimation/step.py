@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, fx, nn
 
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.precision import exact, lower
-from evonas.estimation.settings import TrainingSettings
 from evonas.tasks.base import Task
 from evonas.transfer.folding import scales_and_shifts
 

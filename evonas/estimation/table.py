@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from evonas.core.settings import TableSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TableSettings
 from evonas.space import Architecture, SearchSpace
 
 Value = int | float | str

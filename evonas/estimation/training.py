@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.graphs import Graphs
 from evonas.estimation.precision import exact
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Array, Task
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.settings import ExecutionSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Setting
-from evonas.estimation.settings import ExecutionSettings
 from evonas.estimation.timing import machine
 from evonas.execution._gpus import Card, cards
 from evonas.execution._wear import CONTEXT

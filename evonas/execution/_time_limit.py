@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from evonas.core.settings import TimeLimitSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TimeLimitSettings
 
 _FEWEST = 5  # trainings that a median is taken of
 _MOST = 201  # the latest of them, which know the machine's load of today

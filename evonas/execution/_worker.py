@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import torch
 
+from evonas.core.version import __version__
 from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
@@ -23,7 +24,6 @@ from evonas.execution._fetch import fetch, own
 from evonas.execution._queue import Place
 from evonas.execution._wear import CONTEXT, Wear, held, open_files
 from evonas.execution.base import MakeEstimator
-from evonas.version import __version__
 
 
 @dataclass(frozen=True)

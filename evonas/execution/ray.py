@@ -24,6 +24,7 @@ import ray
 from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from evonas.core.files import write_file
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
@@ -37,7 +38,6 @@ from evonas.execution._time_limit import TimeLimit, over_time
 from evonas.execution._worker import Answer, Origin, Worker, file_content
 from evonas.execution.base import Executor, MakeEstimator
 from evonas.failures import KINDS, LOSSES
-from evonas.files import write_file
 
 _FETCHING = 600.0  # seconds that a worker on another node has for its features, beside the job
 _PULSE = 2.0  # seconds between two looks at Ray's own processes

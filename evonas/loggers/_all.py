@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.files import read_json
 from evonas.errors import InputError, one_line
-from evonas.files import read_json
 from evonas.loggers.base import Logger
 from evonas.store import Trial
 

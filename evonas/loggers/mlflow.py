@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evonas.files import read_json
+from evonas.core.files import read_json
 from evonas.loggers.base import Logger
 from evonas.store import Trial
 

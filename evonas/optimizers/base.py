@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from evonas.core.registry import CheckedCall
 from evonas.errors import InputError
 from evonas.optimizers._arguments import (
     Common,
@@ -35,7 +36,6 @@ from evonas.optimizers._books import Books
 from evonas.optimizers._fences import fenced_global_rng
 from evonas.optimizers._identity import Identity
 from evonas.optimizers._sampling import Sampler
-from evonas.registry import CheckedCall
 from evonas.space import Genome, SearchSpace
 
 __all__ = ["Common", "Cost", "Optimizer", "fenced_global_rng", "number_in"]

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from evonas.rotations import matrices
+from evonas.core.rotations import matrices
 
 _AXES = ((220, 40, 40), (40, 170, 60), (50, 90, 240))  # x red, y green, z blue
 _VISIBLE, _HIDDEN = (60, 220, 90), (250, 200, 60)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evonas.core.files import write_file
 from evonas.errors import InputError
-from evonas.files import write_file
 from evonas.report import lineage_marks as marks
 from evonas.report import lineage_words as words
 from evonas.report.family import Family, step

@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from evonas.core.version import __version__
 from evonas.report import facts, interactive, several
 from evonas.report.run import Run
 from evonas.report.sections import of_run
-from evonas.version import __version__
 
 
 def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:

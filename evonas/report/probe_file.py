@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evonas.estimation.low_cost import ProbeSettings
-from evonas.transfer import recommended
+from evonas.core import recommended_taps as recommended
+from evonas.core.compression_settings import ProbeSettings
 from evonas.transfer.curves import Curve
 from evonas.transfer.linear import Score
 from evonas.transfer.probe import Primary, Probed, rank

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evonas.files import read_yaml
+from evonas.core.files import read_yaml
 
 _FILE = Path(__file__).with_name("published.yaml")
 Figures = tuple[float | None, ...]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel
 
+from evonas.core.files import checked, read_json, read_yaml
 from evonas.errors import InputError
-from evonas.files import checked, read_json, read_yaml
 from evonas.finals import Finalist, standing
 from evonas.front import nondominated
 from evonas.report import told

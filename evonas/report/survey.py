@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evonas.core.rotations import ANGLES
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.report import drawing
 from evonas.report.tables import Table
-from evonas.rotations import ANGLES
 
 _PANEL = 150  # pixels a side on the sheet
 _COLUMNS, _ROWS = 8, 5

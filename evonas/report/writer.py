@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evonas.files import write_file
+from evonas.core.files import write_file
 from evonas.report import facts, lineage, several
 from evonas.report.network_picture import network
 from evonas.report.page import page

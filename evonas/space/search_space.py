@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.files import read_yaml
 from evonas.errors import InputError, nearest
-from evonas.files import read_yaml
 from evonas.space.architecture import Architecture
 from evonas.space.gene import Gene, Value
 from evonas.space.limit import Limit

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.rotations import Matrices
+from evonas.core.rotations import Matrices
 from evonas.tasks.base import Array
 
 Floats = NDArray[np.float64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from evonas import rotations
+from evonas.core import rotations
 from evonas.errors import InputError
 from evonas.tasks.base import Array
 
@@ -155,7 +155,7 @@ class Rotation6D(PoseOutput):
     The outputs are therefore taken as differences from (1, 0, 0, 0, 1, 0): a new
     network looks straight ahead.
 
-    Angles are read from the matrix (``evonas.rotations.angles``): yaw stays within
+    Angles are read from the matrix (``evonas.core.rotations.angles``): yaw stays within
     [-90, 90], and near |yaw| = 90 pitch and roll share one axis, so that a small
     rotation can exchange tens of degrees between them. ``mae`` then is large where
     ``geodesic`` is small, also for a label beyond 90 degrees of yaw, which comes
@@ -202,7 +202,7 @@ class Rotation6D(PoseOutput):
         return distance(self.rotation(outputs), self.target(targets)).mean()
 
     def answers(self, outputs: Tensor) -> Tensor:
-        """Return the labelled angles of the rotations, as ``evonas.rotations`` reads them."""
+        """Return the labelled angles of the rotations, as ``evonas.core.rotations`` reads them."""
         r = self.rotation(outputs)
         if _ROLL in self._columns:
             # The root is cos(yaw): an arc sine would lose half of its digits near 90 degrees.

@@ -1,4 +1,4 @@
-"""Head pose: yaw, pitch and, where it is labelled, roll, in degrees (see ``evonas.rotations``)."""
+"""Head pose: yaw, pitch and, where it is labelled, roll, in degrees (see ``evonas.core.rotations``)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from evonas.answers import Answer
+from evonas.core.rotations import ANGLES, Matrices, geodesic, matrices
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.rotations import ANGLES, Matrices, geodesic, matrices
 from evonas.tasks._pose_errors import between_columns, wrapped, yaw_ranges
 from evonas.tasks._pose_outputs import AngleBins, PlainAngles, PoseOutput, Rotation6D
 from evonas.tasks.base import Array, Labels, Task

@@ -17,8 +17,8 @@ from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind
 from torch.nn import functional
 
+from evonas.core.optional_imports import quiet
 from evonas.errors import InputError, one_line
-from evonas.transfer._extra import quiet
 from evonas.transfer.devices import follow_input
 from evonas.transfer.folding import fold_norms
 

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evonas.core.optional_imports import quiet
 from evonas.errors import one_line
-from evonas.transfer._extra import quiet
 
 
 def compiled(module: nn.Module, images: Tensor) -> Any:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
+from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, one_line
-from evonas.transfer._extra import library, quiet
 from evonas.transfer.onnx_session import sealed
 from evonas.transfer.quantize_onnx import INPUT, bare
 

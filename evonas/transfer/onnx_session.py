@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.optional_imports import library
 from evonas.errors import InputError, one_line
-from evonas.transfer._extra import library
 
 _WHAT = "running an .onnx file"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from evonas.files import keep
+from evonas.core.files import keep
+from evonas.core.optional_imports import library
 from evonas.transfer import quantize_onnx, quantize_pt2e
-from evonas.transfer._extra import library
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import Captured
 from evonas.transfer.coverage import Coverage

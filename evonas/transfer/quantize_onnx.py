@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
+from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, RunError, one_line
-from evonas.transfer._extra import library, quiet
 from evonas.transfer.capture import Captured
 from evonas.transfer.coverage import Coverage, Step, coverage
 from evonas.transfer.onnx_session import session

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from evonas.core.files import write_file
+from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, one_line
-from evonas.files import write_file
-from evonas.transfer._extra import library, quiet
 from evonas.transfer.capture import Captured, trace
 from evonas.transfer.coverage import Coverage, Step, coverage
 

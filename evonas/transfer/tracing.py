@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, fx, nn
 
+from evonas.core.files import write_file
+from evonas.core.optional_imports import quiet
 from evonas.errors import InputError
-from evonas.files import write_file
-from evonas.transfer._extra import quiet
 from evonas.transfer.devices import follow_input
 
 _ATEN = torch.ops.aten

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from evonas import config
 from evonas.assembly import Assembly
+from evonas.core import experiment as config
 from evonas.store import RunStore
 
 

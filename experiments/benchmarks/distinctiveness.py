@@ -28,8 +28,8 @@ import torch
 from torch import nn
 
 from evonas.backbones.synthetic_face import SyntheticFace
+from evonas.core.settings import TrainingSettings
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import TrainingData, predict, train, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.networks._end import make_end

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 
-from evonas import config
+from evonas.core import experiment as config
 from evonas.networks.evopose2d import EvoPose2D
 from evonas.space import Architecture
 

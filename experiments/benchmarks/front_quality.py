@@ -35,7 +35,7 @@ from rivals import FRONT_RIVALS
 from search_quality import own_version
 from searches import at_least, finished, one_thread_each, results
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import EvonasError, InputError, nearest
 from evonas.report.tables import Table, markdown
 

@@ -17,9 +17,9 @@ from datetime import date
 
 from rich.console import Console
 
-from evonas import config
 from evonas.assembly import Assembly
-from evonas.progress_bars import progress_bars
+from evonas.core import experiment as config
+from evonas.core.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
 from evonas.retraining import Retraining
 

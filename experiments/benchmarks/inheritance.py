@@ -31,8 +31,8 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from searches import finished, one_thread_each
 
-from evonas import config
 from evonas.assembly import Assembly
+from evonas.core import experiment as config
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.training import Training, TrainingData, predict

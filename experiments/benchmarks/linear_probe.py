@@ -13,9 +13,9 @@ import argparse
 import numpy as np
 from rich.console import Console
 
-from evonas import config
 from evonas.assembly import Assembly
-from evonas.progress_bars import progress_bars
+from evonas.core import experiment as config
+from evonas.core.progress_bars import progress_bars
 
 
 def main() -> None:

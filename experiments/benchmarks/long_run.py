@@ -33,11 +33,12 @@ import numpy as np
 from rich.console import Console
 from searches import append, at_least, finished, one_thread_each
 
-from evonas import config, registry
 from evonas.api import search as library
 from evonas.api.resuming import stored
 from evonas.assembly import Ready, strategy
 from evonas.commands import search
+from evonas.core import experiment as config
+from evonas.core import registry
 from evonas.errors import EvonasError
 from evonas.estimation.estimator import Job
 from evonas.estimation.features import Progress

@@ -23,12 +23,12 @@ from rich.console import Console
 from searches import append, finished
 from torch import nn
 
+from evonas.core.progress_bars import progress_bars
 from evonas.deployed import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.complexity import count
 from evonas.estimation.reference_costs import reduction
 from evonas.evaluation import Retrained
-from evonas.progress_bars import progress_bars
 from evonas.pruning import Pruning
 from evonas.report.tables import Table, markdown
 from evonas.transfer.reduction import Cost

@@ -19,8 +19,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evonas.core.files import checked, read_json
 from evonas.errors import InputError
-from evonas.files import checked, read_json
 from evonas.report.tables import Table
 
 FORMAT = 1

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from evonas.core.files import read_json
 from evonas.errors import RunError
-from evonas.files import read_json
 from evonas.store import read_journal
 
 ROOT = Path(__file__).parents[2]

@@ -19,9 +19,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas import config, registry
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.settings import TableSettings
 from evonas.errors import InputError
-from evonas.estimation.settings import TableSettings
 from evonas.estimation.table import Table
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace

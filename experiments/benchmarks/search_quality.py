@@ -25,7 +25,8 @@ from rivals import RIVALS
 from searches import at_least, finished, one_thread_each, results
 
 import evonas
-from evonas import optimizers, registry
+from evonas import optimizers
+from evonas.core import registry
 from evonas.errors import EvonasError, InputError, nearest
 from evonas.optimizers.base import Optimizer
 

@@ -23,11 +23,11 @@ from scipy.stats import kendalltau, spearmanr
 from searches import append, finished, one_thread_each
 
 import evonas
-from evonas import config
 from evonas.assembly import Assembly
 from evonas.commands import probe
+from evonas.core import experiment as config
+from evonas.core.progress_bars import progress_bars
 from evonas.errors import EvonasError, InputError
-from evonas.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
 from evonas.transfer.probe import Primary, rank
 from evonas.transfer.targets import read

@@ -20,9 +20,9 @@ from pathlib import Path
 from searches import at_least, one_thread_each
 from throughput_report import Options, Section, machine, merged, without_places
 
-from evonas import config
+from evonas.core import experiment as config
+from evonas.core.files import write_file
 from evonas.errors import EvonasError, InputError
-from evonas.files import write_file
 
 #: letter -> module with ``measure(options) -> Section`` and, in ``NEEDS``, what it imports.
 PARTS = {

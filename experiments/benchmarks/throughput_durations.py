@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from throughput_problem import Answer, Nothing
 
-from evonas import registry
 from evonas.assembly import Assembly
+from evonas.core import registry
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import placed
 from evonas.estimation.work import Work
 from evonas.execution._forecast import Forecast

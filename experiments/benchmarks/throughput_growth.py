@@ -19,9 +19,10 @@ from searches import results
 from throughput_problem import Nothing
 from throughput_report import Options, Section, Verdict, in_turns, spread
 
-from evonas import config, registry
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.report.tables import Table
 from evonas.space import Architecture, SearchSpace
 from evonas.store import RunStore, Trial

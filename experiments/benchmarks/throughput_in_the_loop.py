@@ -23,7 +23,7 @@ from throughput_report import Options, Section, Verdict
 from throughput_training import cores, sized, some
 
 from evonas.assembly import Assembly
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Split
 from evonas.report.tables import Table
 from evonas.store import Trial, read_journal

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Job, Setting
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import lower
 from evonas.estimation.training import _rate
 from evonas.tasks.base import Task

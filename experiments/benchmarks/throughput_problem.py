@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evonas.assembly import Assembly
-from evonas.config import Experiment, changed
+from evonas.core.experiment import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.execution.base import Executor, MakeEstimator

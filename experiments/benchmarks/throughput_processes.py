@@ -20,7 +20,7 @@ from throughput_training import cores, setting_of
 
 import evonas
 from evonas.assembly import Assembly
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Split
 from evonas.loop import candidate_seed

@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from evonas.assembly import Assembly
-from evonas.config import check
+from evonas.core.experiment import check
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Features
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.views import View, standard_views
 from evonas.space import Architecture
 from evonas.tasks.base import Array

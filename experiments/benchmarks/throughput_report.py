@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeVar
 
-from evonas.config import Experiment
+from evonas.core.experiment import Experiment
 from evonas.report.tables import Table, markdown
 
 Figure = TypeVar("Figure")

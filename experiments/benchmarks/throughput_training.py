@@ -20,7 +20,7 @@ from throughput_report import Options, Section, Verdict, spread
 from torch.utils.data import TensorDataset
 
 from evonas.assembly import Assembly
-from evonas.config import Experiment, changed
+from evonas.core.experiment import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 
 MODULES = {"a": "throughput_in_the_loop", "b": "throughput_cached", "f": "throughput_gpu"}

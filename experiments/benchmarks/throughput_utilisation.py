@@ -29,11 +29,11 @@ from throughput_report import Options, Section, Verdict, in_turns, spread
 from throughput_simulation import Pair, drawn, rank_correlation, simulate
 
 from evonas.assembly import Assembly
-from evonas.config import changed
+from evonas.core.experiment import changed
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.views import standard_views
 from evonas.execution.base import Executor, MakeEstimator
 from evonas.loop import Search

@@ -15,9 +15,9 @@ import torch
 from small_modules import ConvNet, Transformer, export
 from torch import Tensor, nn
 
-from evonas import registry
 from evonas.backbones._hooks import Hooked
 from evonas.backbones.base import Backbone, UpTo
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
 

@@ -12,8 +12,8 @@ import small_modules
 import torch
 from safetensors.torch import save_file
 
-from evonas import registry
 from evonas.backbones.base import Backbone
+from evonas.core import registry
 from evonas.errors import InputError
 
 MODELS = {

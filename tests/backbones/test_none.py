@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from evonas import registry
 from evonas.backbones.base import UpTo
 from evonas.backbones.none import NoBackbone
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
 

@@ -12,9 +12,9 @@ import small_modules
 import torch
 from safetensors.torch import save_file
 
-from evonas import registry
 from evonas.backbones._hooks import Hooked
 from evonas.backbones.base import Backbone, UpTo
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
 

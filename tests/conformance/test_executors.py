@@ -17,13 +17,13 @@ import pytest
 import ray
 import torch
 
-from evonas import registry
 from evonas.assembly import Assembly
-from evonas.config import changed
+from evonas.core import registry
+from evonas.core.experiment import changed
+from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.execution.base import Executor
 from evonas.space import Architecture
 

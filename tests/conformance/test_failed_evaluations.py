@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from optimizer_problems import bowl, build, cost, mixed, ordinal
 
-from evonas import registry
+from evonas.core import registry
 from evonas.optimizers.base import Optimizer
 
 NAMES = registry.names("optimizer")

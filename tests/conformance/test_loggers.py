@@ -12,7 +12,7 @@ import pytest
 from logs import READ, Curves
 from msgspec.structs import replace
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.loggers._all import Loggers
 from evonas.store import Trial

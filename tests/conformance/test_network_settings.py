@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import fuzz
 
-from evonas import config, registry
+from evonas.core import experiment as config
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.networks import blocks
 from evonas.networks.base import TAP, Network, refuse_unread

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from evonas import registry
+from evonas.core import registry
 from evonas.estimation.complexity import count
 from evonas.networks.base import Network, Shape
 from evonas.space import Architecture, SearchSpace

@@ -26,7 +26,7 @@ from optimizer_problems import (
     space_of,
 )
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.space import SearchSpace
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evonas import registry
 from evonas.answers import HELD_OUT_LOSS, Answer
+from evonas.core import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Array, Task

@@ -20,9 +20,10 @@ import pytest
 import torch
 from torch import nn
 
-from evonas import config, registry
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.settings import TrainingSettings
 from evonas.estimation import graphs
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Untrained
 from evonas.estimation.training import Training, TrainingData
 from evonas.networks.base import Shape

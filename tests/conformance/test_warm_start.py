@@ -19,7 +19,7 @@ from optimizer_problems import (
     space_of,
 )
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.optimizers.base import Optimizer
 from evonas.space import SearchSpace

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from evonas.core.registry import create
+from evonas.core.rotations import angles, from_biwi, matrices
 from evonas.data._biwi_files import read_camera, read_pose
 from evonas.data.base import UnreadableImage
 from evonas.data.biwi import Biwi
 from evonas.errors import InputError
-from evonas.registry import create
-from evonas.rotations import angles, from_biwi, matrices
 
 HEAD = "file,left,top,right,bottom"
 

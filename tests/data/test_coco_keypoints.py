@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evonas.core.registry import create
 from evonas.data._points import MARGIN
 from evonas.data.base import UnreadableImage
 from evonas.data.coco_keypoints import CROWD, FLAT, UNLABELLED, CocoKeypoints
 from evonas.errors import InputError
-from evonas.registry import create
 
 SIZE = 240
 FILE = "annotations/person_keypoints_train2017.json"

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from evonas.core.registry import create
 from evonas.data._csv import number
 from evonas.data._points import MARGIN
 from evonas.data.base import UnreadableImage
 from evonas.data.image_table import ImageTable
 from evonas.errors import InputError
-from evonas.registry import create
 
 HEAD = "file,age,mood,person"
 ROWS = ["a.png,31,happy,1", "b.png,4.5,sad,1", "c.png,-7,happy,2", "d.png,8,calm,3"]

@@ -13,8 +13,8 @@ from documented_files import write_all
 from documented_parts import installed
 from documents import DOCUMENTS, RESULTS, ROOT, Command
 
-from evonas import config
 from evonas.cli import app
+from evonas.core import experiment as config
 from evonas.errors import InputError
 
 #: Commands that no test runs, as they stand in the documents, and why.

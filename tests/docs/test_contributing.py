@@ -14,7 +14,7 @@ from documented_parts import installed
 from documents import ROOT
 from optimizer_problems import bowl, build, drive, mixed, ordinal
 
-from evonas import registry
+from evonas.core import registry
 
 NAME = "one_plus_one"
 SEEDS = range(5)

@@ -12,7 +12,7 @@ from documents import ROOT
 from PIL import Image
 
 from evonas.commands import retrain, search
-from evonas.config import Experiment, changed
+from evonas.core.experiment import Experiment, changed
 
 PATH = ROOT / "experiments" / "figures.py"
 

@@ -14,7 +14,7 @@ import torch
 from command_line import Cli
 from documented_parts import installed
 
-from evonas import registry
+from evonas.core import registry
 from evonas.space import SearchSpace
 
 TOY = SearchSpace.from_dict(

@@ -16,8 +16,8 @@ import yaml
 from documents import ROOT
 from pydantic import BaseModel
 
-from evonas import registry
-from evonas.config import Experiment
+from evonas.core import registry
+from evonas.core.experiment import Experiment
 
 SITE = ROOT / "docs" / "site"
 

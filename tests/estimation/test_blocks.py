@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from evonas import registry
+from evonas.core import registry
 from evonas.estimation.blocks import blocks
 from evonas.estimation.complexity import count
 from evonas.space import Architecture

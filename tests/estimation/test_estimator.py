@@ -17,11 +17,11 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation import estimator as estimator_module
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Training
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose

@@ -16,10 +16,10 @@ from fake_cuda import FakeCuda
 from op_tape import OpTape
 from torch import Tensor, nn
 
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.batches import Indices, Mapped, TrainingData
 from evonas.estimation.graphs import LEAST, PATIENCE, CudaRecorder, Graphs, unchanged
 from evonas.estimation.paused import pause, resume
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Outcome, Training
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification

@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evonas.config import changed, check
+from evonas.core.experiment import changed, check
+from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.latency import REPEATS, WARM_UP, latency
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.space import Architecture
 
 HEAD = Architecture("residual_head", {"width": 8, "tap": "block4"})

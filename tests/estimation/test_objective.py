@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evonas.core.settings import ObjectiveSettings
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings
 
 TARGET = 5_000_000  # multiply-adds of the 10 MFLOPs that are the default target
 MODES = ["one_sided", "soft"]

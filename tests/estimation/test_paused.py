@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.batches import TrainingData
 from evonas.estimation.cache_files import commit
 from evonas.estimation.paused import pause, resume
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Outcome, Training
 from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.regression import Regression

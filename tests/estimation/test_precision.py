@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.batches import TrainingData
 from evonas.estimation.latency import latency
 from evonas.estimation.precision import computes_bfloat16, exact, lower
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.step import Step, placed
 from evonas.estimation.training import predict
 from evonas.tasks.head_pose import HeadPose

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.estimation.settings import TrainingSettings
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.step import Step, flattened, placed
 from evonas.tasks.head_pose import HeadPose
 from evonas.transfer.aware import Aware

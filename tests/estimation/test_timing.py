@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation import timing
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.latency import Latency
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.timing import LOCK, Timing
 from evonas.execution._worker import _moved
 from evonas.space import Architecture

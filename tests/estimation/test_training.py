@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.estimation.settings import TrainingSettings
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.training import (
     Diverged,
     NotANumber,

@@ -13,10 +13,11 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from evonas import config, registry
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.start import read_start, start_from
 from evonas.estimation.training import Outcome, TrainingData, _rate, train
 from evonas.space import Architecture

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from command_line import Cli, said
 
-from evonas import config
+from evonas.core import experiment as config
 from evonas.errors import InputError
 from evonas.execution import _cluster
 

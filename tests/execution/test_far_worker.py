@@ -11,13 +11,13 @@ from types import SimpleNamespace
 import pytest
 import ray
 
+from evonas.core.files import write_file
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import Training
 from evonas.execution._worker import Answer, Origin, Worker
 from evonas.execution.ray import _keep
-from evonas.files import write_file
 from evonas.space import Architecture
 
 JOB = Job(

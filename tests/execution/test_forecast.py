@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.training import LARGE
 from evonas.estimation.work import Work
 from evonas.execution._forecast import Forecast

@@ -12,9 +12,9 @@ import torch
 from fake_cluster import FakeRay
 from fake_cuda import FakeNvml, no_context
 
+from evonas.core.settings import ExecutionSettings
 from evonas.errors import InputError, RunError
 from evonas.estimation.latency import processor
-from evonas.estimation.settings import ExecutionSettings
 from evonas.execution._gpus import Card, cards
 from evonas.execution._hardware import Hardware
 from evonas.execution._own_cluster import _only

@@ -7,9 +7,9 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.work import Work
 from evonas.execution._forecast import Forecast
 from evonas.execution._queue import Place, Queue, Trial

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.settings import TimeLimitSettings, TrainingSettings
 from evonas.execution._time_limit import OverTime, TimeLimit, at_most, over_time
 from evonas.space import Architecture
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
+from evonas.core.files import draft_of
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.files import draft_of
 from evonas.space import Architecture
 from evonas.weights import load_file, save_file
 

@@ -17,11 +17,11 @@ from safetensors import SafetensorError
 
 from evonas import store as store_module
 from evonas.api.resuming import stored
+from evonas.core.files import write_file
+from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError, RunError
 from evonas.estimation import estimator, paused
 from evonas.estimation.estimator import Estimator, Job, Setting
-from evonas.estimation.settings import TrainingSettings
-from evonas.files import write_file
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
 

@@ -15,11 +15,11 @@ import pytest
 from numpy.typing import NDArray
 from optimizer_problems import build, by_digest, distinct, drive, mixed, ordinal, space_of
 
-from evonas import registry
+from evonas.core import registry
+from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings, TrainingSettings
 from evonas.execution._usage import Usage
 from evonas.execution.base import Executor
 from evonas.loop import Search

@@ -20,12 +20,14 @@ from safetensors import torch as plain
 from small_modules import ConvNet, export
 from torch import nn
 
-from evonas import registry, weights
+from evonas import weights
 from evonas.assembly import Assembly
 from evonas.backbones._exported_file import load_program
 from evonas.backbones._script import Script
 from evonas.backbones._weights import read_state
 from evonas.backbones.synthetic_face import SyntheticFace
+from evonas.core import registry
+from evonas.core.settings import TrainingSettings
 from evonas.data._photos import remembered
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
@@ -34,7 +36,6 @@ from evonas.estimation.batches import TrainingData
 from evonas.estimation.features import FeatureCache
 from evonas.estimation.latency import Latency
 from evonas.estimation.paused import pause, resume
-from evonas.estimation.settings import TrainingSettings
 from evonas.estimation.timing import Timing
 from evonas.estimation.training import Training
 from evonas.estimation.views import View

@@ -23,10 +23,11 @@ from run_folder import run_folder, trials
 from small_modules import ConvNet
 from torch import nn
 
-from evonas import config, weights
+from evonas import weights
 from evonas.assembly import Assembly
+from evonas.core import experiment as config
+from evonas.core.files import keep
 from evonas.errors import EvonasError
-from evonas.files import keep
 from evonas.transfer import onnx_file, quantize_pt2e
 from evonas.transfer.capture import trace
 from evonas.transfer.tracing import save

@@ -21,11 +21,12 @@ from typing import Any
 from faults.arithmetic import TRAININGS, begun, cost, measured
 from faults.injection import Faults
 
-from evonas import cli, registry
+from evonas import cli
 from evonas.api import search as library
 from evonas.assembly import Ready, strategy
 from evonas.commands import search  # noqa: F401  all imports come before forks
-from evonas.config import Experiment
+from evonas.core import registry
+from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Job
 from evonas.estimation.features import Progress
 from evonas.estimation.measurement import Measurement

@@ -21,11 +21,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from small_modules import ConvNet, export
 
-from evonas import registry
 from evonas.api.photo_inputs import boxes_of
 from evonas.backbones._exported_file import load_program
 from evonas.backbones._tfjs_weights import read_weights
 from evonas.backbones._weights import read_state
+from evonas.core import registry
 from evonas.data._csv import located, read_table
 from evonas.data._mat_labels import read_mat
 from evonas.data._photos import read_photo

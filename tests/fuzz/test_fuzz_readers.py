@@ -23,19 +23,19 @@ from mutations import command, damaged, edited, fuzz, owed, refused_or_read, wat
 from PIL import Image
 from small_modules import ConvNet
 
-from evonas import registry
 from evonas.backbones.exported import Exported
 from evonas.backbones.synthetic_face import SyntheticFace
+from evonas.core import registry
+from evonas.core.files import read_json
+from evonas.core.settings import TableSettings
 from evonas.data.base import UnreadableImage
 from evonas.data.leeds_sports import JOINTS
 from evonas.errors import InputError
 from evonas.estimation import timing
 from evonas.estimation.cache_files import commit, intact, sidecar
 from evonas.estimation.latency import Latency
-from evonas.estimation.settings import TableSettings
 from evonas.estimation.table import Table
 from evonas.estimation.timing import Timing
-from evonas.files import read_json
 from evonas.report import pipeline
 from evonas.space import Architecture
 

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import command, damaged, edited, fuzz, owed, refused_or_read
 
-from evonas import config
+from evonas.core import experiment as config
+from evonas.core.files import parse_yaml, read_json, read_yaml
 from evonas.errors import InputError
-from evonas.files import parse_yaml, read_json, read_yaml
 from evonas.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evonas import registry
+from evonas.core import registry
 from evonas.networks.base import Shape
 from evonas.space import Architecture, SearchSpace
 

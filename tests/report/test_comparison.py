@@ -13,8 +13,8 @@ import yaml
 from msgspec.structs import replace as changed
 from PIL import Image
 
+from evonas.core.settings import ObjectiveSettings
 from evonas.estimation.objective import Objective
-from evonas.estimation.settings import ObjectiveSettings
 from evonas.report.comparison import Curve, picture, table
 from evonas.store import Trial
 

@@ -81,7 +81,7 @@ def test_relations_are_of_the_tap_that_held_out_images_choose(primary: Primary) 
 
 
 def test_json_has_no_nan(primary: Primary) -> None:
-    from evonas.estimation.low_cost import ProbeSettings
+    from evonas.core.compression_settings import ProbeSettings
 
     content = probe_file.content([primary], ProbeSettings(keep=1), {"data": "d"})
     assert (content["taps"], content["order"], content["data"]) == (

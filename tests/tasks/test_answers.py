@@ -12,16 +12,16 @@ from torch import nn
 from torch.export import Dim
 
 from evonas.answers import Answer
+from evonas.core.optional_imports import quiet
+from evonas.core.rotations import geodesic, matrices
 from evonas.errors import InputError
 from evonas.exporting import Answering
-from evonas.rotations import geodesic, matrices
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification
 from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.key_points import KeyPoints
 from evonas.tasks.regression import Regression
 from evonas.transfer import onnx_file
-from evonas.transfer._extra import quiet
 from evonas.transfer.onnx_session import Run, session
 
 ALL: dict[str, Any] = {"yaw": (), "pitch": (), "roll": ()}

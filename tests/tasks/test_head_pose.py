@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from evonas.core.rotations import angles as angles_of
+from evonas.core.rotations import matrices
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
-from evonas.rotations import angles as angles_of
-from evonas.rotations import matrices
 from evonas.tasks.head_pose import HeadPose
 
 ANGLES = ("yaw", "pitch", "roll")

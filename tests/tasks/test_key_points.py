@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from point_targets import EYES, named, rendered, rows
 
-from evonas import registry
+from evonas.core import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.estimation.views import View

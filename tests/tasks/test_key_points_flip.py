@@ -7,7 +7,7 @@ import torch
 from point_targets import EYES, dots, named, rendered, rows
 from torch import nn
 
-from evonas.estimation.settings import TrainingSettings
+from evonas.core.settings import TrainingSettings
 from evonas.estimation.training import TrainingData, predict, train
 from evonas.networks.heatmap_head import HeatmapHead
 from evonas.space import Architecture

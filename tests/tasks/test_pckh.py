@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evonas import registry
+from evonas.core import registry
 from evonas.data.leeds_sports import JOINTS, LeedsSports
 from evonas.errors import InputError
 from evonas.tasks.base import Array

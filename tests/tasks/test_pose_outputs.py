@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from evonas import registry, rotations
+from evonas.core import registry, rotations
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks._pose_outputs import AngleBins, Rotation6D, distance

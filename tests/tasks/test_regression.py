@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evonas import registry
+from evonas.core import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Array

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from evonas import registry
+from evonas.core import registry
 from evonas.errors import InputError
 from evonas.space import Architecture
 from evonas.transfer.inherit import heritable, inherit, read_parent, shapes

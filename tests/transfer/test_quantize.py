@@ -24,9 +24,9 @@ from quantizable import (
 from small_modules import ConvNet, export
 from torch import nn
 
-from evonas import registry
 from evonas.backbones._exported_file import load_program
 from evonas.backbones.base import Backbone, UpTo, Whole
+from evonas.core import registry
 from evonas.errors import InputError, RunError
 from evonas.estimation.quantized import load_quantized
 from evonas.estimation.step import flattened

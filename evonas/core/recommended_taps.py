@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from evonas.core.files import read_json
 from evonas.errors import InputError
-from evonas.files import read_json
 
 #: Begins a value that is the name of a probe.json.
 SIGN = "@"

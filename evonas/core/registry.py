@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 from evonas.errors import InputError, nearest
 
-_PACKAGE = Path(__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 
 #: kind -> (folder, module and name of the base class)
 KINDS: dict[str, tuple[str, str, str]] = {

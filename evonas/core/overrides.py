@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from evonas.core import recommended_taps as recommended
+from evonas.core.files import parse_yaml
 from evonas.errors import InputError
-from evonas.files import parse_yaml
-from evonas.transfer import recommended
 
 #: Section -> the key that a plain value for the whole section is short for, and its type.
 Short = Mapping[str, tuple[str, type]]

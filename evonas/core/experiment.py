@@ -21,9 +21,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from evonas.errors import InputError, nearest
-from evonas.estimation.low_cost import ProbeSettings, PruneSettings, QuantizeSettings
-from evonas.estimation.settings import (
+from evonas.core import recommended_taps as recommended
+from evonas.core.compression_settings import ProbeSettings, PruneSettings, QuantizeSettings
+from evonas.core.files import read_yaml
+from evonas.core.overrides import Word, given, merged, plain
+from evonas.core.settings import (
     ExecutionSettings,
     FeatureSettings,
     FidelitySettings,
@@ -34,9 +36,7 @@ from evonas.estimation.settings import (
     TableSettings,
     TrainingSettings,
 )
-from evonas.files import read_yaml
-from evonas.overrides import Word, given, merged, plain
-from evonas.transfer import recommended
+from evonas.errors import InputError, nearest
 
 #: Sections that a plain value may stand for: a part's name, or whether weights are inherited.
 SHORT: dict[str, tuple[str, type]] = {
@@ -266,7 +266,7 @@ def find(folder: str, name: str) -> Path:
 
 def places() -> list[Path]:
     """Return where shipped experiments and search spaces are looked for, in order."""
-    return [Path.cwd(), Path(__file__).parents[1], Path(sys.prefix) / "share" / "evonas"]
+    return [Path.cwd(), Path(__file__).parents[2], Path(sys.prefix) / "share" / "evonas"]
 
 
 def differences(

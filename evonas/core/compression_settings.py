@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from evonas.estimation.settings import Settings, TrainingSettings
+from evonas.core.settings import Settings, TrainingSettings
 
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
 
