@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from evonas.core.version import __version__
-from evonas.data._framing import Framing
+from evonas.data.images.cropping import Framing
 from evonas.deployed import Deployed
 from evonas.shipped import FORMAT
 

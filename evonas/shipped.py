@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from evonas.answers import Answer
 from evonas.core.optional_imports import library
-from evonas.data._framing import Framing
-from evonas.data._photos import Box
+from evonas.data.images.cropping import Framing
+from evonas.data.images.image_io import Box
 from evonas.errors import InputError
 from evonas.estimation.views import View
 from evonas.transfer.onnx_session import Run, session, unsealed

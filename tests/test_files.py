@@ -15,7 +15,7 @@ from torch import nn
 
 from evonas.core.files import draft_of, write_file
 from evonas.core.settings import TrainingSettings
-from evonas.data._photos import remembered
+from evonas.data.images.image_io import remembered
 from evonas.estimation import timing
 from evonas.estimation.batches import TrainingData
 from evonas.estimation.estimator import Estimator, Job, Setting

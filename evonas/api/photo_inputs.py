@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from evonas.data._csv import read_table
-from evonas.data._photos import Box
+from evonas.data.images.image_io import Box
+from evonas.data.readers.csv_table import read_table
 from evonas.errors import InputError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")

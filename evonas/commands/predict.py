@@ -16,7 +16,7 @@ from evonas.api.exported_model import ExportedModel, load_exported
 from evonas.api.photo_inputs import boxes_of, listed
 from evonas.core.files import make_folder
 from evonas.core.progress_bars import progress_bars
-from evonas.data._photos import Box
+from evonas.data.images.image_io import Box
 from evonas.errors import InputError
 from evonas.report.album import Album
 

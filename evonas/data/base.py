@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
-    from evonas.data._framing import Framing
+    from evonas.data.images.cropping import Framing
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
 #: Length of an image's hash; among a million images two are alike with a chance of 3e-8.

@@ -24,9 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.rotations import angles, from_biwi
-from evonas.data._biwi_files import head_squares, read_boxes, read_poses
-from evonas.data._face_boxes import Widening
-from evonas.data._face_crops import FaceCrops
+from evonas.data.images.face_boxes import Widening
+from evonas.data.readers.biwi_files import head_squares, read_boxes, read_poses
+from evonas.data.readers.face_crops import FaceCrops
 from evonas.errors import InputError, nearest
 
 _CROPS = {

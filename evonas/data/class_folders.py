@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._csv import deal, fingerprint, told
-from evonas.data._framing import Framing
-from evonas.data._photos import file_hashes
-from evonas.data._points import check_size, whole
 from evonas.data.base import Dataset
+from evonas.data.images.cropping import Framing
+from evonas.data.images.image_io import file_hashes
+from evonas.data.images.key_point_crops import check_size, whole
+from evonas.data.readers.csv_table import deal, fingerprint, told
 from evonas.errors import InputError
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})

@@ -18,11 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.files import read_json
-from evonas.data._csv import SIDES, deal, fingerprint, located, told
-from evonas.data._framing import Framing
-from evonas.data._photos import file_hashes, remembered
-from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
+from evonas.data.images.cropping import Framing
+from evonas.data.images.image_io import file_hashes, remembered
+from evonas.data.images.key_point_crops import MARGIN, check_size, cut, point_labels, standard_crops
+from evonas.data.readers.csv_table import SIDES, deal, fingerprint, located, told
 from evonas.errors import InputError, nearest
 
 CROWD = "annotation of a crowd (iscrowd)"

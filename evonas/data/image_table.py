@@ -14,11 +14,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._csv import Table, deal, fingerprint, located, number, read_table, told
-from evonas.data._framing import Framing, Shape
-from evonas.data._photos import file_hashes
-from evonas.data._points import MARGIN, check_size, cut, standard_crops, whole
 from evonas.data.base import Dataset
+from evonas.data.images.cropping import Framing, Shape
+from evonas.data.images.image_io import file_hashes
+from evonas.data.images.key_point_crops import MARGIN, check_size, cut, standard_crops, whole
+from evonas.data.readers.csv_table import (
+    Table,
+    deal,
+    fingerprint,
+    located,
+    number,
+    read_table,
+    told,
+)
 from evonas.errors import InputError, nearest
 
 _GROUPS = ("group", "person", "identity")

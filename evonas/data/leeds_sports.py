@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._csv import SIDES, Table, fingerprint, located, read_table
-from evonas.data._framing import Framing
-from evonas.data._photos import file_hashes
-from evonas.data._points import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.base import Dataset
+from evonas.data.images.cropping import Framing
+from evonas.data.images.image_io import file_hashes
+from evonas.data.images.key_point_crops import MARGIN, check_size, cut, point_labels, standard_crops
+from evonas.data.readers.csv_table import SIDES, Table, fingerprint, located, read_table
 from evonas.errors import InputError
 
 JOINTS = (

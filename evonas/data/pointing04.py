@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._csv import located
-from evonas.data._framing import Framing
-from evonas.data._photos import file_digests, file_hashes, read_photo, sampled
 from evonas.data.base import Dataset
+from evonas.data.images.cropping import Framing
+from evonas.data.images.image_io import file_digests, file_hashes, read_photo, sampled
+from evonas.data.readers.csv_table import located
 from evonas.errors import InputError
 
 _COLUMNS = ("file", "person", "pitch_deg", "yaw_deg", "box_cx", "box_cy", "box_w", "box_h")

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._head_mesh import EXPRESSION_RANGES, LANDMARKS, Grid
-from evonas.data._renderer import Person, Scene, render
-from evonas.data._scenes import draw_expression, draw_identity, draw_pose, draw_scene
 from evonas.data.base import HASH_BYTES, Dataset
+from evonas.data.rendered_faces.head_mesh import EXPRESSION_RANGES, LANDMARKS, Grid
+from evonas.data.rendered_faces.renderer import Person, Scene, render
+from evonas.data.rendered_faces.scenes import draw_expression, draw_identity, draw_pose, draw_scene
 from evonas.errors import InputError
 
 #: Goes up whenever an image changes for the same options.

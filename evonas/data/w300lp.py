@@ -16,10 +16,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._face_boxes import Widening
-from evonas.data._face_crops import Crop, FaceCrops, landmark_box
-from evonas.data._mat_labels import read_all
-from evonas.data._splits import Splits, at_random, by_group
+from evonas.data.images.face_boxes import Widening
+from evonas.data.readers.face_crops import Crop, FaceCrops, landmark_box
+from evonas.data.readers.mat_labels import read_all
+from evonas.data.readers.splits import Splits, at_random, by_group
 from evonas.errors import InputError, nearest
 
 _SUBSETS = tuple(

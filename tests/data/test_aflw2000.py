@@ -14,10 +14,10 @@ from face_files import write_aflw2000, write_mat, write_pair
 from PIL import Image
 
 from evonas.core.registry import create, summary
-from evonas.data._face_boxes import Widening, central_square, fsanet_box, hopenet_box
-from evonas.data._photos import widened
 from evonas.data.aflw2000 import AFLW2000
 from evonas.data.base import UnreadableImage
+from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
+from evonas.data.images.image_io import widened
 from evonas.errors import InputError
 
 

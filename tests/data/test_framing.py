@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas.data._face_boxes import Widening
-from evonas.data._face_crops import FaceCrops
-from evonas.data._framing import Framing
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.data.class_folders import ClassFolders
 from evonas.data.image_table import ImageTable
+from evonas.data.images.cropping import Framing
+from evonas.data.images.face_boxes import Widening
 from evonas.data.pointing04 import Pointing04
+from evonas.data.readers.face_crops import FaceCrops
 from evonas.errors import InputError
 
 BOXES = [(20.0, 10.0, 70.0, 80.0), (-5.5, 4.0, 30.0, 50.25), (40.0, 30.0, 119.0, 89.0)]

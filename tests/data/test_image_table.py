@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evonas.core.registry import create
-from evonas.data._csv import number
-from evonas.data._points import MARGIN
 from evonas.data.base import UnreadableImage
 from evonas.data.image_table import ImageTable
+from evonas.data.images.key_point_crops import MARGIN
+from evonas.data.readers.csv_table import number
 from evonas.errors import InputError
 
 HEAD = "file,age,mood,person"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from face_files import write_mat
 
-from evonas.data._face_crops import beyond, landmark_box
-from evonas.data._mat_labels import read_all, read_mat
+from evonas.data.readers.face_crops import beyond, landmark_box
+from evonas.data.readers.mat_labels import read_all, read_mat
 from evonas.errors import InputError
 
 POINTS = np.array([[10.0, 30.0, -1.0], [40.0, 80.0, -1.0]])
@@ -114,7 +114,7 @@ def test_many_files_are_read_once_until_one_changes(
     assert shapes == [[(2, 3), (2, 0)], [(2, 0), (2, 5)], [(2, 3), (2, 0)]]
     np.testing.assert_array_equal(points[2][0], POINTS)
     with monkeypatch.context() as patch:
-        patch.setattr("evonas.data._mat_labels.read_mat", None)
+        patch.setattr("evonas.data.readers.mat_labels.read_mat", None)
         again, _ = read_all(photos, ("pt2d", "pt3d_68"))
     np.testing.assert_array_equal(again, angles)
     write_mat(tmp_path / "c.mat", pose(0.5, 0.25, 0.3))

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from evonas.data import _scenes
-from evonas.data._head_mesh import EXPRESSION_RANGES, IDENTITY_RANGES, Grid
-from evonas.data._renderer import ZOOM, Person, Scene, render, rotation_matrix
+from evonas.data.rendered_faces import scenes as _scenes
+from evonas.data.rendered_faces.head_mesh import EXPRESSION_RANGES, IDENTITY_RANGES, Grid
+from evonas.data.rendered_faces.renderer import ZOOM, Person, Scene, render, rotation_matrix
 from evonas.data.synthetic_faces import LANDMARK_NAMES, SyntheticFaces, contact_sheet
 from evonas.errors import InputError
 from evonas.tasks.key_points import KeyPoints

@@ -28,8 +28,8 @@ from evonas.backbones._weights import read_state
 from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
-from evonas.data._photos import remembered
 from evonas.data.base import Dataset, UnreadableImage
+from evonas.data.images.image_io import remembered
 from evonas.errors import InputError
 from evonas.estimation import timing
 from evonas.estimation.batches import TrainingData

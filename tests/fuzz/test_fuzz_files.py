@@ -26,10 +26,10 @@ from evonas.backbones._exported_file import load_program
 from evonas.backbones._tfjs_weights import read_weights
 from evonas.backbones._weights import read_state
 from evonas.core import registry
-from evonas.data._csv import located, read_table
-from evonas.data._mat_labels import read_mat
-from evonas.data._photos import read_photo
 from evonas.data.base import UnreadableImage
+from evonas.data.images.image_io import read_photo
+from evonas.data.readers.csv_table import located, read_table
+from evonas.data.readers.mat_labels import read_mat
 from evonas.errors import InputError
 
 HEADER = "file,person,yaw,left,top,right,bottom,split"

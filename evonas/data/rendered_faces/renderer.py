@@ -15,9 +15,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._head_mesh import LANDMARKS, Array, Grid, bump, normals_of, smoothstep
-from evonas.data._head_paint import ExpressionPaint, static_paint
-from evonas.data._head_parts import Part, curtain, ears, glasses, neck, shoulders
+from evonas.data.rendered_faces.head_mesh import (
+    LANDMARKS,
+    Array,
+    Grid,
+    bump,
+    normals_of,
+    smoothstep,
+)
+from evonas.data.rendered_faces.head_paint import ExpressionPaint, static_paint
+from evonas.data.rendered_faces.head_parts import Part, curtain, ears, glasses, neck, shoulders
 
 #: pixels per unit length over the image's side, at scale 1
 ZOOM = 0.385

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from evonas.data._photos import Box
+from evonas.data.images.image_io import Box
 
 _FSANET_MARGIN = 0.4
 

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from evonas.data._photos import remembered
+from evonas.data.images.image_io import remembered
 from evonas.errors import InputError
 
 _LANDMARKS = ("pt2d", "pt3d_68")

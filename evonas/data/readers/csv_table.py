@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._photos import content_hash
-from evonas.data._splits import Splits, by_group
+from evonas.data.images.image_io import content_hash
+from evonas.data.readers.splits import Splits, by_group
 from evonas.errors import InputError, nearest
 
 SIDES = ("train", "validation", "test")

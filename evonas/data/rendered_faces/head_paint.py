@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._head_mesh import Array, Grid, bump, smoothstep
+from evonas.data.rendered_faces.head_mesh import Array, Grid, bump, smoothstep
 
 _SKINS = np.array(
     [

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data._photos import remembered
+from evonas.data.images.image_io import remembered
 from evonas.errors import InputError
 
 Numbers = NDArray[np.float64]

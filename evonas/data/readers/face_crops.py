@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.rotations import ANGLES
-from evonas.data._face_boxes import Widening, central_square, fsanet_box, hopenet_box
-from evonas.data._framing import Framing
-from evonas.data._photos import Box, content_hash, crop, file_hashes, read_photo, widened
 from evonas.data.base import Dataset, UnreadableImage
+from evonas.data.images.cropping import Framing
+from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
+from evonas.data.images.image_io import Box, content_hash, crop, file_hashes, read_photo, widened
 from evonas.errors import InputError
 
 Crop = Literal["hopenet", "fsanet"]

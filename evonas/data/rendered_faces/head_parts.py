@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from evonas.data._head_mesh import Array, normals_of
-from evonas.data._head_paint import hair_colour, is_bald, skin_colour
+from evonas.data.rendered_faces.head_mesh import Array, normals_of
+from evonas.data.rendered_faces.head_paint import hair_colour, is_bald, skin_colour
 
 
 class Part(NamedTuple):

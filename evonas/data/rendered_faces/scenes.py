@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from evonas.data._head_mesh import EXPRESSION_RANGES, IDENTITY_RANGES, Array, smoothstep
-from evonas.data._renderer import Scene
+from evonas.data.rendered_faces.head_mesh import (
+    EXPRESSION_RANGES,
+    IDENTITY_RANGES,
+    Array,
+    smoothstep,
+)
+from evonas.data.rendered_faces.renderer import Scene
 
 #: largest |yaw|, |pitch|, |roll| in degrees, and how much the middle is preferred (1: not).
 POSE_RANGES = {"yaw": (75.0, 1.3), "pitch": (50.0, 1.7), "roll": (35.0, 1.7)}

@@ -1,0 +1,1 @@
+"""Readers of label files that several data sets share."""
