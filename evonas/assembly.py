@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from evonas.answers import HELD_OUT_LOSS
 from evonas.backbones.base import Backbone, Shape
 from evonas.core import experiment as config
 from evonas.core import registry
@@ -35,6 +34,7 @@ from evonas.networks.base import Network, refuse_unread
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.training_record import Indices, TrainingRecord
 from evonas.transfer.inherit import shapes
 

@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field, StrictStr
 from safetensors import SafetensorError
 from torch import nn
 
-from evonas.answers import HELD_OUT_LOSS
 from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core import registry
@@ -29,6 +28,7 @@ from evonas.judging import Include, Judges, judges
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
+from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.training_record import TrainingRecord
 from evonas.weights import load_file
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.answers import Answer
 from evonas.core.optional_imports import library
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import Box
 from evonas.errors import InputError
 from evonas.estimation.views import View
+from evonas.tasks.common.prediction_format import Answer
 from evonas.transfer.onnx_session import Run, session, unsealed
 
 #: Where the card lies: a key of an .onnx, a file in a .pt2.

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.answers import Answer
 from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import Box
 from evonas.errors import InputError, one_line
 from evonas.report import answered
 from evonas.shipped import Shipped
+from evonas.tasks.common.prediction_format import Answer
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.answers import Answer
 from evonas.core.rotations import ANGLES, geodesic, matrices
 from evonas.errors import RunError
+from evonas.tasks.common.prediction_format import Answer
 
 #: Largest difference, as a share of the largest answer, or of 1 if all are smaller.
 PARITY = 1e-4

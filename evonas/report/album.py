@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evonas.answers import Answer
 from evonas.errors import InputError
 from evonas.report import answered
 from evonas.report.drawing import Box, captioned
+from evonas.tasks.common.prediction_format import Answer
 
 _LARGEST, _SMALLEST = 1280, 240  # pixels of a picture's longer side
 

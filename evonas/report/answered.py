@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from evonas.answers import Answer
 from evonas.core.rotations import ANGLES
 from evonas.report import drawing
 from evonas.report.drawing import Box
+from evonas.tasks.common.prediction_format import Answer
 
 #: Confidence from which a point is drawn as seen, and from which at all.
 _SEEN, _GUESSED = 0.3, 0.05

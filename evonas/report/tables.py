@@ -10,7 +10,7 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table as RichTable
 
-from evonas.answers import HELD_OUT_LOSS
+from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 
 _NARROW = 26  # width that a name's column may always have
 

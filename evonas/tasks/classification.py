@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.tasks._point_pairs import partner_of
 from evonas.tasks.base import Array, Labels, Matrix, Task
+from evonas.tasks.common.mirror_pairs import partner_of
+from evonas.tasks.common.prediction_format import Answer
 
 
 class Classification(Task):

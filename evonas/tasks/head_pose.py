@@ -8,17 +8,17 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from evonas.answers import Answer
 from evonas.core.rotations import ANGLES, Matrices, geodesic, matrices
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks._pose_errors import between_columns, wrapped, yaw_ranges
-from evonas.tasks._pose_outputs import AngleBins, PlainAngles, PoseOutput, Rotation6D
 from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.common.pose_errors import between_columns, wrapped, yaw_ranges
+from evonas.tasks.common.pose_representations import AngleBins, PlainAngles, PoseOutput, Rotation6D
+from evonas.tasks.common.prediction_format import Answer
 
 
 class HeadPose(Task):
-    """The labelled angles, from outputs of one of three kinds (``evonas.tasks._pose_outputs``).
+    """The labelled angles, from outputs of one of three kinds (``evonas.tasks.common.pose_representations``).
 
     Args:
         labels: names of the data set's labels.

@@ -17,14 +17,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks._oks import COCO_SIGMAS, Detection, Truth, closeness, evaluate
-from evonas.tasks._pckh import head_of, pckh
-from evonas.tasks._peaks import refined
-from evonas.tasks._point_pairs import checked_pairs, named_pairs
 from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.common.heatmap_peaks import refined
+from evonas.tasks.common.mirror_pairs import checked_pairs, named_pairs
+from evonas.tasks.common.object_keypoint_similarity import (
+    COCO_SIGMAS,
+    Detection,
+    Truth,
+    closeness,
+    evaluate,
+)
+from evonas.tasks.common.pckh import head_of, pckh
+from evonas.tasks.common.prediction_format import Answer
 
 Floats = NDArray[np.float64]
 
@@ -61,7 +67,7 @@ class KeyPoints(Task):
             than one cell. The default is that of Xiao et al.: 2 cells of 64.
         sigmas: point -> sigma of the OKS; by default COCO's for its 17 names, 0.05 else.
         head: the two ends of the head segment that PCKh is measured by
-            (``evonas.tasks._pckh``); by default ``neck`` and ``head_top``, if both are learnt.
+            (``evonas.tasks.common.pckh``); by default ``neck`` and ``head_top``, if both are learnt.
     """
 
     metric = "error"
@@ -257,7 +263,7 @@ class KeyPoints(Task):
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
         """Return the metrics, ``nme_P`` of each point, PCKh and COCO's AP.
 
-        ``PCKh`` and ``pckh_P``, percent (``evonas.tasks._pckh``), are there where a head
+        ``PCKh`` and ``pckh_P``, percent (``evonas.tasks.common.pckh``), are there where a head
         segment is labelled, and COCO's numbers where all areas are known.
 
         ``AP``, ``AP50``, ``AP75`` and ``AR``, percent, are those of one detection an

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from evonas.answers import Answer
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.common.prediction_format import Answer
 
 _ODD = ("yaw", "roll")
 _NO_DEFAULT = ("image", "area", "identity")

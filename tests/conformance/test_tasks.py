@@ -9,11 +9,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evonas.answers import HELD_OUT_LOSS, Answer
 from evonas.core import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Array, Task
+from evonas.tasks.common.prediction_format import HELD_OUT_LOSS, Answer
 from evonas.transfer.targets import read
 
 NAMES = registry.names("task")

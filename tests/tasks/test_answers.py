@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from evonas.answers import Answer
 from evonas.core.optional_imports import quiet
 from evonas.core.rotations import geodesic, matrices
 from evonas.errors import InputError
 from evonas.exporting import Answering
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification
+from evonas.tasks.common.prediction_format import Answer
 from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.key_points import KeyPoints
 from evonas.tasks.regression import Regression

@@ -18,8 +18,8 @@ from evonas.core import registry
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.estimation.views import View
-from evonas.tasks._oks import COCO_SIGMAS, Detection, Truth, evaluate
 from evonas.tasks.base import Array
+from evonas.tasks.common.object_keypoint_similarity import COCO_SIGMAS, Detection, Truth, evaluate
 from evonas.tasks.key_points import KeyPoints
 
 FILE = Path(__file__).parents[3] / "shared/data/coco_samples/coco/test_coco.json"

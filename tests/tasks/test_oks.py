@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
-from evonas.tasks._oks import COCO_SIGMAS, Detection, Truth, evaluate, similarity
+from evonas.tasks.common.object_keypoint_similarity import (
+    COCO_SIGMAS,
+    Detection,
+    Truth,
+    evaluate,
+    similarity,
+)
 
 SIGMAS = tuple(COCO_SIGMAS.values())
 K = len(SIGMAS)

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from evonas.core import registry, rotations
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks._pose_outputs import AngleBins, Rotation6D, distance
+from evonas.tasks.common.pose_representations import AngleBins, Rotation6D, distance
 from evonas.tasks.head_pose import HeadPose
 
 ALL = {"yaw": (), "pitch": (), "roll": ()}

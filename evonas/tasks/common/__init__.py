@@ -1,0 +1,1 @@
+"""Metrics and output formats that several tasks share."""
