@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from evonas.core.registry import CheckedCall
 from evonas.errors import InputError
-from evonas.optimizers._arguments import (
+from evonas.optimizers.common.arguments import (
     Common,
     Cost,
     checked_space,
@@ -32,10 +32,10 @@ from evonas.optimizers._arguments import (
     unit_cube,
     whole_number,
 )
-from evonas.optimizers._books import Books
-from evonas.optimizers._fences import fenced_global_rng
-from evonas.optimizers._identity import Identity
-from evonas.optimizers._sampling import Sampler
+from evonas.optimizers.common.evaluated_archive import Books
+from evonas.optimizers.common.global_state_guards import fenced_global_rng
+from evonas.optimizers.common.identity import Identity
+from evonas.optimizers.common.sampling import Sampler
 from evonas.space import Genome, SearchSpace
 
 __all__ = ["Common", "Cost", "Optimizer", "fenced_global_rng", "number_in"]

@@ -28,8 +28,8 @@ import pybobyqa
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from evonas.optimizers._callback_bridge import CallbackBridge, Function
 from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.common.ask_tell_thread import CallbackBridge, Function
 from evonas.space import Genome, SearchSpace
 
 #: Runs at one place of an ask, the present one among them, before a start elsewhere.

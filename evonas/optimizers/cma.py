@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from evonas.errors import InputError
-from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
+from evonas.optimizers.common.preselection import Screen
 from evonas.space import Genome, SearchSpace
 
 #: Stops that mean "converged". The others (flat fitness, stagnation) are everyday

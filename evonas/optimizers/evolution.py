@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
-from evonas.optimizers._arguments import whole_number
-from evonas.optimizers._sampling import LISTABLE
 from evonas.optimizers.base import Common, Optimizer, number_in
+from evonas.optimizers.common.arguments import whole_number
+from evonas.optimizers.common.sampling import LISTABLE
 from evonas.space import Architecture, Genome, Mutation, SearchSpace
 
 #: Draws of a child that bring nothing new, after which one gene more is mutated.

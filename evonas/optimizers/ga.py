@@ -24,10 +24,10 @@ from pymoo.core.selection import Selection
 from pymoo.core.termination import NoTermination
 from pymoo.operators.crossover.ux import UniformCrossover
 
-from evonas.optimizers._arguments import whole_number
-from evonas.optimizers._mating import OneGene, UnknownOnly
-from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
+from evonas.optimizers.common.arguments import whole_number
+from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.pymoo_support.operators import OneGene, UnknownOnly
 from evonas.space import SearchSpace
 
 #: Parents compared in one tournament.

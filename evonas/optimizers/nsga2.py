@@ -28,10 +28,10 @@ from pymoo.operators.crossover.ux import UniformCrossover
 from pymoo.operators.survival.rank_and_crowding.metrics import get_crowding_function
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
-from evonas.optimizers._arguments import whole_number
-from evonas.optimizers._mating import OneGene, UnknownOnly
-from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, number_in
+from evonas.optimizers.common.arguments import whole_number
+from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.pymoo_support.operators import OneGene, UnknownOnly
 from evonas.space import SearchSpace
 
 CROWDING = get_crowding_function("cd")

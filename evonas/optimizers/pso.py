@@ -23,10 +23,10 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.optimizers._arguments import whole_number
-from evonas.optimizers._fences import no_logging_setup
-from evonas.optimizers._screen import Screen
 from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.common.arguments import whole_number
+from evonas.optimizers.common.global_state_guards import no_logging_setup
+from evonas.optimizers.common.preselection import Screen
 from evonas.space import SearchSpace
 
 with no_logging_setup():  # merely importing pyswarms writes report.log

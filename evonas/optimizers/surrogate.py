@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from evonas.optimizers._acquisition import Belief, knowledge_gains, normal_scores
-from evonas.optimizers._arguments import whole_number
-from evonas.optimizers._encoding import Encoding
-from evonas.optimizers._gaussian_process import GaussianProcess
-from evonas.optimizers._kernel import Kernel
 from evonas.optimizers.base import Common, Optimizer
+from evonas.optimizers.bayesian.acquisition import Belief, knowledge_gains, normal_scores
+from evonas.optimizers.bayesian.encoding import Encoding
+from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
+from evonas.optimizers.bayesian.kernel import Kernel
+from evonas.optimizers.common.arguments import whole_number
 from evonas.space import Genome, SearchSpace
 
 Array = NDArray[np.float64]

@@ -26,7 +26,7 @@ import numpy as np
 from memo import PATIENCE, Memo, Spent, Stuck
 from replay import Problem, Trace
 
-from evonas.optimizers._fences import fenced_global_rng, no_logging_setup
+from evonas.optimizers.common.global_state_guards import fenced_global_rng, no_logging_setup
 from evonas.space import SearchSpace
 
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from optimizer_problems import conditional, cost, ordinal, space_of
 
 from evonas.errors import InputError
-from evonas.optimizers import _sampling
-from evonas.optimizers._fences import no_logging_setup
-from evonas.optimizers._identity import Identity
-from evonas.optimizers._sampling import Sampler
 from evonas.optimizers.base import Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.common import sampling as _sampling
+from evonas.optimizers.common.global_state_guards import no_logging_setup
+from evonas.optimizers.common.identity import Identity
+from evonas.optimizers.common.sampling import Sampler
 from evonas.space import SearchSpace
 
 LINE = space_of({"kind": "integer", "low": 1, "high": 100})

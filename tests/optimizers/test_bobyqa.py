@@ -16,7 +16,7 @@ from optimizer_problems import bowl, build, by_digest, distinct, drive, ordinal,
 
 from evonas.errors import InputError
 from evonas.optimizers import bobyqa
-from evonas.optimizers._callback_bridge import CallbackBridge
+from evonas.optimizers.common.ask_tell_thread import CallbackBridge
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ from optimizer_problems import bowl, build, cost, drive, ordinal, space_of
 from scipy.stats import norm, spearmanr
 
 from evonas.errors import InputError
-from evonas.optimizers._screen import Screen
+from evonas.optimizers.common.preselection import Screen
 
 
 def test_it_draws_from_its_own_generator() -> None:

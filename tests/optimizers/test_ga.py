@@ -18,8 +18,8 @@ from optimizer_problems import (
 )
 
 from evonas.errors import InputError
-from evonas.optimizers._mating import OneGene
 from evonas.optimizers.ga import _Tournaments
+from evonas.optimizers.pymoo_support.operators import OneGene
 
 
 def test_no_architecture_is_asked_twice() -> None:

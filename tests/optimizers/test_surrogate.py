@@ -25,10 +25,10 @@ from scipy.optimize import check_grad
 from scipy.stats import norm
 
 from evonas.errors import InputError
-from evonas.optimizers._acquisition import Belief, log_expected_improvement, normal_scores
-from evonas.optimizers._encoding import Encoding
-from evonas.optimizers._gaussian_process import JITTER, GaussianProcess
-from evonas.optimizers._kernel import INACTIVE, SLOPE, Kernel
+from evonas.optimizers.bayesian.acquisition import Belief, log_expected_improvement, normal_scores
+from evonas.optimizers.bayesian.encoding import Encoding
+from evonas.optimizers.bayesian.gaussian_process import JITTER, GaussianProcess
+from evonas.optimizers.bayesian.kernel import INACTIVE, SLOPE, Kernel
 from evonas.space import Architecture, SearchSpace
 
 TABLE = SHARED / "nas_bench" / "nas_bench_macro_cifar10.csv"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.optimizers._identity import Identity
+from evonas.optimizers.common.identity import Identity
 from evonas.space import Genome
 
 #: Draws for one genome of a start; a region rarer than this is walked to by cost.

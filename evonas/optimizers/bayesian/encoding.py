@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.optimizers._arguments import Cost
-from evonas.optimizers._kernel import INACTIVE
+from evonas.optimizers.bayesian.kernel import INACTIVE
+from evonas.optimizers.common.arguments import Cost
 from evonas.space import SearchSpace
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr, ndtri
 from scipy.stats import rankdata
 
-from evonas.optimizers._gaussian_process import GaussianProcess
+from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
 

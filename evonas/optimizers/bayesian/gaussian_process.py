@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.optimize import minimize
 
-from evonas.optimizers._kernel import Kernel
+from evonas.optimizers.bayesian.kernel import Kernel
 
 Array = NDArray[np.float64]
 

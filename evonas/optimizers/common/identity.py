@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from evonas.optimizers._arguments import Cost
+from evonas.optimizers.common.arguments import Cost
 from evonas.space import Genome, SearchSpace
 
 

@@ -1,0 +1,1 @@
+"""Gaussian process, acquisition and encoding of the surrogate optimizer."""
