@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from evonas.backbones.base import Backbone, Shape
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
@@ -30,13 +29,14 @@ from evonas.estimation.timing import Timing
 from evonas.estimation.views import View, standard_views
 from evonas.execution._hardware import Hardware
 from evonas.execution.base import Executor
-from evonas.networks.base import Network, refuse_unread
+from evonas.models.backbones.base import Backbone, Shape
+from evonas.models.networks.base import Network, refuse_unread
+from evonas.models.weight_inheritance import shapes
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.training_record import Indices, TrainingRecord
-from evonas.transfer.inherit import shapes
 
 
 @dataclass(frozen=True)

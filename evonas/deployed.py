@@ -21,18 +21,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evonas.assembly import Assembly
-from evonas.backbones.base import UpTo, Whole
-from evonas.backbones.none import NoBackbone
 from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation.batches import TrainingData
 from evonas.estimation.estimator import Split
 from evonas.estimation.features import FeatureCache, Progress
-from evonas.estimation.quantized import Quantized
 from evonas.estimation.training import Diverged, Training, predict
 from evonas.estimation.views import View, standard_views
 from evonas.evaluation import Retrained
 from evonas.loop import candidate_seed
+from evonas.models.backbones.base import UpTo, Whole
+from evonas.models.backbones.none import NoBackbone
+from evonas.models.files.quantized_network import Quantized
 from evonas.space import Architecture
 from evonas.training_record import TrainingRecord
 

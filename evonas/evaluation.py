@@ -22,15 +22,15 @@ from evonas.core.overrides import Word, parse
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.features import Progress
-from evonas.estimation.quantized import SUFFIXES, Quantized, load_quantized
 from evonas.estimation.training import TrainingData, predict
 from evonas.judging import Include, Judges, judges
+from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
+from evonas.models.files.safetensors_files import load_file
 from evonas.space import Architecture
 from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.training_record import TrainingRecord
-from evonas.weights import load_file
 
 _FILE = "comparison.json"
 

@@ -30,8 +30,8 @@ from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.latency import compared, processor, threads
 from evonas.estimation.parity import checked
-from evonas.estimation.quantized import SUFFIXES, Quantized
 from evonas.estimation.views import View
+from evonas.models.files.quantized_network import SUFFIXES, Quantized
 from evonas.shipped import CARD, CARD_FILE, running
 from evonas.tasks.base import Task
 from evonas.transfer import onnx_file, quantize_pt2e

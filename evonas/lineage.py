@@ -20,11 +20,11 @@ from typing import Protocol, runtime_checkable
 from evonas.core.settings import InheritanceSettings, TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation.estimator import Job
+from evonas.models.files.safetensors_files import intact
+from evonas.models.weight_inheritance import Shape, heritable
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture
 from evonas.store import Trial
-from evonas.transfer.inherit import Shape, heritable
-from evonas.weights import intact
 
 _log = logging.getLogger("evonas")
 _REMEMBERED = 256  # networks whose shapes are kept: several generations and their parents

@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from evonas.backbones.base import Backbone, UpTo
 from evonas.core import registry
 from evonas.core.compression_settings import PruneSettings
 from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.complexity import Complexity, count
-from evonas.estimation.quantized import Quantized
 from evonas.estimation.reference_costs import reduction
 from evonas.estimation.views import View
+from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.files.quantized_network import Quantized
 from evonas.transfer.curves import Curve, curve
 from evonas.transfer.prune import Mask, Plan, Prunable
 from evonas.transfer.reduction import Cost, Reduction

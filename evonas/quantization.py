@@ -20,8 +20,8 @@ from evonas.core.compression_settings import QuantizeSettings
 from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.latency import processor, threads
-from evonas.estimation.quantized import SUFFIXES, load_quantized
 from evonas.estimation.speed import speed
+from evonas.models.files.quantized_network import SUFFIXES, load_quantized
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import Captured, capture
 from evonas.transfer.quantize import check_extra, quantize

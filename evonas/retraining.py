@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from evonas.assembly import Assembly
-from evonas.backbones.base import Backbone, UpTo
 from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
@@ -20,7 +19,8 @@ from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features import Progress
 from evonas.loop import candidate_seed
-from evonas.networks.base import refuse_unread
+from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.networks.base import refuse_unread
 from evonas.space import Architecture
 
 _FREE = Complexity(0, 0, 0.0, ())

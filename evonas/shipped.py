@@ -17,8 +17,8 @@ from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import Box
 from evonas.errors import InputError
 from evonas.estimation.views import View
+from evonas.models.files.onnx_session import Run, session, unsealed
 from evonas.tasks.common.prediction_format import Answer
-from evonas.transfer.onnx_session import Run, session, unsealed
 
 #: Where the card lies: a key of an .onnx, a file in a .pt2.
 CARD, CARD_FILE = "evonas", "evonas.json"
@@ -98,7 +98,9 @@ def running(file: Path, threads: int = 1) -> Run:
     """
     if file.suffix == ".onnx":
         return session(file, threads, "export")
-    from evonas.estimation.quantized import load_quantized  # torch, which an .onnx does without
+    from evonas.models.files.quantized_network import (
+        load_quantized,  # torch, which an .onnx does without
+    )
 
     return load_quantized(file).outputs
 

@@ -16,8 +16,8 @@ from face_files import heads, portrait, write_aflw2000, write_biwi, write_w300lp
 from PIL import Image
 from safetensors.torch import save_file
 
-from evonas.backbones.face_recognition import FaceRecognition
 from evonas.data.leeds_sports import JOINTS
+from evonas.models.backbones.face_recognition import FaceRecognition
 
 ROOT = Path(__file__).parents[1]
 #: A network as a person would bring it: any side of the image will do.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evonas.estimation.quantized import load_quantized
+from evonas.models.files.quantized_network import load_quantized
 from evonas.transfer.capture import capture
 from evonas.transfer.quantize import FILES, quantize
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from command_line import Cli, said
 
-from evonas.backbones.base import UpTo
 from evonas.core import registry
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import UpTo
 
 _MODULE = ["torch_module", "input_size=32", "random=1"]
 _CONVNET = [*_MODULE, "callable=small_modules:ConvNet"]

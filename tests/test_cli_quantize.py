@@ -20,15 +20,15 @@ from rich.console import Console
 from small_modules import ConvNet, export
 
 from evonas.assembly import Assembly
-from evonas.backbones.none import NoBackbone
 from evonas.commands import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployed import PIXELS
-from evonas.estimation.quantized import load_quantized
 from evonas.estimation.training import Diverged, Training
 from evonas.estimation.views import View
 from evonas.evaluation import Retrained
+from evonas.models.backbones.none import NoBackbone
+from evonas.models.files.quantized_network import load_quantized
 from evonas.training_record import TrainingRecord
 
 HEAD = {"name": "residual head", "network": "residual_head", "settings": {"width": 24}}

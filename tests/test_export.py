@@ -24,12 +24,12 @@ from torch import Tensor, nn
 
 from evonas import exporting
 from evonas.assembly import Assembly
-from evonas.backbones.base import UpTo, Whole
 from evonas.commands import export
 from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.parity import difference
 from evonas.evaluation import Retrained
+from evonas.models.backbones.base import UpTo, Whole
 from evonas.shipped import Shipped
 from evonas.tasks.head_pose import HeadPose
 from evonas.transfer import onnx_file

@@ -22,9 +22,9 @@ from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.paused import pause
 from evonas.estimation.training import Training
 from evonas.exporting import _draft
+from evonas.models.files.safetensors_files import load_file, load_notes
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
-from evonas.weights import load_file, load_notes
 
 Write = Callable[[int], None]
 Read = Callable[[], int]

@@ -15,7 +15,7 @@ from inheritance import COLUMNS, Family, Row, known, measure, missed, write
 from inheritance_report import report
 
 from evonas.assembly import Assembly
-from evonas.transfer.inherit import shapes
+from evonas.models.weight_inheritance import shapes
 
 
 def test_what_the_published_code_leaves_at_random() -> None:

@@ -25,10 +25,10 @@ from small_modules import ConvNet, export
 
 import evonas as package
 from evonas.api import search
-from evonas.backbones._tfjs_weights import read_weights
 from evonas.core import experiment as config
 from evonas.core.files import read_yaml
 from evonas.errors import InputError
+from evonas.models.backbones.common.tfjs_weights import read_weights
 
 PACKAGE = Path(package.__file__).parent
 

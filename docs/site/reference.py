@@ -8,7 +8,10 @@ from evonas.core import registry
 def _parts(kind: str) -> tuple[str, ...]:
     """Return the modules of a kind of part: its base class first, then every registered name."""
     folder, base, _ = registry.KINDS[kind]
-    return (base, *(f"evonas.{folder}.{name}" for name in registry.names(kind)))
+    return (
+        base,
+        *(f"evonas.{folder.replace(chr(47), chr(46))}.{name}" for name in registry.names(kind)),
+    )
 
 
 #: page -> title, a sentence, modules

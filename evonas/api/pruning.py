@@ -13,7 +13,6 @@ from torch import nn
 from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
 from evonas.assembly import surroundings
-from evonas.backbones.base import Backbone
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.files import keep, make_folder
@@ -22,13 +21,14 @@ from evonas.errors import EvonasError
 from evonas.estimation.complexity import Complexity
 from evonas.estimation.training import kept
 from evonas.evaluation import Retrained
+from evonas.models.backbones.base import Backbone
+from evonas.models.files.safetensors_files import packed
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import Table, markdown
 from evonas.store import FORMAT
 from evonas.transfer.reduction import Reduction
 from evonas.transfer.tracing import save
-from evonas.weights import packed
 
 _EXACT = 1e-4  # of the largest value: what single precision leaves of equal sums in another order
 

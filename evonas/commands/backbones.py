@@ -9,12 +9,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from evonas.backbones.base import Backbone, UpTo, telling
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import Backbone, UpTo, telling
 
 _FEW = 16  # taps that are always all shown
 _BYTES = 2  # of a value in the feature cache

@@ -13,7 +13,6 @@ import numpy as np
 from rich.console import Console
 
 from evonas.assembly import Assembly
-from evonas.backbones.base import Backbone, Pooled, telling
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
@@ -22,6 +21,7 @@ from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.features import FeatureCache, Progress
 from evonas.estimation.views import View
+from evonas.models.backbones.base import Backbone, Pooled, telling
 from evonas.report import probe_file, probe_pictures, probing
 from evonas.report.tables import Table, markdown, show
 from evonas.transfer.probe import Primary, Probed, probe

@@ -11,7 +11,7 @@ from evonas.core import experiment as config
 from evonas.core.overrides import Word
 from evonas.errors import InputError
 from evonas.estimation.feasibility import feasibility
-from evonas.estimation.start import read_start
+from evonas.models.initial_weights import read_start
 from evonas.replay import Replay
 
 

@@ -23,8 +23,8 @@ _PACKAGE = Path(__file__).parents[1]
 #: kind -> (folder, module and name of the base class)
 KINDS: dict[str, tuple[str, str, str]] = {
     "optimizer": ("optimizers", "evonas.optimizers.base", "Optimizer"),
-    "network": ("networks", "evonas.networks.base", "Network"),
-    "backbone": ("backbones", "evonas.backbones.base", "Backbone"),
+    "network": ("models/networks", "evonas.models.networks.base", "Network"),
+    "backbone": ("models/backbones", "evonas.models.backbones.base", "Backbone"),
     "data": ("data", "evonas.data.base", "Dataset"),
     "task": ("tasks", "evonas.tasks.base", "Task"),
     "executor": ("execution", "evonas.execution.base", "Executor"),
@@ -53,7 +53,7 @@ def load(kind: str, name: str) -> Any:
     folder, base_module, base_name = _entry(kind)
     _check_name(kind, name)
     base = getattr(importlib.import_module(base_module), base_name)
-    module = importlib.import_module(f"evonas.{folder}.{name}")
+    module = importlib.import_module(f"evonas.{folder.replace(chr(47), chr(46))}.{name}")
     own = [
         value
         for key, value in vars(module).items()

@@ -27,14 +27,14 @@ from evonas.estimation.graphs import Graphs
 from evonas.estimation.identity import weights_hash
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.paused import pause, resume
-from evonas.estimation.start import read_start, start_from
 from evonas.estimation.timing import Timing
 from evonas.estimation.training import Diverged, Outcome, Training, validate
 from evonas.estimation.work import Work, count
+from evonas.models.files.safetensors_files import save_file
+from evonas.models.initial_weights import read_start, start_from
+from evonas.models.weight_inheritance import inherit, read_parent
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Error, Labels, Task
-from evonas.transfer.inherit import inherit, read_parent
-from evonas.weights import save_file
 
 Indices = NDArray[np.intp]
 #: An error beyond so many times that of the best constant prediction, after a training whose loss

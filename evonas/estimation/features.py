@@ -24,11 +24,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evonas.backbones.base import Backbone
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
 from evonas.estimation.cache_files import allocate, check_space, commit, intact, sidecar
 from evonas.estimation.views import View
+from evonas.models.backbones.base import Backbone
 
 _log = logging.getLogger("evonas")
 _VERSION = 1

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evonas.backbones.base import Shape
 from evonas.estimation.precision import exact
+from evonas.models.backbones.base import Shape
 
 WARM_UP, REPEATS = 10, 50
 #: Of a comparison: so often all have their turn, so many runs at a time.

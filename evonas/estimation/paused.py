@@ -20,7 +20,7 @@ from torch import Tensor
 from evonas.core.files import draft_of
 from evonas.estimation.identity import differences, identity
 from evonas.estimation.training import Training
-from evonas.weights import load_file, load_notes, save_file
+from evonas.models.files.safetensors_files import load_file, load_notes, save_file
 
 _log = logging.getLogger("evonas")
 _LISTED = 5  # differences that a message lists

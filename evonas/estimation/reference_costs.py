@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from evonas.backbones.base import Backbone, UpTo
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import Backbone, UpTo
 from evonas.transfer.reduction import Cost, Reduction
 
 

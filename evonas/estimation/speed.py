@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from evonas.estimation.latency import Times, compared
-from evonas.estimation.quantized import Quantized
+from evonas.models.files.onnx_session import session
+from evonas.models.files.quantized_network import Quantized
 from evonas.transfer.compiled import compiled
-from evonas.transfer.onnx_session import session
 
 _NOT_COMPILED = (
     "int8 of pt2e is fast through torch.compile alone, which was not measured: --compile"

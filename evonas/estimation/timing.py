@@ -19,11 +19,11 @@ from typing import Any
 
 import torch
 
-from evonas.backbones.base import Shape
 from evonas.core.files import write_file
 from evonas.core.version import __version__
 from evonas.errors import RunError
 from evonas.estimation.latency import REPEATS, WARM_UP, Latency, latency, processor, threads
+from evonas.models.backbones.base import Shape
 from evonas.space import Architecture
 
 #: So often, at most, a network is measured on a busy machine, and with how much noise it is not

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from evonas.core.optional_imports import quiet
 from evonas.errors import InputError, one_line
-from evonas.transfer.devices import follow_input
+from evonas.models.files.graph_devices import follow_input
 from evonas.transfer.folding import fold_norms
 
 _aten = torch.ops.aten

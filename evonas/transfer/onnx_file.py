@@ -13,7 +13,7 @@ from torch.export import Dim, ExportedProgram
 
 from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, one_line
-from evonas.transfer.onnx_session import sealed
+from evonas.models.files.onnx_session import sealed
 from evonas.transfer.quantize_onnx import INPUT, bare
 
 _WHAT = "exporting to ONNX"

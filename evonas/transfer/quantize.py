@@ -14,11 +14,11 @@ from torch import Tensor
 
 from evonas.core.files import keep
 from evonas.core.optional_imports import library
+from evonas.models.files.onnx_session import sealed
 from evonas.transfer import quantize_onnx, quantize_pt2e
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import Captured
 from evonas.transfer.coverage import Coverage
-from evonas.transfer.onnx_session import sealed
 
 #: Road -> name of the file, and the modules that it needs.
 FILES = {"pt2e": "quantized.pt2", "onnx": "quantized.onnx"}

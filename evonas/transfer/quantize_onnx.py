@@ -18,9 +18,9 @@ from torch.export import Dim
 
 from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, RunError, one_line
+from evonas.models.files.onnx_session import session
 from evonas.transfer.capture import Captured
 from evonas.transfer.coverage import Coverage, Step, coverage
-from evonas.transfer.onnx_session import session
 
 _WHAT = "quantising on the road onnx"
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from evonas.core.files import write_file
 from evonas.core.optional_imports import quiet
 from evonas.errors import InputError
-from evonas.transfer.devices import follow_input
+from evonas.models.files.graph_devices import follow_input
 
 _ATEN = torch.ops.aten
 _LONG = 300  # characters of somebody else's message

@@ -25,9 +25,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evonas.backbones import synthetic_face
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.data.synthetic_faces import RENDERER_VERSION, SyntheticFaces
+from evonas.models.backbones import synthetic_face
+from evonas.models.backbones.synthetic_face import SyntheticFace
 
 UNSEEN_SEED = 90001  # no identity of another seed's data set occurs in this one
 

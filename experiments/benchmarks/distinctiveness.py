@@ -27,12 +27,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.core.settings import TrainingSettings
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.estimation.training import TrainingData, predict, train, validate
 from evonas.estimation.unit_removal import Removal, Study
-from evonas.networks._end import make_end
+from evonas.models.backbones.synthetic_face import SyntheticFace
+from evonas.models.networks.common.regression_head import make_end
 from evonas.report import distinctiveness
 from evonas.report.tables import Table, markdown
 from evonas.tasks.classification import Classification

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 
 from evonas.core import experiment as config
-from evonas.networks.evopose2d import EvoPose2D
+from evonas.models.networks.evopose2d import EvoPose2D
 from evonas.space import Architecture
 
 #: name -> changes of the genotype, (height, width), millions and billions as published.

@@ -37,8 +37,8 @@ from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.training import Training, TrainingData, predict
 from evonas.loop import candidate_seed
+from evonas.models.weight_inheritance import inherit, shapes
 from evonas.space import Architecture, Mutation, SearchSpace
-from evonas.transfer.inherit import inherit, shapes
 
 HERE = Path(__file__).parent
 

@@ -211,7 +211,7 @@ def _images(options: Options, folder: Path, count: int) -> tuple[Table, float]:
     import torch
 
     from evonas.estimation.training import TrainingData, train
-    from evonas.networks.residual_head import ResidualHead
+    from evonas.models.networks.residual_head import ResidualHead
     from evonas.tasks.head_pose import HeadPose
 
     labels = {"yaw": (), "pitch": (), "roll": ()}

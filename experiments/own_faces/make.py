@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 import evonas
 from evonas.data.synthetic_faces import SyntheticFaces
 
-_SHIPPED = Path(evonas.__file__).parent / "backbones" / "synthetic_face.safetensors"
+_SHIPPED = Path(evonas.__file__).parent / "models" / "backbones" / "synthetic_face.safetensors"
 
 
 def main() -> None:

@@ -15,11 +15,11 @@ import torch
 from small_modules import ConvNet, Transformer, export
 from torch import Tensor, nn
 
-from evonas.backbones._hooks import Hooked
-from evonas.backbones.base import Backbone, UpTo
 from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.common.hooked_module import Hooked
 
 _PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from evonas.backbones.face_recognition import FaceRecognition
 from evonas.data.pointing04 import Pointing04
 from evonas.errors import InputError
 from evonas.estimation.views import View
+from evonas.models.backbones.face_recognition import FaceRecognition
 
 MANIFEST = "face_recognition_model-weights_manifest.json"
 BINARY = "face_recognition_model.bin"

@@ -12,9 +12,9 @@ import small_modules
 import torch
 from safetensors.torch import save_file
 
-from evonas.backbones.base import Backbone
 from evonas.core import registry
 from evonas.errors import InputError
+from evonas.models.backbones.base import Backbone
 
 MODELS = {
     "timm": {"model": "tiny_conv"},

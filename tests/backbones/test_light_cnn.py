@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.backbones.base import UpTo
-from evonas.backbones.light_cnn import LightCNN
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import UpTo
+from evonas.models.backbones.light_cnn import LightCNN
 
 #: Layer of the published file -> (channels in, channels out, kernel), 0: a linear layer.
 FILE = {

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from evonas.backbones.base import UpTo
-from evonas.backbones.none import NoBackbone
 from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import UpTo
+from evonas.models.backbones.none import NoBackbone
 
 
 def test_the_tap_is_the_image_normalised_as_for_imagenet() -> None:

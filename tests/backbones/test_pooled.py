@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evonas.backbones.base import Pooled, telling
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.errors import InputError
+from evonas.models.backbones.base import Pooled, telling
+from evonas.models.backbones.synthetic_face import SyntheticFace
 
 
 def test_its_maps_are_the_averages_of_those_it_wraps() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from quantizable import Wide, images, made, quantised
 
-from evonas.backbones._exported_file import load_program
 from evonas.errors import InputError
+from evonas.models.files.exported_programs import load_program
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def calling(program: Path, path: Path, name: str, other: str) -> Path:
 def test_it_opens_where_the_library_that_made_it_is_not(program: Path) -> None:
     code = (
         "import sys; sys.modules['torchao'] = None; import numpy as np\n"
-        "from evonas.estimation.quantized import load_quantized\n"
+        "from evonas.models.files.quantized_network import load_quantized\n"
         "print(load_quantized(sys.argv[1]).outputs(np.zeros((3, 3, 32, 32), np.uint8)).shape)"
     )
     words = [sys.executable, "-W", "ignore", "-c", code, str(program)]

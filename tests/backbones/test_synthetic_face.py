@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from evonas.backbones import synthetic_face
-from evonas.backbones.base import UpTo
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.data.synthetic_faces import RENDERER_VERSION, SyntheticFaces
 from evonas.errors import InputError
+from evonas.models.backbones import synthetic_face
+from evonas.models.backbones.base import UpTo
+from evonas.models.backbones.synthetic_face import SyntheticFace
 
 SHIPPED = Path(synthetic_face.__file__).with_suffix(".safetensors")
 FACTS = json.loads(SHIPPED.with_suffix(".json").read_text(encoding="utf-8"))

@@ -12,11 +12,11 @@ import small_modules
 import torch
 from safetensors.torch import save_file
 
-from evonas.backbones._hooks import Hooked
-from evonas.backbones.base import Backbone, UpTo
 from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.common.hooked_module import Hooked
 
 
 def make(function: str = "small_modules:ConvNet", **options: Any) -> Backbone:

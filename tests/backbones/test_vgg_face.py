@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from evonas.backbones import vgg_face
-from evonas.backbones.base import UpTo
-from evonas.backbones.vgg_face import VGGFace
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones import vgg_face
+from evonas.models.backbones.base import UpTo
+from evonas.models.backbones.vgg_face import VGGFace
 
 #: Convolutions in torchvision's VGG-16, `features`: their places among ReLUs and pools.
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

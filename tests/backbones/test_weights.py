@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from small_modules import ConvNet
 from torch import nn
 
-from evonas.backbones._weights import load_into, read_state
 from evonas.errors import InputError
+from evonas.models.files.state_dicts import load_into, read_state
 
 STATE = {"a.weight": torch.ones(2, 3), "a.bias": torch.zeros(2)}
 

@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from evonas.backbones.base import Backbone, UpTo
 from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
+from evonas.models.backbones.base import Backbone, UpTo
 from evonas.transfer.tracing import save
 
 NAMES = registry.names("backbone")

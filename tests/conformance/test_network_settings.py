@@ -20,9 +20,9 @@ from mutations import fuzz
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.networks import blocks
-from evonas.networks.base import TAP, Network, refuse_unread
-from evonas.networks.blocks import BlockSpec
+from evonas.models.networks import blocks
+from evonas.models.networks.base import TAP, Network, refuse_unread
+from evonas.models.networks.blocks import BlockSpec
 from evonas.space import Architecture, SearchSpace
 
 ROOT = Path(__file__).parents[2]

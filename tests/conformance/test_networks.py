@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.core import registry
 from evonas.estimation.complexity import count
-from evonas.networks.base import Network, Shape
+from evonas.models.networks.base import Network, Shape
 from evonas.space import Architecture, SearchSpace
 
 FOLDER = Path(__file__).parents[2] / "search_spaces"

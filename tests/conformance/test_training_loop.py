@@ -26,7 +26,7 @@ from evonas.core.settings import TrainingSettings
 from evonas.estimation import graphs
 from evonas.estimation.step import Untrained
 from evonas.estimation.training import Training, TrainingData
-from evonas.networks.base import Shape
+from evonas.models.networks.base import Shape
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Task
 

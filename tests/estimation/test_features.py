@@ -11,12 +11,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
 from evonas.estimation import features
 from evonas.estimation.features import FeatureCache
 from evonas.estimation.views import View, standard_views
+from evonas.models.backbones.synthetic_face import SyntheticFace
 
 TAPS = ("block3", "block4")
 

@@ -15,9 +15,9 @@ from evonas.estimation.batches import TrainingData
 from evonas.estimation.cache_files import commit
 from evonas.estimation.paused import pause, resume
 from evonas.estimation.training import Outcome, Training
+from evonas.models.files.safetensors_files import load_file, load_notes, save_file
 from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.regression import Regression
-from evonas.weights import load_file, load_notes, save_file
 
 TASK = HeadPose(("yaw", "pitch"))
 SHORT = TrainingSettings(epochs=5, batch_size=16, learning_rate=1e-2, ema=0.9)

@@ -15,7 +15,7 @@ from torch import nn
 from evonas.errors import InputError
 from evonas.estimation import latency, speed
 from evonas.estimation.latency import compared, processor, threads
-from evonas.estimation.quantized import load_quantized
+from evonas.models.files.quantized_network import load_quantized
 
 FILES = {"pt2e": ".pt2", "onnx": ".onnx"}
 

@@ -13,8 +13,8 @@ import torch
 from evonas.core.files import draft_of
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
+from evonas.models.files.safetensors_files import load_file, save_file
 from evonas.space import Architecture
-from evonas.weights import load_file, save_file
 
 TRAININGS = "trainings.txt"  # beside the run's folder: one line a training, before it begins
 

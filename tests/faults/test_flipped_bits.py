@@ -20,12 +20,7 @@ from safetensors import torch as plain
 from small_modules import ConvNet, export
 from torch import nn
 
-from evonas import weights
 from evonas.assembly import Assembly
-from evonas.backbones._exported_file import load_program
-from evonas.backbones._script import Script
-from evonas.backbones._weights import read_state
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.data.base import Dataset, UnreadableImage
@@ -40,9 +35,14 @@ from evonas.estimation.timing import Timing
 from evonas.estimation.training import Training
 from evonas.estimation.views import View
 from evonas.evaluation import Retrained
+from evonas.models.backbones.synthetic_face import SyntheticFace
+from evonas.models.files import safetensors_files as weights
+from evonas.models.files.exported_programs import load_program
+from evonas.models.files.onnx_session import sealed, unsealed
+from evonas.models.files.state_dicts import read_state
+from evonas.models.files.torchscript import Script
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
-from evonas.transfer.onnx_session import sealed, unsealed
 
 STATE = {"a.weight": torch.linspace(0, 1, 40).reshape(5, 8), "a.bias": torch.ones(5)}
 

@@ -23,11 +23,11 @@ from run_folder import run_folder, trials
 from small_modules import ConvNet
 from torch import nn
 
-from evonas import weights
 from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core.files import keep
 from evonas.errors import EvonasError
+from evonas.models.files import safetensors_files as weights
 from evonas.transfer import onnx_file, quantize_pt2e
 from evonas.transfer.capture import trace
 from evonas.transfer.tracing import save
@@ -104,7 +104,7 @@ def test_features_on_a_disk_that_fills_up(disk: SmallDisk, tmp_path: Path) -> No
     script = """
 import resource, sys
 from evonas import registry
-from evonas.backbones.synthetic_face import SyntheticFace
+from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.errors import InputError
 from evonas.estimation import features
 from evonas.estimation.views import View

@@ -22,15 +22,15 @@ from safetensors.torch import save_file
 from small_modules import ConvNet, export
 
 from evonas.api.photo_inputs import boxes_of
-from evonas.backbones._exported_file import load_program
-from evonas.backbones._tfjs_weights import read_weights
-from evonas.backbones._weights import read_state
 from evonas.core import registry
 from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import read_photo
 from evonas.data.readers.csv_table import located, read_table
 from evonas.data.readers.mat_labels import read_mat
 from evonas.errors import InputError
+from evonas.models.backbones.common.tfjs_weights import read_weights
+from evonas.models.files.exported_programs import load_program
+from evonas.models.files.state_dicts import read_state
 
 HEADER = "file,person,yaw,left,top,right,bottom,split"
 LINES = [f"{i}.jpg,p{i},{i}.5,1,2,30,35,{('train', 'val')[i % 2]}" for i in range(4)]

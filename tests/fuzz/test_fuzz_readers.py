@@ -23,8 +23,6 @@ from mutations import command, damaged, edited, fuzz, owed, refused_or_read, wat
 from PIL import Image
 from small_modules import ConvNet
 
-from evonas.backbones.exported import Exported
-from evonas.backbones.synthetic_face import SyntheticFace
 from evonas.core import registry
 from evonas.core.files import read_json
 from evonas.core.settings import TableSettings
@@ -36,6 +34,8 @@ from evonas.estimation.cache_files import commit, intact, sidecar
 from evonas.estimation.latency import Latency
 from evonas.estimation.table import Table
 from evonas.estimation.timing import Timing
+from evonas.models.backbones.exported import Exported
+from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.report import pipeline
 from evonas.space import Architecture
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from evonas.core import registry
-from evonas.networks.base import Shape
+from evonas.models.networks.base import Shape
 from evonas.space import Architecture, SearchSpace
 
 GOLDEN = Path(__file__).with_name("network_costs.json")

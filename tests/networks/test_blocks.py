@@ -10,10 +10,10 @@ from torch import nn
 
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
-from evonas.networks import blocks
-from evonas.networks.blocks import BlockSpec
-from evonas.networks.blocks._attention import ATTENTIONS, make_attention
-from evonas.networks.blocks._layers import ACTIVATIONS, activation
+from evonas.models.networks import blocks
+from evonas.models.networks.blocks import BlockSpec
+from evonas.models.networks.common.attention import ATTENTIONS, make_attention
+from evonas.models.networks.common.layers import ACTIVATIONS, activation
 
 CASES = list(itertools.product((1, 3, 5, 7), (1, 2)))
 SHAPES = [(8, 8, 8, 8), (7, 5, 5, 4), (5, 10, 1, 1), (1, 1, 3, 2), (3, 3, 7, 7)]  # C, D, h, w

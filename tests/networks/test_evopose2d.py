@@ -9,7 +9,7 @@ import torch
 
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
-from evonas.networks.evopose2d import ANCESTOR, EvoPose2D, rounded, scaling
+from evonas.models.networks.evopose2d import ANCESTOR, EvoPose2D, rounded, scaling
 from evonas.space import Architecture, SearchSpace
 
 FAMILY = EvoPose2D()

@@ -11,8 +11,8 @@ import torch
 
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
-from evonas.networks import _author_blocks as author
-from evonas.networks.head_pose_nas_2020 import AUTHOR_DEFAULT, HeadPoseNas2020
+from evonas.models.networks.common import matak_blocks as author
+from evonas.models.networks.head_pose_nas_2020 import AUTHOR_DEFAULT, HeadPoseNas2020
 from evonas.space import Architecture, SearchSpace
 
 IN_SHAPE = (896, 8, 8)

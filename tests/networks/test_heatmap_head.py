@@ -14,9 +14,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
-from evonas.networks import blocks
-from evonas.networks.base import Shape
-from evonas.networks.heatmap_head import HeatmapHead
+from evonas.models.networks import blocks
+from evonas.models.networks.base import Shape
+from evonas.models.networks.heatmap_head import HeatmapHead
 from evonas.space import Architecture, SearchSpace
 
 

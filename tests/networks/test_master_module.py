@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from evonas.errors import InputError
-from evonas.networks._end import ENDS, end_macs, features, make_end
-from evonas.networks.master_module import MasterModule, compound, make_plan
+from evonas.models.networks.common.regression_head import ENDS, end_macs, features, make_end
+from evonas.models.networks.master_module import MasterModule, compound, make_plan
 from evonas.space import Architecture
 
 SETTINGS: dict[str, Any] = {

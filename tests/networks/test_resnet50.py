@@ -10,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
-from evonas.networks.base import Shape
-from evonas.networks.resnet50 import ATTENTIONS, ResNet50
+from evonas.models.networks.base import Shape
+from evonas.models.networks.resnet50 import ATTENTIONS, ResNet50
 from evonas.space import Architecture
 
 IMAGE: Shape = (3, 224, 224)

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError
 from evonas.estimation.complexity import count
-from evonas.networks._shufflenet_units import Unit
-from evonas.networks.base import Shape
-from evonas.networks.blocks import BlockSpec
-from evonas.networks.blocks.shufflenet_v2 import ShuffleNetV2 as Block
-from evonas.networks.shufflenet_v2 import CLASSIFIERS, ShuffleNetV2
+from evonas.models.networks.base import Shape
+from evonas.models.networks.blocks import BlockSpec
+from evonas.models.networks.blocks.shufflenet_v2 import ShuffleNetV2 as Block
+from evonas.models.networks.common.shufflenet_units import Unit
+from evonas.models.networks.shufflenet_v2 import CLASSIFIERS, ShuffleNetV2
 from evonas.space import Architecture
 
 IMAGE: Shape = (3, 224, 224)

@@ -15,6 +15,7 @@ from evonas.core.optional_imports import quiet
 from evonas.core.rotations import geodesic, matrices
 from evonas.errors import InputError
 from evonas.exporting import Answering
+from evonas.models.files.onnx_session import Run, session
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification
 from evonas.tasks.common.prediction_format import Answer
@@ -22,7 +23,6 @@ from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.key_points import KeyPoints
 from evonas.tasks.regression import Regression
 from evonas.transfer import onnx_file
-from evonas.transfer.onnx_session import Run, session
 
 ALL: dict[str, Any] = {"yaw": (), "pitch": (), "roll": ()}
 TWO: dict[str, Any] = {"yaw": (), "pitch": ()}

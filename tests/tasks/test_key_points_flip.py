@@ -9,7 +9,7 @@ from torch import nn
 
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.training import TrainingData, predict, train
-from evonas.networks.heatmap_head import HeatmapHead
+from evonas.models.networks.heatmap_head import HeatmapHead
 from evonas.space import Architecture
 from evonas.tasks.key_points import KeyPoints
 

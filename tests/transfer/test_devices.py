@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.backbones._program import Program
+from evonas.models.files.program_runner import Program
 from evonas.transfer import tracing
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import capture, unlifted
@@ -81,7 +81,7 @@ def test_a_graph_that_names_no_device_stays_as_it_is() -> None:
 
 def test_such_a_network_can_still_be_quantised_and_written(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
-    from evonas.estimation.quantized import load_quantized
+    from evonas.models.files.quantized_network import load_quantized
     from evonas.transfer.quantize import quantize
 
     torch.manual_seed(0)

@@ -12,8 +12,8 @@ from torch import nn
 
 from evonas.core import registry
 from evonas.errors import InputError
+from evonas.models.weight_inheritance import heritable, inherit, read_parent, shapes
 from evonas.space import Architecture
-from evonas.transfer.inherit import heritable, inherit, read_parent, shapes
 
 KERNELS, CHANNELS = st.sampled_from([1, 3, 5, 7]), st.integers(1, 9)
 SHAPE = (6, 9, 9)

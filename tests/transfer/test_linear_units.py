@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.networks._end import make_end
-from evonas.networks.linear_probe import LinearProbe
-from evonas.networks.master_module import MasterModule
+from evonas.models.networks.common.regression_head import make_end
+from evonas.models.networks.linear_probe import LinearProbe
+from evonas.models.networks.master_module import MasterModule
 from evonas.space import Architecture
 from evonas.transfer.distinctiveness import Relations, merge, relations, vectors
 from evonas.transfer.linear_units import LinearUnits, entering, final_linears, weights, without

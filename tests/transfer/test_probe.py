@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from evonas.backbones.base import Pooled
-from evonas.backbones.face_recognition import FaceRecognition
 from evonas.data.pointing04 import Pointing04
 from evonas.errors import InputError
 from evonas.estimation.views import View
+from evonas.models.backbones.base import Pooled
+from evonas.models.backbones.face_recognition import FaceRecognition
 from evonas.transfer.linear import Score
 from evonas.transfer.probe import Probed, probe, rank, regress
 from evonas.transfer.targets import Floats, Target, read

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from evonas.backbones.base import Backbone, UpTo
-from evonas.backbones.vgg_face import VGGFace
 from evonas.core import registry
+from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.vgg_face import VGGFace
 from evonas.transfer.prune import Prunable
 
 #: (backbone, options, tap, maps up to it)

@@ -24,12 +24,12 @@ from quantizable import (
 from small_modules import ConvNet, export
 from torch import nn
 
-from evonas.backbones._exported_file import load_program
-from evonas.backbones.base import Backbone, UpTo, Whole
 from evonas.core import registry
 from evonas.errors import InputError, RunError
-from evonas.estimation.quantized import load_quantized
 from evonas.estimation.step import flattened
+from evonas.models.backbones.base import Backbone, UpTo, Whole
+from evonas.models.files.exported_programs import load_program
+from evonas.models.files.quantized_network import load_quantized
 from evonas.transfer import quantize_onnx, quantize_pt2e
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import capture

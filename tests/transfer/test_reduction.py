@@ -13,11 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.backbones.light_cnn import LightCNN
-from evonas.backbones.none import NoBackbone
-from evonas.backbones.vgg_face import VGGFace
 from evonas.estimation.complexity import Complexity, count
 from evonas.estimation.reference_costs import reduction
+from evonas.models.backbones.light_cnn import LightCNN
+from evonas.models.backbones.none import NoBackbone
+from evonas.models.backbones.vgg_face import VGGFace
 from evonas.transfer.reduction import COLUMNS, Cost, Reduction
 
 WHOLE = Cost(15_476_908_032, 145_002_878)

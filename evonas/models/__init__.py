@@ -1,0 +1,1 @@
+"""Backbones, candidate networks and the files that hold their weights."""

@@ -1,0 +1,76 @@
+"""No backbone: the image itself, normalised, for networks that see whole images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from evonas.errors import InputError
+from evonas.models.backbones.base import Backbone
+
+_LARGEST = 2048
+
+
+class NoBackbone(Backbone):
+    """The normalised image as a tap: no multiply-adds, no weights.
+
+    Tap: ``image`` (3, input_size, input_size). There is no option ``random``, as there
+    is nothing to draw. A cached image takes 6 input_size^2 bytes a view: 0.3 MB at 224.
+
+    Args:
+        input_size: side of the square input, in pixels.
+        mean, std: of red, green and blue, as shares of the largest value; those of
+            ImageNet if left out, which its published weights expect.
+
+    Raises:
+        InputError: the size is not in 1..2048, or a number is beyond 0..1 (std: 0 itself too).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        *,
+        input_size: int = 224,
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+    ) -> None:
+        super().__init__()
+        if not 1 <= input_size <= _LARGEST:
+            raise InputError(
+                f"backbone.input_size: expected 1 to {_LARGEST} pixels, got {input_size}: "
+                "224 is what ImageNet networks are trained on"
+            )
+        if not all(0.0 <= value <= 1.0 for value in mean):
+            raise InputError(
+                f"backbone.mean: expected three numbers in 0..1, got {list(mean)}: "
+                "divide means of 0..255 by 255"
+            )
+        if not all(0.0 < value <= 1.0 for value in std):
+            raise InputError(
+                f"backbone.std: expected three numbers above 0, at most 1, got {list(std)}: "
+                "divide deviations of 0..255 by 255"
+            )
+        self.input_size = input_size
+        self.taps = {"image": (3, input_size, input_size)}
+        # Buffers, so that the fingerprint, and with it the feature cache, knows them.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
+        self.freeze()
+
+    @property
+    def normalisation(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
+        return (255.0 * self.mean.flatten()).tolist(), (255.0 * self.std.flatten()).tolist()
+
+    def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
+        """Return the image as (value / 255 - mean) / std; see ``Backbone.forward``.
+
+        Raises:
+            InputError: there is no such tap.
+        """
+        wanted = self.known(taps)
+        return {"image": (images / 255.0 - self.mean) / self.std} if wanted else {}

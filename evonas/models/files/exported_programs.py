@@ -1,0 +1,160 @@
+"""Opening exported programs: what would run code is refused before anything is loaded.
+
+``torch.export.load`` of torch 2.13 is not safe on its own. It unpickles the sample inputs
+(with ``weights_only`` first, and without if that fails), tensors marked ``use_pickle``, and
+custom objects; it evaluates sizes as Python; it loads compiled libraries; and it takes any
+operator, also those that read and write files. So the archive is read here first, with
+torch's own reader, and refused unless it holds tensors, torch's own operators and plain
+arithmetic of sizes. Guards, which ``ExportedProgram.module()`` compiles from text in the
+file, are never used. Of operators that are not built into torch, those alone are taken that
+turn floats into 8-bit integers and back, by their full names: plain arithmetic as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from evonas.errors import InputError, one_line
+from evonas.models.files.safetensors_files import check_archive
+
+#: Arithmetic of sizes as torch writes it, ``Mul(Integer(2), Symbol('s7', positive=True))``:
+#: classes that are called, symbols, flags, numbers; no attributes and no other texts.
+_EXPRESSION = re.compile(
+    r"(?:[A-Z][A-Za-z]*+(?=\()|'?[suz]\d++'?|[a-z]++(?==True|=False)|True|False|[-\d+*/(), =])*+"
+)
+_OPERATOR = re.compile(r"torch\.ops\.aten\.\w+\.\w+|torch\.sym_\w+")
+_ARITHMETIC = frozenset(
+    f"_operator.{name}"
+    for names in ("getitem add sub mul floordiv truediv mod pow neg", "eq ne lt le gt ge and_ or_")
+    for name in names.split()
+)
+#: What a quantised program calls beside torch's own operators.
+_QUANTISED = frozenset(
+    f"torch.ops.quantized_decomposed.{way}_per_{what}.default"
+    for way in ("quantize", "dequantize")
+    for what in ("tensor", "channel")
+)
+_FILES = frozenset({"from_file", "save"})  # operators of torch that touch the disk
+_AGAIN = "export it again with torch.export.save, with plain tensors and torch's own operators"
+
+
+def load_program(path: Path, where: str = "") -> torch.export.ExportedProgram:
+    """Return the program in a .pt2 file.
+
+    Args:
+        path: of the file.
+        where: names it in messages; by default as the option ``backbone.path``.
+
+    Raises:
+        InputError: the file is damaged, of an older format, or opening or running it
+            could run code.
+    """
+    where = where or f"backbone.path={path}"
+    try:
+        check_archive(path)
+        if _vet(path, where):
+            importlib.import_module("torch.ao.quantization.fx._decomposed")  # its operators
+        with _quiet():
+            return torch.export.load(path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged archives end in errors of any kind inside torch
+        raise InputError(
+            f"{where}: cannot be read as a program of torch.export "
+            f"({one_line(error).split('. ', 1)[0]}): {_AGAIN}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep torch from logging a traceback of what is raised, and said, anyway."""
+    logger = logging.getLogger("torch.export")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _vet(path: Path, where: str) -> bool:
+    """Refuse an archive in which anything but tensors, operators and sizes lies.
+
+    Returns:
+        Whether the program is a quantised one.
+    """
+    quantised = False
+    reader = torch._C.PyTorchFileReader(str(path))
+    records: list[str] = reader.get_all_records()
+    if "archive_format" not in records or reader.get_record("archive_format") != b"pt2":
+        raise _refused(
+            where, "is of an older format, which holds pickles", "with torch 2.9 or later"
+        )
+    for name in records:
+        if name.startswith("data/aotinductor/"):
+            raise _refused(where, f"holds compiled code ({name})")
+        if name.endswith(".pt"):
+            _only_tensors(where, name, reader.get_record(name))
+        elif name.endswith(".json"):
+            content = json.loads(reader.get_record(name))
+            if name.endswith("_config.json"):
+                for entry in content["config"].values():
+                    kept = f"{name.rpartition('/')[0]}/{entry['path_name']}"
+                    if not entry["path_name"].startswith(("weight_", "tensor_")):
+                        raise _refused(where, f"holds a pickled object ({kept})")
+                    if entry["use_pickle"]:
+                        _only_tensors(where, kept, reader.get_record(kept))
+            else:
+                for key, text in _texts(content):
+                    _vet_text(where, key, text)
+                    quantised |= key == "target" and text in _QUANTISED
+    return quantised
+
+
+def _vet_text(where: str, key: str, text: str) -> None:
+    if key == "expr_str" and not _EXPRESSION.fullmatch(text):
+        raise _refused(where, f"has a size that is no plain arithmetic ({text[:60]!r})")
+    if key == "target":
+        known = text in _ARITHMETIC or text in _QUANTISED or _OPERATOR.fullmatch(text)
+        if not known or not _FILES.isdisjoint(text.split(".")):
+            raise _refused(where, f"calls {text[:80]!r}, which is no operator of torch's own")
+
+
+def _texts(content: Any) -> Iterator[tuple[str, str]]:
+    """Yield (key, text) of every text in JSON data; range constraints by their symbols."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            if isinstance(value, str):
+                yield key, value
+            elif key == "range_constraints":
+                yield from (("expr_str", symbol) for symbol in value)
+            else:
+                yield from _texts(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _texts(value)
+
+
+def _only_tensors(where: str, name: str, data: bytes) -> None:
+    if not data:
+        return
+    try:
+        torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise _refused(where, f"holds a pickle of more than tensors ({name})") from error
+
+
+def _refused(where: str, why: str, how: str = "") -> InputError:
+    return InputError(
+        f"{where}: {why}, and opening it could run code: {_AGAIN}{', ' + how if how else ''}"
+    )

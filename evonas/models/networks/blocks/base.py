@@ -1,0 +1,108 @@
+"""What every block is: a body, attention, a shortcut, and their cost."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from evonas.models.networks.common.attention import attention_macs, make_attention
+from evonas.models.networks.common.layers import conv_macs, conv_norm, out_side
+
+#: Scale of a body beside an identity at the start. Goyal et al. (2017, arXiv 1706.02677,
+#: section 5.1) start at 0; within five epochs 0.2 gave lower errors, while 1 made stages
+#: of many blocks worse. A block that changes the shape starts with its body at full scale.
+_IDENTITY_SCALE = 0.2
+
+
+@dataclass(frozen=True)
+class BlockSpec:
+    """What a block is asked to be.
+
+    Attributes:
+        c_in, c_out: channels of its input and output.
+        kernel: side of the spatial convolutions, odd.
+        stride: 1, or 2 to halve height and width (rounding up).
+        attention: ``none``, ``se`` or ``cbam``.
+        act: name of the activation, see ``_layers.activation``.
+    """
+
+    c_in: int
+    c_out: int
+    kernel: int = 3
+    stride: int = 1
+    attention: str = "none"
+    act: str = "relu"
+
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether the output has the shape of the input."""
+        return self.stride == 1 and self.c_in == self.c_out
+
+    def out_size(self, h: int, w: int) -> tuple[int, int]:
+        """Return height and width of the output."""
+        return out_side(h, self.stride), out_side(w, self.stride)
+
+
+class Block(nn.Module, ABC):
+    """(n, c_in, h, w) -> (n, c_out, ceil(h / stride), ceil(w / stride)).
+
+    The order is body, attention, shortcut: attention stands before the residual
+    addition (Hu et al. 2018, arXiv 1709.01507; Woo et al. 2018, arXiv 1807.06521).
+    Behind the addition nothing follows, as in He et al. (2016, arXiv 1603.05027): a
+    SiLU there would halve small values in every block, and a stage of many blocks
+    would start blind. A subclass writes the body and its multiply-adds.
+
+    Attributes:
+        shortcut: ``identity`` adds the input where the shape allows it;
+            ``projection`` also adds a strided 1 x 1 convolution of it elsewhere.
+        linear_end: whether the output has seen no activation since the last
+            convolution; a network then closes with norm and activation.
+    """
+
+    shortcut: ClassVar[Literal["none", "identity", "projection"]] = "none"
+    linear_end: ClassVar[bool] = True
+
+    def __init__(self, spec: BlockSpec) -> None:
+        super().__init__()
+        self.body = self.make_body(spec)
+        self.attention = make_attention(spec.attention, spec.c_out)
+        self.skip: nn.Module | None = None
+        if self.shortcut != "none" and spec.keeps_shape:
+            self.skip = nn.Identity()
+        elif self.shortcut == "projection":
+            self.skip = conv_norm(spec.c_in, spec.c_out, 1, stride=spec.stride)
+        if spec.keeps_shape and self.skip is not None:
+            for norm in self.closing_norms(self.body):
+                nn.init.constant_(norm.weight, _IDENTITY_SCALE)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the block's feature map."""
+        y: Tensor = self.attention(self.body(x))
+        return y if self.skip is None else y + self.skip(x)
+
+    @classmethod
+    def macs(cls, spec: BlockSpec, h: int, w: int) -> int:
+        """Return the multiply-adds of one forward pass at batch 1 on an h x w input."""
+        h_out, w_out = spec.out_size(h, w)
+        total = cls.body_macs(spec, h, w) + attention_macs(spec.attention, spec.c_out, h_out, w_out)
+        if cls.shortcut == "projection" and not spec.keeps_shape:
+            total += conv_macs(spec.c_in, spec.c_out, 1, h_out, w_out)
+        return total
+
+    @staticmethod
+    def closing_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
+        """Return the norms whose scale is the scale of the body's output."""
+        return [m for m in body.modules() if isinstance(m, nn.BatchNorm2d)][-1:]
+
+    @staticmethod
+    @abstractmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the body: (n, c_in, h, w) -> (n, c_out, h_out, w_out)."""
+
+    @staticmethod
+    @abstractmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """Return the body's multiply-adds on an h x w input."""

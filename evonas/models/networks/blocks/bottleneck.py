@@ -1,0 +1,38 @@
+"""Bottleneck residual block with a quarter of the channels (arXiv 1512.03385, figure 5)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+
+class Bottleneck(Block):
+    """Reduce 1 x 1, convolve k x k (with the stride), restore 1 x 1."""
+
+    shortcut = "projection"
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the three convolutions."""
+        inner = _inner(spec)
+        return nn.Sequential(
+            conv_norm(spec.c_in, inner, 1, act=spec.act),
+            conv_norm(inner, inner, spec.kernel, stride=spec.stride, act=spec.act),
+            conv_norm(inner, spec.c_out, 1),
+        )
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C q + S' (q^2 k^2 + q D), with q = D / 4, S and S' places in and out."""
+        inner, size = _inner(spec), spec.out_size(h, w)
+        return (
+            conv_macs(spec.c_in, inner, 1, h, w)
+            + conv_macs(inner, inner, spec.kernel, *size)
+            + conv_macs(inner, spec.c_out, 1, *size)
+        )
+
+
+def _inner(spec: BlockSpec) -> int:
+    return max(1, spec.c_out // 4)

@@ -1,0 +1,24 @@
+"""Plain convolution: convolution, batch norm, activation."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+
+class Conv(Block):
+    """One convolution; no shortcut."""
+
+    linear_end = False
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the convolution, its norm and activation."""
+        return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, act=spec.act)
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C D k^2, with S the places of the output."""
+        return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))

@@ -1,0 +1,33 @@
+"""Depthwise separable convolution (Howard et al. 2017, arXiv 1704.04861)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+
+class DepthwiseSeparable(Block):
+    """Depthwise k x k (with the stride), then 1 x 1.
+
+    MobileNet has no shortcut here; one is added where the shape allows it, so that
+    a stage of many repeats trains.
+    """
+
+    shortcut = "identity"
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the two convolutions."""
+        c = spec.c_in
+        return nn.Sequential(
+            conv_norm(c, c, spec.kernel, stride=spec.stride, groups=c, act=spec.act),
+            conv_norm(c, spec.c_out, 1),
+        )
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C (k^2 + D), with S the places of the output."""
+        c, size = spec.c_in, spec.out_size(h, w)
+        return conv_macs(c, c, spec.kernel, *size, groups=c) + conv_macs(c, spec.c_out, 1, *size)

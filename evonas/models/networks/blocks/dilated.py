@@ -1,0 +1,26 @@
+"""Dilated convolution: a convolution with gaps of one between its weights."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+
+class Dilated(Block):
+    """One convolution of dilation 2: a wider view at the cost of a plain one."""
+
+    linear_end = False
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the convolution, its norm and activation."""
+        return conv_norm(
+            spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2, act=spec.act
+        )
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C D k^2: the gaps cost nothing."""
+        return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))

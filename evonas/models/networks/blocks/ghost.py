@@ -1,0 +1,71 @@
+"""Ghost bottleneck: half of the channels are cheap copies (Han et al. 2020, arXiv 1911.11907)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+_EXPANSION = 2
+
+
+class Ghost(Block):
+    """Ghost module to twice the channels, depthwise stride if any, ghost module to D.
+
+    The cheap operation is a depthwise k x k convolution. The shortcut is the
+    identity; the paper's strided shortcut is left out to keep the block cheap.
+    """
+
+    shortcut = "identity"
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the two ghost modules and the strided convolution between them."""
+        wide, k = _EXPANSION * spec.c_in, spec.kernel
+        layers: list[nn.Module] = [_GhostModule(spec.c_in, wide, k, spec.act)]
+        if spec.stride > 1:
+            layers.append(conv_norm(wide, wide, k, stride=spec.stride, groups=wide))
+        layers.append(_GhostModule(wide, spec.c_out, k, None))
+        return nn.Sequential(*layers)
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S (C D / 2 + k^2 D / 2) for each ghost module, S' D k^2 for the stride."""
+        wide, size, k = _EXPANSION * spec.c_in, spec.out_size(h, w), spec.kernel
+        total = _ghost_macs(spec.c_in, wide, k, h, w) + _ghost_macs(wide, spec.c_out, k, *size)
+        if spec.stride > 1:
+            total += conv_macs(wide, wide, k, *size, groups=wide)
+        return total
+
+    @staticmethod
+    def closing_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
+        """Return both norms of the last ghost module: its halves are side by side."""
+        last = list(body.children())[-1]
+        return [m for m in last.modules() if isinstance(m, nn.BatchNorm2d)]
+
+
+class _GhostModule(nn.Module):
+    """(n, c_in, h, w) -> (n, c_out, h, w): 1 x 1 to half, the rest depthwise from it."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, act: str | None) -> None:
+        super().__init__()
+        self.cheap_channels = c_out // 2
+        self.primary = conv_norm(c_in, c_out - self.cheap_channels, 1, act=act)
+        self.cheap: nn.Module | None = None
+        if self.cheap_channels:
+            n = self.cheap_channels
+            self.cheap = conv_norm(n, n, kernel, groups=n, act=act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        primary: Tensor = self.primary(x)
+        if self.cheap is None:
+            return primary
+        return torch.cat([primary, self.cheap(primary[:, : self.cheap_channels])], dim=1)
+
+
+def _ghost_macs(c_in: int, c_out: int, kernel: int, h: int, w: int) -> int:
+    cheap = c_out // 2
+    total = conv_macs(c_in, c_out - cheap, 1, h, w)
+    return total + (conv_macs(cheap, cheap, kernel, h, w, groups=cheap) if cheap else 0)

@@ -1,0 +1,36 @@
+"""Inverted residual block, MBConv (Sandler et al. 2018, arXiv 1801.04381)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+_EXPANSION = 4
+
+
+class InvertedResidual(Block):
+    """Expand 1 x 1 by 4, depthwise k x k (with the stride), project 1 x 1, linear end."""
+
+    shortcut = "identity"
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the three convolutions."""
+        wide = _EXPANSION * spec.c_in
+        return nn.Sequential(
+            conv_norm(spec.c_in, wide, 1, act=spec.act),
+            conv_norm(wide, wide, spec.kernel, stride=spec.stride, groups=wide, act=spec.act),
+            conv_norm(wide, spec.c_out, 1),
+        )
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S C t + S' t (k^2 + D) for t = 4 C, with S and S' places in and out."""
+        wide, size = _EXPANSION * spec.c_in, spec.out_size(h, w)
+        return (
+            conv_macs(spec.c_in, wide, 1, h, w)
+            + conv_macs(wide, wide, spec.kernel, *size, groups=wide)
+            + conv_macs(wide, spec.c_out, 1, *size)
+        )

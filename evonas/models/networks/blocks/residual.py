@@ -1,0 +1,30 @@
+"""Residual block: two convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.blocks.base import Block, BlockSpec
+from evonas.models.networks.common.layers import conv_macs, conv_norm
+
+
+class Residual(Block):
+    """The basic block of ResNet; the first convolution has the stride."""
+
+    shortcut = "projection"
+
+    @staticmethod
+    def make_body(spec: BlockSpec) -> nn.Module:
+        """Return the two convolutions."""
+        return nn.Sequential(
+            conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, act=spec.act),
+            conv_norm(spec.c_out, spec.c_out, spec.kernel),
+        )
+
+    @staticmethod
+    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
+        """S D k^2 (C + D), with S the places of the output."""
+        size = spec.out_size(h, w)
+        return conv_macs(spec.c_in, spec.c_out, spec.kernel, *size) + conv_macs(
+            spec.c_out, spec.c_out, spec.kernel, *size
+        )

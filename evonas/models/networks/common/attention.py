@@ -1,0 +1,82 @@
+"""Attention over channels and places: squeeze-and-excitation and CBAM."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from evonas.errors import InputError, nearest
+from evonas.models.networks.common.layers import conv, conv_macs
+
+ATTENTIONS = ("none", "se", "cbam")
+
+
+def make_attention(kind: str, channels: int) -> nn.Module:
+    """Return a module that keeps the shape (n, channels, h, w).
+
+    Raises:
+        InputError: the kind is unknown.
+    """
+    if kind == "none":
+        return nn.Identity()
+    if kind == "se":
+        return SqueezeExcitation(channels)
+    if kind == "cbam":
+        return CBAM(channels)
+    raise InputError(f"unknown attention {kind!r}: {nearest(kind, ATTENTIONS)}")
+
+
+def attention_macs(kind: str, channels: int, h: int, w: int) -> int:
+    """Return the multiply-adds of an attention on an h x w map.
+
+    Raises:
+        InputError: the kind is unknown.
+    """
+    if kind == "none":
+        return 0
+    if kind == "se":
+        return 2 * channels * _hidden(channels, 4)
+    if kind == "cbam":
+        # The shared perceptron runs twice: on the means and on the maxima.
+        return 4 * channels * _hidden(channels, 16) + conv_macs(2, 1, 7, h, w)
+    raise InputError(f"unknown attention {kind!r}: {nearest(kind, ATTENTIONS)}")
+
+
+def _hidden(channels: int, reduction: int) -> int:
+    """Return the width of the perceptron; four at least, as heads are narrow."""
+    return max(4, channels // reduction)
+
+
+class _Perceptron(nn.Sequential):
+    """(n, c) -> (n, c): two linear layers with a ReLU between."""
+
+    def __init__(self, channels: int, hidden: int) -> None:
+        super().__init__(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
+
+
+class SqueezeExcitation(nn.Module):
+    """Channel scales from channel means (Hu et al. 2018, arXiv 1709.01507), reduction 4."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.excite = _Perceptron(channels, _hidden(channels, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (n, c, h, w) with every channel scaled by a number in (0, 1)."""
+        return x * torch.sigmoid(self.excite(x.mean((2, 3))))[:, :, None, None]
+
+
+class CBAM(nn.Module):
+    """Channel, then spatial attention (Woo et al. 2018, arXiv 1807.06521), reduction 16."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channel = _Perceptron(channels, _hidden(channels, 16))
+        self.spatial = nn.Sequential(conv(2, 1, 7), nn.BatchNorm2d(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (n, c, h, w) with channels, then places scaled by numbers in (0, 1)."""
+        scale = torch.sigmoid(self.channel(x.mean((2, 3))) + self.channel(x.amax((2, 3))))
+        x = x * scale[:, :, None, None]
+        summary = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)
+        return x * torch.sigmoid(self.spatial(summary))

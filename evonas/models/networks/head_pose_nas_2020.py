@@ -1,0 +1,121 @@
+"""The master module of Matak (2020, HeadPoseNAS): 6 blocks, 6 kernels, 1 multiplier.
+
+Source: github.com/jmatak/HeadPoseNAS, model/model.py and model/representation.py.
+The order is: 1 x 1 convolution to 8 channels, 1 x 1 to ch = int(8 sqrt(F)), block 0,
+upscaling block 1 (to 2 ch), pool, blocks 2 and 3, upscaling block 4 (to 24 ch),
+pool, block 5, pool, flatten, a linear layer of 128 without activation, the outputs.
+Depth is 1 throughout, so the multiplier F widens only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+from torch import nn
+
+from evonas.models.networks.base import Network, Shape
+from evonas.models.networks.common import matak_blocks as author
+from evonas.models.networks.common.architecture_settings import one_of, whole
+from evonas.models.networks.common.layers import conv_macs, out_side
+from evonas.space import Architecture
+
+_REDUCED = 8
+_HIDDEN = 128
+_BLOCKS = 6
+
+#: The default module of the author's ``train_specific.py``.
+AUTHOR_DEFAULT = Architecture(
+    "head_pose_nas_2020",
+    {f"block{i}": "conv" for i in range(_BLOCKS)}
+    | {f"kernel{i}": kernel for i, kernel in enumerate((1, 3, 3, 3, 3, 1))}
+    | {"flops": 2},
+)
+
+
+class HeadPoseNas2020(Network):
+    """The family of the author's modules.
+
+    Settings: ``block0`` to ``block5`` (``residual``, ``conv``, ``inverted_residual``,
+    ``depthwise_separable``), ``kernel0`` to ``kernel5`` (1, 3, 5) and ``flops``, the
+    multiplier F (1, 2, 4, 8).
+    """
+
+    settings = frozenset(AUTHOR_DEFAULT.settings)
+
+    def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
+        """Return the module with fresh weights; see ``Network.build``."""
+        kinds, k, ch = _read(architecture)
+        wide = 24 * ch
+        sides = _sides(kinds, in_shape)
+        layers: dict[str, nn.Module] = {
+            "reduce": author.same_conv(in_shape[0], _REDUCED, 1, bias=False),
+            "stem": author.same_conv(_REDUCED, ch, 1, bias=False),
+            f"block0_{kinds[0]}": author.normal(kinds[0], ch, k[0]),
+            f"block1_{kinds[1]}": author.upscale(kinds[1], ch, ch, k[1], sides[0]),
+            "pool1": _pool(),
+            f"block2_{kinds[2]}": author.normal(kinds[2], 2 * ch, k[2]),
+            f"block3_{kinds[3]}": author.normal(kinds[3], 2 * ch, k[3]),
+            f"block4_{kinds[4]}": author.upscale(kinds[4], 2 * ch, 12 * ch, k[4], sides[2]),
+            "pool4": _pool(),
+            f"block5_{kinds[5]}": author.normal(kinds[5], wide, k[5]),
+            "pool5": _pool(),
+            "flatten": nn.Flatten(),
+            "hidden": _linear(wide * math.prod(sides[-1]), _HIDDEN),
+            "outputs": _linear(_HIDDEN, n_outputs),
+        }
+        return nn.Sequential(OrderedDict(layers))
+
+    def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
+        """Return the multiply-adds at batch 1; see ``Network.macs``."""
+        kinds, k, ch = _read(architecture)
+        wide = 24 * ch
+        s0, half0, s1, half1, s2, s3 = (h * w for h, w in _sides(kinds, in_shape))
+        return (
+            conv_macs(in_shape[0], _REDUCED, 1, s0, 1)
+            + conv_macs(_REDUCED, ch, 1, s0, 1)
+            + author.normal_macs(kinds[0], ch, k[0], s0)
+            + author.upscale_macs(kinds[1], ch, ch, k[1], s0, half0)
+            + author.normal_macs(kinds[2], 2 * ch, k[2], s1)
+            + author.normal_macs(kinds[3], 2 * ch, k[3], s1)
+            + author.upscale_macs(kinds[4], 2 * ch, 12 * ch, k[4], s1, half1)
+            + author.normal_macs(kinds[5], wide, k[5], s2)
+            + wide * s3 * _HIDDEN
+            + _HIDDEN * n_outputs
+        )
+
+
+def _read(architecture: Architecture) -> tuple[list[str], list[int], int]:
+    """Return the kinds, the kernels and the channels ch."""
+    kinds = [one_of(architecture, f"block{i}", author.KINDS) for i in range(_BLOCKS)]
+    # Even kernels would work with SAME padding, but the author has none.
+    kernels = [whole(architecture, f"kernel{i}", 1, 31) for i in range(_BLOCKS)]
+    multiplier = whole(architecture, "flops", 1, 1024)
+    return kinds, kernels, int(8 * math.sqrt(multiplier))
+
+
+def _sides(kinds: list[str], in_shape: Shape) -> list[tuple[int, int]]:
+    """Return (h, w): at block 1, halved in it; at block 4, halved in it; at block 5; at the end."""
+    size = in_shape[1:]
+    sides: list[tuple[int, int]] = []
+    for position in (1, 4):
+        halved = _half(size)
+        sides += [size, halved]
+        size = _half(halved if author.halves(kinds[position]) else size)
+    return [*sides, size, _half(size)]
+
+
+def _half(size: tuple[int, int]) -> tuple[int, int]:
+    return out_side(size[0], 2), out_side(size[1], 2)
+
+
+def _pool() -> nn.Module:
+    # SAME padding with stride 2: the last window of an odd side is cut, not dropped.
+    return nn.MaxPool2d(2, 2, ceil_mode=True)
+
+
+def _linear(c_in: int, c_out: int) -> nn.Linear:
+    layer = nn.Linear(c_in, c_out)
+    nn.init.xavier_uniform_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

@@ -1,0 +1,35 @@
+"""Linear probe: batch norm, global average pool, one linear layer; the cheapest baseline.
+
+The norm has no counterpart in the multiply-adds: at inference it folds into the
+linear layer. It puts features of any scale into a range that trains.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from evonas.models.networks.base import Network, Shape
+from evonas.models.networks.common.architecture_settings import number
+from evonas.models.networks.common.regression_head import end_macs, make_end
+from evonas.space import Architecture
+
+
+class LinearProbe(Network):
+    """A linear layer on pooled features (Alain and Bengio 2016, arXiv 1610.01644).
+
+    Setting: ``dropout``, the probability of dropping a pooled feature (0 if left out).
+    """
+
+    settings = frozenset({"dropout"})
+
+    def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
+        """Return the probe with fresh weights; see ``Network.build``."""
+        dropout = number(architecture, "dropout", 0.0, 0.95, default=0.0)
+        return nn.Sequential(
+            nn.BatchNorm2d(in_shape[0]),
+            make_end("pool", in_shape, n_outputs, hidden=0, dropout=dropout, act="relu"),
+        )
+
+    def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
+        """Return the multiply-adds at batch 1: channels times outputs."""
+        return end_macs("pool", in_shape, n_outputs, hidden=0)

@@ -1,0 +1,101 @@
+"""ShuffleNetV2 on images: the small counterpart of ResNet-50, in three published widths.
+
+Ma et al. 2018 (arXiv 1807.11164), table 5, widths 0.5x, 1.0x and 1.5x.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from evonas.errors import InputError
+from evonas.models.networks.base import Network, Shape
+from evonas.models.networks.common.architecture_settings import one_of, setting
+from evonas.models.networks.common.layers import conv_macs, conv_norm, out_side
+from evonas.models.networks.common.shufflenet_units import Unit, unit_macs
+from evonas.space import Architecture
+
+CLASSIFIERS = ("dropped", "kept")
+
+_STEM, _LAST, _CLASSES = 24, 1024, 1000
+#: width -> channels of stage2 to stage4.
+_STAGES = {0.5: (48, 96, 192), 1.0: (116, 232, 464), 1.5: (176, 352, 704)}
+_REPEATS = (4, 8, 4)
+
+
+class ShuffleNetV2(Network):
+    """The family of ShuffleNetV2s.
+
+    Settings: ``width`` (0.5, 1.0 or 1.5; 1.0 if left out) and ``classifier``:
+    ``dropped`` (if left out: one linear layer gives the outputs) or ``kept`` (the outputs
+    are a linear layer ``outputs`` on the 1000 scores of the ImageNet classifier ``fc``,
+    with nothing between, as a published head pose study has it by its parameter count).
+
+    Parameters with 198 outputs, dropped and kept: 544,742 and 1,564,990 at width 0.5,
+    1,456,554 and 2,476,802 at 1.0, 2,681,574 and 3,701,822 at 1.5.
+
+    The names of weights are the common ones (``conv1.0``, ``stage2.0.branch1.0``,
+    ``conv5.1``, ``fc``), so that published ImageNet weights can be the start of a training.
+    """
+
+    settings = frozenset({"width", "classifier"})
+
+    def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
+        """Return the network with fresh weights; see ``Network.build``."""
+        kept = one_of(architecture, "classifier", CLASSIFIERS, default="dropped") == "kept"
+        return _ShuffleNet(in_shape[0], n_outputs, _stages(architecture), kept)
+
+    def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
+        """Return the multiply-adds at batch 1; see ``Network.macs``."""
+        kept = one_of(architecture, "classifier", CLASSIFIERS, default="dropped") == "kept"
+        channels, *size = in_shape
+        h, w = (out_side(side, 2) for side in size)
+        total = conv_macs(channels, _STEM, 3, h, w)
+        h, w = out_side(h, 2), out_side(w, 2)
+        c_in = _STEM
+        for c_out, repeats in zip(_stages(architecture), _REPEATS, strict=True):
+            total += unit_macs(c_in, c_out, 2, h, w)
+            h, w, c_in = out_side(h, 2), out_side(w, 2), c_out
+            total += (repeats - 1) * unit_macs(c_out, c_out, 1, h, w)
+        total += conv_macs(c_in, _LAST, 1, h, w)
+        return total + (_LAST * _CLASSES + _CLASSES * n_outputs if kept else _LAST * n_outputs)
+
+
+def _stages(architecture: Architecture) -> tuple[int, int, int]:
+    width = setting(architecture, "width", 1.0)
+    known = isinstance(width, int | float) and not isinstance(width, bool)
+    if not known or width not in _STAGES:
+        raise InputError(
+            f"network {architecture.network!r}, setting 'width': "
+            f"expected one of {', '.join(map(str, _STAGES))}, got {width!r}"
+        )
+    return _STAGES[float(width)]
+
+
+class _ShuffleNet(nn.Module):
+    """(n, c, h, w) -> (n, n_outputs)."""
+
+    def __init__(self, channels: int, n_outputs: int, stages: tuple[int, ...], kept: bool) -> None:
+        super().__init__()
+        self.conv1 = conv_norm(channels, _STEM, 3, stride=2, act="relu")
+        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        c_in = _STEM
+        for number, (c_out, repeats) in enumerate(zip(stages, _REPEATS, strict=True), start=2):
+            units = [Unit(c_in, c_out, 2)] + [Unit(c_out, c_out, 1) for _ in range(repeats - 1)]
+            self.add_module(f"stage{number}", nn.Sequential(*units))
+            c_in = c_out
+        self.conv5 = conv_norm(c_in, _LAST, 1, act="relu")
+        self.fc = nn.Linear(_LAST, _CLASSES if kept else n_outputs)
+        self.outputs = nn.Linear(_CLASSES, n_outputs) if kept else nn.Identity()
+        # Small first outputs: targets are centred and of order one.
+        last = self.outputs if isinstance(self.outputs, nn.Linear) else self.fc
+        nn.init.normal_(last.weight, std=0.01)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.conv1(x))
+        for number in range(2, len(_REPEATS) + 2):
+            x = self.get_submodule(f"stage{number}")(x)
+        x = self.conv5(x).mean((2, 3))
+        return cast(Tensor, self.outputs(self.fc(x)))
