@@ -21,14 +21,14 @@ from evonas.core.experiment import Experiment
 from evonas.core.version import __version__
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.estimation.blocks import Block, blocks
+from evonas.estimation.cost.block_summary import Block, blocks
+from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.estimator import Setting, Split
-from evonas.estimation.features import FeatureCache, Features, Progress
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
+from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
-from evonas.estimation.timing import Timing
-from evonas.estimation.views import View, standard_views
 from evonas.execution._hardware import Hardware
-from evonas.execution.base import Executor
 from evonas.models.backbones.base import Backbone, Shape
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.models.weight_inheritance import shapes

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from evonas.assembly import Assembly
 from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
-from evonas.estimation.batches import TrainingData
 from evonas.estimation.estimator import Split
-from evonas.estimation.features import FeatureCache, Progress
-from evonas.estimation.training import Diverged, Training, predict
-from evonas.estimation.views import View, standard_views
+from evonas.estimation.features.feature_cache import FeatureCache, Progress
+from evonas.estimation.features.views import View, standard_views
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.training import Diverged, Training, predict
 from evonas.evaluation import Retrained
 from evonas.loop import candidate_seed
 from evonas.models.backbones.base import UpTo, Whole

@@ -21,8 +21,8 @@ from evonas.core.files import checked, read_json
 from evonas.core.overrides import Word, parse
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.estimation.features import Progress
-from evonas.estimation.training import TrainingData, predict
+from evonas.estimation.features.feature_cache import Progress
+from evonas.estimation.training.training import TrainingData, predict
 from evonas.judging import Include, Judges, judges
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file

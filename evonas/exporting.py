@@ -28,9 +28,9 @@ from evonas.core.optional_imports import library
 from evonas.data.base import UnreadableImage
 from evonas.deployed import Deployed
 from evonas.errors import InputError
-from evonas.estimation.latency import compared, processor, threads
+from evonas.estimation.cost.latency import compared, processor, threads
+from evonas.estimation.features.views import View
 from evonas.estimation.parity import checked
-from evonas.estimation.views import View
 from evonas.models.files.quantized_network import SUFFIXES, Quantized
 from evonas.shipped import CARD, CARD_FILE, running
 from evonas.tasks.base import Task

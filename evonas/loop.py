@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.execution.base import Executor
 from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race

@@ -19,9 +19,9 @@ from evonas.core import registry
 from evonas.core.compression_settings import PruneSettings
 from evonas.deployed import Deployed
 from evonas.errors import InputError
-from evonas.estimation.complexity import Complexity, count
+from evonas.estimation.cost.complexity import Complexity, count
+from evonas.estimation.features.views import View
 from evonas.estimation.reference_costs import reduction
-from evonas.estimation.views import View
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.models.files.quantized_network import Quantized
 from evonas.transfer.curves import Curve, curve

@@ -19,7 +19,7 @@ from torch import Tensor
 from evonas.core.compression_settings import QuantizeSettings
 from evonas.deployed import Deployed
 from evonas.errors import InputError
-from evonas.estimation.latency import processor, threads
+from evonas.estimation.cost.latency import processor, threads
 from evonas.estimation.speed import speed
 from evonas.models.files.quantized_network import SUFFIXES, load_quantized
 from evonas.transfer.aware import Aware

@@ -8,8 +8,8 @@ from functools import cached_property
 from evonas.assembly import Ready, strategy, surroundings
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError
-from evonas.estimation.blocks import Block
-from evonas.estimation.features import Progress
+from evonas.estimation.cost.block_summary import Block
+from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.objective import Objective
 from evonas.estimation.table import Table
 from evonas.execution._table import TableExecutor

@@ -15,9 +15,9 @@ from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import InputError, nearest
-from evonas.estimation.complexity import Complexity, count
+from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
-from evonas.estimation.features import Progress
+from evonas.estimation.features.feature_cache import Progress
 from evonas.loop import candidate_seed
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.models.networks.base import refuse_unread

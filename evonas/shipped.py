@@ -16,7 +16,7 @@ from evonas.core.optional_imports import library
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import Box
 from evonas.errors import InputError
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
 from evonas.models.files.onnx_session import Run, session, unsealed
 from evonas.tasks.common.prediction_format import Answer
 

@@ -23,10 +23,11 @@ from evonas.core.experiment import check
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.execution.local import LocalExecutor
+from evonas.estimation.execution.ray import RayExecutor
+from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
+from evonas.estimation.execution.ray_cluster import machines as _machines
 from evonas.estimation.measurement import Measurement
-from evonas.execution import _cluster, _machines
-from evonas.execution.local import LocalExecutor
-from evonas.execution.ray import RayExecutor
 from evonas.space import Architecture
 
 WIDTHS = (4, 6, 8, 10)

@@ -17,7 +17,7 @@ from evonas.assembly import Assembly
 from evonas.commands import search
 from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Setting, Split
-from evonas.estimation.features import Features
+from evonas.estimation.features.feature_cache import Features
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from evonas.assembly import Assembly
 from evonas.commands import retrain
 from evonas.deployed import Deployed
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
 from evonas.evaluation import Retrained
 
 HEAD = {"name": "linear head", "network": "linear_probe", "settings": {}}

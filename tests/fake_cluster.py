@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from ray.exceptions import GetTimeoutError
 
-from evonas.execution import _cluster, _machines
-from evonas.execution._gpus import Card
+from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
+from evonas.estimation.execution.ray_cluster import machines as _machines
+from evonas.estimation.execution.ray_cluster.gpus import Card
 
 
 class FakeRay:

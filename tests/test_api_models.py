@@ -54,7 +54,7 @@ def model(made: tuple[evonas.RetrainedModel, Listener]) -> evonas.RetrainedModel
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies of one round: they are not looked at here."""
-    monkeypatch.setattr("evonas.estimation.latency.ROUNDS", 1)
+    monkeypatch.setattr("evonas.estimation.cost.latency.ROUNDS", 1)
 
 
 def test_a_retraining_is_a_table_of_data(

@@ -12,8 +12,8 @@ from evonas.assembly import Assembly
 from evonas.core.experiment import check
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.estimation.features import Features
-from evonas.estimation.views import standard_views
+from evonas.estimation.features.feature_cache import Features
+from evonas.estimation.features.views import standard_views
 from evonas.space import Architecture
 
 

@@ -11,7 +11,7 @@ import pytest
 from command_line import Cli, said
 
 from evonas.core import registry
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import UpTo
 
 _MODULE = ["torch_module", "input_size=32", "random=1"]

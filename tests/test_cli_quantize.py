@@ -24,8 +24,8 @@ from evonas.commands import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployed import PIXELS
-from evonas.estimation.training import Diverged, Training
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
+from evonas.estimation.training.training import Diverged, Training
 from evonas.evaluation import Retrained
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import load_quantized
@@ -54,7 +54,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies of one round: they are not looked at here."""
-    monkeypatch.setattr("evonas.estimation.latency.ROUNDS", 1)
+    monkeypatch.setattr("evonas.estimation.cost.latency.ROUNDS", 1)
 
 
 @pytest.mark.parametrize("road", ["pt2e", "onnx"])

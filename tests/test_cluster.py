@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from evonas.core.experiment import changed
-from evonas.estimation.latency import processor
+from evonas.estimation.cost.latency import processor
 from evonas.store import read_journal
 
 DRIVER = Path(__file__).with_name("cluster_driver.py")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.estimation.training import TrainingData
+from evonas.estimation.training.training import TrainingData
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ def folder(made: Path, tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies of one round: they are not looked at here."""
-    monkeypatch.setattr("evonas.estimation.latency.ROUNDS", 1)
+    monkeypatch.setattr("evonas.estimation.cost.latency.ROUNDS", 1)
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from evonas.errors import InputError
-from evonas.estimation.failing import kind_of
+from evonas.estimation.failure_classifier import kind_of
+from evonas.estimation.failure_kinds import KINDS
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training import Diverged, NotANumber
-from evonas.failures import KINDS
+from evonas.estimation.training.training import Diverged, NotANumber
 
 ROOT = Path(__file__).parents[1]
 

@@ -12,9 +12,9 @@ from command_line import Cli, said
 from finished_search import BUDGET, new, of, read
 
 from evonas.core.settings import ExecutionSettings
-from evonas.estimation import timing
-from evonas.estimation.latency import Latency
-from evonas.execution import _hardware
+from evonas.estimation.cost import latency_cache as timing
+from evonas.estimation.cost.latency import Latency
+from evonas.estimation.execution import _hardware
 from evonas.execution._hardware import Hardware
 
 COST = ("objective.cost=latency", "objective.target_ms=0.5", "objective.weight=1")

@@ -23,10 +23,10 @@ from evonas.core.settings import (
     TrainingSettings,
 )
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
 from evonas.lineage import Breeder, Lineage
 from evonas.loop import Search
 from evonas.models.files.safetensors_files import load_file, save_file

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from ray.util import metrics
 
-from evonas.execution import _metrics
-from evonas.execution._metrics import Metrics
+from evonas.estimation.execution.ray_cluster import prometheus_metrics as _metrics
+from evonas.estimation.execution.ray_cluster.prometheus_metrics import Metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -19,7 +19,7 @@ from evonas.commands import prune, retrain
 from evonas.core import registry
 from evonas.deployed import Deployed
 from evonas.errors import InputError, RunError
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
 from evonas.evaluation import Retrained
 from evonas.pruning import Pruning
 from evonas.transfer.curves import curve

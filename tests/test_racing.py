@@ -18,11 +18,11 @@ from evonas.core import registry
 from evonas.core.settings import FidelitySettings, ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.estimation.training import Training
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
+from evonas.estimation.training.training import Training
 from evonas.loop import Search
 from evonas.racing import Race, saved
 from evonas.space import SearchSpace

@@ -149,7 +149,7 @@ def test_a_run_stopped_before_its_first_trial_can_be_resumed(
     tiny: dict[str, Any], tmp_path: Path, evonas: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features take the longest on real data: stopping there must not spoil the directory."""
-    from evonas.estimation.features import FeatureCache
+    from evonas.estimation.features.feature_cache import FeatureCache
 
     path = tmp_path / "tiny.yaml"
     path.write_text(yaml.safe_dump(tiny | {"budget": 3}), encoding="utf-8")

@@ -16,10 +16,10 @@ from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
 from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace

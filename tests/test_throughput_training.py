@@ -34,7 +34,7 @@ from evonas.core.experiment import Experiment, changed
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Split
-from evonas.estimation.features import Features
+from evonas.estimation.features.feature_cache import Features
 from evonas.store import RunStore, Trial
 
 

@@ -18,8 +18,8 @@ from evonas.core import registry
 from evonas.core.files import keep, make_folder
 from evonas.deployed import Deployed
 from evonas.errors import EvonasError
-from evonas.estimation.complexity import Complexity
-from evonas.estimation.training import kept
+from evonas.estimation.cost.complexity import Complexity
+from evonas.estimation.training.training import kept
 from evonas.evaluation import Retrained
 from evonas.models.backbones.base import Backbone
 from evonas.models.files.safetensors_files import packed

@@ -22,9 +22,9 @@ from evonas.core.version import __version__
 from evonas.earlier import Earlier, earlier
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.feasibility import feasibility
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
 from evonas.lineage import Lineage
 from evonas.loggers._all import Loggers
 from evonas.loop import Search, candidate_seed

@@ -13,7 +13,7 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone, UpTo, telling
 
 _FEW = 16  # taps that are always all shown

@@ -18,7 +18,7 @@ from evonas.core.files import keep
 from evonas.core.overrides import Word
 from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
-from evonas.estimation.training import TrainingData, predict, validate
+from evonas.estimation.training.training import TrainingData, predict, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.evaluation import Retrained
 from evonas.report import distinctiveness

@@ -19,8 +19,8 @@ from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder
 from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
-from evonas.estimation.features import FeatureCache, Progress
-from evonas.estimation.views import View
+from evonas.estimation.features.feature_cache import FeatureCache, Progress
+from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Backbone, Pooled, telling
 from evonas.report import probe_file, probe_pictures, probing
 from evonas.report.tables import Table, markdown, show

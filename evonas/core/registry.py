@@ -27,7 +27,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "backbone": ("models/backbones", "evonas.models.backbones.base", "Backbone"),
     "data": ("data", "evonas.data.base", "Dataset"),
     "task": ("tasks", "evonas.tasks.base", "Task"),
-    "executor": ("execution", "evonas.execution.base", "Executor"),
+    "executor": ("estimation/execution", "evonas.estimation.execution.base", "Executor"),
     "logger": ("loggers", "evonas.loggers.base", "Logger"),
 }
 

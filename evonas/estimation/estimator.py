@@ -20,16 +20,16 @@ from evonas.core import registry
 from evonas.core.files import draft_of
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import RunError, one_line
-from evonas.estimation.batches import Shelf, TrainingData
-from evonas.estimation.failing import kind_of
-from evonas.estimation.frames import clear_frames
-from evonas.estimation.graphs import Graphs
-from evonas.estimation.identity import weights_hash
+from evonas.estimation.cost.latency_cache import Timing
+from evonas.estimation.cost.workload import Work, count
+from evonas.estimation.execution.common.traceback_frames import clear_frames
+from evonas.estimation.failure_classifier import kind_of
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.paused import pause, resume
-from evonas.estimation.timing import Timing
-from evonas.estimation.training import Diverged, Outcome, Training, validate
-from evonas.estimation.work import Work, count
+from evonas.estimation.training.batches import Shelf, TrainingData
+from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.cuda_graphs import Graphs
+from evonas.estimation.training.identity import weights_hash
+from evonas.estimation.training.training import Diverged, Outcome, Training, validate
 from evonas.models.files.safetensors_files import save_file
 from evonas.models.initial_weights import read_start, start_from
 from evonas.models.weight_inheritance import inherit, read_parent

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from evonas.failures import KINDS
+from evonas.estimation.failure_kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Measurement:
         epochs: that it trained, in all.
         inherited: share of the network's numbers that came from a parent, 0..1.
         memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
-        error_kind: one of ``evonas.failures.KINDS``; empty if ok.
+        error_kind: one of ``evonas.estimation.failure_kinds.KINDS``; empty if ok.
         error: one line for people; empty if ok.
         history: metrics after each epoch, where the job asked for them.
     """

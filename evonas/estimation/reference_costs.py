@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.transfer.reduction import Cost, Reduction
 

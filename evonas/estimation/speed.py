@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from evonas.estimation.latency import Times, compared
+from evonas.estimation.cost.latency import Times, compared
 from evonas.models.files.onnx_session import session
 from evonas.models.files.quantized_network import Quantized
 from evonas.transfer.compiled import compiled

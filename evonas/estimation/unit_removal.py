@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.transfer import chance, linear_units
 from evonas.transfer.chance import Chance
 from evonas.transfer.distinctiveness import (

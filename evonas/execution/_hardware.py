@@ -11,16 +11,16 @@ import torch
 from evonas.core import registry
 from evonas.core.settings import ExecutionSettings
 from evonas.errors import InputError, nearest
-from evonas.estimation.batches import SHARE
+from evonas.estimation.cost.latency_cache import machine
 from evonas.estimation.estimator import Setting
-from evonas.estimation.timing import machine
-from evonas.execution._gpus import Card, cards
-from evonas.execution._wear import CONTEXT
-from evonas.execution.base import Executor
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.ray_cluster.gpus import Card, cards
+from evonas.estimation.execution.ray_cluster.leak_detector import CONTEXT
+from evonas.estimation.training.batches import SHARE
 
 if TYPE_CHECKING:  # Ray takes a second, and not every run needs it
-    from evonas.execution._cluster import Cluster
-    from evonas.execution._machines import Machine
+    from evonas.estimation.execution.ray_cluster.join_cluster import Cluster
+    from evonas.estimation.execution.ray_cluster.machines import Machine
 
 
 class Hardware:
@@ -107,7 +107,7 @@ class Hardware:
         """
         if not self._asked.address:
             return None
-        from evonas.execution import _cluster
+        from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
 
         return _cluster.join(self._asked.address)
 
@@ -123,7 +123,7 @@ class Hardware:
     @cached_property
     def _nodes(self) -> list[Machine]:
         """The nodes of the cluster that workers may run on."""
-        from evonas.execution import _machines
+        from evonas.estimation.execution.ray_cluster import machines as _machines
 
         found = _machines.machines()
         return [one for one in found if (one.gpus if self.device != "cpu" else one.cpus)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.table import Table
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
 
 
 class TableExecutor(Executor):

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from evonas.failures import KINDS
+from evonas.estimation.failure_kinds import KINDS
 from evonas.finals import as_good
 from evonas.report import outcome
 from evonas.report.run import Run, portable

@@ -29,7 +29,7 @@ from torch import nn
 
 from evonas.core.settings import TrainingSettings
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.estimation.training import TrainingData, predict, train, validate
+from evonas.estimation.training.training import TrainingData, predict, train, validate
 from evonas.estimation.unit_removal import Removal, Study
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.models.networks.common.regression_head import make_end

@@ -35,7 +35,7 @@ from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Split
-from evonas.estimation.training import Training, TrainingData, predict
+from evonas.estimation.training.training import Training, TrainingData, predict
 from evonas.loop import candidate_seed
 from evonas.models.weight_inheritance import inherit, shapes
 from evonas.space import Architecture, Mutation, SearchSpace

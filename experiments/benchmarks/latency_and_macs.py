@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from evonas.api.resuming import stored
 from evonas.assembly import Assembly
-from evonas.estimation.timing import Timing, machine
+from evonas.estimation.cost.latency_cache import Timing, machine
 from evonas.space import Architecture
 from evonas.store import read_journal
 

@@ -41,11 +41,11 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.errors import EvonasError
 from evonas.estimation.estimator import Job
-from evonas.estimation.features import Progress
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
+from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
 from evonas.optimizers.base import Optimizer
 from evonas.replay import Replay
 from evonas.report.tables import Table, markdown

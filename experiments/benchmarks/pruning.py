@@ -26,7 +26,7 @@ from torch import nn
 from evonas.core.progress_bars import progress_bars
 from evonas.deployed import Deployed
 from evonas.errors import EvonasError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.estimation.reference_costs import reduction
 from evonas.evaluation import Retrained
 from evonas.pruning import Pruning

@@ -33,7 +33,7 @@ from searches import at_least
 from evonas.assembly import surroundings
 from evonas.core.files import keep, make_folder, read_json
 from evonas.errors import EvonasError, one_line
-from evonas.estimation.latency import processor
+from evonas.estimation.cost.latency import processor
 from evonas.report.tables import show
 
 HERE = Path(__file__).parent

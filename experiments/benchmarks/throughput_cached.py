@@ -28,8 +28,8 @@ from throughput_training import (
 
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job
+from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
-from evonas.execution.base import Executor
 from evonas.report.tables import Table
 
 TARGET = 1.5
@@ -160,7 +160,7 @@ def workers(trainings: Trainings, number: int) -> Iterator[Executor]:
     """Start workers, each of which has trained once when they are given."""
     from throughput_overhead import ray_cluster
 
-    from evonas.execution.ray import RayExecutor
+    from evonas.estimation.execution.ray import RayExecutor
 
     with ray_cluster(), RayExecutor(trainings.setting, number, "bench") as executor:
         list(executor.evaluate(trainings.jobs[:1] * number))

@@ -16,11 +16,11 @@ from throughput_problem import Answer, Nothing
 from evonas.assembly import Assembly
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
+from evonas.estimation.cost.workload import Work
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training import placed
-from evonas.estimation.work import Work
-from evonas.execution._forecast import Forecast
+from evonas.estimation.training.training import placed
 from evonas.space import Architecture
 
 SHORTEST, RANGE = 0.06, 30.0  # seconds, and longest / shortest

@@ -185,7 +185,7 @@ def _candidates(
     space: SearchSpace, folder: Path, counts: Sequence[int], options: Options
 ) -> tuple[Table, float]:
     def run(count: int) -> float:
-        from evonas.execution.local import LocalExecutor
+        from evonas.estimation.execution.local import LocalExecutor
         from evonas.loop import Search
 
         seed = options.experiment.seed
@@ -210,7 +210,7 @@ def _candidates(
 def _images(options: Options, folder: Path, count: int) -> tuple[Table, float]:
     import torch
 
-    from evonas.estimation.training import TrainingData, train
+    from evonas.estimation.training.training import TrainingData, train
     from evonas.models.networks.residual_head import ResidualHead
     from evonas.tasks.head_pose import HeadPose
 

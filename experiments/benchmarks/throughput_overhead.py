@@ -21,7 +21,7 @@ from throughput_problem import Problem, problems
 from throughput_report import Options, Section, Verdict, in_turns, installed, spread
 
 from evonas.estimation.estimator import Job
-from evonas.execution.local import LocalExecutor
+from evonas.estimation.execution.local import LocalExecutor
 from evonas.report.tables import Table
 
 LOCAL, RAY = "evonas, local", "evonas, Ray"
@@ -149,7 +149,7 @@ def _local(problem: Problem, jobs: list[Job], genomes: Any, folder: Path) -> Any
 
 
 def _on_ray(workers: int, problem: Problem, jobs: list[Job], genomes: Any, folder: Path) -> Any:
-    from evonas.execution.ray import RayExecutor
+    from evonas.estimation.execution.ray import RayExecutor
 
     with RayExecutor(
         problem.setting, workers, f"bench{folder.parent.name}", problem.make

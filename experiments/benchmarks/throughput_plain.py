@@ -25,8 +25,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Job, Setting
-from evonas.estimation.step import lower
-from evonas.estimation.training import _rate
+from evonas.estimation.training.training import _rate
+from evonas.estimation.training.training_step import lower
 from evonas.tasks.base import Task
 
 Indices = NDArray[np.intp]

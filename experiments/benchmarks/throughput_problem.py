@@ -15,8 +15,8 @@ from pathlib import Path
 from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.measurement import Measurement
-from evonas.execution.base import Executor, MakeEstimator
 from evonas.loop import Search
 from evonas.store import RunStore, Trial
 

@@ -26,8 +26,8 @@ from evonas.assembly import Assembly
 from evonas.core.experiment import check
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Job, Split
-from evonas.estimation.features import Features
-from evonas.estimation.views import View, standard_views
+from evonas.estimation.features.feature_cache import Features
+from evonas.estimation.features.views import View, standard_views
 from evonas.space import Architecture
 from evonas.tasks.base import Array
 

@@ -33,9 +33,9 @@ from evonas.core.experiment import changed
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.execution.base import Executor, MakeEstimator
+from evonas.estimation.features.views import standard_views
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.views import standard_views
-from evonas.execution.base import Executor, MakeEstimator
 from evonas.loop import Search
 from evonas.report.tables import Table
 from evonas.space import Architecture
@@ -214,7 +214,7 @@ def _overheads(idle: Mapping[int, Done], trials: int) -> tuple[float, float]:
 
 def _ready(scene: Scene, make: MakeEstimator, workers: int, name: str) -> Executor:
     """Return the Ray executor with workers that have answered."""
-    from evonas.execution.ray import RayExecutor
+    from evonas.estimation.execution.ray import RayExecutor
 
     executor = RayExecutor(scene.setting, workers, f"bench{name}", make)
     while len(executor._pool.alive) < workers:

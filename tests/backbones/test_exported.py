@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.models.backbones.common.hooked_module import Hooked
 

@@ -14,7 +14,7 @@ import torch
 
 from evonas.data.pointing04 import Pointing04
 from evonas.errors import InputError
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
 from evonas.models.backbones.face_recognition import FaceRecognition
 
 MANIFEST = "face_recognition_model-weights_manifest.json"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import UpTo
 from evonas.models.backbones.light_cnn import LightCNN
 

@@ -8,7 +8,7 @@ import torch
 
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import UpTo
 from evonas.models.backbones.none import NoBackbone
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.models.backbones.common.hooked_module import Hooked
 

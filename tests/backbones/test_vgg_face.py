@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.backbones import vgg_face
 from evonas.models.backbones.base import UpTo
 from evonas.models.backbones.vgg_face import VGGFace

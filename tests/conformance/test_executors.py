@@ -23,8 +23,8 @@ from evonas.core.experiment import changed
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
-from evonas.execution.base import Executor
 from evonas.space import Architecture
 
 NAMES = registry.names("executor")
@@ -196,7 +196,7 @@ def test_what_runs_out_of_memory_beside_others_is_tried_alone(
 def test_a_worker_that_leaks_is_given_up_for_a_new_one(cluster: Executor, setting: Setting) -> None:
     class Leaking:
         def __init__(self, setting: Setting) -> None:
-            from evonas.execution import _wear
+            from evonas.estimation.execution.ray_cluster import leak_detector as _wear
 
             _wear._LEAK = 2**24  # of this worker's process
             self.kept: list[bytearray] = []

@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.core import registry
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks.base import Network, Shape
 from evonas.space import Architecture, SearchSpace
 

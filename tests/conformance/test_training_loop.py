@@ -23,9 +23,9 @@ from torch import nn
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
-from evonas.estimation import graphs
-from evonas.estimation.step import Untrained
-from evonas.estimation.training import Training, TrainingData
+from evonas.estimation.training import cuda_graphs as graphs
+from evonas.estimation.training.training import Training, TrainingData
+from evonas.estimation.training.training_step import Untrained
 from evonas.models.networks.base import Shape
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Task

@@ -54,7 +54,7 @@ def test_files_and_pages_that_are_named_are_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_code_that_is_named_beside_a_file_is_in_it(page: Path) -> None:
-    """Of "`commit` in `evonas/estimation/cache_files.py`" both are checked."""
+    """Of "`commit` in `evonas/estimation/features/cache_files.py`" both are checked."""
     text = " ".join(page.read_text("utf-8").split())
     for name, file in re.findall(r"`([\w.]+)` in `(evonas/[\w/]+\.\w+)`", text):
         word = name.rpartition(".")[2]

@@ -25,7 +25,7 @@ def test_the_python_of_the_page_runs(
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evonas.Experiment, "load", classmethod(with_cache))
-    monkeypatch.setattr("evonas.estimation.latency.ROUNDS", 1)
+    monkeypatch.setattr("evonas.estimation.cost.latency.ROUNDS", 1)
     names: dict[str, Any] = {"__name__": "__main__"}
     for content in documents.python(PAGE):
         exec(compile(content, PAGE, "exec"), names)

@@ -13,8 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from evonas.estimation import batches
-from evonas.estimation.batches import Mapped, Resident, Shelf, Source, Streamed, TrainingData
+from evonas.estimation.training import batches
+from evonas.estimation.training.batches import (
+    Mapped,
+    Resident,
+    Shelf,
+    Source,
+    Streamed,
+    TrainingData,
+)
 
 IMAGES, VIEWS = 23, 3
 

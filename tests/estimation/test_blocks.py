@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from evonas.core import registry
-from evonas.estimation.blocks import blocks
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.block_summary import blocks
+from evonas.estimation.cost.complexity import count
 from evonas.space import Architecture
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "network_costs.json"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from evonas.estimation.complexity import Complexity, count, evaluating
+from evonas.estimation.cost.complexity import Complexity, count, evaluating
 
 
 def small() -> nn.Sequential:

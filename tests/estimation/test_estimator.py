@@ -22,7 +22,7 @@ from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation import estimator as estimator_module
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
-from evonas.estimation.training import Training
+from evonas.estimation.training.training import Training
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
-from evonas.estimation import features
-from evonas.estimation.features import FeatureCache
-from evonas.estimation.views import View, standard_views
+from evonas.estimation.features import feature_cache as features
+from evonas.estimation.features.feature_cache import FeatureCache
+from evonas.estimation.features.views import View, standard_views
 from evonas.models.backbones.synthetic_face import SyntheticFace
 
 TAPS = ("block3", "block4")

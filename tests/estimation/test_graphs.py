@@ -17,10 +17,10 @@ from op_tape import OpTape
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.batches import Indices, Mapped, TrainingData
-from evonas.estimation.graphs import LEAST, PATIENCE, CudaRecorder, Graphs, unchanged
-from evonas.estimation.paused import pause, resume
-from evonas.estimation.training import Outcome, Training
+from evonas.estimation.training.batches import Indices, Mapped, TrainingData
+from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.cuda_graphs import LEAST, PATIENCE, CudaRecorder, Graphs, unchanged
+from evonas.estimation.training.training import Outcome, Training
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification
 from evonas.tasks.head_pose import HeadPose

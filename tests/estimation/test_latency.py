@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 from evonas.core.experiment import changed, check
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
+from evonas.estimation.cost.latency import REPEATS, WARM_UP, latency
 from evonas.estimation.estimator import Estimator, Job, Setting
-from evonas.estimation.latency import REPEATS, WARM_UP, latency
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.space import Architecture
@@ -57,7 +57,7 @@ def test_it_is_the_median_without_the_warm_up_and_its_noise_half_the_quartiles(
     spent = [5.0] * WARM_UP + [1e-3 * n for n in range(1, REPEATS + 1)]
     clock = itertools.accumulate(itertools.chain.from_iterable((0.0, s) for s in spent))
     moments: Iterator[float] = iter(list(clock))
-    monkeypatch.setattr("evonas.estimation.latency.time.perf_counter", lambda: next(moments))
+    monkeypatch.setattr("evonas.estimation.cost.latency.time.perf_counter", lambda: next(moments))
     found = latency(torch.nn.Identity(), (1, 1, 1), "cpu")
     assert found.ms == pytest.approx(25.5)
     # the quartiles are 13.25 and 37.75
@@ -68,7 +68,7 @@ def test_a_network_that_takes_no_time_was_measured_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ticks = itertools.count(step=1e-9)
-    monkeypatch.setattr("evonas.estimation.latency.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("evonas.estimation.cost.latency.time.perf_counter", lambda: next(ticks))
     assert latency(torch.nn.Identity(), (1, 1, 1), "cpu").ms == 1e-4
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.batches import TrainingData
-from evonas.estimation.cache_files import commit
-from evonas.estimation.paused import pause, resume
-from evonas.estimation.training import Outcome, Training
+from evonas.estimation.features.cache_files import commit
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.training import Outcome, Training
 from evonas.models.files.safetensors_files import load_file, load_notes, save_file
 from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.regression import Regression

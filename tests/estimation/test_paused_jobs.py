@@ -11,7 +11,7 @@ import pytest
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training import Training
+from evonas.estimation.training.training import Training
 from evonas.space import Architecture
 
 

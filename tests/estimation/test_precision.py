@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.batches import TrainingData
-from evonas.estimation.latency import latency
-from evonas.estimation.precision import computes_bfloat16, exact, lower
-from evonas.estimation.step import Step, placed
-from evonas.estimation.training import predict
+from evonas.estimation.cost.latency import latency
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.precision import computes_bfloat16, exact, lower
+from evonas.estimation.training.training import predict
+from evonas.estimation.training.training_step import Step, placed
 from evonas.tasks.head_pose import HeadPose
 
 

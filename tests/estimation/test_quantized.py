@@ -13,8 +13,9 @@ from quantizable import Wide, images, made, quantised
 from torch import nn
 
 from evonas.errors import InputError
-from evonas.estimation import latency, speed
-from evonas.estimation.latency import compared, processor, threads
+from evonas.estimation import speed
+from evonas.estimation.cost import latency
+from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.models.files.quantized_network import load_quantized
 
 FILES = {"pt2e": ".pt2", "onnx": ".onnx"}

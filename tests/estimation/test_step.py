@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.step import Step, flattened, placed
+from evonas.estimation.training.training_step import Step, flattened, placed
 from evonas.tasks.head_pose import HeadPose
 from evonas.transfer.aware import Aware
 from evonas.transfer.capture import capture

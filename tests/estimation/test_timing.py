@@ -14,11 +14,11 @@ import torch
 
 from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
-from evonas.estimation import timing
+from evonas.estimation.cost import latency_cache as timing
+from evonas.estimation.cost.latency import Latency
+from evonas.estimation.cost.latency_cache import LOCK, Timing
 from evonas.estimation.estimator import Estimator, Job, Setting
-from evonas.estimation.latency import Latency
-from evonas.estimation.timing import LOCK, Timing
-from evonas.execution._worker import _moved
+from evonas.estimation.execution.ray_cluster.worker import _moved
 from evonas.space import Architecture
 
 ONE, OTHER = (Architecture("toy", {"width": width}) for width in (1, 2))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.training import (
+from evonas.estimation.training.training import (
     Diverged,
     NotANumber,
     Outcome,
@@ -168,7 +168,7 @@ def test_an_epoch_of_the_least_loss_need_not_be_that_of_the_least_error() -> Non
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(
-                "evonas.estimation.training.predict",
+                "evonas.estimation.training.training.predict",
                 lambda *words, training=training: said[training.epoch + 1],
             )
             training.run()

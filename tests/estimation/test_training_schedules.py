@@ -18,7 +18,7 @@ from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
-from evonas.estimation.training import Outcome, TrainingData, _rate, train
+from evonas.estimation.training.training import Outcome, TrainingData, _rate, train
 from evonas.models.initial_weights import read_start, start_from
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from evonas.errors import InputError
-from evonas.estimation.views import View, standard_views
+from evonas.estimation.features.views import View, standard_views
 
 NAMES = {
     "plain": View(),

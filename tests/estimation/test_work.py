@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from evonas.estimation.work import Work, count
+from evonas.estimation.cost.workload import Work, count
 
 
 def test_a_network_that_can_be_counted_by_hand() -> None:

@@ -17,7 +17,7 @@ from command_line import Cli, said
 
 from evonas.core import experiment as config
 from evonas.errors import InputError
-from evonas.execution import _cluster
+from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
 
 
 @pytest.fixture

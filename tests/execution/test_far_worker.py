@@ -14,10 +14,10 @@ import ray
 from evonas.core.files import write_file
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.execution.ray import _keep
+from evonas.estimation.execution.ray_cluster.worker import Answer, Origin, Worker
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training import Training
-from evonas.execution._worker import Answer, Origin, Worker
-from evonas.execution.ray import _keep
+from evonas.estimation.training.training import Training
 from evonas.space import Architecture
 
 JOB = Job(
@@ -117,7 +117,7 @@ def test_what_comes_back_to_a_full_disk_is_done_without(
     job = replace(JOB, weights=str(tmp_path / "a" / "w"), paused=str(tmp_path / "b" / "p"))
     answer = Answer(Measurement("ok", {"error": 1.0}), b"weights", b"paused")
     with monkeypatch.context() as patch:
-        patch.setattr("evonas.execution.ray.write_file", full)
+        patch.setattr("evonas.estimation.execution.ray.write_file", full)
         _keep(job, answer)
     assert not names(tmp_path)
     _keep(job, answer)

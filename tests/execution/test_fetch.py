@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from evonas.errors import InputError, RunError
-from evonas.estimation.cache_files import commit, intact
-from evonas.execution import _fetch
-from evonas.execution._fetch import Source, fetch, own
+from evonas.estimation.execution.ray_cluster import feature_transfer as _fetch
+from evonas.estimation.execution.ray_cluster.feature_transfer import Source, fetch, own
+from evonas.estimation.features.cache_files import commit, intact
 
 
 @pytest.fixture(autouse=True)

@@ -12,11 +12,11 @@ import torch
 
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
+from evonas.estimation.cost.workload import Work
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training import LARGE
-from evonas.estimation.work import Work
-from evonas.execution._forecast import Forecast
+from evonas.estimation.training.training import LARGE
 from evonas.space import Architecture
 
 ONCE = TrainingSettings(epochs=1)

@@ -14,11 +14,11 @@ from fake_cuda import FakeNvml, no_context
 
 from evonas.core.settings import ExecutionSettings
 from evonas.errors import InputError, RunError
-from evonas.estimation.latency import processor
-from evonas.execution._gpus import Card, cards
+from evonas.estimation.cost.latency import processor
+from evonas.estimation.execution.ray import crowding
+from evonas.estimation.execution.ray_cluster.gpus import Card, cards
+from evonas.estimation.execution.ray_cluster.local_cluster import _only
 from evonas.execution._hardware import Hardware
-from evonas.execution._own_cluster import _only
-from evonas.execution.ray import crowding
 
 
 def hardware(**asked: Any) -> Hardware:

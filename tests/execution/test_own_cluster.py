@@ -12,7 +12,7 @@ import ray
 from ray._private.node import Node
 
 from evonas.errors import RunError
-from evonas.execution import _own_cluster
+from evonas.estimation.execution.ray_cluster import local_cluster as _own_cluster
 
 GONE = 2**22 + 1  # above all numbers of processes
 

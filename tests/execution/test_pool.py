@@ -10,10 +10,10 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError
 
 from evonas.errors import InputError, RunError
-from evonas.execution import _pool
-from evonas.execution._pool import Pool
-from evonas.execution._queue import Place
-from evonas.execution._worker import versions
+from evonas.estimation.execution.ray_cluster import actor_pool as _pool
+from evonas.estimation.execution.ray_cluster.actor_pool import Pool
+from evonas.estimation.execution.ray_cluster.job_queue import Place
+from evonas.estimation.execution.ray_cluster.worker import versions
 
 
 class Actor:

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.core.settings import TrainingSettings
+from evonas.estimation.cost.workload import Work
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.ray_cluster.job_queue import Place, Queue, Trial
+from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.work import Work
-from evonas.execution._forecast import Forecast
-from evonas.execution._queue import Place, Queue, Trial
 from evonas.space import Architecture
 
 HERE, THERE = Place("node", "0", room=100.0), Place("node", "1", room=100.0)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.common.time_limit import OverTime, TimeLimit, at_most, over_time
 from evonas.estimation.measurement import Measurement
-from evonas.execution._time_limit import OverTime, TimeLimit, at_most, over_time
 from evonas.space import Architecture
 
 HEAD = Architecture("residual_head", {"width": 8})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evonas.execution._usage import Usage
+from evonas.estimation.execution.common.utilisation import Usage
 
 
 class Clock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from evonas.execution._wear import Wear, held
+from evonas.estimation.execution.ray_cluster.leak_detector import Wear, held
 
 GIB = 2**30
 

@@ -20,8 +20,9 @@ from evonas.api.resuming import stored
 from evonas.core.files import write_file
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError, RunError
-from evonas.estimation import estimator, paused
+from evonas.estimation import estimator
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.training import checkpoint as paused
 from evonas.space import Architecture
 from evonas.store import RunStore, Trial
 

@@ -18,10 +18,10 @@ from optimizer_problems import build, by_digest, distinct, drive, mixed, ordinal
 from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.execution._usage import Usage
-from evonas.execution.base import Executor
 from evonas.loop import Search
 from evonas.space import SearchSpace
 from evonas.store import RunStore, Trial

@@ -26,14 +26,14 @@ from evonas.core.settings import TrainingSettings
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.data.images.image_io import remembered
 from evonas.errors import InputError
-from evonas.estimation import timing
-from evonas.estimation.batches import TrainingData
-from evonas.estimation.features import FeatureCache
-from evonas.estimation.latency import Latency
-from evonas.estimation.paused import pause, resume
-from evonas.estimation.timing import Timing
-from evonas.estimation.training import Training
-from evonas.estimation.views import View
+from evonas.estimation.cost import latency_cache as timing
+from evonas.estimation.cost.latency import Latency
+from evonas.estimation.cost.latency_cache import Timing
+from evonas.estimation.features.feature_cache import FeatureCache
+from evonas.estimation.features.views import View
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.training import Training
 from evonas.evaluation import Retrained
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.models.files import safetensors_files as weights

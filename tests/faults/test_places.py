@@ -107,7 +107,7 @@ from evonas import registry
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.errors import InputError
 from evonas.estimation import features
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
 
 folder, limit = sys.argv[1], int(sys.argv[2])
 if limit:

@@ -19,8 +19,8 @@ from faults.toy_search import SPACE, Arithmetic, Toy, child
 
 from evonas.assembly import Ready
 from evonas.estimation.estimator import Setting
-from evonas.estimation.features import Progress
-from evonas.execution.ray import RayExecutor
+from evonas.estimation.execution.ray import RayExecutor
+from evonas.estimation.features.feature_cache import Progress
 from evonas.space import SearchSpace
 
 SETTING = Setting({}, {}, "", np.empty((0, 0, 0), np.float32), {}, ("none", {}, {}))

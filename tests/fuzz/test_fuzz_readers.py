@@ -29,11 +29,11 @@ from evonas.core.settings import TableSettings
 from evonas.data.base import UnreadableImage
 from evonas.data.leeds_sports import JOINTS
 from evonas.errors import InputError
-from evonas.estimation import timing
-from evonas.estimation.cache_files import commit, intact, sidecar
-from evonas.estimation.latency import Latency
+from evonas.estimation.cost import latency_cache as timing
+from evonas.estimation.cost.latency import Latency
+from evonas.estimation.cost.latency_cache import Timing
+from evonas.estimation.features.cache_files import commit, intact, sidecar
 from evonas.estimation.table import Table
-from evonas.estimation.timing import Timing
 from evonas.models.backbones.exported import Exported
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.report import pipeline

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks import blocks
 from evonas.models.networks.blocks import BlockSpec
 from evonas.models.networks.common.attention import ATTENTIONS, make_attention

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks.evopose2d import ANCESTOR, EvoPose2D, rounded, scaling
 from evonas.space import Architecture, SearchSpace
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks.common import matak_blocks as author
 from evonas.models.networks.head_pose_nas_2020 import AUTHOR_DEFAULT, HeadPoseNas2020
 from evonas.space import Architecture, SearchSpace

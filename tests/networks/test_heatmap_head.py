@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks import blocks
 from evonas.models.networks.base import Shape
 from evonas.models.networks.heatmap_head import HeatmapHead

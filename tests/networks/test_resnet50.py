@@ -9,7 +9,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks.base import Shape
 from evonas.models.networks.resnet50 import ATTENTIONS, ResNet50
 from evonas.space import Architecture

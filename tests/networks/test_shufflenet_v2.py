@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError
-from evonas.estimation.complexity import count
+from evonas.estimation.cost.complexity import count
 from evonas.models.networks.base import Shape
 from evonas.models.networks.blocks import BlockSpec
 from evonas.models.networks.blocks.shufflenet_v2 import ShuffleNetV2 as Block

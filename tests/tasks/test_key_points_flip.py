@@ -8,7 +8,7 @@ from point_targets import EYES, dots, named, rendered, rows
 from torch import nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.training import TrainingData, predict, train
+from evonas.estimation.training.training import TrainingData, predict, train
 from evonas.models.networks.heatmap_head import HeatmapHead
 from evonas.space import Architecture
 from evonas.tasks.key_points import KeyPoints

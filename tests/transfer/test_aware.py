@@ -18,9 +18,9 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantize
 from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.batches import TrainingData
-from evonas.estimation.graphs import Graphs
-from evonas.estimation.training import Training
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.cuda_graphs import Graphs
+from evonas.estimation.training.training import Training
 from evonas.tasks.head_pose import HeadPose
 from evonas.transfer._weight_rounding import WeightRounding
 from evonas.transfer.aware import Aware

@@ -11,7 +11,7 @@ import torch
 
 from evonas.data.pointing04 import Pointing04
 from evonas.errors import InputError
-from evonas.estimation.views import View
+from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Pooled
 from evonas.models.backbones.face_recognition import FaceRecognition
 from evonas.transfer.linear import Score

@@ -26,7 +26,7 @@ from torch import nn
 
 from evonas.core import registry
 from evonas.errors import InputError, RunError
-from evonas.estimation.step import flattened
+from evonas.estimation.training.training_step import flattened
 from evonas.models.backbones.base import Backbone, UpTo, Whole
 from evonas.models.files.exported_programs import load_program
 from evonas.models.files.quantized_network import load_quantized

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.estimation.complexity import Complexity, count
+from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.reference_costs import reduction
 from evonas.models.backbones.light_cnn import LightCNN
 from evonas.models.backbones.none import NoBackbone

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from evonas.estimation.estimator import Job
+from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
+from evonas.estimation.failure_kinds import KINDS
 from evonas.estimation.measurement import Measurement
-from evonas.execution._forecast import Forecast
-from evonas.failures import KINDS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from evonas.estimation.precision import exact
+from evonas.estimation.training.precision import exact
 from evonas.models.backbones.base import Shape
 
 WARM_UP, REPEATS = 10, 50

@@ -8,8 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
-from evonas.execution._usage import Usage
 
 #: Makes, in each worker, what turns jobs into measurements.
 MakeEstimator = Callable[[Setting], Callable[[Job], Measurement]]
@@ -42,7 +42,7 @@ class Executor(ABC):
         """Yield (job.index, measurement) in the order in which jobs finish.
 
         It never raises for what a candidate does: a training that fails, takes its worker
-        along or never ends is a measurement with status ``failed``; see ``evonas.failures``.
+        along or never ends is a measurement with status ``failed``; see ``evonas.estimation.failure_kinds``.
 
         Raises:
             RunError: nothing can be trained any more, whatever the candidate.

@@ -10,8 +10,8 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from evonas.errors import RunError, one_line
-from evonas.estimation.latency import processor
-from evonas.execution._gpus import Card, cards
+from evonas.estimation.cost.latency import processor
+from evonas.estimation.execution.ray_cluster.gpus import Card, cards
 
 #: Seconds in which all nodes have to answer; each starts a process for it.
 _PATIENCE = 120.0

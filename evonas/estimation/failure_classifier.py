@@ -1,4 +1,4 @@
-"""Which kind of failure an error of a training is; see ``evonas.failures``."""
+"""Which kind of failure an error of a training is; see ``evonas.estimation.failure_kinds``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import torch
 
 from evonas.errors import EvonasError
-from evonas.estimation.training import Diverged, NotANumber
+from evonas.estimation.training.training import Diverged, NotANumber
 
 #: What torch speaks of where layers do not fit each other.
 _SHAPES = re.compile(r"\b(shapes?|sizes?|channels?|dimensions?)\b", re.IGNORECASE)

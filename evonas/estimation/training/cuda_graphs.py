@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evonas.estimation.frames import clear_frames
-from evonas.estimation.step import Step
+from evonas.estimation.execution.common.traceback_frames import clear_frames
+from evonas.estimation.training.training_step import Step
 
 #: Steps from which a capture pays: it takes the time of about ten, and empties torch's cache.
 LEAST = 50

@@ -17,13 +17,13 @@ import ray
 import torch
 
 from evonas.core.version import __version__
-from evonas.estimation.batches import SHARE
 from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.execution.base import MakeEstimator
+from evonas.estimation.execution.ray_cluster.feature_transfer import fetch, own
+from evonas.estimation.execution.ray_cluster.job_queue import Place
+from evonas.estimation.execution.ray_cluster.leak_detector import CONTEXT, Wear, held, open_files
 from evonas.estimation.measurement import Measurement
-from evonas.execution._fetch import fetch, own
-from evonas.execution._queue import Place
-from evonas.execution._wear import CONTEXT, Wear, held, open_files
-from evonas.execution.base import MakeEstimator
+from evonas.estimation.training.batches import SHARE
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from evonas.core.files import write_file
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.execution.base import Executor, MakeEstimator
+from evonas.estimation.execution.common.time_limit import TimeLimit, over_time
+from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
+from evonas.estimation.execution.ray_cluster import local_cluster as _own_cluster
+from evonas.estimation.execution.ray_cluster.actor_pool import Pool
+from evonas.estimation.execution.ray_cluster.feature_transfer import Source
+from evonas.estimation.execution.ray_cluster.job_queue import Queue, Trial
+from evonas.estimation.execution.ray_cluster.prometheus_metrics import Metrics
+from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
+from evonas.estimation.execution.ray_cluster.worker import Answer, Origin, Worker, file_content
+from evonas.estimation.failure_kinds import KINDS, LOSSES
 from evonas.estimation.measurement import Measurement
-from evonas.execution import _cluster, _own_cluster
-from evonas.execution._fetch import Source
-from evonas.execution._forecast import Forecast
-from evonas.execution._metrics import Metrics
-from evonas.execution._pool import Pool
-from evonas.execution._queue import Queue, Trial
-from evonas.execution._time_limit import TimeLimit, over_time
-from evonas.execution._worker import Answer, Origin, Worker, file_content
-from evonas.execution.base import Executor, MakeEstimator
-from evonas.failures import KINDS, LOSSES
 
 _FETCHING = 600.0  # seconds that a worker on another node has for its features, beside the job
 _PULSE = 2.0  # seconds between two looks at Ray's own processes

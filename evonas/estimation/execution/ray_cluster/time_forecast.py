@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from evonas.estimation.cost.workload import Work
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training import LARGE
-from evonas.estimation.work import Work
+from evonas.estimation.training.training import LARGE
 
 _FEWEST = 8  # trainings that the four shares are fitted to
 _PAYS = 50  # times the seconds of counting that a training takes, or its order is not worth them

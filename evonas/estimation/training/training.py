@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.batches import Indices, Shelf, Source, TrainingData
-from evonas.estimation.graphs import Graphs
-from evonas.estimation.precision import exact
-from evonas.estimation.step import Step, check_views, flattened, layout, placed
+from evonas.estimation.training.batches import Indices, Shelf, Source, TrainingData
+from evonas.estimation.training.cuda_graphs import Graphs
+from evonas.estimation.training.precision import exact
+from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Array, Task
 
 __all__ = [

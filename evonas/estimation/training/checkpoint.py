@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from evonas.core.files import draft_of
-from evonas.estimation.identity import differences, identity
-from evonas.estimation.training import Training
+from evonas.estimation.training.identity import differences, identity
+from evonas.estimation.training.training import Training
 from evonas.models.files.safetensors_files import load_file, load_notes, save_file
 
 _log = logging.getLogger("evonas")

@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, NodeDiedError, RayError
 
 from evonas.errors import InputError, RunError
-from evonas.execution._queue import Place
-from evonas.execution._worker import versions
+from evonas.estimation.execution.ray_cluster.job_queue import Place
+from evonas.estimation.execution.ray_cluster.worker import versions
 
 _STARTS = 10  # of actors in a row that die before they are ready: something is broken
 _PATIENCE = 30.0  # seconds without any worker before a word about it

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evonas.errors import InputError, RunError
-from evonas.estimation.cache_files import check_space, intact
+from evonas.estimation.features.cache_files import check_space, intact
 
 #: Returns at most so many bytes of a file: (name, offset, size) -> bytes.
 Read = Callable[[str, int, int], bytes]

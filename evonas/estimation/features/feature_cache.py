@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Dataset, UnreadableImage
 from evonas.errors import InputError
-from evonas.estimation.cache_files import allocate, check_space, commit, intact, sidecar
-from evonas.estimation.views import View
+from evonas.estimation.features.cache_files import allocate, check_space, commit, intact, sidecar
+from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Backbone
 
 _log = logging.getLogger("evonas")

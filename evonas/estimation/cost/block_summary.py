@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evonas.estimation.complexity import MAC_OPERATORS, analysed, evaluating, example
+from evonas.estimation.cost.complexity import MAC_OPERATORS, analysed, evaluating, example
 
 _LISTED = 6  # layers of a block that are named
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from evonas.errors import InputError, RunError
 from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.execution.base import Executor, MakeEstimator
+from evonas.estimation.execution.common.time_limit import OverTime, TimeLimit, at_most, over_time
 from evonas.estimation.measurement import Measurement
-from evonas.execution._time_limit import OverTime, TimeLimit, at_most, over_time
-from evonas.execution.base import Executor, MakeEstimator
 
 
 class LocalExecutor(Executor):

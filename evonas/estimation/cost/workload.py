@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evonas.estimation.complexity import evaluating
+from evonas.estimation.cost.complexity import evaluating
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.precision import exact, lower
+from evonas.estimation.training.precision import exact, lower
 from evonas.tasks.base import Task
 from evonas.transfer.folding import scales_and_shifts
 

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from evonas.core.version import __version__
-from evonas.estimation.cache_files import sidecar
+from evonas.estimation.features.cache_files import sidecar
 
 if TYPE_CHECKING:
-    from evonas.estimation.training import Training
+    from evonas.estimation.training.training import Training
 
 FORMAT = 2  # of a file with a paused training; 1 had no identity
 _SHOWN = 24  # characters of a value that a message repeats: hashes and lists are longer

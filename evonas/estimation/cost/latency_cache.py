@@ -22,7 +22,7 @@ import torch
 from evonas.core.files import write_file
 from evonas.core.version import __version__
 from evonas.errors import RunError
-from evonas.estimation.latency import REPEATS, WARM_UP, Latency, latency, processor, threads
+from evonas.estimation.cost.latency import REPEATS, WARM_UP, Latency, latency, processor, threads
 from evonas.models.backbones.base import Shape
 from evonas.space import Architecture
 

@@ -1,0 +1,1 @@
+"""Ray cluster, workers and job queue of the Ray executor."""

@@ -1,0 +1,1 @@
+"""Cached feature maps of a frozen backbone."""

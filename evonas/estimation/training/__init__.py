@@ -1,0 +1,1 @@
+"""Training loop, batches and checkpoints of one candidate."""
