@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
     from evonas.core.experiment import Experiment
     from evonas.optimizers.base import Optimizer
+    from evonas.runs.trial import Trial
     from evonas.space import Architecture, Choice, Gene, Integer, LogFloat, Ordinal, SearchSpace
-    from evonas.trial import Trial
 
 #: Module -> the public names that it holds.
 _PUBLIC: dict[str, tuple[str, ...]] = {
@@ -63,7 +63,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.space": (
         *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),
     ),
-    "evonas.trial": ("Trial",),
+    "evonas.runs.trial": ("Trial",),
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 

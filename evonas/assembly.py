@@ -33,10 +33,10 @@ from evonas.models.backbones.base import Backbone, Shape
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.models.weight_inheritance import shapes
 from evonas.optimizers.base import Optimizer
+from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
-from evonas.training_record import Indices, TrainingRecord
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from evonas.loop import candidate_seed
 from evonas.models.backbones.base import UpTo, Whole
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import Quantized
+from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
-from evonas.training_record import TrainingRecord
 
 _CORES = len(os.sched_getaffinity(0))
 #: A backbone of these gives pixels as they are, 0..255, which 16 bits hold exactly.

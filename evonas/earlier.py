@@ -16,8 +16,8 @@ from evonas.core.files import read_json
 from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
+from evonas.runs.run_store import Trial, read_journal
 from evonas.space import Architecture, SearchSpace
-from evonas.store import Trial, read_journal
 
 #: What may differ while a result stays what it was: how was searched, and how judged. The error
 #: may not: it chose the epoch that counts, and another one was not measured.

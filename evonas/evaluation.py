@@ -26,11 +26,11 @@ from evonas.estimation.training.training import TrainingData, predict
 from evonas.judging import Include, Judges, judges
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file
+from evonas.runs.run_store import FORMAT
+from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
-from evonas.store import FORMAT
 from evonas.tasks.base import Array, Matrix, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
-from evonas.training_record import TrainingRecord
 
 _FILE = "comparison.json"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.training_record import Indices, Mask, Overlap, TrainingRecord
+from evonas.runs.training_record import Indices, Mask, Overlap, TrainingRecord
 
 #: Which images judge besides unused ones: none, those that validated, or all.
 Include = Literal["unused", "validation", "trained"]

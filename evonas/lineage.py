@@ -23,8 +23,8 @@ from evonas.estimation.estimator import Job
 from evonas.models.files.safetensors_files import intact
 from evonas.models.weight_inheritance import Shape, heritable
 from evonas.optimizers.base import Optimizer
+from evonas.runs.run_store import Trial
 from evonas.space import Architecture
-from evonas.store import Trial
 
 _log = logging.getLogger("evonas")
 _REMEMBERED = 256  # networks whose shapes are kept: several generations and their parents

@@ -23,8 +23,8 @@ from evonas.estimation.objective import Objective
 from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race
+from evonas.runs.run_store import LARGEST, RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.store import LARGEST, RunStore, Trial
 
 Watch = Callable[[Trial], None]
 #: Takes the number of a generation and its trials, in the order of the genomes.
@@ -109,7 +109,7 @@ class Search:
         return self.store.best()
 
     def finals(self, networks: int, seeds: int) -> list[Trial]:
-        """Return the further trainings to be done; ``evonas.finals`` tells what they mean.
+        """Return the further trainings to be done; ``evonas.runs.finals`` tells what they mean.
 
         Args:
             networks: how many of the best by the search's own results.

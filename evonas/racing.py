@@ -18,7 +18,7 @@ from pathlib import Path
 from evonas.core.settings import FidelitySettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 
 class Race:

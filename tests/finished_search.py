@@ -8,7 +8,7 @@ from typing import Any
 
 from command_line import Cli
 
-from evonas.store import Trial, read_journal
+from evonas.runs.run_store import Trial, read_journal
 
 #: Networks that the search trained.
 BUDGET = 6

@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from msgspec.structs import replace
 
+from evonas.runs.run_store import RunStore, Trial
 from evonas.space import SearchSpace
-from evonas.store import RunStore, Trial
 
 SPACE = SearchSpace.from_dict(
     {

@@ -15,7 +15,7 @@ import evonas
 from evonas import InputError
 from evonas.core.experiment import Experiment, changed, load
 from evonas.errors import RunError
-from evonas.store import Trial, is_open, read_journal
+from evonas.runs.run_store import Trial, is_open, read_journal
 
 
 class Listener(evonas.Callback):

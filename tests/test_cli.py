@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from evonas.core import registry
 from evonas.core.files import read_yaml
 from evonas.estimation.features.feature_cache import Features
-from evonas.store import RunStore
+from evonas.runs.run_store import RunStore
 
 HEAD = "file,person,pitch_deg,yaw_deg,box_cx,box_cy,box_w,box_h"
 

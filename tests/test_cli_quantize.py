@@ -29,7 +29,7 @@ from evonas.estimation.training.training import Diverged, Training
 from evonas.evaluation import Retrained
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import load_quantized
-from evonas.training_record import TrainingRecord
+from evonas.runs.training_record import TrainingRecord
 
 HEAD = {"name": "residual head", "network": "residual_head", "settings": {"width": 24}}
 

@@ -16,7 +16,7 @@ import yaml
 
 from evonas.core.experiment import changed
 from evonas.estimation.cost.latency import processor
-from evonas.store import read_journal
+from evonas.runs.run_store import read_journal
 
 DRIVER = Path(__file__).with_name("cluster_driver.py")
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from evonas.finals import DOUBT, Finalist, as_good, noise, standing
-from evonas.store import Trial
+from evonas.runs.finals import DOUBT, Finalist, as_good, noise, standing
+from evonas.runs.run_store import Trial
 
 
 def own(name: str, error: float | None, macs: int = 100, **changes: object) -> Trial:

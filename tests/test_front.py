@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from evonas.front import hypervolume, knee, nondominated
+from evonas.runs.pareto import hypervolume, knee, nondominated
 
 STAIRS = [[1.0, 4.0], [2.0, 2.0], [4.0, 1.0]]
 

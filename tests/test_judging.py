@@ -22,7 +22,7 @@ from evonas.data.biwi import _SAME_PERSON
 from evonas.data.leeds_sports import JOINTS
 from evonas.errors import InputError
 from evonas.judging import Include, judges
-from evonas.training_record import FILE, TrainingRecord
+from evonas.runs.training_record import FILE, TrainingRecord
 
 SIZE = (40, 32)
 EVERY = range(24)

@@ -18,7 +18,6 @@ from benchmark_files import BENCHMARKS
 from msgspec.structs import replace
 from rich.console import Console
 
-from evonas import store
 from evonas.api import search as library
 from evonas.api.result_files import RunFiles
 from evonas.api.resuming import stored
@@ -29,8 +28,9 @@ from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.objective import Objective
 from evonas.loop import Search
 from evonas.optimizers.base import Optimizer
+from evonas.runs import run_store as store
+from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture, SearchSpace, search_space
-from evonas.store import RunStore, Trial, read_journal
 
 SPACE = long_run.SPACE
 

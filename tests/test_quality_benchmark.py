@@ -21,7 +21,7 @@ from quality_runs import Outcome, Shipped
 from rich.console import Console
 
 from evonas.errors import InputError, RunError
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 SHIPPED = Shipped("quickstart", "test_mae", "hand-made")
 WINNER = {"network": "master_module", "settings": {"stem": 8}}

@@ -13,7 +13,6 @@ from command_line import Cli, said
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas import store
 from evonas.core import registry
 from evonas.core.settings import FidelitySettings, ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
@@ -25,8 +24,9 @@ from evonas.estimation.objective import Objective
 from evonas.estimation.training.training import Training
 from evonas.loop import Search
 from evonas.racing import Race, saved
+from evonas.runs import run_store as store
+from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import SearchSpace
-from evonas.store import RunStore, Trial, read_journal
 
 RACING = FidelitySettings(name="racing")
 TRAINING = TrainingSettings(epochs=8)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from evonas import results
 from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
-from evonas.finals import as_good, standing
+from evonas.runs import result_files as results
+from evonas.runs.finals import as_good, standing
+from evonas.runs.run_store import Trial
 from evonas.space import Architecture
-from evonas.store import Trial
 
 OBJECTIVE = Objective("mae", ObjectiveSettings())
 COMMON = {"experiment": {"name": "x"}, "space": {}, "data": "d", "seed": 3, "evonas": "0"}

@@ -25,10 +25,10 @@ from evonas.estimation.measurement import Measurement
 from evonas.loop import candidate_seed
 from evonas.report import writer
 from evonas.report.run import Run
-from evonas.results import read
 from evonas.retraining import Retraining, selection_bias
+from evonas.runs.result_files import read
+from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
-from evonas.store import read_journal
 
 PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block3"}}
 

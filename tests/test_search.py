@@ -22,8 +22,8 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
+from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.store import RunStore, Trial
 
 OPTIMIZERS = registry.names("optimizer")
 BUDGET = 10

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from evonas.errors import InputError
-from evonas.store import RunStore, Trial, read_journal, read_json
+from evonas.runs.run_store import RunStore, Trial, read_journal, read_json
 
 
 def trial(index: int = 0, generation: int = 0, **changes: object) -> Trial:
@@ -208,7 +208,7 @@ def test_a_second_handle_is_refused_and_told_whose_the_directory_is(tmp_path: Pa
 
 def test_another_process_holds_the_directory_until_it_dies(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from evonas.store import RunStore;"
+        "import sys; from pathlib import Path; from evonas.runs.run_store import RunStore;"
         "store = RunStore(Path(sys.argv[1])); print('open', flush=True); sys.stdin.read()"
     )
     pipe = subprocess.PIPE

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from evonas.commands import prune, retrain
 from evonas.evaluation import Retrained
-from evonas.training_record import FILE, TrainingRecord
+from evonas.runs.training_record import FILE, TrainingRecord
 
 QUIET = Console(quiet=True)
 SAME_REASON = "images: training or validation saw them"

@@ -20,8 +20,8 @@ from throughput_utilisation import Done
 from evonas.assembly import Assembly
 from evonas.core.experiment import load
 from evonas.report.tables import Table
+from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.store import RunStore, Trial
 
 
 @pytest.fixture(autouse=True)

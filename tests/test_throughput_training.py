@@ -35,7 +35,7 @@ from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.features.feature_cache import Features
-from evonas.store import RunStore, Trial
+from evonas.runs.run_store import RunStore, Trial
 
 
 @pytest.fixture

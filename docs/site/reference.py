@@ -97,9 +97,9 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Journal and results",
         "What a run leaves, and how it is read again.",
         (
-            "evonas.store",
-            "evonas.results",
-            "evonas.front",
+            "evonas.runs.run_store",
+            "evonas.runs.result_files",
+            "evonas.runs.pareto",
             "evonas.retraining",
             "evonas.evaluation",
         ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError, one_line
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 if TYPE_CHECKING:
     from evonas.api.search_result import SearchResult

@@ -23,7 +23,7 @@ from evonas.report import comparison, writer
 from evonas.report.comparison import Curve
 from evonas.report.run import Run
 from evonas.report.tables import Table, markdown
-from evonas.store import read_journal
+from evonas.runs.run_store import read_journal
 
 
 @dataclass(frozen=True)

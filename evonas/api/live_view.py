@@ -13,7 +13,7 @@ from evonas.api.callbacks import Callback, SearchStart, Stage
 from evonas.api.search_result import SearchResult
 from evonas.core.progress_bars import progress_bars
 from evonas.report.live import SearchView
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 
 class LiveView(Callback):

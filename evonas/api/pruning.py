@@ -26,7 +26,7 @@ from evonas.models.files.safetensors_files import packed
 from evonas.pruning import Choice, Pruning, costs
 from evonas.report import pruned as report
 from evonas.report.tables import Table, markdown
-from evonas.store import FORMAT
+from evonas.runs.run_store import FORMAT
 from evonas.transfer.reduction import Reduction
 from evonas.transfer.tracing import save
 

@@ -16,7 +16,7 @@ from evonas.evaluation import Retrained
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown
-from evonas.store import FORMAT
+from evonas.runs.run_store import FORMAT
 from evonas.transfer.quantize import FILES
 
 _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}

@@ -7,18 +7,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import le
 
-from evonas import results
 from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment
 from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
-from evonas.finals import Finalist, as_good, standing
 from evonas.replay import Replay
 from evonas.report import lineage, outcome, writer
 from evonas.report.run import Run
+from evonas.runs import result_files as results
+from evonas.runs.finals import Finalist, as_good, standing
+from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
-from evonas.store import RunStore, Trial
 
 Plan = Assembly | Replay
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave

@@ -14,7 +14,7 @@ from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.overrides import Word
 from evonas.errors import InputError, RunError, one_line
-from evonas.store import RunStore
+from evonas.runs.run_store import RunStore
 
 
 def check_start(run_dir: Path | None, resume: bool, warm_start: Path | None) -> None:

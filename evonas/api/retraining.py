@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from evonas import results
 from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.search_result import SearchResult
@@ -24,9 +23,10 @@ from evonas.errors import InputError
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown
 from evonas.retraining import Contender, Retraining, selection_bias
+from evonas.runs import result_files as results
+from evonas.runs.run_store import FORMAT, read_journal
+from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
-from evonas.store import FORMAT, read_journal
-from evonas.training_record import TrainingRecord
 
 
 def retrain(

@@ -26,13 +26,13 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.feasibility import feasibility
 from evonas.lineage import Lineage
-from evonas.loggers._all import Loggers
 from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race, saved
 from evonas.report.live import duration
-from evonas.store import RunStore, Trial
-from evonas.training_record import FILE, TrainingRecord
+from evonas.runs.logger_group import Loggers
+from evonas.runs.run_store import RunStore, Trial
+from evonas.runs.training_record import FILE, TrainingRecord
 
 
 def search(

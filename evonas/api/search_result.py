@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from evonas import results
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.report import writer
 from evonas.report.run import Run
+from evonas.runs import result_files as results
+from evonas.runs.run_store import Trial
 from evonas.space import Architecture
-from evonas.store import Trial
 
 if TYPE_CHECKING:
     import pandas

@@ -9,7 +9,7 @@ from rich.console import Console
 from evonas.core.files import read_json
 from evonas.errors import InputError
 from evonas.report import lineage
-from evonas.store import read_journal
+from evonas.runs.run_store import read_journal
 
 
 def run(folder: Path, out: Path | None, console: Console) -> Path:

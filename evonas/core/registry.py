@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "data": ("data", "evonas.data.base", "Dataset"),
     "task": ("tasks", "evonas.tasks.base", "Task"),
     "executor": ("estimation/execution", "evonas.estimation.execution.base", "Executor"),
-    "logger": ("loggers", "evonas.loggers.base", "Logger"),
+    "logger": ("runs/loggers", "evonas.runs.loggers.base", "Logger"),
 }
 
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.estimation.objective import Objective
-from evonas.finals import standing
-from evonas.front import hypervolume
 from evonas.report.tables import Table
-from evonas.store import Trial
+from evonas.runs.finals import standing
+from evonas.runs.pareto import hypervolume
+from evonas.runs.run_store import Trial
 
 Array = NDArray[np.float64]
 _SHARES = (0.25, 0.5, 1.0)  # of the budget, at which the table looks

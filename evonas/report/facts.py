@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evonas.estimation.failure_kinds import KINDS
-from evonas.finals import as_good
 from evonas.report import outcome
 from evonas.report.run import Run, portable
 from evonas.report.tables import Table
 from evonas.report.words import kind_of, millions, number
+from evonas.runs.finals import as_good
 
 _STATES = {
     "running": "still running; this is what is known so far",

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evonas.finals import standing
-from evonas.store import Trial
+from evonas.runs.finals import standing
+from evonas.runs.run_store import Trial
 
 _HAVE_A_PLACE = ("ok", "stopped", "earlier")
 _CLIP = 20  # characters of a gene's value on a label

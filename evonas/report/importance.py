@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from evonas.runs.run_store import Trial
 from evonas.space import SearchSpace
-from evonas.store import Trial
 
 #: Fewer networks than this tell nothing about a dozen genes.
 LEAST = 20

@@ -16,7 +16,7 @@ from evonas.report import lineage_words as words
 from evonas.report.family import Family, step
 from evonas.report.lineage_marks import Places
 from evonas.report.placing import columns, flags, radii
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evonas.report.tally import Tally, sparkline
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 _BAR, _SPARKS = 60, 24  # characters, at most
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterator, Sequence
 
 from evonas.estimation.measurement import Measurement
-from evonas.finals import DOUBT, Finalist, noise
-from evonas.store import Trial
+from evonas.runs.finals import DOUBT, Finalist, noise
+from evonas.runs.run_store import Trial
 
 _NAMED = 3  # networks as good and cheaper that are named one by one
 

@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from evonas.core.files import checked, read_json, read_yaml
 from evonas.errors import InputError
-from evonas.finals import Finalist, standing
-from evonas.front import nondominated
-from evonas.report import told
+from evonas.runs import file_schemas as told
+from evonas.runs.finals import Finalist, standing
+from evonas.runs.pareto import nondominated
+from evonas.runs.run_store import LARGEST, Trial, is_open, read_journal
 from evonas.space import SearchSpace
-from evonas.store import LARGEST, Trial, is_open, read_journal
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;()]+[/\\])+")
 

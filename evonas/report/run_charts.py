@@ -12,7 +12,7 @@ from evonas.report.charts import Chart, Series
 from evonas.report.run import Run
 from evonas.report.trade_off import MILLISECONDS, MULTIPLY_ADDS, trade_off
 from evonas.report.words import MOST, architecture, kind_of, line, thinned, top
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 _CURVES = 12  # networks whose training is shown
 _PARTS = {

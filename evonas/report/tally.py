@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 _BARS = "▁▂▃▄▅▆▇█"
 

@@ -12,7 +12,7 @@ from evonas.report import charts
 from evonas.report.charts import Chart, Series
 from evonas.report.run import Run
 from evonas.report.words import MOST, architecture, thinned, top
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 _NOTE = "Errors of one short training each; of the winner, the mean of its further seeds."
 _WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis

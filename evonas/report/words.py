@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.report.run import Run, portable
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 #: Networks that a chart shows at most, so that a page of a long search still opens at once.
 MOST = 2000

@@ -18,7 +18,7 @@ import torch
 
 from evonas.assembly import Assembly
 from evonas.core import experiment as config
-from evonas.store import RunStore
+from evonas.runs.run_store import RunStore
 
 
 def main() -> None:

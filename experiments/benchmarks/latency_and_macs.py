@@ -17,8 +17,8 @@ from scipy.stats import spearmanr
 from evonas.api.resuming import stored
 from evonas.assembly import Assembly
 from evonas.estimation.cost.latency_cache import Timing, machine
+from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
-from evonas.store import read_journal
 
 ROUNDS = 5
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from evonas.core.files import read_json
 from evonas.errors import RunError
-from evonas.store import read_journal
+from evonas.runs.run_store import read_journal
 
 ROOT = Path(__file__).parents[2]
 

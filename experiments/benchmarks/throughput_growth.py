@@ -24,8 +24,8 @@ from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.objective import Objective
 from evonas.report.tables import Table
+from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.store import RunStore, Trial
 
 OPEN, ASK = 2.0, 0.05  # seconds, at the longest history
 #: Optimizers whose answers take long with a long history are not given the longest.

@@ -26,7 +26,7 @@ from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Split
 from evonas.report.tables import Table
-from evonas.store import Trial, read_journal
+from evonas.runs.run_store import Trial, read_journal
 
 #: Candidates -> how many times as long the published way is to take, at least.
 TARGETS = {20: 15.0, 200: 30.0}

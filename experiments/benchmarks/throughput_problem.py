@@ -18,7 +18,7 @@ from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.measurement import Measurement
 from evonas.loop import Search
-from evonas.store import RunStore, Trial
+from evonas.runs.run_store import RunStore, Trial
 
 Answer = Callable[[Job], Measurement]
 

@@ -24,8 +24,8 @@ from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Split
 from evonas.loop import candidate_seed
+from evonas.runs.run_store import Trial
 from evonas.space import Architecture
-from evonas.store import Trial
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ from evonas.estimation.features.views import standard_views
 from evonas.estimation.measurement import Measurement
 from evonas.loop import Search
 from evonas.report.tables import Table
+from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture
-from evonas.store import RunStore, Trial, read_journal
 
 NEEDS = ("ray",)
 TARGET = 0.95

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.loggers._all import Loggers
-from evonas.store import Trial
+from evonas.runs.logger_group import Loggers
+from evonas.runs.run_store import Trial
 
 NAMES = registry.names("logger")
 EXPERIMENT = {"name": "toy", "seed": 3, "objective": {"cost": "macs"}, "logger": [], "table": None}

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 
-from evonas import store as store_module
 from evonas.api.resuming import stored
 from evonas.core.files import write_file
 from evonas.core.settings import TrainingSettings
@@ -23,8 +22,9 @@ from evonas.errors import InputError, RunError
 from evonas.estimation import estimator
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.training import checkpoint as paused
+from evonas.runs import run_store as store_module
+from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
-from evonas.store import RunStore, Trial
 
 WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")
 TRIAL = Trial(0, 0, (0.5,), "d", {"network": "toy", "settings": {}}, "ok", 1.0, 5)

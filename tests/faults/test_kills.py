@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from faults.driver import HERE, KILLED, TRIES, Toys, Whole, beside, in_flight, known, trainings
 
-from evonas.store import RunStore
+from evonas.runs.run_store import RunStore
 
 SETS = [
     ("optimizer={name: cma}",),

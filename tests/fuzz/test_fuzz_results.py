@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import command, damaged, edited, fuzz, owed, refused_or_read
 
-from evonas import results
 from evonas.api.exporting import located
 from evonas.assembly import Assembly
 from evonas.earlier import earlier
 from evonas.estimation.objective import Objective
 from evonas.evaluation import Retrained
-from evonas.store import RunStore
+from evonas.runs import result_files as results
+from evonas.runs.run_store import RunStore
 
 # Values of a person's size: a network of 1e30 channels is a wish, not a mistake.
 SMALL: st.SearchStrategy[Any] = st.sampled_from(

@@ -16,7 +16,7 @@ from run_folder import run_folder, trials
 
 from evonas.report import writer
 from evonas.report.run import Run
-from evonas.store import read_journal
+from evonas.runs.run_store import read_journal
 
 # a font need not have every letter that a file may hold
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")

@@ -20,7 +20,7 @@ from evonas.report import lineage
 from evonas.report.family import Family, changes, step
 from evonas.report.lineage import draw
 from evonas.report.placing import columns, flags, radii, swarm
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from evonas.report.live import SearchView, plain
 from evonas.report.tally import Tally, sparkline
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 LONG = "a_metric_with_quite_a_long_name_that_somebody_gave_it_for_good_reasons"
 

@@ -8,9 +8,9 @@ import pytest
 from msgspec.structs import replace as changed
 
 from evonas.estimation.measurement import Measurement
-from evonas.finals import Finalist
 from evonas.report import outcome
-from evonas.store import Trial
+from evonas.runs.finals import Finalist
+from evonas.runs.run_store import Trial
 
 
 def finalist(name: str, error: float, *errors: float, macs: int = 1_000_000) -> Finalist:

@@ -22,7 +22,7 @@ from evonas.report.page import page
 from evonas.report.run import Run, portable
 from evonas.report.sections import figures, of_run
 from evonas.report.words import MOST, thinned
-from evonas.store import RunStore
+from evonas.runs.run_store import RunStore
 
 PARTS = [
     *("outcome", "progress", "trade-off", "winner", "genes", "lineage", "training"),

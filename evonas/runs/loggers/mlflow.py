@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evonas.core.files import read_json
-from evonas.loggers.base import Logger
-from evonas.store import Trial
+from evonas.runs.loggers.base import Logger
+from evonas.runs.run_store import Trial
 
 #: How mlflow behaves, unless the person says otherwise: it reports to nobody, writes plain
 #: files, and gives a server that is gone up within seconds, since a search waits for it.

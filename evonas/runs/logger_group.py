@@ -10,8 +10,8 @@ from typing import Any
 from evonas.core import registry
 from evonas.core.files import read_json
 from evonas.errors import InputError, one_line
-from evonas.loggers.base import Logger
-from evonas.store import Trial
+from evonas.runs.loggers.base import Logger
+from evonas.runs.run_store import Trial
 
 
 class Loggers:

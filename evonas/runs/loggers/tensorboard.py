@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evonas.loggers.base import Logger
-from evonas.store import Trial
+from evonas.runs.loggers.base import Logger
+from evonas.runs.run_store import Trial
 
 
 class TensorBoard(Logger):

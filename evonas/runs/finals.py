@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 #: Standard errors of a difference within which two networks are not told apart.
 DOUBT = 2.0

@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from evonas.core.files import read_json, write_file
 from evonas.errors import InputError, RunError
-from evonas.trial import LARGEST, Trial
+from evonas.runs.trial import LARGEST, Trial
 
 __all__ = ["FORMAT", "LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evonas.errors import InputError
-from evonas.store import Trial
+from evonas.runs.run_store import Trial
 
 
 class Logger(ABC):

@@ -13,10 +13,10 @@ from pydantic import BaseModel, Field, StrictInt, StrictStr
 from evonas.core.files import checked, read_json
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
-from evonas.finals import Finalist
-from evonas.front import knee, nondominated
+from evonas.runs.finals import Finalist
+from evonas.runs.pareto import knee, nondominated
+from evonas.runs.run_store import FORMAT, Trial
 from evonas.space import Architecture
-from evonas.store import FORMAT, Trial
 
 #: ``--pick`` of one network of a front.
 PICKS = "knee, cheapest:ERROR or best:MACS"

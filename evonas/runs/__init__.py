@@ -1,0 +1,1 @@
+"""Trials, run directories and the files that a run leaves."""
