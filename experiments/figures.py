@@ -28,8 +28,8 @@ import evonas
 from evonas.core import experiment as config
 from evonas.deployed import Deployed
 from evonas.evaluation import Retrained
-from evonas.report import drawing
-from evonas.report.live import SearchView
+from evonas.report import image_drawing as drawing
+from evonas.report.live_view import SearchView
 
 _SHOWN = 0.6  # share of the search that the live view shows
 _FACES, _COLUMNS, _SIDE = 16, 8, 144

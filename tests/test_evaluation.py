@@ -19,7 +19,7 @@ from evonas.commands import retrain
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.evaluation import Retrained
-from evonas.report import published
+from evonas.report import published_results as published
 
 Cli = Callable[..., tuple[int, str, str]]
 OTHER = ("synthetic_faces", "identities=10", "images_per_identity=4", "seed=9")

@@ -79,7 +79,7 @@ def test_a_larger_budget_and_a_second_logger_go_on(evonas: Cli, tiny_file: Path)
 def test_a_stopped_search_is_marked(
     evonas: Cli, tiny_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evonas.report.live import SearchView
+    from evonas.report.live_view import SearchView
 
     folder = tiny_file.parent / "new"
     with monkeypatch.context() as patch:

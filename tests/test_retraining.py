@@ -23,8 +23,8 @@ from evonas.deployed import Deployed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.loop import candidate_seed
-from evonas.report import writer
-from evonas.report.run import Run
+from evonas.report.page import writer
+from evonas.report.page.run_data import Run
 from evonas.retraining import Retraining, selection_bias
 from evonas.runs.result_files import read
 from evonas.runs.run_store import read_journal

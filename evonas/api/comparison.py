@@ -19,9 +19,10 @@ from evonas.core.experiment import Experiment
 from evonas.core.files import keep
 from evonas.core.overrides import Override, Word, given
 from evonas.errors import InputError
-from evonas.report import comparison, writer
-from evonas.report.comparison import Curve
-from evonas.report.run import Run
+from evonas.report import optimizer_comparison as comparison
+from evonas.report.optimizer_comparison import Curve
+from evonas.report.page import writer
+from evonas.report.page.run_data import Run
 from evonas.report.tables import Table, markdown
 from evonas.runs.run_store import read_journal
 

@@ -17,8 +17,8 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.evaluation import Result, Retrained
 from evonas.judging import Include
-from evonas.report import published as literature
-from evonas.report import tested
+from evonas.report import evaluation_tables as tested
+from evonas.report import published_results as literature
 from evonas.report.tables import Table, markdown
 
 #: Name of a data set, or names with the options of each: a mapping, or pairs where a name

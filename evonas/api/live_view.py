@@ -12,7 +12,7 @@ from rich.console import Console
 from evonas.api.callbacks import Callback, SearchStart, Stage
 from evonas.api.search_result import SearchResult
 from evonas.core.progress_bars import progress_bars
-from evonas.report.live import SearchView
+from evonas.report.live_view import SearchView
 from evonas.runs.run_store import Trial
 
 

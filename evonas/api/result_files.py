@@ -13,8 +13,10 @@ from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
 from evonas.replay import Replay
-from evonas.report import lineage, outcome, writer
-from evonas.report.run import Run
+from evonas.report import search_summary as outcome
+from evonas.report.lineage import figure as lineage
+from evonas.report.page import writer
+from evonas.report.page.run_data import Run
 from evonas.runs import result_files as results
 from evonas.runs.finals import Finalist, as_good, standing
 from evonas.runs.run_store import RunStore, Trial

@@ -29,7 +29,7 @@ from evonas.lineage import Lineage
 from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
 from evonas.racing import Race, saved
-from evonas.report.live import duration
+from evonas.report.live_view import duration
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError
-from evonas.report import writer
-from evonas.report.run import Run
+from evonas.report.page import writer
+from evonas.report.page.run_data import Run
 from evonas.runs import result_files as results
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture

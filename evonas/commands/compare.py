@@ -10,7 +10,7 @@ from rich.console import Console
 from evonas.api.comparison import compare
 from evonas.commands.search import SearchPrinter
 from evonas.core.overrides import Word
-from evonas.report import writer
+from evonas.report.page import writer
 from evonas.report.tables import show
 
 

@@ -12,7 +12,7 @@ from evonas.core import registry
 from evonas.core.progress_bars import progress_bars
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.report.survey import Survey
+from evonas.report.dataset_summary import Survey
 from evonas.report.tables import show
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from evonas.core.files import read_json
 from evonas.errors import InputError
-from evonas.report import lineage
+from evonas.report.lineage import figure as lineage
 from evonas.runs.run_store import read_journal
 
 

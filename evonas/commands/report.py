@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas.errors import InputError
-from evonas.report import facts
-from evonas.report.run import Run
-from evonas.report.writer import FILE, save_figures, text, write
+from evonas.report.page import run_tables as facts
+from evonas.report.page.run_data import Run
+from evonas.report.page.writer import FILE, save_figures, text, write
 
 
 def run(

@@ -11,7 +11,7 @@ from PIL import Image
 
 from evonas.errors import InputError
 from evonas.report import answered
-from evonas.report.drawing import Box, captioned
+from evonas.report.image_drawing import Box, captioned
 from evonas.tasks.common.prediction_format import Answer
 
 _LARGEST, _SMALLEST = 1280, 240  # pixels of a picture's longer side

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from evonas.core.rotations import ANGLES
-from evonas.report import drawing
-from evonas.report.drawing import Box
+from evonas.report import image_drawing as drawing
+from evonas.report.image_drawing import Box
 from evonas.tasks.common.prediction_format import Answer
 
 #: Confidence from which a point is drawn as seen, and from which at all.

@@ -13,8 +13,8 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from web_page import opened
 
-from evonas.report import writer
-from evonas.report.run import Run
+from evonas.report.page import writer
+from evonas.report.page.run_data import Run
 
 CHARTS = (
     *("progress", "progress_by_time", "trade_off", "importance", "parallel", "curves"),

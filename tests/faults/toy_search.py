@@ -35,7 +35,9 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.replay import Replay
-from evonas.report import page, run, writer  # noqa: F401  as above
+from evonas.report.page import html as page
+from evonas.report.page import run_data as run
+from evonas.report.page import writer  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
 
 GENES = [

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from mutations import command, damaged, edited, fuzz, owed, refused_or_read
 from run_folder import run_folder, trials
 
-from evonas.report import writer
-from evonas.report.run import Run
+from evonas.report.page import writer
+from evonas.report.page.run_data import Run
 from evonas.runs.run_store import read_journal
 
 # a font need not have every letter that a file may hold

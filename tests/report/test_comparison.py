@@ -15,7 +15,7 @@ from PIL import Image
 
 from evonas.core.settings import ObjectiveSettings
 from evonas.estimation.objective import Objective
-from evonas.report.comparison import Curve, picture, table
+from evonas.report.optimizer_comparison import Curve, picture, table
 from evonas.runs.run_store import Trial
 
 Cli = Callable[..., tuple[int, str, str]]

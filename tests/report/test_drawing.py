@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas.report import drawing
+from evonas.report import image_drawing as drawing
 
 SIDE = 100
 

@@ -16,10 +16,10 @@ from msgspec.structs import replace
 from PIL import Image
 
 from evonas.errors import InputError
-from evonas.report import lineage
-from evonas.report.family import Family, changes, step
-from evonas.report.lineage import draw
-from evonas.report.placing import columns, flags, radii, swarm
+from evonas.report.lineage import figure as lineage
+from evonas.report.lineage.figure import draw
+from evonas.report.lineage.layout import columns, flags, radii, swarm
+from evonas.report.lineage.tree import Family, changes, step
 from evonas.runs.run_store import Trial
 
 SVG = "{http://www.w3.org/2000/svg}"

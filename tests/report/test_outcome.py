@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from evonas.estimation.measurement import Measurement
-from evonas.report import outcome
+from evonas.report import search_summary as outcome
 from evonas.runs.finals import Finalist
 from evonas.runs.run_store import Trial
 

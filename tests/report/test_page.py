@@ -15,13 +15,17 @@ from msgspec.structs import replace as changed
 from PIL import Image
 from run_folder import BLOCKS, SECRET, SPACE, run_folder, trial, trials
 
-from evonas.report import facts, genes, interactive, run_charts, several
-from evonas.report.charts import Chart, Parallel
-from evonas.report.importance import LEAST, importance
-from evonas.report.page import page
-from evonas.report.run import Run, portable
-from evonas.report.sections import figures, of_run
-from evonas.report.words import MOST, thinned
+from evonas.report.page import comparison_sections as several
+from evonas.report.page import gene_charts as genes
+from evonas.report.page import plotly_backend as interactive
+from evonas.report.page import run_charts
+from evonas.report.page import run_tables as facts
+from evonas.report.page.charts import Chart, Parallel
+from evonas.report.page.formatting import MOST, thinned
+from evonas.report.page.gene_importance import LEAST, importance
+from evonas.report.page.html import page
+from evonas.report.page.run_data import Run, portable
+from evonas.report.page.sections import figures, of_run
 from evonas.runs.run_store import RunStore
 
 PARTS = [

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from evonas.report import published, tested
+from evonas.report import evaluation_tables as tested
+from evonas.report import published_results as published
 
 
 def test_published_rows_are_those_of_the_sources() -> None:

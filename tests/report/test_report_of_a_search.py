@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 
-from evonas.report import page
-from evonas.report.run import Run
+from evonas.report.page import html as page
+from evonas.report.page.run_data import Run
 
 
 def test_a_search_writes_its_report(evonas: Cli, tiny_file: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_report_that_cannot_be_written_ends_no_search(
     def broken(*_: object, **__: object) -> str:
         raise RuntimeError("no ink")
 
-    monkeypatch.setattr("evonas.report.writer.page", broken)
+    monkeypatch.setattr("evonas.report.page.writer.page", broken)
     assert page.page is not broken
     folder = tiny_file.parent / "run"
     code, out, err = evonas("search", tiny_file, "--run-dir", folder, "report=true")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evonas.data.base import Dataset, UnreadableImage
-from evonas.report.survey import Survey
+from evonas.report.dataset_summary import Survey
 
 Cli = Callable[..., tuple[int, str, str]]
 

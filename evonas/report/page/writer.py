@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evonas.core.files import write_file
-from evonas.report import facts, lineage, several
-from evonas.report.network_picture import network
-from evonas.report.page import page
-from evonas.report.run import Run
-from evonas.report.sections import figures
-from evonas.report.static import picture
+from evonas.report.lineage import figure as lineage
+from evonas.report.page import comparison_sections as several
+from evonas.report.page import run_tables as facts
+from evonas.report.page.html import page
+from evonas.report.page.matplotlib_backend import picture
+from evonas.report.page.network_diagram import network
+from evonas.report.page.run_data import Run
+from evonas.report.page.sections import figures
 from evonas.report.tables import markdown
 
 FILE = "report.html"

@@ -12,7 +12,7 @@ from PIL import Image
 
 from evonas.core.rotations import ANGLES
 from evonas.data.base import Dataset, UnreadableImage
-from evonas.report import drawing
+from evonas.report import image_drawing as drawing
 from evonas.report.tables import Table
 
 _PANEL = 150  # pixels a side on the sheet

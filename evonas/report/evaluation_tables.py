@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evonas.report.published import Row
+from evonas.report.published_results import Row
 from evonas.report.tables import Table
 
 #: Order and heads of head pose columns in the literature (Ruiz et al. 2018 and after).

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from evonas.report.family import Family
+from evonas.report.lineage.tree import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

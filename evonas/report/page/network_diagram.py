@@ -6,10 +6,10 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from evonas.report import charts
-from evonas.report.run import Run
-from evonas.report.static import SETTINGS
-from evonas.report.words import amount
+from evonas.report.page import charts
+from evonas.report.page.formatting import amount
+from evonas.report.page.matplotlib_backend import SETTINGS
+from evonas.report.page.run_data import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

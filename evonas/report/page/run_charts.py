@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from evonas.report import charts
-from evonas.report.charts import Chart, Series
-from evonas.report.run import Run
-from evonas.report.trade_off import MILLISECONDS, MULTIPLY_ADDS, trade_off
-from evonas.report.words import MOST, architecture, kind_of, line, thinned, top
+from evonas.report.page import charts
+from evonas.report.page.charts import Chart, Series
+from evonas.report.page.formatting import MOST, architecture, kind_of, line, thinned, top
+from evonas.report.page.pareto_chart import MILLISECONDS, MULTIPLY_ADDS, trade_off
+from evonas.report.page.run_data import Run
 from evonas.runs.run_store import Trial
 
 _CURVES = 12  # networks whose training is shown

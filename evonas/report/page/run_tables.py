@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evonas.estimation.failure_kinds import KINDS
-from evonas.report import outcome
-from evonas.report.run import Run, portable
+from evonas.report import search_summary as outcome
+from evonas.report.page.formatting import kind_of, millions, number
+from evonas.report.page.run_data import Run, portable
 from evonas.report.tables import Table
-from evonas.report.words import kind_of, millions, number
 from evonas.runs.finals import as_good
 
 _STATES = {

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from evonas.report import charts
-from evonas.report.charts import Chart, Series
-from evonas.report.run import Run
-from evonas.report.words import MOST, architecture, thinned, top
+from evonas.report.page import charts
+from evonas.report.page.charts import Chart, Series
+from evonas.report.page.formatting import MOST, architecture, thinned, top
+from evonas.report.page.run_data import Run
 from evonas.runs.run_store import Trial
 
 _NOTE = "Errors of one short training each; of the winner, the mean of its further seeds."

@@ -6,8 +6,8 @@ import html
 import math
 from typing import Any
 
-from evonas.report import charts
-from evonas.report.charts import Chart, Figure, Parallel, Series
+from evonas.report.page import charts
+from evonas.report.page.charts import Chart, Figure, Parallel, Series
 
 _MODES = {"line": "lines", "steps": "lines", "points": "markers"}
 _GRID = "#e6e8eb"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evonas.report.charts import Chart, Figure, Parallel, Series
+from evonas.report.page.charts import Chart, Figure, Parallel, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from evonas.core.version import __version__
-from evonas.report import facts, interactive, several
-from evonas.report.run import Run
-from evonas.report.sections import of_run
+from evonas.report.page import comparison_sections as several
+from evonas.report.page import plotly_backend as interactive
+from evonas.report.page import run_tables as facts
+from evonas.report.page.run_data import Run
+from evonas.report.page.sections import of_run
 
 
 def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
@@ -26,7 +28,7 @@ def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from plotly.offline import get_plotlyjs
 
-    loader = PackageLoader("evonas.report", "")
+    loader = PackageLoader("evonas.report.page", "")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     environment.trim_blocks = environment.lstrip_blocks = True
     return environment.get_template("page.html").render(

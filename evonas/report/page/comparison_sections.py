@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from evonas.report import charts, facts
-from evonas.report.charts import Chart, Series
-from evonas.report.run import Run, portable
-from evonas.report.sections import Section
+from evonas.report.page import charts
+from evonas.report.page import run_tables as facts
+from evonas.report.page.charts import Chart, Series
+from evonas.report.page.formatting import architecture, millions, number, top
+from evonas.report.page.run_data import Run, portable
+from evonas.report.page.sections import Section
 from evonas.report.tables import Table
-from evonas.report.words import architecture, millions, number, top
 
 
 def sections(runs: Sequence[Run]) -> Iterator[Section]:

@@ -11,11 +11,11 @@ import numpy as np
 
 from evonas.core.files import write_file
 from evonas.errors import InputError
-from evonas.report import lineage_marks as marks
-from evonas.report import lineage_words as words
-from evonas.report.family import Family, step
-from evonas.report.lineage_marks import Places
-from evonas.report.placing import columns, flags, radii
+from evonas.report.lineage import labels as words
+from evonas.report.lineage import marks
+from evonas.report.lineage.layout import columns, flags, radii
+from evonas.report.lineage.marks import Places
+from evonas.report.lineage.tree import Family, step
 from evonas.runs.run_store import Trial
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from evonas.report import charts
-from evonas.report.charts import Chart, Coordinate, Figure, Parallel, Series
-from evonas.report.importance import LEAST, importance
-from evonas.report.run import Run
-from evonas.report.words import short, thinned
+from evonas.report.page import charts
+from evonas.report.page.charts import Chart, Coordinate, Figure, Parallel, Series
+from evonas.report.page.formatting import short, thinned
+from evonas.report.page.gene_importance import LEAST, importance
+from evonas.report.page.run_data import Run
 from evonas.space.gene import Gene
 
 _AXES = 9  # genes that parallel coordinates show

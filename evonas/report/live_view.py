@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evonas.report.tally import Tally, sparkline
+from evonas.report.live_counts import Tally, sparkline
 from evonas.runs.run_store import Trial
 
 _BAR, _SPARKS = 60, 24  # characters, at most

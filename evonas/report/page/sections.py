@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import yaml
 
-from evonas.report import facts, genes, run_charts
-from evonas.report.charts import Figure
-from evonas.report.network_picture import network
-from evonas.report.run import Run, portable
+from evonas.report.page import gene_charts as genes
+from evonas.report.page import run_charts
+from evonas.report.page import run_tables as facts
+from evonas.report.page.charts import Figure
+from evonas.report.page.network_diagram import network
+from evonas.report.page.run_data import Run, portable
 from evonas.report.tables import Table
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.report.run import Run, portable
+from evonas.report.page.run_data import Run, portable
 from evonas.runs.run_store import Trial
 
 #: Networks that a chart shows at most, so that a page of a long search still opens at once.

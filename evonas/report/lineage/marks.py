@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evonas.report import lineage_words as words
-from evonas.report.family import Family
+from evonas.report.lineage import labels as words
+from evonas.report.lineage.tree import Family
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,1 @@
+"""Figure of the ancestry of a search's networks."""
