@@ -18,7 +18,7 @@ from evonas.errors import EvonasError
 
 if TYPE_CHECKING:
     from evonas.core.overrides import Word
-    from evonas.judging import Include
+    from evonas.workflows.judging import Include
 
 app = typer.Typer(
     name="evonas",

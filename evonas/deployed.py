@@ -20,7 +20,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evonas.assembly import Assembly
 from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation.estimator import Split
@@ -28,13 +27,14 @@ from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import Diverged, Training, predict
-from evonas.evaluation import Retrained
-from evonas.loop import candidate_seed
 from evonas.models.backbones.base import UpTo, Whole
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import Quantized
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
+from evonas.workflows.loop import candidate_seed
 
 _CORES = len(os.sched_getaffinity(0))
 #: A backbone of these gives pixels as they are, 0..255, which 16 bits hold exactly.

@@ -27,9 +27,9 @@ from rich.console import Console
 import evonas
 from evonas.core import experiment as config
 from evonas.deployed import Deployed
-from evonas.evaluation import Retrained
 from evonas.report import image_drawing as drawing
 from evonas.report.live_view import SearchView
+from evonas.workflows.evaluation import Retrained
 
 _SHOWN = 0.6  # share of the search that the live view shows
 _FACES, _COLUMNS, _SIDE = 16, 8, 144

@@ -18,7 +18,6 @@ import ray
 from ray.cluster_utils import Cluster
 
 from evonas import cli
-from evonas.assembly import Assembly
 from evonas.core.experiment import check
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
@@ -29,6 +28,7 @@ from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
 from evonas.estimation.execution.ray_cluster import machines as _machines
 from evonas.estimation.measurement import Measurement
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
 
 WIDTHS = (4, 6, 8, 10)
 

@@ -13,11 +13,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import search
 from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features.feature_cache import Features
+from evonas.workflows.components import Assembly
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import retrain
 from evonas.deployed import Deployed
 from evonas.estimation.features.views import View
-from evonas.evaluation import Retrained
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 HEAD = {"name": "linear head", "network": "linear_probe", "settings": {}}
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import check
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.estimation.features.feature_cache import Features
 from evonas.estimation.features.views import standard_views
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
 
 
 class Dots(Dataset):

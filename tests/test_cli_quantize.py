@@ -19,17 +19,17 @@ from quantizable import made as seeded
 from rich.console import Console
 from small_modules import ConvNet, export
 
-from evonas.assembly import Assembly
 from evonas.commands import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployed import PIXELS
 from evonas.estimation.features.views import View
 from evonas.estimation.training.training import Diverged, Training
-from evonas.evaluation import Retrained
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import load_quantized
 from evonas.runs.training_record import TrainingRecord
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 HEAD = {"name": "residual head", "network": "residual_head", "settings": {"width": 24}}
 

@@ -13,14 +13,14 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import distinctiveness, retrain
 from evonas.data.class_folders import ClassFolders
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.estimation import unit_removal
 from evonas.estimation.unit_removal import Removal
-from evonas.evaluation import Retrained
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 QUIET = Console(quiet=True)
 HIDDEN = {

@@ -14,12 +14,12 @@ import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import retrain
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
-from evonas.evaluation import Retrained
 from evonas.report import published_results as published
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 Cli = Callable[..., tuple[int, str, str]]
 OTHER = ("synthetic_faces", "identities=10", "images_per_identity=4", "seed=9")

@@ -23,17 +23,17 @@ from small_modules import export as program_of
 from torch import Tensor, nn
 
 from evonas import exporting
-from evonas.assembly import Assembly
 from evonas.commands import export
 from evonas.deployed import Deployed
 from evonas.errors import InputError
 from evonas.estimation.parity import difference
-from evonas.evaluation import Retrained
 from evonas.models.backbones.base import UpTo, Whole
 from evonas.shipped import Shipped
 from evonas.tasks.head_pose import HeadPose
 from evonas.transfer import onnx_file
 from evonas.transfer.capture import trace
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 QUIET = Console(quiet=True)
 SHOWN = [1, 8, 15, 22, 29, 36, 43]

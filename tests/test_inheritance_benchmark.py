@@ -14,8 +14,8 @@ import yaml
 from inheritance import COLUMNS, Family, Row, known, measure, missed, write
 from inheritance_report import report
 
-from evonas.assembly import Assembly
 from evonas.models.weight_inheritance import shapes
+from evonas.workflows.components import Assembly
 
 
 def test_what_the_published_code_leaves_at_random() -> None:

@@ -21,8 +21,8 @@ from evonas.data.base import Dataset
 from evonas.data.biwi import _SAME_PERSON
 from evonas.data.leeds_sports import JOINTS
 from evonas.errors import InputError
-from evonas.judging import Include, judges
 from evonas.runs.training_record import FILE, TrainingRecord
+from evonas.workflows.judging import Include, judges
 
 SIZE = (40, 32)
 EVERY = range(24)

@@ -15,7 +15,7 @@ from evonas.core.settings import ExecutionSettings
 from evonas.estimation.cost import latency_cache as timing
 from evonas.estimation.cost.latency import Latency
 from evonas.estimation.execution import _hardware
-from evonas.execution._hardware import Hardware
+from evonas.workflows.resources import Hardware
 
 COST = ("objective.cost=latency", "objective.target_ms=0.5", "objective.weight=1")
 

@@ -27,12 +27,12 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.lineage import Breeder, Lineage
-from evonas.loop import Search
 from evonas.models.files.safetensors_files import load_file, save_file
 from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.inheritance import Breeder, Lineage
+from evonas.workflows.loop import Search
 
 GENES = [{"name": f"g{i}", "kind": "ordinal", "choices": [4, 5, 6, 7, 8]} for i in range(4)]
 SPACE = SearchSpace.from_dict({"name": "toy", "network": "toy", "genes": GENES})

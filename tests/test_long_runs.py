@@ -19,18 +19,18 @@ from msgspec.structs import replace
 from rich.console import Console
 
 from evonas.api import search as library
-from evonas.api.result_files import RunFiles
 from evonas.api.resuming import stored
 from evonas.commands import search
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.objective import Objective
-from evonas.loop import Search
 from evonas.optimizers.base import Optimizer
 from evonas.runs import run_store as store
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture, SearchSpace, search_space
+from evonas.workflows.loop import Search
+from evonas.workflows.result_writer import RunFiles
 
 SPACE = long_run.SPACE
 

@@ -18,12 +18,12 @@ from exported import answers, pictures, retrained
 from PIL import Image
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import export
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.report import answered
 from evonas.report.album import Album
 from evonas.tasks.common.prediction_format import Answer
+from evonas.workflows.components import Assembly
 
 SHOWN = [3, 11, 27, 40]
 QUIET = Console(quiet=True)

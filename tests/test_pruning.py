@@ -14,16 +14,16 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from evonas.assembly import Assembly
 from evonas.commands import prune, retrain
 from evonas.core import registry
 from evonas.deployed import Deployed
 from evonas.errors import InputError, RunError
 from evonas.estimation.features.views import View
-from evonas.evaluation import Retrained
 from evonas.pruning import Pruning
 from evonas.transfer.curves import curve
 from evonas.transfer.targets import read as read_target
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 Cli = Callable[..., tuple[int, str, str]]
 QUIET = Console(quiet=True)

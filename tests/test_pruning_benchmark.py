@@ -11,10 +11,10 @@ import searches
 import yaml
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import retrain
 from evonas.deployed import Deployed
-from evonas.evaluation import Retrained
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,11 @@ from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.estimation.training.training import Training
-from evonas.loop import Search
-from evonas.racing import Race, saved
 from evonas.runs import run_store as store
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import SearchSpace
+from evonas.workflows.loop import Search
+from evonas.workflows.racing import Race, saved
 
 RACING = FidelitySettings(name="racing")
 TRAINING = TrainingSettings(epochs=8)

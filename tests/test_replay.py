@@ -16,9 +16,9 @@ from command_line import Cli, said
 from evonas.core.experiment import check
 from evonas.core.settings import TableSettings
 from evonas.errors import InputError
-from evonas.estimation.table import Table
-from evonas.replay import Replay
 from evonas.space import Architecture
+from evonas.workflows.result_table import Table
+from evonas.workflows.tabular_benchmark import Replay
 
 WIDTHS, KINDS = (8, 16, 32), ("plain", "residual")
 

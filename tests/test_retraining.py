@@ -15,20 +15,20 @@ import yaml
 from command_line import Cli
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.commands import retrain
 from evonas.core import experiment as config
 from evonas.core.settings import TrainingSettings
 from evonas.deployed import Deployed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
-from evonas.loop import candidate_seed
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
-from evonas.retraining import Retraining, selection_bias
 from evonas.runs.result_files import read
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.loop import candidate_seed
+from evonas.workflows.retraining import Retraining, selection_bias
 
 PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block3"}}
 
@@ -232,7 +232,7 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from evonas import deployed
-    from evonas.evaluation import Retrained
+    from evonas.workflows.evaluation import Retrained
 
     path = tmp_path / "plain.yaml"
     path.write_text(yaml.safe_dump({**tiny, "baselines": [PROBE]}), "utf-8")

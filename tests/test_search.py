@@ -20,10 +20,10 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.loop import Search, candidate_seed
 
 OPTIMIZERS = registry.names("optimizer")
 BUDGET = 10

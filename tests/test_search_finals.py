@@ -15,9 +15,9 @@ from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.loop import Search, candidate_seed
 from evonas.runs.finals import standing
 from evonas.runs.run_store import RunStore, Trial
+from evonas.workflows.loop import Search, candidate_seed
 
 SEED = 5
 

@@ -15,8 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from evonas.commands import prune, retrain
-from evonas.evaluation import Retrained
 from evonas.runs.training_record import FILE, TrainingRecord
+from evonas.workflows.evaluation import Retrained
 
 QUIET = Console(quiet=True)
 SAME_REASON = "images: training or validation saw them"

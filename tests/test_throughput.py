@@ -17,11 +17,11 @@ from throughput_report import Section, Verdict, in_turns, merged, spread, withou
 from throughput_simulation import Pair, drawn, rank_correlation, simulate
 from throughput_utilisation import Done
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import load
 from evonas.report.tables import Table
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.components import Assembly
 
 
 @pytest.fixture(autouse=True)

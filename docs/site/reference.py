@@ -100,8 +100,8 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "evonas.runs.run_store",
             "evonas.runs.result_files",
             "evonas.runs.pareto",
-            "evonas.retraining",
-            "evonas.evaluation",
+            "evonas.workflows.retraining",
+            "evonas.workflows.evaluation",
         ),
     ),
     "registry": (

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from evonas.api.callbacks import Callback, CallbackList
-from evonas.api.result_files import plan
 from evonas.api.search import search
 from evonas.api.search_result import SearchResult
-from evonas.assembly import strategy
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
@@ -25,6 +23,8 @@ from evonas.report.page import writer
 from evonas.report.page.run_data import Run
 from evonas.report.tables import Table, markdown
 from evonas.runs.run_store import read_journal
+from evonas.workflows.components import strategy
+from evonas.workflows.result_writer import plan
 
 
 @dataclass(frozen=True)

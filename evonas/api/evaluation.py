@@ -15,11 +15,11 @@ from evonas.core.files import keep
 from evonas.core.overrides import Word, as_data
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.evaluation import Result, Retrained
-from evonas.judging import Include
 from evonas.report import evaluation_tables as tested
 from evonas.report import published_results as literature
 from evonas.report.tables import Table, markdown
+from evonas.workflows.evaluation import Result, Retrained
+from evonas.workflows.judging import Include
 
 #: Name of a data set, or names with the options of each: a mapping, or pairs where a name
 #: occurs twice.

@@ -10,8 +10,8 @@ from evonas.api.callbacks import Callback
 from evonas.core.files import keep, read_json
 from evonas.deployed import Deployed
 from evonas.errors import InputError, nearest
-from evonas.evaluation import Retrained
 from evonas.exporting import FORMATS, Export, Format
+from evonas.workflows.evaluation import Retrained
 
 _RESULT = "comparison.json"
 

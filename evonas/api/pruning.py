@@ -12,7 +12,6 @@ from torch import nn
 
 from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
-from evonas.assembly import surroundings
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.files import keep, make_folder
@@ -20,7 +19,6 @@ from evonas.deployed import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import Complexity
 from evonas.estimation.training.training import kept
-from evonas.evaluation import Retrained
 from evonas.models.backbones.base import Backbone
 from evonas.models.files.safetensors_files import packed
 from evonas.pruning import Choice, Pruning, costs
@@ -29,6 +27,8 @@ from evonas.report.tables import Table, markdown
 from evonas.runs.run_store import FORMAT
 from evonas.transfer.reduction import Reduction
 from evonas.transfer.tracing import save
+from evonas.workflows.components import surroundings
+from evonas.workflows.evaluation import Retrained
 
 _EXACT = 1e-4  # of the largest value: what single precision leaves of equal sums in another order
 

@@ -12,12 +12,12 @@ from evonas.core.files import keep
 from evonas.core.version import __version__
 from evonas.deployed import PIXELS, Deployed
 from evonas.errors import InputError
-from evonas.evaluation import Retrained
 from evonas.quantization import Quantization
 from evonas.report.quantized import tables
 from evonas.report.tables import markdown
 from evonas.runs.run_store import FORMAT
 from evonas.transfer.quantize import FILES
+from evonas.workflows.evaluation import Retrained
 
 _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from evonas.api.callbacks import Callback
-from evonas.api.result_files import Plan
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.overrides import Word
 from evonas.errors import InputError, RunError, one_line
 from evonas.runs.run_store import RunStore
+from evonas.workflows.result_writer import Plan
 
 
 def check_start(run_dir: Path | None, resume: bool, warm_start: Path | None) -> None:

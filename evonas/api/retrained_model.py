@@ -16,8 +16,8 @@ from evonas.report.tables import Table
 
 if TYPE_CHECKING:
     from evonas.api.evaluation import Data, Evaluation
-    from evonas.evaluation import Retrained
-    from evonas.judging import Include
+    from evonas.workflows.evaluation import Retrained
+    from evonas.workflows.judging import Include
 
 # The bodies of these methods return such objects themselves, and load torch: so they are imported
 # when they are called.
@@ -258,7 +258,7 @@ class RetrainedModel:
         return export(retrained, format, network, repeat, file, CallbackList(callbacks))
 
     def _retrained(self, words: Sequence[Word] = ()) -> Retrained:
-        from evonas.evaluation import Retrained
+        from evonas.workflows.evaluation import Retrained
 
         return Retrained(self.folder, tuple(words))
 

@@ -13,7 +13,6 @@ import numpy as np
 from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.search_result import SearchResult
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder
@@ -22,11 +21,12 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown
-from evonas.retraining import Contender, Retraining, selection_bias
 from evonas.runs import result_files as results
 from evonas.runs.run_store import FORMAT, read_journal
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.retraining import Contender, Retraining, selection_bias
 
 
 def retrain(

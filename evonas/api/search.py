@@ -11,28 +11,28 @@ from pathlib import Path
 import yaml
 
 from evonas.api.callbacks import Callback, CallbackList, SearchStart
-from evonas.api.result_files import Plan, Rival, RunFiles, plan
 from evonas.api.resuming import announced, check_same, check_start, resumable, stored
 from evonas.api.search_result import SearchResult
-from evonas.assembly import Assembly, Ready
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment, Part
 from evonas.core.settings import FinalsSettings, TrainingSettings
 from evonas.core.version import __version__
-from evonas.earlier import Earlier, earlier
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
-from evonas.estimation.feasibility import feasibility
-from evonas.lineage import Lineage
-from evonas.loop import Search, candidate_seed
 from evonas.optimizers.base import Optimizer
-from evonas.racing import Race, saved
 from evonas.report.live_view import duration
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
+from evonas.workflows.components import Assembly, Ready
+from evonas.workflows.feasibility import feasibility
+from evonas.workflows.inheritance import Lineage
+from evonas.workflows.loop import Search, candidate_seed
+from evonas.workflows.racing import Race, saved
+from evonas.workflows.result_writer import Plan, Rival, RunFiles, plan
+from evonas.workflows.warm_start import Earlier, earlier
 
 
 def search(

@@ -20,11 +20,11 @@ from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.training.training import TrainingData, predict, validate
 from evonas.estimation.unit_removal import Removal, Study
-from evonas.evaluation import Retrained
 from evonas.report import distinctiveness
 from evonas.report.tables import markdown, show
 from evonas.transfer.chance import REPEATS
 from evonas.transfer.distinctiveness import COMPLEMENTARY, SIMILAR
+from evonas.workflows.evaluation import Retrained
 
 PATTERNS = 1000
 

@@ -14,10 +14,10 @@ from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder, read_json
 from evonas.errors import InputError
-from evonas.evaluation import Retrained
-from evonas.judging import Include
 from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show
+from evonas.workflows.evaluation import Retrained
+from evonas.workflows.judging import Include
 
 _EXPERIMENT = "experiment.json"
 _DONE = "complete"  # best.json is there from the first network on

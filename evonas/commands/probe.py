@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
@@ -26,6 +25,7 @@ from evonas.report import probe_file, probe_pictures, probing
 from evonas.report.tables import Table, markdown, show
 from evonas.transfer.probe import Primary, Probed, probe
 from evonas.transfer.targets import Flags, Target, read
+from evonas.workflows.components import Assembly
 
 _FEW = 40  # taps that are all probed
 _LITTLE = 0.9  # of the constant's error, above which nothing was learnt to speak of

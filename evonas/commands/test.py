@@ -12,8 +12,8 @@ from evonas.api.live_view import LiveView
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError
-from evonas.judging import Include
 from evonas.report.tables import show
+from evonas.workflows.judging import Include
 
 
 def run(

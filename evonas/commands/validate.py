@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core.overrides import Word
 from evonas.errors import InputError
-from evonas.estimation.feasibility import feasibility
 from evonas.models.initial_weights import read_start
-from evonas.replay import Replay
+from evonas.workflows.components import Assembly
+from evonas.workflows.feasibility import feasibility
+from evonas.workflows.tabular_benchmark import Replay
 
 
 def run(source: str, overrides: Sequence[Word], console: Console) -> None:

@@ -26,7 +26,7 @@ def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Seque
     """Return the main errors and the cost of each network on one test set.
 
     Args:
-        results: of ``evonas.evaluation``, all on the same test set.
+        results: of ``evonas.workflows.evaluation``, all on the same test set.
         metrics: names of the main errors.
         unit: of the errors.
         notes: lines below the table: the protocol, warnings.

@@ -35,7 +35,7 @@ def errors(
     """Return the errors of a retraining: on the test split if there is one.
 
     Args:
-        contenders: what ``evonas.retraining`` returns.
+        contenders: what ``evonas.workflows.retraining`` returns.
         unit: of the errors.
         folds: of the cross-validation; 0 if it was none.
         warnings: lines that have to stand below the table.

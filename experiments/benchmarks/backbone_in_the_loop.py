@@ -16,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.runs.run_store import RunStore
+from evonas.workflows.components import Assembly
 
 
 def main() -> None:

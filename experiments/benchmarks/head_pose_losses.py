@@ -17,11 +17,11 @@ from datetime import date
 
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
-from evonas.retraining import Retraining
+from evonas.workflows.components import Assembly
+from evonas.workflows.retraining import Retraining
 
 LOSSES = {
     "angles, Huber 5 degrees": ["task.output=angles", "task.delta=5"],

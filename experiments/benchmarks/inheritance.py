@@ -31,14 +31,14 @@ from rich.progress import track
 from safetensors.torch import load_file, save_file
 from searches import finished, one_thread_each
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Split
 from evonas.estimation.training.training import Training, TrainingData, predict
-from evonas.loop import candidate_seed
 from evonas.models.weight_inheritance import inherit, shapes
 from evonas.space import Architecture, Mutation, SearchSpace
+from evonas.workflows.components import Assembly
+from evonas.workflows.loop import candidate_seed
 
 HERE = Path(__file__).parent
 

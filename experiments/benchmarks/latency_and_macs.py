@@ -15,10 +15,10 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from evonas.api.resuming import stored
-from evonas.assembly import Assembly
 from evonas.estimation.cost.latency_cache import Timing, machine
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
 
 ROUNDS = 5
 

@@ -13,9 +13,9 @@ import argparse
 import numpy as np
 from rich.console import Console
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core.progress_bars import progress_bars
+from evonas.workflows.components import Assembly
 
 
 def main() -> None:

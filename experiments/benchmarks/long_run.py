@@ -35,7 +35,6 @@ from searches import append, at_least, finished, one_thread_each
 
 from evonas.api import search as library
 from evonas.api.resuming import stored
-from evonas.assembly import Ready, strategy
 from evonas.commands import search
 from evonas.core import experiment as config
 from evonas.core import registry
@@ -47,9 +46,10 @@ from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
-from evonas.replay import Replay
 from evonas.report.tables import Table, markdown
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.components import Ready, strategy
+from evonas.workflows.tabular_benchmark import Replay
 
 HERE = Path(__file__).parent
 WINDOW = 1_000  # trainings before a mark over which times are averaged, at most

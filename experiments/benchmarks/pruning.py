@@ -28,10 +28,10 @@ from evonas.deployed import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import count
 from evonas.estimation.reference_costs import reduction
-from evonas.evaluation import Retrained
 from evonas.pruning import Pruning
 from evonas.report.tables import Table, markdown
 from evonas.transfer.reduction import Cost
+from evonas.workflows.evaluation import Retrained
 
 _WHOLE = "whole"
 

@@ -30,11 +30,11 @@ from quality_runs import SHIPPED, Outcome, Shipped, measure
 from rich.console import Console
 from searches import at_least
 
-from evonas.assembly import surroundings
 from evonas.core.files import keep, make_folder, read_json
 from evonas.errors import EvonasError, one_line
 from evonas.estimation.cost.latency import processor
 from evonas.report.tables import show
+from evonas.workflows.components import surroundings
 
 HERE = Path(__file__).parent
 REPEATS, RECORDED_REPEATS = 3, 10  # trainings of each network, and for a record

@@ -23,9 +23,9 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.settings import TableSettings
 from evonas.errors import InputError
-from evonas.estimation.table import Table
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.result_table import Table
 
 TARGET_FLOPS, WEIGHT = 70e6, 0.06
 BEST_SHARE = 0.001  # of all architectures: the best that a search is to reach

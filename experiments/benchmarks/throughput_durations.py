@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from throughput_problem import Answer, Nothing
 
-from evonas.assembly import Assembly
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.cost.workload import Work
@@ -22,6 +21,7 @@ from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.training import placed
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
 
 SHORTEST, RANGE = 0.06, 30.0  # seconds, and longest / shortest
 STEPS = 5  # of which the fastest counts

@@ -186,7 +186,7 @@ def _candidates(
 ) -> tuple[Table, float]:
     def run(count: int) -> float:
         from evonas.estimation.execution.local import LocalExecutor
-        from evonas.loop import Search
+        from evonas.workflows.loop import Search
 
         seed = options.experiment.seed
         optimizer = registry.create("optimizer", "random", {}, space, budget=count, seed=seed)

@@ -22,11 +22,11 @@ from throughput_processes import (
 from throughput_report import Options, Section, Verdict
 from throughput_training import cores, sized, some
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Split
 from evonas.report.tables import Table
 from evonas.runs.run_store import Trial, read_journal
+from evonas.workflows.components import Assembly
 
 #: Candidates -> how many times as long the published way is to take, at least.
 TARGETS = {20: 15.0, 200: 30.0}

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.measurement import Measurement
-from evonas.loop import Search
 from evonas.runs.run_store import RunStore, Trial
+from evonas.workflows.components import Assembly
+from evonas.workflows.loop import Search
 
 Answer = Callable[[Job], Measurement]
 

@@ -19,13 +19,13 @@ from throughput_published import Candidate
 from throughput_training import cores, setting_of
 
 import evonas
-from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Split
-from evonas.loop import candidate_seed
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.loop import candidate_seed
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from throughput_problem import Clocked, Problem
 from throughput_report import Options, Section, Verdict, spread
 from torch.utils.data import TensorDataset
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.workflows.components import Assembly
 
 MODULES = {"a": "throughput_in_the_loop", "b": "throughput_cached", "f": "throughput_gpu"}
 

@@ -28,7 +28,6 @@ from throughput_problem import Nothing, Recorder
 from throughput_report import Options, Section, Verdict, in_turns, spread
 from throughput_simulation import Pair, drawn, rank_correlation, simulate
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import changed
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
@@ -36,10 +35,11 @@ from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.features.views import standard_views
 from evonas.estimation.measurement import Measurement
-from evonas.loop import Search
 from evonas.report.tables import Table
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.loop import Search
 
 NEEDS = ("ray",)
 TARGET = 0.95

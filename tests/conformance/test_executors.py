@@ -17,7 +17,6 @@ import pytest
 import ray
 import torch
 
-from evonas.assembly import Assembly
 from evonas.core import registry
 from evonas.core.experiment import changed
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
@@ -26,6 +25,7 @@ from evonas.estimation.estimator import Job, Setting
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
 
 NAMES = registry.names("executor")
 EPOCH = TrainingSettings(epochs=1)

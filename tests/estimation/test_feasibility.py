@@ -7,8 +7,8 @@ import itertools
 import pytest
 
 from evonas.errors import InputError
-from evonas.estimation.feasibility import feasibility
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.feasibility import feasibility
 
 WIDTHS = [1, 2, 4, 8, 16, 32]
 SPACE = SearchSpace.from_dict(

@@ -18,7 +18,7 @@ from evonas.estimation.cost.latency import processor
 from evonas.estimation.execution.ray import crowding
 from evonas.estimation.execution.ray_cluster.gpus import Card, cards
 from evonas.estimation.execution.ray_cluster.local_cluster import _only
-from evonas.execution._hardware import Hardware
+from evonas.workflows.resources import Hardware
 
 
 def hardware(**asked: Any) -> Hardware:

@@ -22,9 +22,9 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.loop import Search
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import SearchSpace
+from evonas.workflows.loop import Search
 
 Array = NDArray[np.float64]
 NAMES = registry.names("optimizer")

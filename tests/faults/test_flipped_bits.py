@@ -20,7 +20,6 @@ from safetensors import torch as plain
 from small_modules import ConvNet, export
 from torch import nn
 
-from evonas.assembly import Assembly
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.data.base import Dataset, UnreadableImage
@@ -34,7 +33,6 @@ from evonas.estimation.features.views import View
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.training import Training
-from evonas.evaluation import Retrained
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.models.files import safetensors_files as weights
 from evonas.models.files.exported_programs import load_program
@@ -43,6 +41,8 @@ from evonas.models.files.state_dicts import read_state
 from evonas.models.files.torchscript import Script
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
 
 STATE = {"a.weight": torch.linspace(0, 1, 40).reshape(5, 8), "a.bias": torch.ones(5)}
 

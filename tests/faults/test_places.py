@@ -23,7 +23,6 @@ from run_folder import run_folder, trials
 from small_modules import ConvNet
 from torch import nn
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core.files import keep
 from evonas.errors import EvonasError
@@ -31,6 +30,7 @@ from evonas.models.files import safetensors_files as weights
 from evonas.transfer import onnx_file, quantize_pt2e
 from evonas.transfer.capture import trace
 from evonas.transfer.tracing import save
+from evonas.workflows.components import Assembly
 
 WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")
 

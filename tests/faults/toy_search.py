@@ -23,7 +23,6 @@ from faults.injection import Faults
 
 from evonas import cli
 from evonas.api import search as library
-from evonas.assembly import Ready, strategy
 from evonas.commands import search  # noqa: F401  all imports come before forks
 from evonas.core import registry
 from evonas.core.experiment import Experiment
@@ -34,11 +33,12 @@ from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
-from evonas.replay import Replay
 from evonas.report.page import html as page
 from evonas.report.page import run_data as run
 from evonas.report.page import writer  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.components import Ready, strategy
+from evonas.workflows.tabular_benchmark import Replay
 
 GENES = [
     {"name": "width", "kind": "ordinal", "choices": [1, 2, 4, 8]},

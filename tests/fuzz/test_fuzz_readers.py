@@ -33,11 +33,11 @@ from evonas.estimation.cost import latency_cache as timing
 from evonas.estimation.cost.latency import Latency
 from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.features.cache_files import commit, intact, sidecar
-from evonas.estimation.table import Table
 from evonas.models.backbones.exported import Exported
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.report import pipeline
 from evonas.space import Architecture
+from evonas.workflows.result_table import Table
 
 CELLS = st.sampled_from(
     [

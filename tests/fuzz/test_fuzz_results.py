@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from mutations import command, damaged, edited, fuzz, owed, refused_or_read
 
 from evonas.api.exporting import located
-from evonas.assembly import Assembly
-from evonas.earlier import earlier
 from evonas.estimation.objective import Objective
-from evonas.evaluation import Retrained
 from evonas.runs import result_files as results
 from evonas.runs.run_store import RunStore
+from evonas.workflows.components import Assembly
+from evonas.workflows.evaluation import Retrained
+from evonas.workflows.warm_start import earlier
 
 # Values of a person's size: a network of 1e30 channels is a wish, not a mistake.
 SMALL: st.SearchStrategy[Any] = st.sampled_from(

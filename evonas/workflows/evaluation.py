@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field, StrictStr
 from safetensors import SafetensorError
 from torch import nn
 
-from evonas.assembly import Assembly
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.files import checked, read_json
@@ -23,7 +22,6 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.training.training import TrainingData, predict
-from evonas.judging import Include, Judges, judges
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file
 from evonas.runs.run_store import FORMAT
@@ -31,6 +29,8 @@ from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.tasks.base import Array, Matrix, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
+from evonas.workflows.components import Assembly
+from evonas.workflows.judging import Include, Judges, judges
 
 _FILE = "comparison.json"
 

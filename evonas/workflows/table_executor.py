@@ -8,7 +8,7 @@ from evonas.estimation.estimator import Job
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.table import Table
+from evonas.workflows.result_table import Table
 
 
 class TableExecutor(Executor):

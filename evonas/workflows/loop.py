@@ -20,11 +20,11 @@ from evonas.estimation.estimator import Job
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.lineage import Lineage
 from evonas.optimizers.base import Optimizer
-from evonas.racing import Race
 from evonas.runs.run_store import LARGEST, RunStore, Trial
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.inheritance import Lineage
+from evonas.workflows.racing import Race
 
 Watch = Callable[[Trial], None]
 #: Takes the number of a generation and its trials, in the order of the genomes.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from evonas.assembly import Assembly
 from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
@@ -18,10 +17,11 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Progress
-from evonas.loop import candidate_seed
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.models.networks.base import refuse_unread
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.loop import candidate_seed
 
 _FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes

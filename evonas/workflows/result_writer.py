@@ -7,12 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import le
 
-from evonas.assembly import Assembly
 from evonas.core.experiment import Experiment
 from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.measurement import Measurement
-from evonas.replay import Replay
 from evonas.report import search_summary as outcome
 from evonas.report.lineage import figure as lineage
 from evonas.report.page import writer
@@ -21,6 +19,8 @@ from evonas.runs import result_files as results
 from evonas.runs.finals import Finalist, as_good, standing
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
+from evonas.workflows.components import Assembly
+from evonas.workflows.tabular_benchmark import Replay
 
 Plan = Assembly | Replay
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave

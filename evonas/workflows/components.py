@@ -28,7 +28,6 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
-from evonas.execution._hardware import Hardware
 from evonas.models.backbones.base import Backbone, Shape
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.models.weight_inheritance import shapes
@@ -37,6 +36,7 @@ from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Array, Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
+from evonas.workflows.resources import Hardware
 
 
 @dataclass(frozen=True)
@@ -386,7 +386,7 @@ def surroundings() -> dict[str, Any]:
 
 def _code_hash() -> str:
     """Return a hash of the package's source files, hexadecimal."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())

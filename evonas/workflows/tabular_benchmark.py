@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from evonas.assembly import Ready, strategy, surroundings
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError
 from evonas.estimation.cost.block_summary import Block
 from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.objective import Objective
-from evonas.estimation.table import Table
-from evonas.execution._table import TableExecutor
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.components import Ready, strategy, surroundings
+from evonas.workflows.result_table import Table
+from evonas.workflows.table_executor import TableExecutor
 
 
 @dataclass(frozen=True)

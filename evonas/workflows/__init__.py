@@ -1,0 +1,1 @@
+"""Search loop, retraining, evaluation and comparison."""
