@@ -39,8 +39,8 @@ def probe(
     Quantities are fitted by least squares, classes by logistic regression
     (probe.classes=least_squares: by least squares as well).
     """
-    from evonas.commands import probe as verb
     from evonas.core import experiment as config
+    from evonas.deployment.probing import run_probe as verb
 
     names = [name.strip() for name in labels.split(",") if name.strip()]
     changes: list[Word] = [
@@ -89,7 +89,7 @@ def prune(
     if method == "lasso":
         verb.run(folder, changes, network, repeat, out, Console())
     elif method == "distinctiveness":
-        from evonas.commands import distinctiveness
+        from evonas.deployment.distinctiveness import run_study as distinctiveness
 
         if repeat or out or threshold is not None or epochs is not None:
             raise InputError(

@@ -26,7 +26,7 @@ from rich.console import Console
 
 import evonas
 from evonas.core import experiment as config
-from evonas.deployed import Deployed
+from evonas.deployment.retrained_network import Deployed
 from evonas.report import image_drawing as drawing
 from evonas.report.live_view import SearchView
 from evonas.workflows.evaluation import Retrained

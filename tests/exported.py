@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from evonas.commands import retrain
-from evonas.deployed import Deployed
+from evonas.deployment.retrained_network import Deployed
 from evonas.estimation.features.views import View
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evonas.deployment.quantization.capture import capture
+from evonas.deployment.quantization.quantize import FILES, quantize
 from evonas.models.files.quantized_network import load_quantized
-from evonas.transfer.capture import capture
-from evonas.transfer.quantize import FILES, quantize
 
 SIDE = 32
 

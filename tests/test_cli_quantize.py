@@ -22,7 +22,7 @@ from small_modules import ConvNet, export
 from evonas.commands import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.deployed import PIXELS
+from evonas.deployment.retrained_network import PIXELS
 from evonas.estimation.features.views import View
 from evonas.estimation.training.training import Diverged, Training
 from evonas.models.backbones.none import NoBackbone

@@ -13,12 +13,13 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from evonas.commands import distinctiveness, retrain
+from evonas.commands import retrain
 from evonas.data.class_folders import ClassFolders
 from evonas.data.synthetic_faces import SyntheticFaces
+from evonas.deployment.distinctiveness import run_study as distinctiveness
+from evonas.deployment.distinctiveness import study as unit_removal
+from evonas.deployment.distinctiveness.study import Removal
 from evonas.errors import InputError
-from evonas.estimation import unit_removal
-from evonas.estimation.unit_removal import Removal
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
 

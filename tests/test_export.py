@@ -22,16 +22,16 @@ from small_modules import ConvNet
 from small_modules import export as program_of
 from torch import Tensor, nn
 
-from evonas import exporting
 from evonas.commands import export
-from evonas.deployed import Deployed
+from evonas.deployment.export import exporter as exporting
+from evonas.deployment.export import onnx_file
+from evonas.deployment.export.exported_model import Shipped
+from evonas.deployment.export.parity_check import difference
+from evonas.deployment.quantization.capture import trace
+from evonas.deployment.retrained_network import Deployed
 from evonas.errors import InputError
-from evonas.estimation.parity import difference
 from evonas.models.backbones.base import UpTo, Whole
-from evonas.shipped import Shipped
 from evonas.tasks.head_pose import HeadPose
-from evonas.transfer import onnx_file
-from evonas.transfer.capture import trace
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
 

@@ -16,12 +16,12 @@ from torch import nn
 from evonas.core.files import draft_of, write_file
 from evonas.core.settings import TrainingSettings
 from evonas.data.images.image_io import remembered
+from evonas.deployment.export.exporter import _draft
 from evonas.estimation.cost import latency_cache as timing
 from evonas.estimation.estimator import Estimator, Job, Setting
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.checkpoint import pause
 from evonas.estimation.training.training import Training
-from evonas.exporting import _draft
 from evonas.models.files.safetensors_files import load_file, load_notes
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from evonas.commands import export
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.report import answered
-from evonas.report.album import Album
+from evonas.deployment.export import prediction_drawing as answered
+from evonas.deployment.export.album import Album
 from evonas.tasks.common.prediction_format import Answer
 from evonas.workflows.components import Assembly
 

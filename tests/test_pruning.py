@@ -16,12 +16,12 @@ from safetensors.torch import load_file
 
 from evonas.commands import prune, retrain
 from evonas.core import registry
-from evonas.deployed import Deployed
+from evonas.deployment.probing.characteristic_curves import curve
+from evonas.deployment.probing.targets import read as read_target
+from evonas.deployment.pruning.task_pruning import Pruning
+from evonas.deployment.retrained_network import Deployed
 from evonas.errors import InputError, RunError
 from evonas.estimation.features.views import View
-from evonas.pruning import Pruning
-from evonas.transfer.curves import curve
-from evonas.transfer.targets import read as read_target
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
 

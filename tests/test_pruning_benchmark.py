@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from evonas.commands import retrain
-from evonas.deployed import Deployed
+from evonas.deployment.retrained_network import Deployed
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
 

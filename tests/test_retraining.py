@@ -18,7 +18,7 @@ from rich.console import Console
 from evonas.commands import retrain
 from evonas.core import experiment as config
 from evonas.core.settings import TrainingSettings
-from evonas.deployed import Deployed
+from evonas.deployment.retrained_network import Deployed
 from evonas.estimation.estimator import Estimator, Job, Setting, Split
 from evonas.estimation.measurement import Measurement
 from evonas.report.page import writer
@@ -231,7 +231,7 @@ def test_no_retraining_repeats_a_training_of_the_search_or_of_another_run(
 def test_training_on_after_pruning_has_seeds_of_its_own(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evonas import deployed
+    from evonas.deployment import retrained_network as deployed
     from evonas.workflows.evaluation import Retrained
 
     path = tmp_path / "plain.yaml"

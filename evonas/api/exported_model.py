@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import Box
+from evonas.deployment.export import prediction_drawing as answered
+from evonas.deployment.export.exported_model import Shipped
 from evonas.errors import InputError, one_line
-from evonas.report import answered
-from evonas.shipped import Shipped
 from evonas.tasks.common.prediction_format import Answer
 
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 from evonas.api.callbacks import Callback
 from evonas.core.files import keep, read_json
-from evonas.deployed import Deployed
+from evonas.deployment.export.exporter import FORMATS, Export, Format
+from evonas.deployment.retrained_network import Deployed
 from evonas.errors import InputError, nearest
-from evonas.exporting import FORMATS, Export, Format
 from evonas.workflows.evaluation import Retrained
 
 _RESULT = "comparison.json"

@@ -15,18 +15,18 @@ from evonas.api.retrained_model import RetrainedModel
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.files import keep, make_folder
-from evonas.deployed import Deployed
+from evonas.deployment.pruning import tables as report
+from evonas.deployment.pruning.reduction import Reduction
+from evonas.deployment.pruning.task_pruning import Choice, Pruning, costs
+from evonas.deployment.pruning.tracing import save
+from evonas.deployment.retrained_network import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import Complexity
 from evonas.estimation.training.training import kept
 from evonas.models.backbones.base import Backbone
 from evonas.models.files.safetensors_files import packed
-from evonas.pruning import Choice, Pruning, costs
-from evonas.report import pruned as report
 from evonas.report.tables import Table, markdown
 from evonas.runs.run_store import FORMAT
-from evonas.transfer.reduction import Reduction
-from evonas.transfer.tracing import save
 from evonas.workflows.components import surroundings
 from evonas.workflows.evaluation import Retrained
 

@@ -10,13 +10,13 @@ from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core.files import keep
 from evonas.core.version import __version__
-from evonas.deployed import PIXELS, Deployed
+from evonas.deployment.quantization.quantization import Quantization
+from evonas.deployment.quantization.quantize import FILES
+from evonas.deployment.quantization.tables import tables
+from evonas.deployment.retrained_network import PIXELS, Deployed
 from evonas.errors import InputError
-from evonas.quantization import Quantization
-from evonas.report.quantized import tables
 from evonas.report.tables import markdown
 from evonas.runs.run_store import FORMAT
-from evonas.transfer.quantize import FILES
 from evonas.workflows.evaluation import Retrained
 
 _FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}

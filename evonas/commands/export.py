@@ -12,7 +12,7 @@ from evonas.api.live_view import LiveView
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core.files import read_json
 from evonas.core.overrides import Word
-from evonas.report.exported import tables
+from evonas.deployment.export.tables import tables
 from evonas.report.tables import show
 
 

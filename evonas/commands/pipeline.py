@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas.commands import probe, prune, quantize, retrain, search, test
+from evonas.commands import prune, quantize, retrain, search, test
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder, read_json
+from evonas.deployment.probing import run_probe as probe
 from evonas.errors import InputError
 from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show

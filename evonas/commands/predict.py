@@ -13,12 +13,12 @@ from typing import TextIO
 from rich.console import Console
 
 from evonas.api.exported_model import ExportedModel, load_exported
-from evonas.api.photo_inputs import boxes_of, listed
 from evonas.core.files import make_folder
 from evonas.core.progress_bars import progress_bars
 from evonas.data.images.image_io import Box
+from evonas.deployment.export.album import Album
+from evonas.deployment.export.photo_inputs import boxes_of, listed
 from evonas.errors import InputError
-from evonas.report.album import Album
 
 _BATCH = 32
 _PATIENCE = 2.0  # seconds without a progress bar

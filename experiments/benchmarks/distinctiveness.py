@@ -29,15 +29,15 @@ from torch import nn
 
 from evonas.core.settings import TrainingSettings
 from evonas.data.synthetic_faces import SyntheticFaces
+from evonas.deployment.distinctiveness import tables as distinctiveness
+from evonas.deployment.distinctiveness.linear_layers import weights, without
+from evonas.deployment.distinctiveness.study import Removal, Study
+from evonas.deployment.distinctiveness.unit_similarity import Merged
 from evonas.estimation.training.training import TrainingData, predict, train, validate
-from evonas.estimation.unit_removal import Removal, Study
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.models.networks.common.regression_head import make_end
-from evonas.report import distinctiveness
 from evonas.report.tables import Table, markdown
 from evonas.tasks.classification import Classification
-from evonas.transfer.distinctiveness import Merged
-from evonas.transfer.linear_units import weights, without
 
 CLASSES = 7
 TAP = "block4"

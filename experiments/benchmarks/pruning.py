@@ -24,13 +24,13 @@ from searches import append, finished
 from torch import nn
 
 from evonas.core.progress_bars import progress_bars
-from evonas.deployed import Deployed
+from evonas.deployment.pruning.reduction import Cost
+from evonas.deployment.pruning.reference_costs import reduction
+from evonas.deployment.pruning.task_pruning import Pruning
+from evonas.deployment.retrained_network import Deployed
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import count
-from evonas.estimation.reference_costs import reduction
-from evonas.pruning import Pruning
 from evonas.report.tables import Table, markdown
-from evonas.transfer.reduction import Cost
 from evonas.workflows.evaluation import Retrained
 
 _WHOLE = "whole"

@@ -23,13 +23,13 @@ from scipy.stats import kendalltau, spearmanr
 from searches import append, finished, one_thread_each
 
 import evonas
-from evonas.commands import probe
 from evonas.core import experiment as config
 from evonas.core.progress_bars import progress_bars
+from evonas.deployment.probing import run_probe as probe
+from evonas.deployment.probing.linear_probe import Primary, rank
+from evonas.deployment.probing.targets import read
 from evonas.errors import EvonasError, InputError
 from evonas.report.tables import Table, markdown
-from evonas.transfer.probe import Primary, rank
-from evonas.transfer.targets import read
 from evonas.workflows.components import Assembly
 
 _LEAST = 3  # taps below which a rank correlation says nothing

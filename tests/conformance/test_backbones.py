@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from evonas.core import registry
+from evonas.deployment.pruning.tracing import save
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone, UpTo
-from evonas.transfer.tracing import save
 
 NAMES = registry.names("backbone")
 _CONV = {"taps": ["stem", "layers.0", "layers.1"]}

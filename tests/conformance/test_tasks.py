@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from evonas.core import registry
 from evonas.data.base import Dataset
+from evonas.deployment.probing.targets import read
 from evonas.errors import InputError
 from evonas.tasks.base import Array, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS, Answer
-from evonas.transfer.targets import read
 
 NAMES = registry.names("task")
 POINTS = {

@@ -12,8 +12,8 @@ import torch
 from quantizable import Wide, images, made, quantised
 from torch import nn
 
+from evonas.deployment.quantization import speed
 from evonas.errors import InputError
-from evonas.estimation import speed
 from evonas.estimation.cost import latency
 from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.models.files.quantized_network import load_quantized

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
+from evonas.deployment.quantization.aware_training import Aware
+from evonas.deployment.quantization.capture import capture
 from evonas.estimation.training.training_step import Step, flattened, placed
 from evonas.tasks.head_pose import HeadPose
-from evonas.transfer.aware import Aware
-from evonas.transfer.capture import capture
 
 TASK = HeadPose({"yaw": (), "pitch": (), "roll": ()})
 SETTINGS = TrainingSettings(learning_rate=0.01, weight_decay=0.1)

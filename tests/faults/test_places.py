@@ -25,11 +25,12 @@ from torch import nn
 
 from evonas.core import experiment as config
 from evonas.core.files import keep
+from evonas.deployment.export import onnx_file
+from evonas.deployment.pruning.tracing import save
+from evonas.deployment.quantization import pt2e as quantize_pt2e
+from evonas.deployment.quantization.capture import trace
 from evonas.errors import EvonasError
 from evonas.models.files import safetensors_files as weights
-from evonas.transfer import onnx_file, quantize_pt2e
-from evonas.transfer.capture import trace
-from evonas.transfer.tracing import save
 from evonas.workflows.components import Assembly
 
 WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")

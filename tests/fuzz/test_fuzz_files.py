@@ -21,12 +21,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from small_modules import ConvNet, export
 
-from evonas.api.photo_inputs import boxes_of
 from evonas.core import registry
 from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import read_photo
 from evonas.data.readers.csv_table import located, read_table
 from evonas.data.readers.mat_labels import read_mat
+from evonas.deployment.export.photo_inputs import boxes_of
 from evonas.errors import InputError
 from evonas.models.backbones.common.tfjs_weights import read_weights
 from evonas.models.files.exported_programs import load_program
@@ -137,7 +137,7 @@ def test_a_damaged_program(tmp_path: Path) -> None:
 def test_a_damaged_onnx(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from evonas.shipped import Shipped
+    from evonas.deployment.export.exported_model import Shipped
 
     path = tmp_path / "net.onnx"
     path.write_bytes(small_onnx(onnx))

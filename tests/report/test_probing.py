@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas.report import probe_file, probe_pictures, probing
-from evonas.transfer.curves import Curve
-from evonas.transfer.linear import Score
-from evonas.transfer.probe import Primary, Probed
+from evonas.deployment.probing import plots as probe_pictures
+from evonas.deployment.probing import probe_file
+from evonas.deployment.probing import tables as probing
+from evonas.deployment.probing.characteristic_curves import Curve
+from evonas.deployment.probing.linear_models import Score
+from evonas.deployment.probing.linear_probe import Primary, Probed
 
 NAN = float("nan")
 FILTERS = np.array([0, 1, 1, 3, 2, 4])

@@ -13,8 +13,9 @@ from torch.export import Dim
 
 from evonas.core.optional_imports import quiet
 from evonas.core.rotations import geodesic, matrices
+from evonas.deployment.export import onnx_file
+from evonas.deployment.export.exporter import Answering
 from evonas.errors import InputError
-from evonas.exporting import Answering
 from evonas.models.files.onnx_session import Run, session
 from evonas.tasks.base import Task
 from evonas.tasks.classification import Classification
@@ -22,7 +23,6 @@ from evonas.tasks.common.prediction_format import Answer
 from evonas.tasks.head_pose import HeadPose
 from evonas.tasks.key_points import KeyPoints
 from evonas.tasks.regression import Regression
-from evonas.transfer import onnx_file
 
 ALL: dict[str, Any] = {"yaw": (), "pitch": (), "roll": ()}
 TWO: dict[str, Any] = {"yaw": (), "pitch": ()}

@@ -18,13 +18,13 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantize
 from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
 
 from evonas.core.settings import TrainingSettings
+from evonas.deployment.quantization.aware_training import Aware
+from evonas.deployment.quantization.capture import capture
+from evonas.deployment.quantization.weight_rounding import WeightRounding
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.training import Training
 from evonas.tasks.head_pose import HeadPose
-from evonas.transfer._weight_rounding import WeightRounding
-from evonas.transfer.aware import Aware
-from evonas.transfer.capture import capture
 
 SIDE = 8
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evonas.transfer.chance import chance, shuffled
-from evonas.transfer.distinctiveness import relations
+from evonas.deployment.distinctiveness.null_model import chance, shuffled
+from evonas.deployment.distinctiveness.unit_similarity import relations
 
 
 @pytest.mark.parametrize(

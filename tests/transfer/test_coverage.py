@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evonas.transfer.coverage import Coverage, Step, coverage
+from evonas.deployment.quantization.int8_coverage import Coverage, Step, coverage
 
 WEIGHT = Step("w", "dequantize_per_channel", ["stored"])
 LAYER = Step("conv", "conv2d", ["x", "w", "bias"])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Lasso, MultiTaskLasso, lasso_path
 
+from evonas.deployment.probing.characteristic_curves import POINTS, Curve, curve
+from evonas.deployment.probing.folds import deal
+from evonas.deployment.probing.targets import Floats, Target
 from evonas.errors import InputError
-from evonas.transfer.curves import POINTS, Curve, curve
-from evonas.transfer.folds import deal
-from evonas.transfer.targets import Floats, Target
 
 PERSONS, EACH, WIDTH = 12, 25, 40
 PLANTED = (3, 8, 17, 25, 39)

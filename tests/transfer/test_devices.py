@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evonas.deployment.pruning import tracing
+from evonas.deployment.quantization.aware_training import Aware
+from evonas.deployment.quantization.capture import capture, unlifted
+from evonas.deployment.quantization.capture import trace as program
 from evonas.models.files.program_runner import Program
-from evonas.transfer import tracing
-from evonas.transfer.aware import Aware
-from evonas.transfer.capture import capture, unlifted
-from evonas.transfer.capture import trace as program
 
 SIDE = 8
 
@@ -81,8 +81,8 @@ def test_a_graph_that_names_no_device_stays_as_it_is() -> None:
 
 def test_such_a_network_can_still_be_quantised_and_written(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
+    from evonas.deployment.quantization.quantize import quantize
     from evonas.models.files.quantized_network import load_quantized
-    from evonas.transfer.quantize import quantize
 
     torch.manual_seed(0)
     images = torch.randn(16, 3, SIDE, SIDE)

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from evonas.transfer.distinctiveness import MERGES, Merged, Relations, merge, relations, vectors
+from evonas.deployment.distinctiveness.unit_similarity import (
+    MERGES,
+    Merged,
+    Relations,
+    merge,
+    relations,
+    vectors,
+)
 
 Array = NDArray[np.float64]
 SEEDS = st.integers(0, 2**32 - 1)

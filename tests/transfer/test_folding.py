@@ -7,7 +7,7 @@ import torch
 from quantizable import SIDE, Norm, images, made
 from torch import Tensor, nn
 
-from evonas.transfer.capture import capture
+from evonas.deployment.quantization.capture import capture
 
 
 class _Chain(nn.Module):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from evonas.deployment.probing.folds import deal
+from evonas.deployment.probing.targets import Target
 from evonas.errors import InputError
-from evonas.transfer.folds import deal
-from evonas.transfer.targets import Target
 
 
 def quantity(count: int) -> Target:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evonas.transfer.curves import Curve
+from evonas.deployment.probing.characteristic_curves import Curve
 
 
 @st.composite

@@ -10,12 +10,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from evonas.deployment.distinctiveness.linear_layers import (
+    LinearUnits,
+    entering,
+    final_linears,
+    weights,
+    without,
+)
+from evonas.deployment.distinctiveness.unit_similarity import Relations, merge, relations, vectors
 from evonas.models.networks.common.regression_head import make_end
 from evonas.models.networks.linear_probe import LinearProbe
 from evonas.models.networks.master_module import MasterModule
 from evonas.space import Architecture
-from evonas.transfer.distinctiveness import Relations, merge, relations, vectors
-from evonas.transfer.linear_units import LinearUnits, entering, final_linears, weights, without
 
 SHAPE = (12, 4, 4)
 MASTER: dict[str, Any] = {

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from evonas.data.pointing04 import Pointing04
+from evonas.deployment.probing.linear_models import Score
+from evonas.deployment.probing.linear_probe import Probed, probe, rank, regress
+from evonas.deployment.probing.targets import Floats, Target, read
 from evonas.errors import InputError
 from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Pooled
 from evonas.models.backbones.face_recognition import FaceRecognition
-from evonas.transfer.linear import Score
-from evonas.transfer.probe import Probed, probe, rank, regress
-from evonas.transfer.targets import Floats, Target, read
 
 RNG = np.random.default_rng(0)
 GROUPS = np.repeat([f"p{k}" for k in range(10)], 20)

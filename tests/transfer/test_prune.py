@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 from transfer import networks
 
+from evonas.deployment.pruning.filter_pruning import Prunable
+from evonas.deployment.pruning.surgery import fit
 from evonas.errors import InputError
-from evonas.transfer.prune import Prunable
-from evonas.transfer.surgery import fit
 
 EXAMPLE = torch.zeros(2, 3, 8, 8)
 CACHE: dict[type[nn.Module], Prunable] = {}

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from evonas.core import registry
+from evonas.deployment.pruning.filter_pruning import Prunable
 from evonas.models.backbones.base import Backbone, UpTo
 from evonas.models.backbones.vgg_face import VGGFace
-from evonas.transfer.prune import Prunable
 
 #: (backbone, options, tap, maps up to it)
 CASES = [

@@ -25,16 +25,17 @@ from small_modules import ConvNet, export
 from torch import nn
 
 from evonas.core import registry
+from evonas.deployment.quantization import onnx_runtime as quantize_onnx
+from evonas.deployment.quantization import pt2e as quantize_pt2e
+from evonas.deployment.quantization.aware_training import Aware
+from evonas.deployment.quantization.capture import capture
+from evonas.deployment.quantization.int8_coverage import Coverage
+from evonas.deployment.quantization.quantize import check_extra, quantize
 from evonas.errors import InputError, RunError
 from evonas.estimation.training.training_step import flattened
 from evonas.models.backbones.base import Backbone, UpTo, Whole
 from evonas.models.files.exported_programs import load_program
 from evonas.models.files.quantized_network import load_quantized
-from evonas.transfer import quantize_onnx, quantize_pt2e
-from evonas.transfer.aware import Aware
-from evonas.transfer.capture import capture
-from evonas.transfer.coverage import Coverage
-from evonas.transfer.quantize import check_extra, quantize
 
 ROADS = ("pt2e", "onnx")
 CLOSE = 27.0  # dB; ranges that fit give 29 to 37 here, such as do not 4 to 7

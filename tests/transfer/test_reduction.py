@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from evonas.deployment.pruning.reduction import COLUMNS, Cost, Reduction
+from evonas.deployment.pruning.reference_costs import reduction
 from evonas.estimation.cost.complexity import Complexity, count
-from evonas.estimation.reference_costs import reduction
 from evonas.models.backbones.light_cnn import LightCNN
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.backbones.vgg_face import VGGFace
-from evonas.transfer.reduction import COLUMNS, Cost, Reduction
 
 WHOLE = Cost(15_476_908_032, 145_002_878)
 CONVOLUTIONS = Cost(15_346_630_656, 14_714_688)

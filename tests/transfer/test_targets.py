@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from evonas.data.base import Dataset
+from evonas.deployment.probing.targets import Target, read
 from evonas.errors import InputError
-from evonas.transfer.targets import Target, read
 
 
 class Faces(Dataset):

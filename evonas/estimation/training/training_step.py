@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from evonas.core.settings import TrainingSettings
+from evonas.deployment.quantization.batchnorm_folding import scales_and_shifts
 from evonas.estimation.training.precision import exact, lower
 from evonas.tasks.base import Task
-from evonas.transfer.folding import scales_and_shifts
 
 _CLIP = 5.0  # largest norm of all gradients together
 #: Largest gradient that may go without a visible change of its parameter: rounding noise.

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from evonas.deployment.quantization.capture import unlifted
 from evonas.errors import InputError
 from evonas.models.files.exported_programs import load_program
 from evonas.models.files.onnx_session import session
-from evonas.transfer.capture import unlifted
 
 #: Names of the files that a network may be quantised into.
 SUFFIXES = (".pt2", ".onnx")

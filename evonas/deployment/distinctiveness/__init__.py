@@ -1,0 +1,1 @@
+"""Distinctiveness of the units of a network (similarity and removal studies)."""

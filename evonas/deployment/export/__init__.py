@@ -1,0 +1,1 @@
+"""Export to ONNX and exported programs, and prediction with exported models."""

@@ -1,0 +1,1 @@
+"""Filter pruning of a retrained network for its task."""

@@ -1,0 +1,1 @@
+"""8-bit quantization of a retrained network."""
