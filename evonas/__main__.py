@@ -1,5 +1,5 @@
 """``python -m evonas``."""
 
-from evonas.cli import main
+from evonas.cli.app import main
 
 main()

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.cluster_utils import Cluster
 
-from evonas import cli
+from evonas.cli import app as cli
 from evonas.core.experiment import check
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError

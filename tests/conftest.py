@@ -13,7 +13,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from evonas.commands import search
+from evonas.cli import search
 from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Setting, Split
 from evonas.estimation.features.feature_cache import Features
@@ -98,7 +98,7 @@ def evonas(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> Callable[..., tuple[int, str, str]]:
     """Run the command line in this process, in ``tmp_path``: (exit status, stdout, stderr)."""
-    from evonas import cli
+    from evonas.cli import app as cli
 
     def run(*words: object) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)

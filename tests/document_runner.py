@@ -15,7 +15,7 @@ from pathlib import Path
 
 from documents import ROOT, Command
 
-from evonas import cli
+from evonas.cli import app as cli
 from evonas.core import experiment as config
 
 #: Options that make work: what a test gives instead.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from evonas.commands import retrain
+from evonas.cli import retrain
 from evonas.deployment.retrained_network import Deployed
 from evonas.estimation.features.views import View
 from evonas.workflows.components import Assembly

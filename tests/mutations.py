@@ -127,7 +127,7 @@ def command(folder: Path, *words: object, also: Path | None = None) -> tuple[int
 
     It may write there, and into one folder more.
     """
-    from evonas import cli
+    from evonas.cli import app as cli
 
     out, err, argv, before = io.StringIO(), io.StringIO(), sys.argv, Path.cwd()
     sys.argv = ["evonas", *map(str, words)]

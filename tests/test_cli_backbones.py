@@ -97,7 +97,7 @@ def test_its_help_imports_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "sys.argv = ['evonas', 'backbones', 'show', '--help']\n"
-        "from evonas.cli import main\n"
+        "from evonas.cli.app import main\n"
         "try:\n    main()\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
         "assert not {'torch', 'fvcore'} & set(sys.modules)\n"

@@ -50,7 +50,7 @@ def test_help_shows_an_example(evonas: Cli, verb: str) -> None:
 def test_help_lists_every_verb(evonas: Cli) -> None:
     code, out, _ = evonas("--help")
     assert code == 0
-    from evonas.cli import app
+    from evonas.cli.app import app
 
     names = set(typer.main.get_command(app).commands)
     assert set(VERBS) <= names
@@ -80,7 +80,7 @@ def test_what_should_be_quick_imports_neither_torch_nor_ray(
     code = (
         "import sys\n"
         f"sys.argv = ['evonas', *{words!r}]\n"
-        "from evonas.cli import main\n"
+        "from evonas.cli.app import main\n"
         "try:\n    main()\n"
         "except SystemExit as stop:\n    assert not stop.code, stop.code\n"
         "heavy = {'torch', 'ray', 'scipy', 'cma', 'pymoo'} & set(sys.modules)\n"

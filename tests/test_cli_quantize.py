@@ -19,7 +19,7 @@ from quantizable import made as seeded
 from rich.console import Console
 from small_modules import ConvNet, export
 
-from evonas.commands import retrain
+from evonas.cli import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.retrained_network import PIXELS

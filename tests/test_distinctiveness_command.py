@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
-from evonas.commands import retrain
+from evonas.cli import retrain
 from evonas.data.class_folders import ClassFolders
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.distinctiveness import run_study as distinctiveness

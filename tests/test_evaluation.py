@@ -14,7 +14,7 @@ import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 
-from evonas.commands import retrain
+from evonas.cli import retrain
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.report import published_results as published

@@ -22,7 +22,7 @@ from small_modules import ConvNet
 from small_modules import export as program_of
 from torch import Tensor, nn
 
-from evonas.commands import export
+from evonas.cli import export
 from evonas.deployment.export import exporter as exporting
 from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import Shipped

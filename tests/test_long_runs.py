@@ -20,7 +20,7 @@ from rich.console import Console
 
 from evonas.api import search as library
 from evonas.api.resuming import stored
-from evonas.commands import search
+from evonas.cli import search
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import fuzz
 
-from evonas import cli
 from evonas.api import comparison
-from evonas.commands import search
+from evonas.cli import app as cli
+from evonas.cli import search
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.overrides import Override, Word, merged, parse, saying

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import Cli, said
 
-from evonas.commands import pipeline, prune
+from evonas.cli import pipeline, prune
 
 FEW = (
     *("budget=3", "finals.networks=0", "probe.keep=1", "prune.threshold=0.3"),

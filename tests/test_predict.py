@@ -18,7 +18,7 @@ from exported import answers, pictures, retrained
 from PIL import Image
 from rich.console import Console
 
-from evonas.commands import export
+from evonas.cli import export
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.export import prediction_drawing as answered
 from evonas.deployment.export.album import Album
@@ -109,7 +109,7 @@ def test_all_classes_are_told_the_likeliest_first(evonas: Cli, table: Path) -> N
 def test_an_onnx_runs_without_torch(pose: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
-        "from evonas.cli import main\n"
+        "from evonas.cli.app import main\n"
         "try:\n    main()\nfinally:\n"
         "    print(sorted({'torch', 'ray'} & set(sys.modules)), file=sys.stderr)\n"
     )
@@ -146,7 +146,7 @@ def test_a_photo_that_does_not_open_is_named_and_the_others_are_answered(
 def test_what_takes_longer_than_a_moment_has_a_bar(
     evonas: Cli, pose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evonas.commands.predict._PATIENCE", -1.0)
+    monkeypatch.setattr("evonas.cli.predict._PATIENCE", -1.0)
     code, out, err = evonas("predict", pose, pose / "photos")
     assert (code, err, len(lines(out))) == (0, "photos: 4\n", 4)
 

@@ -14,7 +14,7 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from evonas.commands import prune, retrain
+from evonas.cli import prune, retrain
 from evonas.core import registry
 from evonas.deployment.probing.characteristic_curves import curve
 from evonas.deployment.probing.targets import read as read_target

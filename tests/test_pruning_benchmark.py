@@ -11,7 +11,7 @@ import searches
 import yaml
 from rich.console import Console
 
-from evonas.commands import retrain
+from evonas.cli import retrain
 from evonas.deployment.retrained_network import Deployed
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained

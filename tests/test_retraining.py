@@ -15,7 +15,7 @@ import yaml
 from command_line import Cli
 from rich.console import Console
 
-from evonas.commands import retrain
+from evonas.cli import retrain
 from evonas.core import experiment as config
 from evonas.core.settings import TrainingSettings
 from evonas.deployment.retrained_network import Deployed

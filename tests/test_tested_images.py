@@ -14,7 +14,7 @@ from command_line import Cli, said
 from PIL import Image
 from rich.console import Console
 
-from evonas.commands import prune, retrain
+from evonas.cli import prune, retrain
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.workflows.evaluation import Retrained
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from evonas.cli import app
+from evonas.cli.app import app
 
 _MARKUP = re.compile(r"\[/?(?:bold|dim|italic|red|green|cyan)\]")
 

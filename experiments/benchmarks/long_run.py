@@ -35,7 +35,7 @@ from searches import append, at_least, finished, one_thread_each
 
 from evonas.api import search as library
 from evonas.api.resuming import stored
-from evonas.commands import search
+from evonas.cli import search
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.errors import EvonasError

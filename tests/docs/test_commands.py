@@ -13,7 +13,7 @@ from documented_files import write_all
 from documented_parts import installed
 from documents import DOCUMENTS, RESULTS, ROOT, Command
 
-from evonas.cli import app
+from evonas.cli.app import app
 from evonas.core import experiment as config
 from evonas.errors import InputError
 

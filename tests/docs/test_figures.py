@@ -11,7 +11,7 @@ import pytest
 from documents import ROOT
 from PIL import Image
 
-from evonas.commands import retrain, search
+from evonas.cli import retrain, search
 from evonas.core.experiment import Experiment, changed
 
 PATH = ROOT / "experiments" / "figures.py"

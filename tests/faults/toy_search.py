@@ -21,9 +21,9 @@ from typing import Any
 from faults.arithmetic import TRAININGS, begun, cost, measured
 from faults.injection import Faults
 
-from evonas import cli
 from evonas.api import search as library
-from evonas.commands import search  # noqa: F401  all imports come before forks
+from evonas.cli import app as cli
+from evonas.cli import search  # noqa: F401  all imports come before forks
 from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Job

@@ -23,6 +23,7 @@ from mutations import command, damaged, edited, fuzz, owed, refused_or_read, wat
 from PIL import Image
 from small_modules import ConvNet
 
+from evonas.cli import pipeline_table as pipeline
 from evonas.core import registry
 from evonas.core.files import read_json
 from evonas.core.settings import TableSettings
@@ -35,7 +36,6 @@ from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.features.cache_files import commit, intact, sidecar
 from evonas.models.backbones.exported import Exported
 from evonas.models.backbones.synthetic_face import SyntheticFace
-from evonas.report import pipeline
 from evonas.space import Architecture
 from evonas.workflows.result_table import Table
 

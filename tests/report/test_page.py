@@ -257,7 +257,7 @@ def test_pictures_and_markdown(evonas: Cli, tmp_path: Path) -> None:
 def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "toy-run")
     code = (
-        "import sys; from evonas.cli import main; sys.argv = ['evonas', 'report', "
+        "import sys; from evonas.cli.app import main; sys.argv = ['evonas', 'report', "
         f"{str(folder)!r}]\ntry: main()\nexcept SystemExit as e: assert not e.code\n"
         "assert not {'torch', 'ray'} & set(sys.modules)"
     )
@@ -321,7 +321,7 @@ def test_the_page_is_written_again_while_a_run_runs(
         if len(seen) == 2:
             open_run.close()  # the search ends
 
-    monkeypatch.setattr("evonas.commands.report.time.sleep", passing)
+    monkeypatch.setattr("evonas.cli.report.time.sleep", passing)
     code, out, err = evonas("report", folder, "--every", 7)
     assert (code, err) == (0, "")
     assert out.count("Ctrl-C ends this.") == 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from evonas.cli_words import Overrides, RunDir, settings
+from evonas.cli.options import Overrides, RunDir, settings
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def prune(
     out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
 ) -> None:
     """Take out of the backbone what a retrained network does not need, and train on."""
-    from evonas.commands import prune as verb
+    from evonas.cli import prune as verb
 
     changes: list[Word] = [
         *(overrides or []),
@@ -125,7 +125,7 @@ def quantize(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Turn a retrained network, backbone and head, into 8-bit integers; error before and after."""
-    from evonas.commands import quantize as verb
+    from evonas.cli import quantize as verb
 
     changes: list[Word] = [
         *(overrides or []),
@@ -147,7 +147,7 @@ def pipeline(
     run_dir: RunDir = None,
 ) -> None:
     """Probe, search, retrain, prune, quantise and test; what is done already is not repeated."""
-    from evonas.commands import pipeline as verb
+    from evonas.cli import pipeline as verb
     from evonas.core import experiment as config
     from evonas.core.overrides import saying
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas.commands import prune, quantize, retrain, search, test
+from evonas.cli import pipeline_table as report
+from evonas.cli import prune, quantize, retrain, search, test
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder, read_json
 from evonas.deployment.probing import run_probe as probe
 from evonas.errors import InputError
-from evonas.report import pipeline as report
 from evonas.report.tables import markdown, show
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.judging import Include

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from evonas.api.comparison import compare
-from evonas.commands.search import SearchPrinter
+from evonas.cli.search import SearchPrinter
 from evonas.core.overrides import Word
 from evonas.report.page import writer
 from evonas.report.tables import show

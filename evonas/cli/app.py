@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from evonas.cli_low_cost import verbs as low_cost
-from evonas.cli_see import verbs as see
-from evonas.cli_ship import verbs as ship
-from evonas.cli_words import Address, Overrides, RunDir, joining, settings
+from evonas.cli.compression import verbs as low_cost
+from evonas.cli.options import Address, Overrides, RunDir, joining, settings
+from evonas.cli.results import verbs as see
+from evonas.cli.shipping import verbs as ship
 from evonas.errors import EvonasError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def search(
 ) -> None:
     """Search the head network with the lowest error at the smallest cost."""
     from evonas.api.resuming import check_start, stored
-    from evonas.commands import search as verb
+    from evonas.cli import search as verb
     from evonas.core import experiment as config
 
     changes: list[Word] = [
@@ -142,7 +142,7 @@ def retrain(
     out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
 ) -> None:
     """Train the winner longer, beside hand-made baselines; keep its weights."""
-    from evonas.commands import retrain as verb
+    from evonas.cli import retrain as verb
 
     changes: list[Word] = [
         *(overrides or []),
@@ -182,7 +182,7 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Test retrained networks on images that neither training nor validation used."""
-    from evonas.commands import test as verb
+    from evonas.cli import test as verb
 
     include: Include = "trained" if trained else "validation" if validation else "unused"
     verb.run(folder, sets or [], beside, as_json, Console(stderr=as_json), flip, include)
@@ -203,7 +203,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder of runs, table and picture.")] = None,
 ) -> None:
     """Compare search strategies on an experiment, or on a table, at an equal budget."""
-    from evonas.commands import compare as verb
+    from evonas.cli import compare as verb
 
     names = [name.strip() for name in optimizers.split(",") if name.strip()]
     changes: list[Word] = [*(overrides or []), *settings(("--budget", "budget", budget))]
@@ -217,7 +217,7 @@ def validate(
     overrides: Overrides = None,
 ) -> None:
     """Check an experiment and say everything that is wrong with it, training nothing."""
-    from evonas.commands import validate as verb
+    from evonas.cli import validate as verb
 
     verb.run(experiment, overrides or [], Console())
 
@@ -233,7 +233,7 @@ def list_parts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List what there is to choose from."""
-    from evonas.commands import list as verb
+    from evonas.cli import list as verb
 
     verb.run(kind, as_json, Console())
 
@@ -252,7 +252,7 @@ def data_check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Read a data set from end to end: counts, labels, what was dropped, a contact sheet."""
-    from evonas.commands import data as verb
+    from evonas.cli import data as verb
 
     verb.check(name, options or [], sheet, as_json, Console(stderr=as_json))
 
@@ -275,7 +275,7 @@ def show_backbone(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show a backbone's taps: shape, cost up to each, and how much its features take."""
-    from evonas.commands import backbones as verb
+    from evonas.cli import backbones as verb
 
     verb.run(name, options or [], everything, as_json)
 

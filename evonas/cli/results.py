@@ -32,7 +32,7 @@ def report(
     ] = 0,
 ) -> None:
     """Show a search as one page that opens anywhere; several searches side by side."""
-    from evonas.commands import report as verb
+    from evonas.cli import report as verb
 
     verb.run(runs, out, figures, markdown, every, Console())
 
@@ -47,6 +47,6 @@ def lineage(
     ] = None,
 ) -> None:
     """Draw who was made from whom in a search, and what changed on the way to the winner."""
-    from evonas.commands import lineage as verb
+    from evonas.cli import lineage as verb
 
     verb.run(folder, out, Console())

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from evonas.cli_words import Overrides
+from evonas.cli.options import Overrides
 
 verbs = typer.Typer()
 
@@ -36,7 +36,7 @@ def export(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a network as one file: images in, degrees (or years, classes, points) out."""
-    from evonas.commands import export as verb
+    from evonas.cli import export as verb
 
     console = Console(stderr=as_json)
     verb.run(model, overrides or [], kind, network, repeat, out, as_json, console)
@@ -63,7 +63,7 @@ def predict(
     ] = None,
 ) -> None:
     """Run an exported network on photos: a line of JSON for each photo, or box."""
-    from evonas.commands import predict as verb
+    from evonas.cli import predict as verb
 
     status = verb.run(model, images, boxes, top, pictures, out, Console(stderr=True))
     if status:
