@@ -23,6 +23,10 @@ class InputError(EvonasError):
     exit_code = 2
 
 
+class UnreadableImage(InputError):
+    """An image file cannot be decoded."""
+
+
 class RunError(EvonasError):
     """A run could not go on through no fault of its input (a worker died, say)."""
 

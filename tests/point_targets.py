@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.tasks.base import Array
+from evonas.core.array_types import Array
 from evonas.tasks.key_points import KeyPoints
 
 EYES = ("nose", "left_eye", "right_eye")

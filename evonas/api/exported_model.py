@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import Box
 from evonas.deployment.export import prediction_drawing as answered
 from evonas.deployment.export.exported_model import Shipped
-from evonas.errors import InputError, one_line
+from evonas.errors import InputError, UnreadableImage, one_line
 from evonas.tasks.common.prediction_format import Answer
 
 

@@ -14,7 +14,8 @@ from evonas.core import registry
 from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
-from evonas.models.backbones.base import Backbone, UpTo, telling
+from evonas.models.backbones.base import Backbone, telling
+from evonas.models.full_network import TruncatedBackbone
 
 _FEW = 16  # taps that are always all shown
 _BYTES = 2  # of a value in the feature cache
@@ -77,7 +78,7 @@ def run(name: str, options: Sequence[str], everything: bool, as_json: bool) -> N
 
 
 def _row(backbone: Backbone, tap: str) -> dict[str, Any]:
-    upto = UpTo(backbone, tap)
+    upto = TruncatedBackbone(backbone, tap)
     try:
         cost = count(upto, tuple(upto.example().shape[1:]))
     except (RuntimeError, TypeError, ValueError) as error:  # a user's module may not be traceable

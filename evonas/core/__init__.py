@@ -1,1 +1,1 @@
-"""Settings, experiments, the registry of parts and safe file reading, on which all packages stand."""
+"""Settings, experiments, the registry of parts and file access, which all packages use."""

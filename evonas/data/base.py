@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.errors import InputError
+from evonas.data.images.image_io import HASH_BYTES
+from evonas.errors import InputError, UnreadableImage
 
 if TYPE_CHECKING:
     from evonas.data.images.cropping import Framing
 
 _NONE: Mapping[str, Any] = MappingProxyType({})
-#: Length of an image's hash; among a million images two are alike with a chance of 3e-8.
-HASH_BYTES = 8
 
 
 class Dataset(ABC):
@@ -146,7 +145,3 @@ class Dataset(ABC):
                         f"data: group {group!r} is in both {owners[group]} and {split}: "
                         f"split by group"
                     )
-
-
-class UnreadableImage(InputError):
-    """An image file that cannot be decoded."""

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data.base import HASH_BYTES, Dataset
+from evonas.data.base import Dataset
+from evonas.data.images.image_io import HASH_BYTES
 from evonas.data.rendered_faces.head_mesh import EXPRESSION_RANGES, LANDMARKS, Grid
 from evonas.data.rendered_faces.renderer import Person, Scene, render
 from evonas.data.rendered_faces.scenes import draw_expression, draw_identity, draw_pose, draw_scene

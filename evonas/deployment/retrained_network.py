@@ -27,9 +27,9 @@ from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import Diverged, Training, predict
-from evonas.models.backbones.base import UpTo, Whole
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import Quantized
+from evonas.models.full_network import FullNetwork, TruncatedBackbone
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.workflows.components import Assembly
@@ -87,7 +87,7 @@ class Deployed:
     @cached_property
     def whole(self) -> nn.Module:
         """Backbone and head, (n, 3, side, side) in 0..255 -> (n, n_outputs[, h, w])."""
-        return Whole(UpTo(self.assembly.backbone, self.tap), self.head).eval()
+        return FullNetwork(TruncatedBackbone(self.assembly.backbone, self.tap), self.head).eval()
 
     @property
     def example(self) -> Tensor:

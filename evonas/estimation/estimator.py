@@ -17,24 +17,25 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.core.files import draft_of
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import RunError, one_line
 from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.cost.workload import Work, count
-from evonas.estimation.execution.common.traceback_frames import clear_frames
 from evonas.estimation.failure_classifier import kind_of
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.batches import Shelf, TrainingData
 from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
+from evonas.estimation.training.traceback_frames import clear_frames
 from evonas.estimation.training.training import Diverged, Outcome, Training, validate
 from evonas.models.files.safetensors_files import save_file
 from evonas.models.initial_weights import read_start, start_from
 from evonas.models.weight_inheritance import inherit, read_parent
 from evonas.space import Architecture
-from evonas.tasks.base import Array, Error, Labels, Task
+from evonas.tasks.base import Error, Labels, Task
 
 Indices = NDArray[np.intp]
 #: An error beyond so many times that of the best constant prediction, after a training whose loss

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evonas.core.rotations import ANGLES
-from evonas.data.base import Dataset, UnreadableImage
+from evonas.data.base import Dataset
+from evonas.errors import UnreadableImage
 from evonas.report import image_drawing as drawing
 from evonas.report.tables import Table
 

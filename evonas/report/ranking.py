@@ -39,7 +39,8 @@ def rank_correlation(contenders: Sequence[Any], metric: str) -> RankCorrelation 
     """Return the rank correlation; None for fewer than 3 networks with both errors.
 
     Args:
-        contenders: what ``evonas.workflows.retraining`` returns; ``searched`` is the error in the search.
+        contenders: what ``evonas.workflows.retraining`` returns; ``searched`` is the error in the
+            search.
         metric: that counts as the error; on the test split where there is one.
     """
     pairs = []

@@ -14,11 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS, Answer
 
-Array = NDArray[np.float32]
 #: What a search multiplies by the cost: the task's own metric, or its loss.
 Error = Literal["metric", "loss"]
 _BATCH = 256  # images whose loss is computed at once

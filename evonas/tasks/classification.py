@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.tasks.base import Array, Labels, Matrix, Task
+from evonas.tasks.base import Labels, Matrix, Task
 from evonas.tasks.common.mirror_pairs import partner_of
 from evonas.tasks.common.prediction_format import Answer
 

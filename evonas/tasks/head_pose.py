@@ -1,4 +1,4 @@
-"""Head pose: yaw, pitch and, where it is labelled, roll, in degrees (see ``evonas.core.rotations``)."""
+"""Head pose: yaw, pitch and, where labelled, roll, in degrees (see ``evonas.core.rotations``)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,20 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from evonas.core.array_types import Array
 from evonas.core.rotations import ANGLES, Matrices, geodesic, matrices
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.pose_errors import between_columns, wrapped, yaw_ranges
 from evonas.tasks.common.pose_representations import AngleBins, PlainAngles, PoseOutput, Rotation6D
 from evonas.tasks.common.prediction_format import Answer
 
 
 class HeadPose(Task):
-    """The labelled angles, from outputs of one of three kinds (``evonas.tasks.common.pose_representations``).
+    """Head pose angles, decoded from one of three representations.
+
+    The representations are in ``evonas.tasks.common.pose_representations``.
 
     Args:
         labels: names of the data set's labels.

@@ -17,9 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.heatmap_peaks import refined
 from evonas.tasks.common.mirror_pairs import checked_pairs, named_pairs
 from evonas.tasks.common.object_keypoint_similarity import (
@@ -67,7 +68,8 @@ class KeyPoints(Task):
             than one cell. The default is that of Xiao et al.: 2 cells of 64.
         sigmas: point -> sigma of the OKS; by default COCO's for its 17 names, 0.05 else.
         head: the two ends of the head segment that PCKh is measured by
-            (``evonas.tasks.common.pckh``); by default ``neck`` and ``head_top``, if both are learnt.
+            (``evonas.tasks.common.pckh``); by default ``neck`` and ``head_top``, if both are
+            learnt.
     """
 
     metric = "error"

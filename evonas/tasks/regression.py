@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.prediction_format import Answer
 
 _ODD = ("yaw", "roll")

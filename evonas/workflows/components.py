@@ -17,6 +17,7 @@ import torch
 
 from evonas.core import experiment as config
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.core.experiment import Experiment
 from evonas.core.version import __version__
 from evonas.data.base import Dataset
@@ -34,7 +35,7 @@ from evonas.models.weight_inheritance import shapes
 from evonas.optimizers.base import Optimizer
 from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
-from evonas.tasks.base import Array, Labels, Task
+from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.workflows.resources import Hardware
 

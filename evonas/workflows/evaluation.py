@@ -16,6 +16,7 @@ from torch import nn
 
 from evonas.core import experiment as config
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.core.files import checked, read_json
 from evonas.core.overrides import Word, parse
 from evonas.data.base import Dataset
@@ -27,7 +28,7 @@ from evonas.models.files.safetensors_files import load_file
 from evonas.runs.run_store import FORMAT
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
-from evonas.tasks.base import Array, Matrix, Task
+from evonas.tasks.base import Matrix, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.workflows.components import Assembly
 from evonas.workflows.judging import Include, Judges, judges

@@ -17,7 +17,8 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Progress
-from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.base import Backbone
+from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import refuse_unread
 from evonas.space import Architecture
 from evonas.workflows.components import Assembly
@@ -244,7 +245,7 @@ class Retraining:
         shape = backbone.taps[contender.tap]
         outputs = self.assembly.task.n_outputs
         contender.head = count(family.build(architecture, shape, outputs), shape)
-        upto = UpTo(backbone, contender.tap)
+        upto = TruncatedBackbone(backbone, contender.tap)
         contender.upto = count(upto, tuple(upto.example().shape[1:]))
 
 

@@ -22,13 +22,13 @@ from throughput_plain import Plain, built, train
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from evonas.core.array_types import Array
 from evonas.core.experiment import check
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Features
 from evonas.estimation.features.views import View, standard_views
 from evonas.space import Architecture
-from evonas.tasks.base import Array
 from evonas.workflows.components import Assembly
 
 

@@ -18,7 +18,8 @@ from evonas.core import registry
 from evonas.deployment.pruning.tracing import save
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
-from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.base import Backbone
+from evonas.models.full_network import TruncatedBackbone
 
 NAMES = registry.names("backbone")
 _CONV = {"taps": ["stem", "layers.0", "layers.1"]}
@@ -220,7 +221,7 @@ def test_layers_behind_the_last_wanted_tap_are_not_run(
 def test_the_cost_up_to_a_tap_rises(case: str, made: Backbone) -> None:
     costs = []
     for tap in list(made.taps)[:3]:
-        upto = UpTo(made, tap)
+        upto = TruncatedBackbone(made, tap)
         costs.append(count(upto, tuple(upto.example().shape[1:])).macs)
     assert costs == sorted(set(costs))
     assert (costs[0] > 0) == (case != "none")
@@ -228,7 +229,7 @@ def test_the_cost_up_to_a_tap_rises(case: str, made: Backbone) -> None:
 
 def test_the_parameters_up_to_a_tap_rise(case: str, made: Backbone) -> None:
     first, last = (
-        count(UpTo(made, tap), (3, made.input_size, made.input_size)).params
+        count(TruncatedBackbone(made, tap), (3, made.input_size, made.input_size)).params
         for tap in (next(iter(made.taps)), list(made.taps)[-1])
     )
     everything = sum(parameter.numel() for parameter in made.parameters())
@@ -244,7 +245,9 @@ def test_the_whole_network_has_the_layers_behind_the_last_tap_too(
     if case in ("none", "vgg_face", "pruned"):  # none, none for images of this size, or all of it
         assert whole is None
         return
-    last = count(UpTo(made, list(made.taps)[-1]), (3, made.input_size, made.input_size))
+    last = count(
+        TruncatedBackbone(made, list(made.taps)[-1]), (3, made.input_size, made.input_size)
+    )
     assert whole is not None
     assert whole.params >= last.params
     assert whole.macs - last.macs == BEHIND.get(case, 0)

@@ -10,10 +10,11 @@ import torch
 from numpy.typing import NDArray
 
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.deployment.probing.targets import read
 from evonas.errors import InputError
-from evonas.tasks.base import Array, Task
+from evonas.tasks.base import Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS, Answer
 
 NAMES = registry.names("task")

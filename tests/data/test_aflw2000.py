@@ -15,10 +15,9 @@ from PIL import Image
 
 from evonas.core.registry import create, summary
 from evonas.data.aflw2000 import AFLW2000
-from evonas.data.base import UnreadableImage
 from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
 from evonas.data.images.image_io import widened
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -16,10 +16,9 @@ from PIL import Image
 
 from evonas.core.registry import create
 from evonas.core.rotations import angles, from_biwi, matrices
-from evonas.data.base import UnreadableImage
 from evonas.data.biwi import Biwi
 from evonas.data.readers.biwi_files import read_camera, read_pose
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 HEAD = "file,left,top,right,bottom"
 

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from evonas.core.registry import create
-from evonas.data.base import UnreadableImage
 from evonas.data.class_folders import ClassFolders
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 PLAIN = [f"{name}/{i}.png" for name in ("sad", "happy", "calm") for i in range(8)]
 SPLIT = [f"{side}/{name}/{i}.png" for side in ("train", "val") for name in "ab" for i in range(3)]

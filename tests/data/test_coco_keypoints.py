@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 from evonas.core.registry import create
-from evonas.data.base import UnreadableImage
 from evonas.data.coco_keypoints import CROWD, FLAT, UNLABELLED, CocoKeypoints
 from evonas.data.images.key_point_crops import MARGIN
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 SIZE = 240
 FILE = "annotations/person_keypoints_train2017.json"

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from evonas.core.registry import create
-from evonas.data.base import UnreadableImage
 from evonas.data.image_table import ImageTable
 from evonas.data.images.key_point_crops import MARGIN
 from evonas.data.readers.csv_table import number
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 HEAD = "file,age,mood,person"
 ROWS = ["a.png,31,happy,1", "b.png,4.5,sad,1", "c.png,-7,happy,2", "d.png,8,calm,3"]

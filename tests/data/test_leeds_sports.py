@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from evonas.core.registry import create
-from evonas.data.base import UnreadableImage
 from evonas.data.images.key_point_crops import MARGIN, point_labels, standard_crops
 from evonas.data.leeds_sports import FEW, JOINTS, LeedsSports
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 SIZE = 240
 

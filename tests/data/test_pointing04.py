@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evonas.data.base import UnreadableImage
 from evonas.data.pointing04 import Pointing04
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 HEAD = "file,person,pitch_deg,yaw_deg,box_cx,box_cy,box_w,box_h"
 ROWS = [

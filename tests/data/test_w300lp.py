@@ -16,10 +16,9 @@ from PIL import Image, ImageOps
 
 from evonas.core import experiment as config
 from evonas.core.registry import create, load
-from evonas.data.base import UnreadableImage
 from evonas.data.readers.splits import by_group
 from evonas.data.w300lp import W300LP, leak, source_photo
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 from evonas.workflows.components import Assembly
 
 ANGLES = ("yaw", "pitch", "roll")

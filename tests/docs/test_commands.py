@@ -17,10 +17,12 @@ from evonas.cli.app import app
 from evonas.core import experiment as config
 from evonas.errors import InputError
 
+CLUSTER = "tests/conformance/test_cluster.py"
+
 #: Commands that no test runs, as they stand in the documents, and why.
 NOT_RUN = {
-    "evonas search quickstart --address auto --workers 16": "needs machines: tests/test_cluster.py",
-    "evonas search quickstart --address auto": "needs machines: tests/test_cluster.py",
+    f"evonas search quickstart --address auto{workers}": f"needs machines: {CLUSTER}"
+    for workers in ("", " --workers 16")
 }
 
 COMMANDS = [c for name in [*DOCUMENTS, RESULTS] for c in documents.commands(name)]

@@ -33,8 +33,6 @@ from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
-from evonas.report.page import html as page
-from evonas.report.page import run_data as run
 from evonas.report.page import writer  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.components import Ready, strategy

@@ -22,12 +22,11 @@ from safetensors.torch import save_file
 from small_modules import ConvNet, export
 
 from evonas.core import registry
-from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import read_photo
 from evonas.data.readers.csv_table import located, read_table
 from evonas.data.readers.mat_labels import read_mat
 from evonas.deployment.export.photo_inputs import boxes_of
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 from evonas.models.backbones.common.tfjs_weights import read_weights
 from evonas.models.files.exported_programs import load_program
 from evonas.models.files.state_dicts import read_state

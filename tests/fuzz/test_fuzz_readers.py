@@ -27,9 +27,8 @@ from evonas.cli import pipeline_table as pipeline
 from evonas.core import registry
 from evonas.core.files import read_json
 from evonas.core.settings import TableSettings
-from evonas.data.base import UnreadableImage
 from evonas.data.leeds_sports import JOINTS
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 from evonas.estimation.cost import latency_cache as timing
 from evonas.estimation.cost.latency import Latency
 from evonas.estimation.cost.latency_cache import Timing

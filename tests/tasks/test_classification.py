@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks.base import Array
 from evonas.tasks.classification import Classification
 
 NAMES = ("neutral", "happy", "sad")

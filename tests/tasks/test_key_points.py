@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from point_targets import EYES, named, rendered, rows
 
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.estimation.features.views import View
-from evonas.tasks.base import Array
 from evonas.tasks.common.object_keypoint_similarity import COCO_SIGMAS, Detection, Truth, evaluate
 from evonas.tasks.key_points import KeyPoints
 

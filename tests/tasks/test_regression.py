@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from evonas.core import registry
+from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError
-from evonas.tasks.base import Array
 from evonas.tasks.regression import Regression
 
 SCHEMA: dict[str, tuple[str, ...]] = {

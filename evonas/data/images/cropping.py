@@ -15,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evonas.data.base import UnreadableImage
 from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
 from evonas.data.images.image_io import Box, crop, read_photo, sampled, squared, widened
 from evonas.data.images.key_point_crops import standard_crops
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 Shape = Literal["image", "whole", "square", "hopenet", "fsanet"]
 

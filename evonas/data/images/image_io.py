@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from evonas.core.files import write_file
-from evonas.data.base import HASH_BYTES, UnreadableImage
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
+
+#: Length of an image's hash; among a million images two are alike with a chance of 3e-8.
+HASH_BYTES = 8
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data.base import UnreadableImage
 from evonas.data.images.image_io import Box, crop, read_photo, squared, widened
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 MARGIN = 0.15  # room at each edge of the returned image, for augmentation
 

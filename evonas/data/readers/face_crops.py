@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.rotations import ANGLES
-from evonas.data.base import Dataset, UnreadableImage
+from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
 from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
 from evonas.data.images.image_io import Box, content_hash, crop, file_hashes, read_photo, widened
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 
 Crop = Literal["hopenet", "fsanet"]
 

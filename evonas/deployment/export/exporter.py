@@ -24,17 +24,17 @@ from torch.export import ExportedProgram
 
 from evonas.core.files import draft_of
 from evonas.core.optional_imports import library
-from evonas.data.base import UnreadableImage
 from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import CARD, CARD_FILE, running
 from evonas.deployment.export.model_card import card_of
 from evonas.deployment.export.parity_check import checked
 from evonas.deployment.quantization import pt2e as quantize_pt2e
-from evonas.deployment.quantization.capture import trace, unlifted
+from evonas.deployment.quantization.capture import trace
 from evonas.deployment.retrained_network import Deployed
-from evonas.errors import InputError
+from evonas.errors import InputError, UnreadableImage
 from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.estimation.features.views import View
+from evonas.models.files.exported_programs import unlifted
 from evonas.models.files.quantized_network import SUFFIXES, Quantized
 from evonas.tasks.base import Task
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from evonas.deployment.pruning.reduction import Cost, Reduction
 from evonas.estimation.cost.complexity import count
-from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.base import Backbone
+from evonas.models.full_network import TruncatedBackbone
 
 
 def reduction(pruned: Cost, backbone: Backbone) -> Reduction:
@@ -14,7 +15,7 @@ def reduction(pruned: Cost, backbone: Backbone) -> Reduction:
         pruned: the cost of the pruned network with what ends it, from the image on.
         backbone: as it was before.
     """
-    upto = UpTo(backbone, list(backbone.taps)[-1])
+    upto = TruncatedBackbone(backbone, list(backbone.taps)[-1])
     last = count(upto, tuple(upto.example().shape[1:]))
     whole = backbone.whole()
     return Reduction(

@@ -27,8 +27,9 @@ from evonas.deployment.retrained_network import Deployed
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.features.views import View
-from evonas.models.backbones.base import Backbone, UpTo
+from evonas.models.backbones.base import Backbone
 from evonas.models.files.quantized_network import Quantized
+from evonas.models.full_network import TruncatedBackbone
 
 _CHECKED = 8  # images on which a pruned network is held against the whole one
 
@@ -95,7 +96,7 @@ class Pruning:
                 f"{self.network.retrained.folder}: {self.network.contender['name']!r} is quantised "
                 "already, expected a network of floats: prune first, then quantise"
             )
-        upto = UpTo(self.network.assembly.backbone, self.network.tap)
+        upto = TruncatedBackbone(self.network.assembly.backbone, self.network.tap)
         return Prunable(upto, self.network.example)
 
     @cached_property
@@ -169,5 +170,5 @@ class Pruning:
 
 def costs(backbone: Backbone, tap: str, head: nn.Module) -> tuple[Complexity, Complexity]:
     """Return the cost of a head and of the backbone up to its tap."""
-    upto = UpTo(backbone, tap)
+    upto = TruncatedBackbone(backbone, tap)
     return count(head, backbone.taps[tap]), count(upto, tuple(upto.example().shape[1:]))

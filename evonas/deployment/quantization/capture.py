@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
-from torch.export.graph_signature import InputKind
 from torch.nn import functional
 
 from evonas.core.optional_imports import quiet
-from evonas.deployment.quantization.batchnorm_folding import fold_norms
 from evonas.errors import InputError, one_line
-from evonas.models.files.graph_devices import follow_input
+from evonas.models.batchnorm_folding import fold_norms
+from evonas.models.files.exported_programs import unlifted
 
 _aten = torch.ops.aten
 
@@ -119,38 +118,6 @@ def trace(module: nn.Module, side: int, any_batch: bool) -> ExportedProgram:
         ) from error
     _check_outputs(program)
     return program
-
-
-def unlifted(program: ExportedProgram) -> fx.GraphModule:
-    """Return a program's graph with its tensors inside: images in, one tensor out, on any device.
-
-    Unlike ``ExportedProgram.module`` it compiles no guards, which are text in a file; and it
-    takes over only tensors that the graph uses.
-    """
-    state = {**program.state_dict, **program.constants}
-    owners = {
-        spec.arg.name: spec.target
-        for spec in program.graph_signature.input_specs
-        if spec.kind is not InputKind.USER_INPUT
-    }
-    root: dict[str, Any] = {}
-    graph, values = fx.Graph(), {}
-    for node in program.graph.nodes:
-        if node.op == "placeholder" and node.name in owners:
-            if node.users:
-                name = f"t{len(root)}"
-                root[name] = state[owners[node.name]]
-                values[node] = graph.get_attr(name)
-                values[node].meta = dict(node.meta)
-        elif node.op == "output":
-            (result,) = node.args[0]
-            graph.output(values[result])
-        else:
-            values[node] = graph.node_copy(node, lambda source: values[source])
-    follow_input(graph)
-    made = fx.GraphModule(root, graph)
-    made.eval()
-    return made
 
 
 def _tensors(graph: fx.GraphModule) -> Iterator[tuple[str, Tensor]]:

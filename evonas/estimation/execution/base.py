@@ -42,7 +42,8 @@ class Executor(ABC):
         """Yield (job.index, measurement) in the order in which jobs finish.
 
         It never raises for what a candidate does: a training that fails, takes its worker
-        along or never ends is a measurement with status ``failed``; see ``evonas.estimation.failure_kinds``.
+        along or never ends is a measurement with status ``failed``; see
+        ``evonas.estimation.failure_kinds``.
 
         Raises:
             RunError: nothing can be trained any more, whatever the candidate.

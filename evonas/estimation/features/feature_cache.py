@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from evonas.data.base import Dataset, UnreadableImage
-from evonas.errors import InputError
+from evonas.data.base import Dataset
+from evonas.errors import InputError, UnreadableImage
 from evonas.estimation.features.cache_files import allocate, check_space, commit, intact, sidecar
 from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Backbone

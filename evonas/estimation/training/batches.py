@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from evonas.tasks.base import Array
+from evonas.core.array_types import Array
 
 Indices = NDArray[np.intp]
 Maps = list[NDArray[np.float16]]

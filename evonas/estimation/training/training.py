@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from evonas.core.array_types import Array
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.training.batches import Indices, Shelf, Source, TrainingData
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.precision import exact
 from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
-from evonas.tasks.base import Array, Task
+from evonas.tasks.base import Task
 
 __all__ = [
     "Diverged",

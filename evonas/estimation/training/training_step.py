@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.deployment.quantization.batchnorm_folding import scales_and_shifts
 from evonas.estimation.training.precision import exact, lower
+from evonas.models.batchnorm_folding import scales_and_shifts
 from evonas.tasks.base import Task
 
 _CLIP = 5.0  # largest norm of all gradients together

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone, NetworkCost
-from evonas.models.backbones.common.full_network import counted
+from evonas.models.backbones.common.operation_count import counted
 from evonas.models.backbones.common.tfjs_weights import read_weights
 
 _FILES = ("face_recognition_model-weights_manifest.json", "face_recognition_model.bin")

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone, NetworkCost
-from evonas.models.backbones.common.full_network import counted
+from evonas.models.backbones.common.operation_count import counted
 from evonas.models.files.state_dicts import load_into, read_state
 
 #: tap -> (its layer in the published file, side of its map, whether a pool comes before it)

@@ -22,7 +22,7 @@ from torch.nn import functional
 from evonas.core.files import read_json
 from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone, NetworkCost
-from evonas.models.backbones.common.full_network import counted
+from evonas.models.backbones.common.operation_count import counted
 from evonas.models.files.safetensors_files import load_file
 
 _SHIPPED = Path(__file__).with_suffix(".safetensors")

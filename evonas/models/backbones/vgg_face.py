@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone, NetworkCost
-from evonas.models.backbones.common.full_network import counted
+from evonas.models.backbones.common.operation_count import counted
 from evonas.models.files.state_dicts import load_into, read_state
 
 _GROUPS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))  # convolutions, channels

@@ -23,8 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from evonas.errors import InputError, one_line
+from evonas.models.files.graph_devices import follow_input
 from evonas.models.files.safetensors_files import check_archive
 
 #: Arithmetic of sizes as torch writes it, ``Mul(Integer(2), Symbol('s7', positive=True))``:
@@ -158,3 +162,35 @@ def _refused(where: str, why: str, how: str = "") -> InputError:
     return InputError(
         f"{where}: {why}, and opening it could run code: {_AGAIN}{', ' + how if how else ''}"
     )
+
+
+def unlifted(program: ExportedProgram) -> fx.GraphModule:
+    """Return a program's graph with its tensors inside: images in, one tensor out, on any device.
+
+    Unlike ``ExportedProgram.module`` it compiles no guards, which are text in a file; and it
+    takes over only tensors that the graph uses.
+    """
+    state = {**program.state_dict, **program.constants}
+    owners = {
+        spec.arg.name: spec.target
+        for spec in program.graph_signature.input_specs
+        if spec.kind is not InputKind.USER_INPUT
+    }
+    root: dict[str, Any] = {}
+    graph, values = fx.Graph(), {}
+    for node in program.graph.nodes:
+        if node.op == "placeholder" and node.name in owners:
+            if node.users:
+                name = f"t{len(root)}"
+                root[name] = state[owners[node.name]]
+                values[node] = graph.get_attr(name)
+                values[node].meta = dict(node.meta)
+        elif node.op == "output":
+            (result,) = node.args[0]
+            graph.output(values[result])
+        else:
+            values[node] = graph.node_copy(node, lambda source: values[source])
+    follow_input(graph)
+    made = fx.GraphModule(root, graph)
+    made.eval()
+    return made

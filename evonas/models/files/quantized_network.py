@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evonas.deployment.quantization.capture import unlifted
 from evonas.errors import InputError
-from evonas.models.files.exported_programs import load_program
+from evonas.models.files.exported_programs import load_program, unlifted
 from evonas.models.files.onnx_session import session
 
 #: Names of the files that a network may be quantised into.

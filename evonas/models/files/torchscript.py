@@ -49,6 +49,7 @@ class Script(nn.Module):
         self._steps = [make_fx(self._hidden[0])(example)]
 
     def forward(self, images: Tensor) -> Any:
+        """Return what the TorchScript module returns for (n, 3, h, w) images."""
         if torch._C._get_tracing_state():  # only to be counted, at batch 1
             return self._steps[0](images)
         return self._hidden[0](images)

@@ -75,6 +75,7 @@ class UnknownOnly(DuplicateElimination):  # type: ignore[misc]
         self._is_new = optimizer.is_new
 
     def do(self, pop: Any, *others: Any, **kwargs: Any) -> Any:
+        """Return the individuals of ``pop`` that are feasible and new (pymoo's interface)."""
         # The last of the others is the offspring kept so far; the population has been
         # asked. At the start there is none, and what was learned before may come again.
         kept_so_far = others[-1] if len(others) > 1 else Population.empty()

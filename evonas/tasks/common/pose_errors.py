@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.array_types import Array
 from evonas.core.rotations import Matrices
-from evonas.tasks.base import Array
 
 Floats = NDArray[np.float64]
 

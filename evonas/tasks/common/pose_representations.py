@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from evonas.core import rotations
+from evonas.core.array_types import Array
 from evonas.errors import InputError
-from evonas.tasks.base import Array
 
 _UNIT = 45.0  # degrees of one unit of plain output: outputs stay of order one
 _BINS, _WIDTH, _FIRST = 66, 3, -99  # degrees; the last edge is 99

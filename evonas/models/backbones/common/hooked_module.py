@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from evonas.errors import InputError, one_line
 from evonas.models.backbones.base import NetworkCost
-from evonas.models.backbones.common.full_network import counted
+from evonas.models.backbones.common.operation_count import counted
 from evonas.models.backbones.common.taps import Channels, Tapped, Triple, first_tensor
 
 _ROOT = "output"

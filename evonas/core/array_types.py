@@ -1,0 +1,8 @@
+"""Types of arrays that all packages exchange."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
