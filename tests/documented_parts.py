@@ -10,12 +10,12 @@ from pathlib import Path
 
 from evonas.core import registry
 
-_PACKAGE = Path(registry.__file__).parent
+_PACKAGE = Path(registry.__file__).parents[1]
 
 
 @contextmanager
 def installed(folder: Path, files: dict[str, str]) -> Iterator[None]:
-    """Write files; those of ``evonas/KIND/NAME.py`` are parts as long as this lasts.
+    """Write files; those below ``evonas/`` are parts as long as this lasts.
 
     The package itself stays as it is: the registry looks into a copy made of links.
 
@@ -28,13 +28,13 @@ def installed(folder: Path, files: dict[str, str]) -> Iterator[None]:
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
-    kinds = {Path(path).parts[1] for path in parts}
+    kinds = {str(Path(path).parent) for path in parts}
     for file in (file for kind, _, _ in registry.KINDS.values() for file in _files(kind)):
         link = folder / "evonas" / file.relative_to(_PACKAGE)
         if parts and not link.exists():
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file)
-    packages = [importlib.import_module(f"evonas.{kind}") for kind in sorted(kinds)]
+    packages = [importlib.import_module(kind.replace("/", ".")) for kind in sorted(kinds)]
     for package in packages:
         package.__path__.append(str(folder / package.__name__.replace(".", "/")))
     if parts:

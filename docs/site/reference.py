@@ -71,10 +71,13 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "Training and objective",
         "From an architecture to its error and cost.",
         tuple(
-            f"evonas.estimation.{name}"
+            f"evonas.{name}"
             for name in (
-                *("settings", "low_cost", "objective", "estimator", "training", "features"),
-                *("measurement", "complexity", "latency", "table"),
+                *("core.settings", "core.compression_settings", "estimation.objective"),
+                *("estimation.estimator", "estimation.training.training"),
+                *("estimation.features.feature_cache", "estimation.measurement"),
+                *("estimation.cost.complexity", "estimation.cost.latency"),
+                "workflows.result_table",
             )
         ),
     ),
@@ -91,7 +94,13 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "search": (
         "Search",
         "The loop, and the parts that an experiment names.",
-        tuple(f"evonas.{name}" for name in ("loop", "assembly", "finals", "racing", "lineage")),
+        tuple(
+            f"evonas.{name}"
+            for name in (
+                *("workflows.loop", "workflows.components", "runs.finals"),
+                *("workflows.racing", "workflows.inheritance"),
+            )
+        ),
     ),
     "store": (
         "Journal and results",
