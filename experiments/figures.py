@@ -26,7 +26,7 @@ from rich.console import Console
 
 import evonas
 from evonas.core import experiment as config
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.report import image_drawing as drawing
 from evonas.report.live_view import SearchView
 from evonas.workflows.evaluation import Retrained
@@ -61,7 +61,7 @@ def live_view(run: Path, path: Path) -> None:
 
 def head_axes(run: Path, path: Path) -> None:
     """What the retrained winner says of faces of people that it has never seen."""
-    deployed = Deployed(Retrained(run / "retrained"))
+    deployed = RetrainedNetwork(Retrained(run / "retrained"))
     indices = deployed.judges[:: max(1, len(deployed.judges) // _FACES)][:_FACES]
     images = deployed.images(indices)
     with torch.inference_mode():

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from evonas.cli import search
 from evonas.core.experiment import Experiment, changed, check
-from evonas.estimation.estimator import Setting, Split
+from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.features.feature_cache import Features
 from evonas.workflows.components import Assembly
 
@@ -80,7 +80,7 @@ def features(assembly: Assembly) -> Features:
 
 
 @pytest.fixture(scope="session")
-def setting(assembly: Assembly, features: Features) -> Setting:
+def setting(assembly: Assembly, features: Features) -> TrainingContext:
     """What the tiny experiment's jobs share."""
     sides = assembly.dataset.splits
     split = Split(sides["train"], sides["validation"])

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from evonas.cli import retrain
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.estimation.features.views import View
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
@@ -41,7 +41,7 @@ def answers(folder: Path, indices: list[int], network: str = "", repeat: int = 0
     """What the network says of images of the data set, through torch."""
     import torch
 
-    deployed = Deployed(Retrained(folder), network, repeat)
+    deployed = RetrainedNetwork(Retrained(folder), network, repeat)
     with torch.no_grad():
         outputs = deployed.whole(torch.from_numpy(crops(folder, indices)))
     return deployed.retrained.task.read(outputs.numpy())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evonas.data.images.image_io import Box
 from evonas.deployment.export import prediction_drawing as answered
-from evonas.deployment.export.exported_model import Shipped
+from evonas.deployment.export.exported_model import ExportedNetwork
 from evonas.errors import InputError, UnreadableImage, one_line
 from evonas.tasks.common.prediction_format import Answer
 
@@ -53,7 +53,7 @@ class ExportedModel:
         {'yaw': -12.5, 'pitch': 3.1, 'roll': 0.4}
     """
 
-    _shipped: Shipped
+    _shipped: ExportedNetwork
 
     @property
     def path(self) -> Path:
@@ -162,7 +162,7 @@ def load_exported(path: str | Path, *, threads: int | None = None) -> ExportedMo
         -12.5
     """
     count = len(os.sched_getaffinity(0)) if threads is None else threads
-    return ExportedModel(Shipped.load(Path(path), count))
+    return ExportedModel(ExportedNetwork.load(Path(path), count))
 
 
 def _box(given: Sequence[float]) -> Box:

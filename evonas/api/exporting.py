@@ -9,7 +9,7 @@ from typing import Any, cast
 from evonas.api.callbacks import Callback
 from evonas.core.files import keep, read_json
 from evonas.deployment.export.exporter import FORMATS, Export, Format
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, nearest
 from evonas.workflows.evaluation import Retrained
 
@@ -47,7 +47,7 @@ def export(
         raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
     if file.resolve().parent == folder.resolve():
         raise InputError(f"--out {file}: lies among the networks themselves: choose another folder")
-    deployed = Deployed(retrained, network, repeat, callback.on_progress)
+    deployed = RetrainedNetwork(retrained, network, repeat, callback.on_progress)
     content = Export(deployed, cast(Format, kind)).run(file)
     keep(file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     return file

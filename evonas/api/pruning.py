@@ -19,7 +19,7 @@ from evonas.deployment.pruning import tables as report
 from evonas.deployment.pruning.reduction import Reduction
 from evonas.deployment.pruning.task_pruning import Choice, Pruning, costs
 from evonas.deployment.pruning.tracing import save
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import Complexity
 from evonas.estimation.training.training import kept
@@ -75,7 +75,7 @@ def prune(
     progress = callback.on_progress
     settings = retrained.assembly.experiment.prune
     target = out or retrained.folder / f"pruned-{settings.threshold:g}"
-    whole = Deployed(retrained, network, repeat, progress)
+    whole = RetrainedNetwork(retrained, network, repeat, progress)
     work = Pruning(whole, settings)
     plan, choices = work.plan()
     graph, head, missed = work.pruned(plan)
@@ -110,7 +110,7 @@ def prune(
     return RetrainedModel(target, tables=tables, notes=(exact,))
 
 
-def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -> Backbone:
+def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: RetrainedNetwork) -> Backbone:
     """Write backbone and head; return the backbone as it is read again."""
     make_folder(folder)
     path, tap = folder / "pruned.pt2", whole.tap
@@ -125,7 +125,10 @@ def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: Deployed) -
 
 
 def _write_comparison(
-    folder: Path, whole: Deployed, cost: tuple[Complexity, Complexity], metrics: dict[str, float]
+    folder: Path,
+    whole: RetrainedNetwork,
+    cost: tuple[Complexity, Complexity],
+    metrics: dict[str, float],
 ) -> None:
     """Write what ``evonas test`` and ``evonas quantize`` read, as a retraining does."""
     data: dict[str, Any] = whole.assembly.experiment.model_dump(mode="json")

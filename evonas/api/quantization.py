@@ -13,7 +13,7 @@ from evonas.core.version import __version__
 from evonas.deployment.quantization.quantization import Quantization
 from evonas.deployment.quantization.quantize import FILES
 from evonas.deployment.quantization.tables import tables
-from evonas.deployment.retrained_network import PIXELS, Deployed
+from evonas.deployment.retrained_network import PIXELS, RetrainedNetwork
 from evonas.errors import InputError
 from evonas.report.tables import markdown
 from evonas.runs.run_store import FORMAT
@@ -51,7 +51,9 @@ def quantize(
     target = out or folder / "int8"
     if target.resolve() == folder.resolve():
         raise InputError(f"--out {target}: holds the network itself: choose another folder")
-    work = Quantization(Deployed(retrained, network, repeat, callback.on_progress), compiling)
+    work = Quantization(
+        RetrainedNetwork(retrained, network, repeat, callback.on_progress), compiling
+    )
     try:
         target.mkdir(parents=True, exist_ok=True)
         found = work.run(target / FILES[work.settings.road])

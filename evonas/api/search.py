@@ -28,11 +28,11 @@ from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.workflows.components import Assembly, Ready
 from evonas.workflows.feasibility import feasibility
-from evonas.workflows.inheritance import Lineage
+from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.loop import Search, candidate_seed
 from evonas.workflows.racing import Race, saved
 from evonas.workflows.result_writer import Plan, Rival, RunFiles, plan
-from evonas.workflows.warm_start import Earlier, earlier
+from evonas.workflows.warm_start import WarmStart, earlier
 
 
 def search(
@@ -118,7 +118,7 @@ class _Run:
         limit, space = self._objective.settings.max_macs, self._assembly.space
         possible = feasibility(space, self._assembly.cost, limit, experiment.seed)
         self._statement = _statement(possible.share, possible.cheapest, limit)
-        self._known: Earlier | None = None
+        self._known: WarmStart | None = None
         if begin_with is not None:
             origin = self._assembly.origin()
             self._known = earlier(begin_with, self._experiment, origin, space, self._objective)
@@ -269,7 +269,9 @@ def _race(experiment: Experiment, folder: Path) -> Race | None:
     return Race(experiment.fidelity, experiment.training, folder / "rungs")
 
 
-def _lineage(experiment: Experiment, optimizer: Optimizer, assembly: Plan, folder: Path) -> Lineage:
+def _lineage(
+    experiment: Experiment, optimizer: Optimizer, assembly: Plan, folder: Path
+) -> WeightInheritance:
     """Return the weight inheritance of a search.
 
     Raises:
@@ -278,7 +280,7 @@ def _lineage(experiment: Experiment, optimizer: Optimizer, assembly: Plan, folde
     if experiment.table and experiment.inherit.enabled:
         raise InputError("inherit=true: a table has no weights that could be inherited")
     training, weights = experiment.training, folder / "weights"
-    return Lineage(experiment.inherit, optimizer, assembly.tensors, training, weights)
+    return WeightInheritance(experiment.inherit, optimizer, assembly.tensors, training, weights)
 
 
 def _finals(experiment: Experiment) -> FinalsSettings | None:

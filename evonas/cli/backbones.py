@@ -14,7 +14,7 @@ from evonas.core import registry
 from evonas.core.progress_bars import progress_bars
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
-from evonas.models.backbones.base import Backbone, telling
+from evonas.models.backbones.base import Backbone, informative_taps
 from evonas.models.full_network import TruncatedBackbone
 
 _FEW = 16  # taps that are always all shown
@@ -38,7 +38,7 @@ def run(name: str, options: Sequence[str], everything: bool, as_json: bool) -> N
         "backbone", name, config.options(word.removeprefix("backbone.") for word in options)
     )
     console = Console(stderr=as_json)
-    shown = list(backbone.taps) if everything else telling(backbone.taps, _FEW)
+    shown = list(backbone.taps) if everything else informative_taps(backbone.taps, _FEW)
     rows = []
     with progress_bars(console) as progress:
         for done, tap in enumerate(shown, start=1):

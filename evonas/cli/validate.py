@@ -12,7 +12,7 @@ from evonas.errors import InputError
 from evonas.models.initial_weights import read_start
 from evonas.workflows.components import Assembly
 from evonas.workflows.feasibility import feasibility
-from evonas.workflows.tabular_benchmark import Replay
+from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 
 def run(source: str, overrides: Sequence[Word], console: Console) -> None:
@@ -28,7 +28,7 @@ def run(source: str, overrides: Sequence[Word], console: Console) -> None:
             console.print(complaint, soft_wrap=True, highlight=False)
         raise
     if experiment.table:
-        replay = Replay(experiment)
+        replay = TabularBenchmark(experiment)
         replay.optimizer()
         console.print(f"{source}: fine ({len(replay.table)} trainings)", soft_wrap=True)
         return

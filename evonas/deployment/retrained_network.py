@@ -44,7 +44,7 @@ PIXELS: Mapping[str, Any] = MappingProxyType(
 
 
 @dataclass
-class Deployed:
+class RetrainedNetwork:
     """One training of one network of a retraining, and the images of its experiment.
 
     Args:

@@ -25,7 +25,7 @@ from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.cost.workload import Work, count
 from evonas.estimation.failure_classifier import kind_of
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.training.batches import Shelf, TrainingData
+from evonas.estimation.training.batches import FeatureStore, TrainingData
 from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
@@ -95,7 +95,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainingContext:
     """All that jobs share; plain data that travels to workers once.
 
     Attributes:
@@ -166,12 +166,12 @@ class Estimator:
     share the machine; afterwards the process is as it was.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: TrainingContext) -> None:
         self._setting = setting
         self._tasks: dict[str, Task] = {}
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
         self._constants: dict[str, float] = {}
-        self._shelf = Shelf(setting.device, setting.sharers)
+        self._shelf = FeatureStore(setting.device, setting.sharers)
         self._graphs = Graphs(setting.device)
 
     def __call__(self, job: Job) -> Measurement:
@@ -268,7 +268,7 @@ class Estimator:
             )
 
     @staticmethod
-    def work(setting: Setting, job: Job) -> Work:
+    def work(setting: TrainingContext, job: Job) -> Work:
         """Return what the seconds and bytes of a job follow from, in milliseconds.
 
         torch's random numbers go on as if nothing was.

@@ -4,8 +4,8 @@ The public ``ask`` and ``tell`` keep the books: which architectures were met, wh
 the budget still allows, what was best, how a failure is passed on, when a strategy
 only repeats itself. A strategy is one file with ``_ask``, ``_tell`` and ``_restart``.
 
-A search need not begin with nothing: ``learn`` takes over what an earlier one found out,
-and what ``suggest`` names is asked first. ``sample``, where strategies start, then offers
+A search need not begin with nothing: ``add_observations`` takes over what an earlier one found out,
+and what ``enqueue`` names is asked first. ``sample``, where strategies start, then offers
 the best of both.
 """
 
@@ -32,13 +32,13 @@ from evonas.optimizers.common.arguments import (
     unit_cube,
     whole_number,
 )
-from evonas.optimizers.common.evaluated_archive import Books
-from evonas.optimizers.common.global_state_guards import fenced_global_rng
+from evonas.optimizers.common.evaluated_archive import EvaluatedArchive
+from evonas.optimizers.common.global_state_guards import guarded_global_rng
 from evonas.optimizers.common.identity import Identity
 from evonas.optimizers.common.sampling import Sampler
 from evonas.space import Genome, SearchSpace
 
-__all__ = ["Common", "Cost", "Optimizer", "fenced_global_rng", "number_in"]
+__all__ = ["Common", "Cost", "Optimizer", "guarded_global_rng", "number_in"]
 
 #: An ask of mere repeats weighs 3, one of new but infeasible architectures 1: the
 #: latter may be on its way back to feasibility.
@@ -108,8 +108,8 @@ class Optimizer(ABC, metaclass=CheckedCall):
             if population_size is None
             else whole_number("population_size", population_size, self.least_population_size)
         )
-        self.books = Books()
-        self._identity = Identity(space, macs, self.max_macs, self.books.met)
+        self.archive = EvaluatedArchive()
+        self._identity = Identity(space, macs, self.max_macs, self.archive.met)
         self.trained = 0
         self.restarts = 0
         self.stop_reason = ""
@@ -127,14 +127,16 @@ class Optimizer(ABC, metaclass=CheckedCall):
     @property
     def best_genome(self) -> Genome | None:
         """The (dim,) best genome so far; None as long as nothing succeeded."""
-        return self.books.best_genome
+        return self.archive.best_genome
 
     @property
     def best_fitness(self) -> float:
         """The lowest fitness so far; inf as long as nothing succeeded."""
-        return self.books.best_fitness
+        return self.archive.best_fitness
 
-    def learn(self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
+    def add_observations(
+        self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None
+    ) -> None:
         """Take over what an earlier search found out, before the first ask.
 
         These architectures cost no budget, now or later, and the strategy starts from
@@ -148,15 +150,15 @@ class Optimizer(ABC, metaclass=CheckedCall):
         Raises:
             InputError: the search has begun, or a shape is wrong.
         """
-        told = self._early("learn", genomes)
-        values = told_fitness("learn", fitness, len(told))
-        sides = told_axes("learn", axes, values, self.books.width)
+        told = self._early("add_observations", genomes)
+        values = told_fitness("add_observations", fitness, len(told))
+        sides = told_axes("add_observations", axes, values, self.archive.width)
         known = [self.identify(genome) for genome in told]
-        self.books.met.update(known)
+        self.archive.met.update(known)
         values[[violation > 0.0 for _, violation in known]] = np.nan
-        self.books.remember([digest for digest, _ in known], told, values, sides)
+        self.archive.remember([digest for digest, _ in known], told, values, sides)
 
-    def suggest(self, genomes: ArrayLike) -> None:
+    def enqueue(self, genomes: ArrayLike) -> None:
         """Ask these before the strategy decides, the first of them soonest.
 
         They cost their share of the budget. Comes before the first ask.
@@ -167,9 +169,9 @@ class Optimizer(ABC, metaclass=CheckedCall):
         Raises:
             InputError: the search has begun, or the shape is wrong.
         """
-        self._suggestions = [*self._early("suggest", genomes)]
+        self._suggestions = [*self._early("enqueue", genomes)]
 
-    def expect(self, known: Mapping[bytes, tuple[str, int]]) -> None:
+    def preload(self, known: Mapping[bytes, tuple[str, int]]) -> None:
         """Be told digest and multiply-adds by a genome's bytes: such a one is not decoded again.
 
         The mapping is looked into, not copied: who gives it may take away what was asked.
@@ -222,21 +224,21 @@ class Optimizer(ABC, metaclass=CheckedCall):
         asked = self._asked
         told = told_fitness("tell", fitness, len(asked.genomes))
         told[asked.violations > 0.0] = np.nan
-        sides = told_axes("tell", axes, told, self.books.width)
+        sides = told_axes("tell", axes, told, self.archive.width)
         self._asked = None
-        self.books.remember(asked.digests, asked.genomes, told, sides)
+        self.archive.remember(asked.digests, asked.genomes, told, sides)
         if self.trained >= self.budget:
             self._finish(f"The budget of {self.budget} distinct architectures is spent.")
-        elif len(self.books.met) >= self.space.size:
-            count = len(self.books.met)
+        elif len(self.archive.met) >= self.space.size:
+            count = len(self.archive.met)
             self._finish(f"The space is exhausted: all {count} architectures were met.")
-        elif asked.own and not self.books.any_success:
+        elif asked.own and not self.archive.any_success:
             # Failures alone rank nothing: whatever stood for them now would be wrong
             # once the first success shows the scale. Better look elsewhere.
             self.restarts += 1
             self._restart()
         elif asked.own:
-            self._tell(asked.genomes.copy(), self.books.repaired_all(asked.digests, told))
+            self._tell(asked.genomes.copy(), self.archive.repaired_all(asked.digests, told))
 
     # -------------------------------------------------------- for the strategies
 
@@ -249,7 +251,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         """Learn from (n, dim) genomes of the last ``_ask`` and their (n,) finite fitness.
 
         A failure's fitness ranks behind every success so far, not behind later ones: who
-        keeps fitness keeps that of a ``success`` alone, or looks it up with ``recall``.
+        keeps fitness keeps that of a ``success`` alone, or looks it up with ``fitness_of``.
         """
 
     @abstractmethod
@@ -275,24 +277,24 @@ class Optimizer(ABC, metaclass=CheckedCall):
         """Return indices of what succeeded, first from where the strategy would rather start."""
         return np.argsort(fitness, kind="stable")
 
-    def favourites(self, n: int) -> NDArray[np.float64]:
+    def initial_genomes(self, n: int) -> NDArray[np.float64]:
         """Return (m, dim) genomes to start from, m <= n, each once: none in most searches.
 
         They are the best of what was known before the strategy's first own ask.
         """
         if self._favourites is None:
-            genomes, fitness, axes = self.books.successes()
+            genomes, fitness, axes = self.archive.successes()
             order = self._preferred(fitness, axes).tolist() if len(fitness) else []
             self._favourites = [genomes[i] for i in order[: self.population_size]]
         taken, self._favourites = self._favourites[:n], self._favourites[n:]
         return np.array(taken, dtype=np.float64).reshape(-1, self.space.dim)
 
     def sample(self, n: int) -> NDArray[np.float64]:
-        """Return (n, dim) genomes to start from: favourites, then random ones.
+        """Return (n, dim) genomes to start from: initial_genomes, then random ones.
 
         The latter are feasible and new as far as draws can find.
         """
-        first = self.favourites(n)
+        first = self.initial_genomes(n)
         rest = self._sampler.start(n - len(first))
         return np.concatenate([first, rest])
 
@@ -306,18 +308,18 @@ class Optimizer(ABC, metaclass=CheckedCall):
 
     def is_new(self, digest: str) -> bool:
         """Whether an architecture was never asked."""
-        return digest not in self.books.met
+        return digest not in self.archive.met
 
     def success(self, digest: str) -> float | None:
         """Return the fitness of an architecture that succeeded; None if it never did."""
-        return self.books.success(digest)
+        return self.archive.success(digest)
 
-    def recall(self, digest: str) -> float | None:
+    def fitness_of(self, digest: str) -> float | None:
         """Return the (repaired) fitness of an architecture that was told, else None.
 
         None too as long as every architecture failed.
         """
-        return self.books.recall(digest)
+        return self.archive.fitness_of(digest)
 
     # ---------------------------------------------------------------- the books
 
@@ -357,7 +359,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         genomes = self.sample_new(self.population_size)
         if len(genomes) == 0:
             self._finish(
-                f"The space is exhausted: after {len(self.books.met)} architectures no new "
+                f"The space is exhausted: after {len(self.archive.met)} architectures no new "
                 f"{'feasible ' if self.max_macs else ''}one could be found."
             )
         return genomes
@@ -366,7 +368,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         """Enter a generation in the books, cut where it would exceed the budget."""
         digests: list[str] = []
         violations: list[float] = []
-        met = self.books.met
+        met = self.archive.met
         met_before, trained_before = len(met), self.trained
         for genome in genomes:
             digest, violation = self.identify(genome)

@@ -28,7 +28,7 @@ import pybobyqa
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.base import Common, Optimizer, guarded_global_rng, number_in
 from evonas.optimizers.common.ask_tell_thread import CallbackBridge, Function
 from evonas.space import Genome, SearchSpace
 
@@ -88,12 +88,12 @@ class Bobyqa(Optimizer):
         self._open = {}
 
     def _ask(self) -> NDArray[np.float64]:
-        if len(self.books.genomes) < self.space.dim and self.restarts == 0:
+        if len(self.archive.genomes) < self.space.dim and self.restarts == 0:
             return self.sample(self.population_size)
         answers, self._open = self._open, {}
         rows: dict[str, Genome] = {}
         for place in range(self.population_size):
-            found = self._next(place, self.recall(answers[place]) if place in answers else None)
+            found = self._next(place, self.fitness_of(answers[place]) if place in answers else None)
             if found is not None:
                 self._open[place], genome = found
                 # where two runs meet, one question serves both
@@ -107,14 +107,14 @@ class Bobyqa(Optimizer):
         """
         for place, run in enumerate(self._runs):
             failures = [v for d, v in run.answers.items() if self._failed(d)] if run else []
-            if run and failures and min(failures) <= self.books.worst:
+            if run and failures and min(failures) <= self.archive.worst:
                 run.bridge.close()
                 self._runs[place] = _Run(run.options, run.chart)
                 self._open.pop(place, None)
 
     def parents(self) -> list[str]:
         """Return the digests of all data of the present runs' models, as these rank them."""
-        answers = {digest: self.recall(digest) for digest in self._open.values()}
+        answers = {digest: self.fitness_of(digest) for digest in self._open.values()}
         found = {digest: value for digest, value in answers.items() if value is not None}
         for run in self._runs:
             found |= run.answers if run else {}
@@ -133,7 +133,7 @@ class Bobyqa(Optimizer):
             while point is not None:
                 genome = current.chart.genome(point)
                 current.asked = self.identify(genome)[0]
-                answer = self.recall(current.asked)
+                answer = self.fitness_of(current.asked)
                 if answer is None:
                     return current.asked, genome
                 point = self._advance(current, answer)
@@ -145,7 +145,7 @@ class Bobyqa(Optimizer):
         if answer is not None:
             run.answers[run.asked] = answer
         # The solver moves only inside this call, so fences here hold in its thread.
-        with warnings.catch_warnings(), fenced_global_rng(self._state):
+        with warnings.catch_warnings(), guarded_global_rng(self._state):
             warnings.simplefilter("ignore")
             return run.bridge.advance(None if answer is None else _tamed(answer))
 
@@ -153,7 +153,7 @@ class Bobyqa(Optimizer):
         dim = self.space.dim
         best = self.best_genome if at_best else None
         start = self.sample(1)[0] if best is None else best
-        chart = Chart(self.space, start, self.books.history(), self.rng)
+        chart = Chart(self.space, start, self.archive.history(), self.rng)
         options: dict[str, Any] = {
             "x0": chart.point(start),
             "bounds": (np.zeros(dim), np.ones(dim)),

@@ -29,7 +29,7 @@ from scipy.stats import norm
 
 from evonas.errors import InputError
 from evonas.optimizers.base import Common, Optimizer, number_in
-from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.common.preselection import Preselection
 from evonas.space import Genome, SearchSpace
 
 #: Stops that mean "converged". The others (flat fitness, stagnation) are everyday
@@ -87,7 +87,7 @@ class CMAES(Optimizer):
         if screen != int(number_in("screen", screen, 1, 100)):
             raise InputError(f"screen: expected a whole number in [1, 100], got {screen!r}")
         self._draws_each = int(screen)
-        self._screen = Screen(space)
+        self._screen = Preselection(space)
         self._solutions: list[NDArray[np.float64]] = []
         self._es: Any = None
         self._parents: list[str] = []
@@ -131,10 +131,10 @@ class CMAES(Optimizer):
             self.restarts += 1
             self._restart()
         if self._es is None:
-            if self.books.met or not self._centre:
+            if self.archive.met or not self._centre:
                 return self.sample(self._size)
             self._begin(np.full(self.space.dim, 0.5))
-        new, rest = self._drawn(self._draws_each if self.books.genomes else 1)
+        new, rest = self._drawn(self._draws_each if self.archive.genomes else 1)
         chosen = self._screen.order([self._genome(x) for x in new])
         if self._draws_each == 1:
             chosen = np.arange(len(new))
@@ -166,7 +166,7 @@ class CMAES(Optimizer):
         return list(new.values()), [*repeats, *infeasible]
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        known = self.books.history()
+        known = self.archive.history()
         if known:
             self._screen.learn([genome for genome, _ in known], [value for _, value in known])
         digests = [self.identify(genome) for genome in genomes]

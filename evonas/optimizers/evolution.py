@@ -115,7 +115,7 @@ class Evolution(Optimizer):
         is known; beside them what was asked and not yet judged: a last generation that the
         budget cut short as well, since a larger budget would go on from it.
         """
-        known = self.books.genomes
+        known = self.archive.genomes
         waiting = self._waiting if self._started else known
         ahead = {
             d
@@ -166,11 +166,11 @@ class Evolution(Optimizer):
         self._waiting = ()
 
     def _start(self) -> dict[str, Genome]:
-        """Return the first generation, by digest: favourites, or ancestors, or random ones.
+        """Return the first generation, by digest: initial_genomes, or ancestors, or random ones.
 
-        After a restart favourites and ancestors are known, so it is random.
+        After a restart initial_genomes and ancestors are known, so it is random.
         """
-        known = filter(self._mutation.fits, self.favourites(self.population_size))
+        known = filter(self._mutation.fits, self.initial_genomes(self.population_size))
         found = {self.identify(genome)[0]: genome for genome in known}
         ancestors = self.space.ancestors
         if not found:

@@ -26,7 +26,7 @@ from pymoo.operators.crossover.ux import UniformCrossover
 
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.optimizers.common.arguments import whole_number
-from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.common.preselection import Preselection
 from evonas.optimizers.pymoo_support.operators import OneGene, UnknownOnly
 from evonas.space import SearchSpace
 
@@ -74,7 +74,7 @@ class Genetic(Optimizer):
         self._crossover = number_in("crossover", crossover, 0.0, 1.0)
         self._parents = whole_number("parents", parents, 2)
         self._draws_each = whole_number("screen", screen, 1)
-        self._screen = Screen(space)
+        self._screen = Preselection(space)
         self._ga: Any = None
 
     def _default_population_size(self) -> int:
@@ -109,7 +109,7 @@ class Genetic(Optimizer):
         if self._offspring is None:
             return np.empty((0, self.space.dim))
         if len(self._offspring) > self.population_size:
-            genomes, fitness = zip(*self.books.history(), strict=True)
+            genomes, fitness = zip(*self.archive.history(), strict=True)
             self._screen.learn(list(genomes), fitness)
             order = self._screen.order(list(self._offspring.get("X")))
             self._offspring = self._offspring[order[: self.population_size]]

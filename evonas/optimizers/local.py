@@ -61,7 +61,7 @@ class LocalSearch(Optimizer):
                 return np.array(batch)
             self.restarts += 1  # a local optimum
             self._restart()
-        start = self.favourites(self.population_size)
+        start = self.initial_genomes(self.population_size)
         return start if len(start) else self.sample_new(self.population_size)
 
     def parents(self) -> list[str]:

@@ -30,7 +30,7 @@ from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
 from evonas.optimizers.base import Common, Optimizer, number_in
 from evonas.optimizers.common.arguments import whole_number
-from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.common.preselection import Preselection
 from evonas.optimizers.pymoo_support.operators import OneGene, UnknownOnly
 from evonas.space import SearchSpace
 
@@ -143,20 +143,20 @@ class NSGA2(Optimizer):
         genomes, told = list(archive.get("X")), archive.get("F")
         places = np.empty((len(children), told.shape[1]))
         for axis in range(told.shape[1]):
-            model = Screen(self.space)
+            model = Preselection(self.space)
             model.learn(genomes, told[:, axis])
             places[model.order(list(children)), axis] = np.arange(len(children))
         return _order(*_rank_and_crowding(places))[: self.population_size]
 
     def _archive(self) -> Any:
         """Return what was told of late, and who survived before, with axes as known by now."""
-        latest = self.books.latest()
+        latest = self.archive.latest()
         recent = set(latest)
         told = [*(digest for digest in self._elite if digest not in recent), *latest]
-        rows = [self.books.recall_axes(digest) for digest in told]
+        rows = [self.archive.axes_of(digest) for digest in told]
         if any(row is None for row in rows):  # nothing succeeded with axes that are numbers
-            rows = [np.array([self.recall(digest)], dtype=np.float64) for digest in told]
-        genomes = np.array([self.books.genomes[digest] for digest in told])
+            rows = [np.array([self.fitness_of(digest)], dtype=np.float64) for digest in told]
+        genomes = np.array([self.archive.genomes[digest] for digest in told])
         return Population.new("X", genomes, "F", np.array(rows), "digest", np.array(told))
 
     def _successes(self) -> Any:

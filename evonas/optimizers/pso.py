@@ -23,10 +23,10 @@ from typing import Any, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.optimizers.base import Common, Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.base import Common, Optimizer, guarded_global_rng, number_in
 from evonas.optimizers.common.arguments import whole_number
 from evonas.optimizers.common.global_state_guards import no_logging_setup
-from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.common.preselection import Preselection
 from evonas.space import SearchSpace
 
 with no_logging_setup():  # merely importing pyswarms writes report.log
@@ -81,7 +81,7 @@ class ParticleSwarm(Optimizer):
             "c2": number_in("social", social, 0.0, 4.0),
         }
         self._tries = whole_number("screen", screen, 1)
-        self._screen = Screen(space)
+        self._screen = Preselection(space)
         self._floor = np.where(space.bins > 0.0, space.bins, CONTINUOUS_FLOOR)
         self._movable = np.flatnonzero(space.bins < 1.0)
         # pyswarms draws from numpy's global generator and from nothing else
@@ -146,19 +146,19 @@ class ParticleSwarm(Optimizer):
     def _chosen(self) -> list[int]:
         """Let each particle try several flights and take the most promising; return who did."""
         if self._tries == 1:
-            with fenced_global_rng(self._state):
+            with guarded_global_rng(self._state):
                 return self._fly()
         swarm = self._swarm
         place, speed = swarm.position.copy(), swarm.velocity.copy()
         tried: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
         # One fence for all: lending a state and taking it back costs more than ten steps.
-        with fenced_global_rng(self._state):
+        with guarded_global_rng(self._state):
             for _ in range(self._tries):
                 swarm.position, swarm.velocity = place.copy(), speed.copy()
                 for particle in self._fly():
                     tried.append((particle, swarm.position[particle], swarm.velocity[particle]))
         swarm.position, swarm.velocity = place, speed
-        history = self.books.history()
+        history = self.archive.history()
         self._screen.learn([genome for genome, _ in history], [value for _, value in history])
         taken: dict[int, str] = {}
         for index in self._screen.order([position for _, position, _ in tried]).tolist():

@@ -108,7 +108,7 @@ class Surrogate(Optimizer):
         return genomes
 
     def _tell(self, genomes: Array, fitness: Array) -> None:
-        """``recall`` remembers, and moves failures as the scale of the successes unfolds."""
+        """``fitness_of`` remembers, and moves failures as the scale of the successes unfolds."""
 
     def parents(self) -> list[str]:
         """Return the digests of all data of the model, ranked as it ranks them."""
@@ -117,7 +117,7 @@ class Surrogate(Optimizer):
 
     def _known(self) -> Array:
         """Return the (n,) recorded fitness, failures last; n = 0 before any success."""
-        fitness = [self.recall(digest) for digest in self._digests]
+        fitness = [self.fitness_of(digest) for digest in self._digests]
         return np.array([f for f in fitness if f is not None], dtype=np.float64)
 
     def _begin(self) -> GaussianProcess:
@@ -128,7 +128,7 @@ class Surrogate(Optimizer):
         draws = draws[:REFERENCE]
         self._encoding = Encoding(self.space, self.macs, self.max_macs, draws)
         self._reference = self._encoding.feasible(draws)[1]
-        learned = {d: g for d, g in self.books.genomes.items() if self.books.met[d] == 0.0}
+        learned = {d: g for d, g in self.archive.genomes.items() if self.archive.met[d] == 0.0}
         self._digests = list(learned)
         genomes = np.array(list(learned.values()), dtype=np.float64).reshape(-1, self.space.dim)
         self._genomes, self._points = self._encoding.feasible(genomes)

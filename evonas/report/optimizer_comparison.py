@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from evonas.estimation.objective import Objective
 from evonas.report.tables import Table
-from evonas.runs.finals import standing
+from evonas.runs.finals import rank_finalists
 from evonas.runs.pareto import hypervolume
 from evonas.runs.run_store import Trial
 
@@ -59,7 +59,7 @@ class Curve:
         trained = [trial for trial in trials if trial.trained]
         best = np.minimum.accumulate(np.array([trial.value for trial in trained], np.float64))
         repeats = sum(trial.status == "repeat" for trial in trials)
-        finalists = standing(trials, finals)
+        finalists = rank_finalists(trials, finals)
         sure = finalists[0].fitness if finalists and finalists[0].further else math.nan
         width = len(objective.settings.axes)
         axes = np.array([objective.axes(trial) for trial in trained], np.float64)

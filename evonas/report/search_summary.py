@@ -55,7 +55,9 @@ def failed_finals(trials: Sequence[Trial]) -> str:
     return f"{len(failed)} further training(s) failed, the first: {failed[0].error}"
 
 
-def as_good(finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: str) -> str:
+def statistically_tied(
+    finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: str
+) -> str:
     """Return a line on cheaper networks within seed noise of the winner; empty: none is known."""
     if not cheaper:
         return ""

@@ -52,7 +52,7 @@ class Finalist:
         return {name: float(np.std([r[name] for r in rows], ddof=1)) for name in rows[0]}
 
 
-def standing(trials: Sequence[Trial], networks: int | None = None) -> list[Finalist]:
+def rank_finalists(trials: Sequence[Trial], networks: int | None = None) -> list[Finalist]:
     """Return the networks with further trainings, the winner first.
 
     Args:
@@ -91,7 +91,7 @@ def noise(finalists: Sequence[Finalist], metric: str) -> float:
     return math.sqrt(squares / freedom) if freedom else math.nan
 
 
-def as_good(
+def statistically_tied(
     finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str, cost: str = "macs"
 ) -> list[Finalist]:
     """Return networks cheaper than the winner that seed noise does not tell from it.

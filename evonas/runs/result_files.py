@@ -54,13 +54,13 @@ _SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def best(
-    finalists: Sequence[Finalist], as_good: Sequence[Finalist], common: Mapping[str, Any]
+    finalists: Sequence[Finalist], statistically_tied: Sequence[Finalist], common: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return the content of best.json.
 
     Args:
         finalists: the winner first.
-        as_good: cheaper networks that seed noise does not tell from it.
+        statistically_tied: cheaper networks that seed noise does not tell from it.
         common: what the whole search follows from.
     """
     winner = finalists[0]
@@ -73,7 +73,7 @@ def best(
         "seeds": max(len(winner.further), 1),
         "searched": {"fitness": winner.trial.fitness, "metrics": dict(winner.trial.metrics)},
         "finalists": [_standing(finalist) for finalist in finalists],
-        "as_good_and_cheaper": [_standing(finalist) for finalist in as_good],
+        "as_good_and_cheaper": [_standing(finalist) for finalist in statistically_tied],
         **common,
     }
 

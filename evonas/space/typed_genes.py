@@ -7,7 +7,7 @@ from typing import Any
 
 from evonas.space.gene import Gene, Value
 
-#: Earlier gene -> the value, or the values, at which a gene counts.
+#: WarmStart gene -> the value, or the values, at which a gene counts.
 When = Mapping[str, Value | Sequence[Value]]
 
 

@@ -56,7 +56,7 @@ class Task(ABC):
         labels: names of the data set's labels that are learnt; ``nose`` stands for the key
             point of ``nose.x`` and ``nose.y``.
         dense: the output is a map, (n, n_outputs, height, width), instead of a vector.
-        rising: metrics of which more is better.
+        higher_is_better: metrics of which more is better.
     """
 
     n_outputs: int
@@ -64,17 +64,17 @@ class Task(ABC):
     unit: str
     labels: tuple[str, ...]
     dense: bool = False
-    rising: frozenset[str] = frozenset()
+    higher_is_better: frozenset[str] = frozenset()
 
     @abstractmethod
     def targets(self, dataset: Dataset) -> Array:
         """Return the labels to learn, (n, k), in their own units."""
 
     @abstractmethod
-    def mirrored(self, targets: Array) -> Array:
+    def flip_targets(self, targets: Array) -> Array:
         """Return the targets of the mirrored images, (n, k)."""
 
-    def moved(self, targets: Array, corner: Array, side: Array) -> Array:
+    def crop_targets(self, targets: Array, corner: Array, side: Array) -> Array:
         """Return the targets of other crops of the same images, (n, k).
 
         Args:
@@ -84,7 +84,7 @@ class Task(ABC):
         """
         return targets
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs for mirrored images as outputs for the plain ones.
 
         A flip test averages them with those that a network gives for the plain images.
@@ -100,7 +100,7 @@ class Task(ABC):
             f"a mirrored image mean for the plain one: test without --flip"
         )
 
-    def settled(self, targets: Array) -> dict[str, Any]:
+    def fit_options(self, targets: Array) -> dict[str, Any]:
         """Return options that follow from the training targets (n, k), such as a scale.
 
         They are added to those that the user gave before any network is trained, so
@@ -115,10 +115,10 @@ class Task(ABC):
     @property
     @abstractmethod
     def answer(self) -> Answer:
-        """What the numbers of ``answers`` are."""
+        """What the numbers of ``decode`` are."""
 
     @abstractmethod
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return what network outputs say, in the labels' own units; ``answer`` tells the shape.
 
         It becomes a part of exported files: operators that ONNX has, the same ones for every
@@ -132,7 +132,7 @@ class Task(ABC):
         """Return the answers of outputs that numpy holds, computed in double precision."""
         with torch.no_grad():
             wide = torch.from_numpy(np.ascontiguousarray(outputs, np.float64))
-            found: Array = self.answers(wide).numpy().astype(np.float32)
+            found: Array = self.decode(wide).numpy().astype(np.float32)
         return found
 
     def predictions(self, outputs: Array) -> Array:
@@ -144,7 +144,7 @@ class Task(ABC):
         return found.reshape(len(found), math.prod(found.shape[1:]))
 
     @abstractmethod
-    def constant(self, targets: Array) -> Array:
+    def constant_baseline(self, targets: Array) -> Array:
         """Return the best prediction without looking at the image, (k,)."""
 
     @abstractmethod
@@ -158,7 +158,7 @@ class Task(ABC):
             known: (n, k) targets that the constant is the best for.
             judged: (m, k) targets that it is held against.
         """
-        guess = self.constant(known)
+        guess = self.constant_baseline(known)
         return self.metrics(np.broadcast_to(guess, (len(judged), *guess.shape)), judged)
 
     def minimising(self, error: Error) -> Self:

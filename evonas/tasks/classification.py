@@ -80,7 +80,7 @@ class Classification(Task):
         self._mirror = _exchanged(self.names, pairs)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         each = {f"{kind} {name}" for kind in ("recall", "f1") for name in self.names}
-        self.rising = frozenset({"accuracy", "macro_f1", *each})
+        self.higher_is_better = frozenset({"accuracy", "macro_f1", *each})
 
     def targets(self, dataset: Dataset) -> Array:
         """Return the number of each image's class, (n, 1).
@@ -99,11 +99,11 @@ class Classification(Task):
             )
         return found[:, None]
 
-    def mirrored(self, targets: Array) -> Array:
+    def flip_targets(self, targets: Array) -> Array:
         """Return the classes of mirrored images: those of a pair change places."""
         return self._mirror[_numbers(targets)][:, None]
 
-    def settled(self, targets: Array) -> dict[str, Any]:
+    def fit_options(self, targets: Array) -> dict[str, Any]:
         """Return ``weights`` if they are to be balanced: images / (classes * images of the class).
 
         A class without training images weighs 1, and does not count as a class.
@@ -136,7 +136,7 @@ class Classification(Task):
             label_smoothing=self.label_smoothing,
         )
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs with classes of two sides exchanged, (n, classes)."""
         return outputs[:, self._mirror.astype(np.intp)]
 
@@ -145,7 +145,7 @@ class Classification(Task):
         """The share of each class, (n, classes)."""
         return Answer("classes", self.names, "share", self.label)
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return the softmax of (n, classes) outputs: shares that add up to 1."""
         return outputs.softmax(1)
 
@@ -154,7 +154,7 @@ class Classification(Task):
         found: Array = outputs.argmax(1)[:, None].astype(np.float32)
         return found
 
-    def constant(self, targets: Array) -> Array:
+    def constant_baseline(self, targets: Array) -> Array:
         """Return the most frequent class."""
         return np.array([np.bincount(_numbers(targets)).argmax()], np.float32)
 

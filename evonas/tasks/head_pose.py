@@ -90,17 +90,17 @@ class HeadPose(Task):
             )
         return found
 
-    def mirrored(self, targets: Array) -> Array:
+    def flip_targets(self, targets: Array) -> Array:
         """Return the targets of mirrored images: yaw and roll change sign."""
         return targets * self._signs
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs of the mirrored rotations.
 
         Raises:
             InputError: the output is bins.
         """
-        return self.output.unmirrored(outputs)
+        return self.output.unflip_outputs(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of the kind of output."""
@@ -111,11 +111,11 @@ class HeadPose(Task):
         """Angles in degrees, (n, k)."""
         return Answer("angles", self.angles, self.unit)
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return angles in degrees, (n, k)."""
-        return self.output.answers(outputs)
+        return self.output.decode(outputs)
 
-    def constant(self, targets: Array) -> Array:
+    def constant_baseline(self, targets: Array) -> Array:
         """Return the median angles, which minimise the mean absolute error."""
         return np.median(targets, axis=0).astype(np.float32)
 

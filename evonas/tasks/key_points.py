@@ -75,7 +75,7 @@ class KeyPoints(Task):
     metric = "error"
     unit = "percent"
     dense = True
-    rising = frozenset({"oks", "AP", "AP50", "AP75", "AR"})
+    higher_is_better = frozenset({"oks", "AP", "AP50", "AP75", "AR"})
 
     def __init__(
         self,
@@ -107,7 +107,10 @@ class KeyPoints(Task):
         self.sigmas = _sigmas(sigmas or {}, self.points)
         self.head = head_of(head, self.points)
         if self.head is not None:
-            self.rising = self.rising | {"PCKh", *(f"pckh_{point}" for point in self.points)}
+            self.higher_is_better = self.higher_is_better | {
+                "PCKh",
+                *(f"pckh_{point}" for point in self.points),
+            }
         self._swap = np.arange(self.n_outputs)
         for pair in self.pairs:
             one, other = map(self.points.index, pair)
@@ -140,7 +143,7 @@ class KeyPoints(Task):
         ]
         return np.stack(columns, 1).astype(np.float32)
 
-    def mirrored(self, targets: Array) -> Array:
+    def flip_targets(self, targets: Array) -> Array:
         """Return the targets of mirrored images: x -> 1 - x, and pairs change places.
 
         The box stays: it is that of the photo, and only the plain view is judged by it.
@@ -150,10 +153,10 @@ class KeyPoints(Task):
         points[..., 0] = 1 - points[..., 0]
         return np.concatenate([points.reshape(len(points), -1), rest], axis=1)
 
-    def moved(self, targets: Array, corner: Array, side: Array) -> Array:
+    def crop_targets(self, targets: Array, corner: Array, side: Array) -> Array:
         """Return the targets of other crops; a point that leaves the crop keeps its v.
 
-        The loss does not see points outside. The box stays, as in ``mirrored``.
+        The loss does not see points outside. The box stays, as in ``flip_targets``.
         """
         points, rest = self._split(targets)
         points = points.copy()
@@ -192,7 +195,7 @@ class KeyPoints(Task):
         """Places and scores of points, (n, K, 3)."""
         return Answer("points", self.points, "sides of the crop")
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return x, y (sides of the crop) and score of each point, (n, K, 3).
 
         The score is the map's highest value. Around it the logarithm of the map is
@@ -209,7 +212,7 @@ class KeyPoints(Task):
         y = (row + 0.5 + shift[:, 1]) / h
         return torch.stack([x, y, top], 1).reshape(-1, k, 3)
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return maps flipped along x, with pairs exchanged.
 
         Cell i of w covers [i / w, (i + 1) / w], so its mirror image is cell w - 1 - i as a
@@ -218,7 +221,7 @@ class KeyPoints(Task):
         """
         return outputs[:, self._swap, :, ::-1]
 
-    def constant(self, targets: Array) -> Array:
+    def constant_baseline(self, targets: Array) -> Array:
         """Return one row for all images, (3 K + 5,), score 1; the last five are zeros.
 
         Each point starts at the median of its labelled positions and climbs from there

@@ -43,7 +43,7 @@ class Regression(Task):
     """
 
     metric = "mae"
-    rising = frozenset({"r2"})
+    higher_is_better = frozenset({"r2"})
 
     def __init__(
         self,
@@ -76,17 +76,17 @@ class Regression(Task):
         if self.scale is not None and not (self.scale > 0).all():
             raise InputError(f"task.scale: expected positive numbers, got {self.scale.tolist()}")
         self.unit = unit or "label units"
-        self.rising = frozenset({"r2", *(f"r2_{name}" for name in self.labels)})
+        self.higher_is_better = frozenset({"r2", *(f"r2_{name}" for name in self.labels)})
 
     def targets(self, dataset: Dataset) -> Array:
         """Return the labels, (n, k), in their own units."""
         return np.stack([dataset.labels[name] for name in self.labels], 1).astype(np.float32)
 
-    def mirrored(self, targets: Array) -> Array:
+    def flip_targets(self, targets: Array) -> Array:
         """Return the targets of mirrored images: those named odd change sign."""
         return targets * self._signs
 
-    def settled(self, targets: Array) -> dict[str, Any]:
+    def fit_options(self, targets: Array) -> dict[str, Any]:
         """Return the mean as ``centre`` and the standard deviation as ``scale``.
 
         Raises:
@@ -128,7 +128,7 @@ class Regression(Task):
         """Values in the labels' own units, (n, k)."""
         return Answer("values", self.labels, self.unit)
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return values in the labels' own units, (n, k).
 
         Raises:
@@ -137,7 +137,7 @@ class Regression(Task):
         centre, scale = (torch.from_numpy(values).to(outputs) for values in self._scales())
         return outputs * scale + centre
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs with the values of odd labels negated: o -> -o - 2 centre / scale.
 
         Raises:
@@ -146,7 +146,7 @@ class Regression(Task):
         centre, scale = self._scales()
         return (outputs * self._signs + (self._signs - 1) * centre / scale).astype(np.float32)
 
-    def constant(self, targets: Array) -> Array:
+    def constant_baseline(self, targets: Array) -> Array:
         """Return the medians, which minimise the mean absolute error."""
         return np.median(targets, axis=0).astype(np.float32)
 

@@ -24,7 +24,7 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.block_summary import Block, blocks
 from evonas.estimation.cost.latency_cache import Timing
-from evonas.estimation.estimator import Setting, Split
+from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
 from evonas.estimation.features.views import View, standard_views
@@ -88,9 +88,9 @@ class Assembly:
             InputError: an option is wrong, or the labels do not carry the task.
         """
         part, labels = self.experiment.task, self.dataset.schema()
-        return part.name, self.settled(self.dataset.sides()["train"]), labels
+        return part.name, self.fit_options(self.dataset.sides()["train"]), labels
 
-    def settled(self, train: Indices) -> dict[str, Any]:
+    def fit_options(self, train: Indices) -> dict[str, Any]:
         """Return the options of the task, with those that some training images settle.
 
         Args:
@@ -101,7 +101,7 @@ class Assembly:
         """
         part, labels = self.experiment.task, self.dataset.schema()
         draft: Task = registry.create("task", part.name, part.options, labels)
-        return draft.settled(draft.targets(self.dataset)[train]) | part.options
+        return draft.fit_options(draft.targets(self.dataset)[train]) | part.options
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -239,7 +239,7 @@ class Assembly:
             views = standard_views(0) if flip else (View(),)
         return cache.ensure(backbone, dataset, taps, views, progress)
 
-    def setting(self, sources: dict[str, Features], splits: dict[str, Split]) -> Setting:
+    def setting(self, sources: dict[str, Features], splits: dict[str, Split]) -> TrainingContext:
         """Return what jobs share, with images that cannot be decoded left out.
 
         Args:
@@ -249,7 +249,7 @@ class Assembly:
         features = next(iter(sources.values()))
         cache = Path(self.experiment.features.cache).expanduser()
         plain = self.task.targets(self.dataset)
-        return Setting(
+        return TrainingContext(
             files={name: source.files for name, source in sources.items()},
             shapes=dict(self.backbone.taps),
             tap=self.experiment.tap,
@@ -266,8 +266,8 @@ class Assembly:
     def _seen(self, plain: Array, view: View) -> Array:
         """Return the targets as a view shows them."""
         corner, side = view.crops(len(plain))
-        moved = self.task.moved(plain, corner, side) if view.jitter else plain
-        return self.task.mirrored(moved) if view.flip else moved
+        moved = self.task.crop_targets(plain, corner, side) if view.jitter else plain
+        return self.task.flip_targets(moved) if view.flip else moved
 
     @cached_property
     def hardware(self) -> Hardware:
@@ -279,7 +279,7 @@ class Assembly:
         """How many candidates train at once."""
         return self.hardware.workers
 
-    def executor(self, setting: Setting) -> Executor:
+    def executor(self, setting: TrainingContext) -> Executor:
         """Return the executor, started."""
         return self.hardware.start(setting, self.experiment.name)
 

@@ -157,7 +157,7 @@ class Retrained:
     def record(self) -> TrainingRecord | None:
         """The images and groups that training and validation used.
 
-        Earlier versions kept no record: it is then made from the experiment's own data set, if
+        WarmStart versions kept no record: it is then made from the experiment's own data set, if
         that is still what was trained on; else it is not known, and None.
 
         Raises:
@@ -200,7 +200,7 @@ class Retrained:
         """
         if flip:  # refused, if it is, before anything is computed
             cells = (1, 1) if self.task.dense else ()
-            self.task.unmirrored(np.zeros((0, self.task.n_outputs, *cells), np.float32))
+            self.task.unflip_outputs(np.zeros((0, self.task.n_outputs, *cells), np.float32))
         targets = self._targets(label, dataset)
         judging = self.judging(label, dataset, include)
         networks = self._trained()
@@ -334,7 +334,7 @@ class Retrained:
         outputs = predict(module.to(device), data, chosen, device)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)
-            outputs = (outputs + self.task.unmirrored(mirrored)) / np.float32(2)
+            outputs = (outputs + self.task.unflip_outputs(mirrored)) / np.float32(2)
         return self.task.predictions(outputs)
 
     def _targets(self, label: str, dataset: Dataset) -> Array:

@@ -31,7 +31,7 @@ _REMEMBERED = 256  # networks whose shapes are kept: several generations and the
 
 
 @runtime_checkable
-class Breeder(Protocol):
+class TracksParents(Protocol):
     """A strategy that knows of its networks which one each was made from."""
 
     def parent_of(self, digest: str) -> str:
@@ -49,7 +49,7 @@ class _Known:
     architecture: Architecture
 
 
-class Lineage:
+class WeightInheritance:
     """The parents of one search.
 
     Args:
@@ -72,7 +72,7 @@ class Lineage:
         folder: Path,
     ) -> None:
         self._settings = settings
-        self._breeder = optimizer if isinstance(optimizer, Breeder) else None
+        self._breeder = optimizer if isinstance(optimizer, TracksParents) else None
         # Looked up for every pair, and only of networks that come into question.
         self._shapes = lru_cache(_REMEMBERED)(shapes)
         self._folder = folder.absolute()

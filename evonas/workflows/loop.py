@@ -23,7 +23,7 @@ from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import LARGEST, RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.inheritance import Lineage
+from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.racing import Race
 
 Watch = Callable[[Trial], None]
@@ -57,7 +57,7 @@ class Search:
         training: TrainingSettings,
         cost: Callable[[Architecture], int],
         race: Race | None = None,
-        lineage: Lineage | None = None,
+        lineage: WeightInheritance | None = None,
     ) -> None:
         self.space, self.optimizer, self.executor = space, optimizer, executor
         self.objective, self.store = objective, store
@@ -68,7 +68,7 @@ class Search:
             if not trial.repeat:
                 self._rows.setdefault(trial.generation, {})[trial.index] = trial
         self._expected = _asked(store.trials(), space.dim)
-        optimizer.expect(self._expected)
+        optimizer.preload(self._expected)
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
 
@@ -102,7 +102,7 @@ class Search:
             trials = self._generation(generation, genomes, seed, watch)
             values = np.array([trial.value for trial in trials])
             self.optimizer.tell(values, np.array([self.objective.axes(t) for t in trials]))
-            self._bequeath(trials, self.store.count > new)
+            self._inherit(trials, self.store.count > new)
             if self.store.count > new:
                 watch_generation(generation, trials)
             generation += 1
@@ -152,10 +152,10 @@ class Search:
                 self._know(row)
             values = [row.value for row in known]
             axes = [self.objective.axes(row) for row in known]
-            self.optimizer.learn([row.genome for row in known], values, axes)
+            self.optimizer.add_observations([row.genome for row in known], values, axes)
         suggested = [row.genome for row in rows if row.status == "suggested"]
         if suggested:
-            self.optimizer.suggest(suggested)
+            self.optimizer.enqueue(suggested)
 
     def _generation(
         self, generation: int, genomes: NDArray[np.float64], seed: int, watch: Watch
@@ -211,17 +211,17 @@ class Search:
             }
         opened = {
             index: self._judged(fresh[index], measurement)
-            for index, measurement in self.executor.evaluate(self.race.openings(jobs))
+            for index, measurement in self.executor.evaluate(self.race.first_rung(jobs))
         }
         rungs = {i: trial.rung for i, trial in done.items() if trial.rung is not None}
         rungs |= {i: trial.fitness for i, trial in opened.items() if trial.fitness is not None}
-        ahead = self.race.ahead(rungs)
+        ahead = self.race.survivors(rungs)
         found = {
             index: self._record(trial, watch)
             for index, trial in opened.items()
             if trial.fitness is None
         }
-        for index, measurement in self.executor.evaluate(self.race.closings(jobs, ahead)):
+        for index, measurement in self.executor.evaluate(self.race.second_rung(jobs, ahead)):
             trial = self._judged(fresh[index], measurement)
             seconds = round(trial.seconds + opened[index].seconds, 3)
             found[index] = self._record(changed(trial, seconds=seconds, rung=rungs[index]), watch)
@@ -234,7 +234,7 @@ class Search:
         self.race.clear()
         return found
 
-    def _bequeath(self, trials: Sequence[Trial], new: bool) -> None:
+    def _inherit(self, trials: Sequence[Trial], new: bool) -> None:
         """Let a generation that is done become parents; remove what nobody needs any more."""
         if self.lineage is None:
             return

@@ -47,15 +47,15 @@ class Race:
             )
         self._share, self._folder = settings.go_on, folder
 
-    def openings(self, jobs: Iterable[Job]) -> list[Job]:
+    def first_rung(self, jobs: Iterable[Job]) -> list[Job]:
         """Return the jobs, up to the rung."""
         return [self._waiting(job, self.rung) for job in jobs]
 
-    def closings(self, jobs: Iterable[Job], ahead: set[int]) -> list[Job]:
+    def second_rung(self, jobs: Iterable[Job], ahead: set[int]) -> list[Job]:
         """Return those jobs that go on, from the rung to the end."""
         return [self._waiting(job, 0) for job in jobs if job.index in ahead]
 
-    def ahead(self, fitness: Mapping[int, float]) -> set[int]:
+    def survivors(self, fitness: Mapping[int, float]) -> set[int]:
         """Return the indices that go on, given the fitness of each at the rung.
 
         The better part, at least one, of those that succeeded; earlier ones among equals.

@@ -12,7 +12,7 @@ from evonas.core import registry
 from evonas.core.settings import ExecutionSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.latency_cache import machine
-from evonas.estimation.estimator import Setting
+from evonas.estimation.estimator import TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.ray_cluster.gpus import Card, cards
 from evonas.estimation.execution.ray_cluster.leak_detector import CONTEXT
@@ -237,7 +237,7 @@ class Hardware:
             f"measures a latency; execution.workers={fewer} gives steadier ones"
         ]
 
-    def start(self, setting: Setting, name: str) -> Executor:
+    def start(self, setting: TrainingContext, name: str) -> Executor:
         """Return the executor, started.
 
         Args:

@@ -16,19 +16,19 @@ from evonas.report.lineage import figure as lineage
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
 from evonas.runs import result_files as results
-from evonas.runs.finals import Finalist, as_good, standing
+from evonas.runs.finals import Finalist, rank_finalists, statistically_tied
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
 from evonas.workflows.components import Assembly
-from evonas.workflows.tabular_benchmark import Replay
+from evonas.workflows.tabular_benchmark import TabularBenchmark
 
-Plan = Assembly | Replay
+Plan = Assembly | TabularBenchmark
 Rival = tuple[str, str, Measurement]  # a name, a digest, what a brief training gave
 
 
 def plan(experiment: Experiment) -> Plan:
     """Return what answers the questions of a search: its table, or all parts of trainings."""
-    return Replay(experiment) if experiment.table else Assembly(experiment)
+    return TabularBenchmark(experiment) if experiment.table else Assembly(experiment)
 
 
 class RunFiles:
@@ -104,11 +104,11 @@ class RunFiles:
             InputError: no network was trained successfully.
         """
         trials, objective = self._store.trials(), self._assembly.objective
-        finalists = standing(trials, self._networks)
+        finalists = rank_finalists(trials, self._networks)
         if not finalists:
             raise InputError(self._nothing())
         metric, unit = self._assembly.error
-        cheaper = as_good(finalists, trials, metric, objective.settings.cost)
+        cheaper = statistically_tied(finalists, trials, metric, objective.settings.cost)
         self._common["baselines"] = [
             {
                 "name": name,
@@ -125,7 +125,10 @@ class RunFiles:
         self._write_best(finalists, cheaper)
         self._write_front()
         yield from outcome.winner(finalists, metric, unit, self._assembly.constant)
-        lines = [outcome.failed_finals(trials), outcome.as_good(finalists, cheaper, metric)]
+        lines = [
+            outcome.failed_finals(trials),
+            outcome.statistically_tied(finalists, cheaper, metric),
+        ]
         yield from filter(None, lines)
         yield outcome.front(self._front, metric, unit, objective.settings.axes)
         yield from outcome.baselines(rivals, metric, unit)

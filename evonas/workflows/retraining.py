@@ -187,7 +187,7 @@ class Retraining:
         # A long training is what was asked for here, and there are too few for a median.
         setting = replace(assembly.setting(sources, splits), time_limit=TimeLimitSettings(times=0))
         # No option may follow from the labels of a fold that judges.
-        settled = {name: assembly.settled(split.train) for name, split in splits.items()}
+        settled = {name: assembly.fit_options(split.train) for name, split in splits.items()}
         setting = replace(setting, settled=settled)
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):

@@ -18,7 +18,7 @@ from evonas.workflows.table_executor import TableExecutor
 
 
 @dataclass(frozen=True)
-class Replay:
+class TabularBenchmark:
     """What ``evonas search`` asks of an assembly, answered from a table.
 
     Args:

@@ -33,7 +33,7 @@ SUGGESTIONS, SHARE = 10, 0.25
 
 
 @dataclass(frozen=True)
-class Earlier:
+class WarmStart:
     """Trials of another run, as this one may use them.
 
     Attributes:
@@ -63,7 +63,7 @@ def earlier(
     origin: Mapping[str, str],
     space: SearchSpace,
     objective: Objective,
-) -> Earlier:
+) -> WarmStart:
     """Read another run.
 
     Results are taken over where data, backbone, task and training are the same; they are
@@ -102,7 +102,7 @@ def earlier(
         )
     if not trials:
         raise InputError(f"--from {folder}: it trained no network successfully: start without it")
-    return Earlier(
+    return WarmStart(
         tuple(_taken(trial, i, objective, bool(found)) for i, trial in enumerate(trials)),
         tuple(found),
         len(outside),

@@ -30,7 +30,7 @@ def main() -> None:
     task, splits = assembly.task, assembly.dataset.splits
     side = "test" if "test" in splits else "validation"
     plain = task.targets(assembly.dataset)
-    mirrored = task.mirrored(plain)
+    mirrored = task.flip_targets(plain)
     for tap in assembly.taps():
         pooled = [maps.astype(np.float32).mean((2, 3)) for maps in features.open(tap)]
         x = np.concatenate([view[splits["train"]] for view in pooled])

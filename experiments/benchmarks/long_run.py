@@ -49,7 +49,7 @@ from evonas.optimizers.base import Optimizer
 from evonas.report.tables import Table, markdown
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.components import Ready, strategy
-from evonas.workflows.tabular_benchmark import Replay
+from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 HERE = Path(__file__).parent
 WINDOW = 1_000  # trainings before a mark over which times are averaged, at most
@@ -87,7 +87,7 @@ class Arithmetic(Executor):
 
 
 @dataclass(frozen=True)
-class Plan(Replay):
+class Plan(TabularBenchmark):
     """A plan of a search whose trainings take no time."""
 
     executor: Executor = field(default_factory=Arithmetic)

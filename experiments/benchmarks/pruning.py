@@ -27,7 +27,7 @@ from evonas.core.progress_bars import progress_bars
 from evonas.deployment.pruning.reduction import Cost
 from evonas.deployment.pruning.reference_costs import reduction
 from evonas.deployment.pruning.task_pruning import Pruning
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import count
 from evonas.report.tables import Table, markdown
@@ -80,7 +80,7 @@ def measure(args: argparse.Namespace) -> None:
     retrained = Retrained(args.folder, tuple(args.overrides))
     with progress_bars(Console(stderr=True)) as progress:
         for threshold, repeat in plan(args):
-            network = Deployed(retrained, args.network, repeat, progress)
+            network = RetrainedNetwork(retrained, args.network, repeat, progress)
             append(args.out, asdict(row(network, threshold, repeat, args.epochs)))
 
 
@@ -95,7 +95,7 @@ def plan(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
                 yield threshold, repeat
 
 
-def row(network: Deployed, threshold: str, repeat: int, epochs: int) -> Row:
+def row(network: RetrainedNetwork, threshold: str, repeat: int, epochs: int) -> Row:
     """Return what a training gives; of the whole network if there is no threshold."""
     settings = network.assembly.experiment.prune
     metric = network.retrained.task.metric

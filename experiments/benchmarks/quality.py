@@ -26,7 +26,7 @@ from typing import Any
 
 import quality_bounds
 from quality_bounds import MEASURES, Sample, Verdict
-from quality_runs import SHIPPED, Outcome, Shipped, measure
+from quality_runs import SHIPPED, ExportedNetwork, Outcome, measure
 from rich.console import Console
 from searches import at_least
 
@@ -44,7 +44,7 @@ Outcomes = Mapping[int, Outcome]  # by the search's seed
 
 
 def check(
-    shipped: Shipped, outcomes: Outcomes, path: Path, console: Console
+    shipped: ExportedNetwork, outcomes: Outcomes, path: Path, console: Console
 ) -> tuple[list[str], dict[str, Any]]:
     """Compare with the record and print the table; return what is wrong, and data for JSON.
 
@@ -123,7 +123,9 @@ def remarks(
         )
 
 
-def write_record(shipped: Shipped, outcomes: Outcomes, path: Path, console: Console) -> None:
+def write_record(
+    shipped: ExportedNetwork, outcomes: Outcomes, path: Path, console: Console
+) -> None:
     """Write the record that the outcomes are; records of other experiments stay."""
     told, first = surroundings(), next(iter(outcomes.values()))
     record: dict[str, Any] = {

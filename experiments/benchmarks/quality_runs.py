@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ExportedNetwork:
     """A shipped experiment, and the hand-made network in it that the winner is held against."""
 
     name: str
@@ -34,7 +34,7 @@ class Shipped:
         return Path("experiments") / f"{self.name}.yaml"
 
 
-SHIPPED = (Shipped("quickstart", "test_mae", "author's default module"),)
+SHIPPED = (ExportedNetwork("quickstart", "test_mae", "author's default module"),)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Outcome:
 
 
 def measure(
-    shipped: Shipped, seed: int, repeats: int, folder: Path, workers: int | None
+    shipped: ExportedNetwork, seed: int, repeats: int, folder: Path, workers: int | None
 ) -> Outcome:
     """Search and retrain as a user does, in a new folder.
 
@@ -106,7 +106,7 @@ def measure(
     )
 
 
-def trainings(comparison: Mapping[str, Any], shipped: Shipped) -> list[dict[str, float]]:
+def trainings(comparison: Mapping[str, Any], shipped: ExportedNetwork) -> list[dict[str, float]]:
     """Return the errors of each retraining, and the winner's lead.
 
     Args:

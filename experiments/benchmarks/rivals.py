@@ -26,7 +26,7 @@ import numpy as np
 from memo import PATIENCE, Memo, Spent, Stuck
 from replay import Problem, Trace
 
-from evonas.optimizers.common.global_state_guards import fenced_global_rng, no_logging_setup
+from evonas.optimizers.common.global_state_guards import guarded_global_rng, no_logging_setup
 from evonas.space import SearchSpace
 
 
@@ -128,7 +128,7 @@ def quiet(seed: int) -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     try:
         with (
-            fenced_global_rng(np.random.RandomState(seed)),
+            guarded_global_rng(np.random.RandomState(seed)),
             warnings.catch_warnings(),
             no_logging_setup(),  # pyswarms' would open report.log in the working directory
             contextlib.redirect_stdout(io.StringIO()),

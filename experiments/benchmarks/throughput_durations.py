@@ -16,7 +16,7 @@ from throughput_problem import Answer, Nothing
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.cost.workload import Work
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.training import placed
@@ -39,9 +39,9 @@ class Sleeper:
     def __init__(self, seconds: Mapping[str, float], counted: bool) -> None:
         self._seconds = seconds
         if counted:
-            self.work: Callable[[Setting, Job], Work] = Estimator.work
+            self.work: Callable[[TrainingContext, Job], Work] = Estimator.work
 
-    def __call__(self, setting: Setting) -> Answer:
+    def __call__(self, setting: TrainingContext) -> Answer:
         """Return what answers jobs."""
         return self._answer
 
@@ -56,7 +56,7 @@ class Sleeper:
 class Idle:
     """An estimator that does nothing."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: TrainingContext) -> None:
         self._answer: Answer = Nothing("error")(setting)
 
     def __call__(self, job: Job) -> Measurement:
@@ -64,13 +64,13 @@ class Idle:
         return self._answer(job)
 
 
-def without_features(assembly: Assembly) -> Setting:
+def without_features(assembly: Assembly) -> TrainingContext:
     """Return a setting that networks can be built for, and nothing can be trained in."""
     shapes, tap = dict(assembly.backbone.taps), assembly.experiment.tap
-    return Setting({}, shapes, tap, np.empty((0, 0, 0)), {}, assembly.task_parts)
+    return TrainingContext({}, shapes, tap, np.empty((0, 0, 0)), {}, assembly.task_parts)
 
 
-def step_seconds(setting: Setting, architecture: Architecture) -> float:
+def step_seconds(setting: TrainingContext, architecture: Architecture) -> float:
     """Return the seconds of one training step of 32 images, the fastest of a few."""
     shape = setting.shapes[setting.tap_of(architecture)]
     family = registry.load("network", architecture.network)()
@@ -100,7 +100,7 @@ def spread_out(seconds: Mapping[str, float]) -> dict[str, float]:
 
 
 def predictions(
-    setting: Setting, architectures: Sequence[Architecture], seconds: Mapping[str, float]
+    setting: TrainingContext, architectures: Sequence[Architecture], seconds: Mapping[str, float]
 ) -> list[float]:
     """Return what evonas predicts of each, from the durations of the other half alone.
 

@@ -142,7 +142,7 @@ def ask_after(space: SearchSpace, name: str, size: int, seed: int) -> tuple[floa
         "optimizer", name, {}, space, budget=10 * size + 1_000, seed=seed, macs=_cost
     )
     start = time.perf_counter()
-    optimizer.learn(genomes, fitness, axes)
+    optimizer.add_observations(genomes, fitness, axes)
     learned = time.perf_counter() - start
     asked = told = 0.0
     for _ in range(2):

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.estimator import Job, TrainingContext
 from evonas.estimation.training.training import _rate
 from evonas.estimation.training.training_step import lower
 from evonas.tasks.base import Task
@@ -75,7 +75,7 @@ class Rows(Sampler[int]):
         return len(self._train)
 
 
-def built(job: Job, setting: Setting, task: Task) -> nn.Module:
+def built(job: Job, setting: TrainingContext, task: Task) -> nn.Module:
     """Return the head network of a job as it starts."""
     family = registry.load("network", job.architecture.network)()
     torch.manual_seed(job.seed)
@@ -89,7 +89,7 @@ def train(
     module: nn.Module,
     data: Pairs,
     job: Job,
-    setting: Setting,
+    setting: TrainingContext,
     task: Task,
     maps: Callable[[Tensor], Tensor] = lambda inputs: inputs,
     precision: str = "float32",

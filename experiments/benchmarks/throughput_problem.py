@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from evonas.core.experiment import Experiment, changed
-from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.measurement import Measurement
 from evonas.runs.run_store import RunStore, Trial
@@ -33,7 +33,7 @@ class Nothing:
     def __init__(self, metric: str) -> None:
         self.metric = metric
 
-    def __call__(self, setting: Setting) -> Answer:
+    def __call__(self, setting: TrainingContext) -> Answer:
         """Return what answers jobs."""
         return self._answer
 
@@ -54,7 +54,7 @@ class Clocked:
         if hasattr(make, "work"):  # by which evonas orders its jobs
             self.work = make.work
 
-    def __call__(self, setting: Setting) -> Answer:
+    def __call__(self, setting: TrainingContext) -> Answer:
         """Return what answers jobs."""
         inner = self.make(setting)
 
@@ -70,7 +70,7 @@ class Clocked:
 class Recorder(Executor):
     """Answers at once, and remembers what it was asked."""
 
-    def __init__(self, setting: Setting, answer: Answer) -> None:
+    def __init__(self, setting: TrainingContext, answer: Answer) -> None:
         super().__init__(setting)
         self.jobs: list[Job] = []
         self._answer = answer
@@ -92,7 +92,7 @@ class Problem:
     """
 
     assembly: Assembly
-    setting: Setting
+    setting: TrainingContext
     make: Clocked
 
     @property

@@ -20,7 +20,7 @@ from throughput_report import Options, Section, Verdict, spread
 from torch.utils.data import TensorDataset
 
 from evonas.core.experiment import Experiment, changed
-from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.workflows.components import Assembly
 
 MODULES = {"a": "throughput_in_the_loop", "b": "throughput_cached", "f": "throughput_gpu"}
@@ -68,7 +68,7 @@ class Trainings:
     """
 
     assembly: Assembly
-    setting: Setting
+    setting: TrainingContext
     jobs: list[Job]
 
     @classmethod
@@ -107,7 +107,7 @@ class Pass:
     histories: list[list[float]]
 
 
-def setting_of(assembly: Assembly, split: Split | None = None) -> Setting:
+def setting_of(assembly: Assembly, split: Split | None = None) -> TrainingContext:
     """Return what trainings share, with the features computed that are not there."""
     features = assembly.features(assembly.backbone, assembly.taps(), _quiet)
     sides = assembly.dataset.sides()
@@ -123,7 +123,7 @@ def some(split: Split, train: int, validation: int) -> Split:
     )
 
 
-def in_memory(setting: Setting, tap: str) -> Pairs:
+def in_memory(setting: TrainingContext, tap: str) -> Pairs:
     """Return (maps, targets) of a tap in 32-bit floats, all images view after view."""
     maps = [np.load(path, mmap_mode="r") for path in setting.files["backbone"][tap]]
     images = len(maps[0])

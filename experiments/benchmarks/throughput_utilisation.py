@@ -31,7 +31,7 @@ from throughput_simulation import Pair, drawn, rank_correlation, simulate
 from evonas.core.experiment import changed
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
-from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.estimator import Job, TrainingContext
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.features.views import standard_views
 from evonas.estimation.measurement import Measurement
@@ -93,7 +93,7 @@ class Scene:
     """
 
     assembly: Assembly
-    setting: Setting
+    setting: TrainingContext
 
     def search(
         self, executor: Executor, folder: Path, population: int | None, ordered: bool = True

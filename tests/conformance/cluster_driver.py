@@ -21,7 +21,7 @@ from evonas.cli import app as cli
 from evonas.core.experiment import check
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
-from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.execution.local import LocalExecutor
 from evonas.estimation.execution.ray import RayExecutor
 from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
@@ -79,7 +79,7 @@ def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
     features = assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
     sides = assembly.dataset.splits
     split = Split(sides["train"], sides["validation"])
-    setting: Setting = assembly.setting({"backbone": features}, {"search": split})
+    setting: TrainingContext = assembly.setting({"backbone": features}, {"search": split})
     local = LocalExecutor(setting)
     report["local"] = seen(list(local.evaluate(jobs("block4", 4))))
     report["taps"] = {tap: sorted(p.name for p in paths) for tap, paths in features.files.items()}

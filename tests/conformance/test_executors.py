@@ -21,7 +21,7 @@ from evonas.core import registry
 from evonas.core.experiment import changed
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import InputError, RunError
-from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.estimator import Job, TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.space import Architecture
@@ -54,7 +54,7 @@ def without_time(measurement: Measurement) -> Measurement:
 
 
 @pytest.fixture(scope="module")
-def cluster(setting: Setting) -> Iterator[Executor]:
+def cluster(setting: TrainingContext) -> Iterator[Executor]:
     """The executor with two workers that starts Ray; its metrics are exported every half second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_metrics_report_interval_ms", "500")
@@ -67,7 +67,7 @@ def cluster(setting: Setting) -> Iterator[Executor]:
 
 
 @pytest.fixture
-def executors(setting: Setting, cluster: Executor) -> dict[str, Executor]:
+def executors(setting: TrainingContext, cluster: Executor) -> dict[str, Executor]:
     """Every registered executor by name."""
     made = {name: registry.load("executor", name) for name in NAMES if name != "ray"}
     return {"ray": cluster} | {name: part(setting, 1) for name, part in made.items()}
@@ -101,7 +101,9 @@ def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
     assert all(isinstance(note, str) for note in executor.notes())
 
 
-def test_all_executors_give_the_same_bits(executors: dict[str, Executor], setting: Setting) -> None:
+def test_all_executors_give_the_same_bits(
+    executors: dict[str, Executor], setting: TrainingContext
+) -> None:
     work = jobs(*HEADS)
     results = {name: answers(made, work) for name, made in executors.items()}
     single = registry.load("executor", "ray")(setting, 1, "single")
@@ -112,7 +114,7 @@ def test_all_executors_give_the_same_bits(executors: dict[str, Executor], settin
         assert {index: without_time(m) for index, m in found.items()} == expected, name
 
 
-def test_local_has_one_worker(setting: Setting) -> None:
+def test_local_has_one_worker(setting: TrainingContext) -> None:
     with pytest.raises(InputError, match=r"execution\.workers=2: .*execution\.executor=ray"):
         registry.load("executor", "local")(setting, 2)
 
@@ -154,10 +156,10 @@ def test_a_worker_that_dies_is_replaced_and_its_job_tried_twice(
 
 
 def test_what_runs_out_of_memory_beside_others_is_tried_alone(
-    cluster: Executor, setting: Setting, tmp_path: Path
+    cluster: Executor, setting: TrainingContext, tmp_path: Path
 ) -> None:
     class Crowded:  # local, so that workers get it by value
-        def __init__(self, setting: Setting) -> None:
+        def __init__(self, setting: TrainingContext) -> None:
             pass
 
         def __call__(self, job: Job) -> Measurement:
@@ -193,9 +195,11 @@ def test_what_runs_out_of_memory_beside_others_is_tried_alone(
     assert {found[n].metrics["alone"] for n in (12, 13, 14)} == {0.0}
 
 
-def test_a_worker_that_leaks_is_given_up_for_a_new_one(cluster: Executor, setting: Setting) -> None:
+def test_a_worker_that_leaks_is_given_up_for_a_new_one(
+    cluster: Executor, setting: TrainingContext
+) -> None:
     class Leaking:
-        def __init__(self, setting: Setting) -> None:
+        def __init__(self, setting: TrainingContext) -> None:
             from evonas.estimation.execution.ray_cluster import leak_detector as _wear
 
             _wear._LEAK = 2**24  # of this worker's process
@@ -223,7 +227,7 @@ def test_a_worker_that_leaks_is_given_up_for_a_new_one(cluster: Executor, settin
 class Odd:
     """Answers most jobs; what the others do, their label says."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: TrainingContext) -> None:
         pass
 
     def __call__(self, job: Job) -> Measurement:
@@ -256,7 +260,7 @@ SOON = TimeLimitSettings(times=30.0, least=4.0, most=4.0)
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_that_never_ends_is_a_timeout_and_the_others_go_on(
-    name: str, cluster: Executor, setting: Setting
+    name: str, cluster: Executor, setting: TrainingContext
 ) -> None:
     quick = replace(setting, time_limit=SOON)
     with registry.load("executor", name)(quick, 1, "endless", estimator=Odd) as executor:
@@ -267,7 +271,7 @@ def test_a_training_that_never_ends_is_a_timeout_and_the_others_go_on(
 
 
 def test_what_hangs_outside_of_python_is_ended_with_its_worker(
-    cluster: Executor, setting: Setting
+    cluster: Executor, setting: TrainingContext
 ) -> None:
     quick = replace(setting, time_limit=SOON)
     with registry.load("executor", "ray")(quick, 1, "stuck", Odd) as executor:
@@ -277,7 +281,7 @@ def test_what_hangs_outside_of_python_is_ended_with_its_worker(
 
 
 def test_a_process_that_cannot_go_on_is_replaced_and_its_job_tried_once_more(
-    cluster: Executor, setting: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    cluster: Executor, setting: TrainingContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with registry.load("executor", "ray")(setting, 1, "unusable", Odd) as executor:
         work = odd("", f"unusable {tmp_path / 'once'}", "", "useless", "")
@@ -288,14 +292,14 @@ def test_a_process_that_cannot_go_on_is_replaced_and_its_job_tried_once_more(
     assert "tried again" in caplog.text
 
 
-def test_this_process_cannot_be_replaced(setting: Setting) -> None:
+def test_this_process_cannot_be_replaced(setting: TrainingContext) -> None:
     executor = registry.load("executor", "local")(setting, 1, estimator=Odd)
     with pytest.raises(RunError, match="this process cannot train any more: CUDA error"):
         answers(executor, odd("", "useless", ""))
 
 
 def test_a_worker_that_leaves_files_open_is_given_up_for_a_new_one(
-    cluster: Executor, setting: Setting
+    cluster: Executor, setting: TrainingContext
 ) -> None:
     with registry.load("executor", "ray")(setting, 1, "files", Odd) as executor:
         found = answers(executor, odd(*[""] * 10, "open", "", ""))
@@ -312,7 +316,7 @@ def test_actors_carry_the_experiments_name(cluster: Executor) -> None:
 
 
 def test_closing_gives_the_actors_back_and_leaves_a_cluster_of_others_running(
-    cluster: Executor, setting: Setting
+    cluster: Executor, setting: TrainingContext
 ) -> None:
     guest = registry.load("executor", "ray")(setting, 1, "guest")
     assert [name for name in ray.util.list_named_actors() if ":guest:" in name]
@@ -322,7 +326,7 @@ def test_closing_gives_the_actors_back_and_leaves_a_cluster_of_others_running(
 
 
 def test_more_workers_than_a_running_cluster_has_cpus_are_refused(
-    cluster: Executor, setting: Setting
+    cluster: Executor, setting: TrainingContext
 ) -> None:
     """Ray would wait for ever."""
     with pytest.raises(InputError, match=r"execution\.workers=5: .* 4 CPUs"):
@@ -367,7 +371,7 @@ def test_trials_appear_in_rays_metrics(cluster: Executor) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_that_is_not_there_is_refused(
-    name: str, assembly: Assembly, setting: Setting
+    name: str, assembly: Assembly, setting: TrainingContext
 ) -> None:
     wanted = changed(assembly.experiment, ["execution.device=gpu", f"execution.executor={name}"])
     with pytest.raises(InputError, match=r"execution\.device=gpu: there is no GPU here"):
@@ -375,7 +379,9 @@ def test_a_gpu_that_is_not_there_is_refused(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_ray_without_a_gpu_says_so_instead_of_waiting(cluster: Executor, setting: Setting) -> None:
+def test_ray_without_a_gpu_says_so_instead_of_waiting(
+    cluster: Executor, setting: TrainingContext
+) -> None:
     with pytest.raises(InputError, match="Ray sees no GPU"):
         registry.load("executor", "ray")(replace(setting, device="cuda"), 1, "gpu")
     assert ray.is_initialized()

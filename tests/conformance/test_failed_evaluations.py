@@ -52,7 +52,7 @@ class Record:
         if type(self.optimizer).__module__.rpartition(".")[2] in MODELS:
             return
         failed = {digest for digest in parents if digest not in self.good}
-        infeasible = {digest for digest, excess in self.optimizer.books.met.items() if excess > 0}
+        infeasible = {digest for digest, excess in self.optimizer.archive.met.items() if excess > 0}
         assert failed <= infeasible, "a failure is a parent"
 
 
@@ -129,13 +129,13 @@ def test_failures_of_an_earlier_search_and_failed_suggestions_are_no_parents(nam
     rng = np.random.default_rng(5)
     known = rng.random((8, space.dim))
     fitness = np.array([5.0, *[np.nan] * 5, 6.0, 7.0])
-    optimizer.learn(known, fitness)
-    optimizer.suggest(rng.random((6, space.dim)))
+    optimizer.add_observations(known, fitness)
+    optimizer.enqueue(rng.random((6, space.dim)))
     record = Record(optimizer)
     record.told(known, fitness)
     turn = 0
     while len(genomes := optimizer.ask()):
-        # the suggestions and the first generation fail, favourites from before among them
+        # the suggestions and the first generation fail, initial_genomes from before among them
         told = np.full(len(genomes), np.nan) if turn < 4 else 9.0 + bowl(space, genomes)
         optimizer.tell(told)
         record.told(genomes, told)
@@ -180,7 +180,7 @@ def test_what_is_asked_is_near_the_parents(name: str) -> None:
         rng = np.random.default_rng(seed)
         while len(genomes := optimizer.ask()):
             if optimizer.trained > 20 and optimizer.parents():
-                known = optimizer.books.genomes
+                known = optimizer.archive.genomes
                 # all data of a model are near anything; the better half is what it follows
                 parents = optimizer.parents()
                 parents = parents[: max(1, len(parents) // 2)] if name in MODELS else parents

@@ -71,7 +71,7 @@ def dataset() -> Faces:
 def made(name: str, dataset: Dataset) -> Task:
     """The task with what its training targets settle, as plain data, the way a run has it."""
     draft: Task = registry.create("task", name, {}, dataset.schema())
-    settled = draft.settled(draft.targets(dataset)[dataset.splits["train"]])
+    settled = draft.fit_options(draft.targets(dataset)[dataset.splits["train"]])
     task: Task = registry.create("task", name, json.loads(json.dumps(settled)), dataset.schema())
     return task
 
@@ -138,7 +138,7 @@ def test_targets_are_a_finite_row_an_image(task: Task, targets: Array) -> None:
     assert np.isfinite(targets).all()
     assert task.n_outputs >= 1
     assert task.unit
-    assert task.metric not in task.rising
+    assert task.metric not in task.higher_is_better
 
 
 def test_it_says_which_labels_it_learns(task: Task, dataset: Faces) -> None:
@@ -154,7 +154,7 @@ def test_it_says_which_labels_it_learns(task: Task, dataset: Faces) -> None:
 
 
 def test_what_is_settled_is_settled_once(task: Task, targets: Array) -> None:
-    assert task.settled(targets) == {}
+    assert task.fit_options(targets) == {}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,10 +167,10 @@ def test_mirrored_twice_is_the_identity_and_leaves_its_argument_alone(
     task: Task, targets: Array
 ) -> None:
     before = targets.copy()
-    once = task.mirrored(targets)
+    once = task.flip_targets(targets)
     assert once.shape == targets.shape
     assert once.dtype == np.float32
-    np.testing.assert_allclose(task.mirrored(once), before, atol=1e-6)
+    np.testing.assert_allclose(task.flip_targets(once), before, atol=1e-6)
     np.testing.assert_array_equal(targets, before)
 
 
@@ -180,34 +180,34 @@ def test_outputs_for_mirrored_images_lead_to_the_mirrored_predictions(task: Task
     outputs = rng.normal(0, 1, shape(task, COUNT)).astype(np.float32)
     before = outputs.copy()
     try:
-        assert len(task.unmirrored(outputs[:0])) == 0
+        assert len(task.unflip_outputs(outputs[:0])) == 0
     except InputError:
         pytest.skip("the task says that it has no flip test")
-    once = task.unmirrored(outputs)
+    once = task.unflip_outputs(outputs)
     assert once.shape == outputs.shape
     assert once.dtype == np.float32
-    np.testing.assert_allclose(task.unmirrored(once), outputs, atol=1e-5)
+    np.testing.assert_allclose(task.unflip_outputs(once), outputs, atol=1e-5)
     np.testing.assert_array_equal(outputs, before)
-    expected = task.mirrored(task.predictions(outputs))
+    expected = task.flip_targets(task.predictions(outputs))
     np.testing.assert_allclose(task.predictions(once), expected, rtol=1e-5, atol=1e-4)
 
 
 class Silent(registry.load("task", "regression")):  # type: ignore[misc]
     """A task of a user that says nothing about flip tests."""
 
-    unmirrored = Task.unmirrored
+    unmirrored = Task.unflip_outputs
 
 
 def test_a_task_that_does_not_know_refuses_a_flip_test(dataset: Faces) -> None:
     task = Silent(dataset.schema())
     for count in (0, 3):
         with pytest.raises(InputError, match=r"^task Silent: has no flip test, since[^\n]+--flip$"):
-            task.unmirrored(np.zeros((count, task.n_outputs), np.float32))
+            task.unflip_outputs(np.zeros((count, task.n_outputs), np.float32))
 
 
 def test_the_same_crop_again_has_the_same_targets(task: Task, targets: Array) -> None:
     before = targets.copy()
-    moved = task.moved(targets, np.zeros((COUNT, 2), np.float32), np.ones(COUNT, np.float32))
+    moved = task.crop_targets(targets, np.zeros((COUNT, 2), np.float32), np.ones(COUNT, np.float32))
     np.testing.assert_allclose(moved, before, atol=1e-6)
     assert moved.dtype == np.float32
     np.testing.assert_array_equal(targets, before)
@@ -241,7 +241,7 @@ def test_minimising_the_loss_gives_good_predictions(task: Task, targets: Array) 
     worst = task.metrics(task.predictions(blank), targets)
     best = task.metrics(predictions, targets)
     assert best[task.metric] < (0.5 if task.dense else 0.02) * worst[task.metric]
-    for name in task.rising & set(best):
+    for name in task.higher_is_better & set(best):
         assert best[name] >= worst[name], name
 
 
@@ -254,7 +254,7 @@ def test_perfect_predictions_are_as_good_as_can_be(task: Task, targets: Array) -
     assert task.metric in perfect
     for name, value in perfect.items():
         assert isinstance(value, float)
-        if name in task.rising:
+        if name in task.higher_is_better:
             assert value > other[name], name
         else:
             assert value == pytest.approx(0.0, abs=1e-5), name
@@ -279,7 +279,7 @@ def test_no_constant_is_better_than_the_constant(task: Task, targets: Array) -> 
 
     A map's may be a little worse: the best place has no closed form.
     """
-    guess = task.constant(targets)
+    guess = task.constant_baseline(targets)
     assert guess.shape == targets.shape[1:]
 
     def error(row: Array) -> float:
@@ -304,7 +304,7 @@ def test_the_metrics_of_mirrored_pairs_are_the_same(task: Task, targets: Array) 
     """A mirrored image is as hard as its original: the metric does not see the mirror."""
     wrong = wrong_rows(task, targets)
     straight = task.metrics(wrong, targets)
-    mirrored = task.metrics(task.mirrored(wrong), task.mirrored(targets))
+    mirrored = task.metrics(task.flip_targets(wrong), task.flip_targets(targets))
     assert straight.keys() == mirrored.keys()
     for name, value in straight.items():
         assert mirrored[name] == pytest.approx(value, rel=1e-5), name
@@ -325,7 +325,7 @@ def test_answers_are_told_and_predictions_follow_from_them(task: Task) -> None:
         found = found.argmax(1)[:, None]
     np.testing.assert_array_equal(task.predictions(outputs), found.reshape(COUNT, -1))
     with torch.no_grad():
-        single = task.answers(torch.from_numpy(outputs))
+        single = task.decode(torch.from_numpy(outputs))
     assert single.dtype == torch.float32
     np.testing.assert_allclose(single.numpy(), task.read(outputs), rtol=1e-4, atol=1e-4)
     assert task.read(outputs[:0]).shape == (0, len(answer.columns), *ends)
@@ -355,7 +355,7 @@ def test_the_loss_is_among_the_metrics_only_where_it_is_the_error(
     plain, metric = task.validate(outputs, targets), task.metric
     assert plain == dict(task.metrics(task.predictions(outputs), targets))
     by_loss = task.minimising("loss")
-    assert by_loss.metric == HELD_OUT_LOSS not in by_loss.rising
+    assert by_loss.metric == HELD_OUT_LOSS not in by_loss.higher_is_better
     found = by_loss.validate(outputs, targets)
     assert found.pop(HELD_OUT_LOSS) == task.held_out_loss(outputs, targets) > 0
     assert found == plain

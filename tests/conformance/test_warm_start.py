@@ -1,4 +1,4 @@
-"""What every strategy does with what was known before it began: ``learn`` and ``suggest``."""
+"""What every strategy does with known fitness and enqueued genomes before its first ask."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def digests(space: SearchSpace, genomes: Array) -> list[str]:
 
 def learned(name: str, space: SearchSpace, genomes: Array, **arguments: object) -> Optimizer:
     optimizer = build(name, space, **arguments)
-    optimizer.learn(genomes, by_digest(space, genomes))
+    optimizer.add_observations(genomes, by_digest(space, genomes))
     return optimizer
 
 
@@ -62,7 +62,7 @@ def test_what_was_learned_costs_no_budget_and_is_never_new(name: str) -> None:
     known = set(digests(space, genomes))
     assert optimizer.trained == 0
     assert not any(optimizer.is_new(digest) for digest in known)
-    assert [optimizer.recall(d) for d in digests(space, genomes)] == by_digest(
+    assert [optimizer.fitness_of(d) for d in digests(space, genomes)] == by_digest(
         space, genomes
     ).tolist()
     asked = drive(optimizer)
@@ -77,7 +77,7 @@ def test_the_best_is_that_of_all_that_is_known(name: str) -> None:
     values = np.linspace(0.5, 1.0, 10)
     values[3] = -1.0
     optimizer = build(name, space, budget=10)
-    optimizer.learn(genomes, values)
+    optimizer.add_observations(genomes, values)
     assert optimizer.best_fitness == -1.0
     assert np.array_equal(optimizer.best_genome, genomes[3])
     drive(optimizer)
@@ -94,7 +94,7 @@ def test_a_search_that_knows_something_is_better(name: str) -> None:
         optimizer = build(name, space, budget=12, seed=seed)
         genomes = drawn(space, 30, seed)
         if knows:
-            optimizer.learn(genomes, bowl(space, genomes))
+            optimizer.add_observations(genomes, bowl(space, genomes))
         known = set(digests(space, genomes)) if knows else set()
         asked = np.concatenate(drive(optimizer, bowl))
         own = [d not in known for d in digests(space, asked)]
@@ -112,11 +112,11 @@ def test_after_the_first_ask_it_is_too_late(name: str) -> None:
     for told in (False, True):
         late = "came after ask(): expected it before the first ask"
         with pytest.raises(InputError) as caught:
-            optimizer.learn(genomes, np.zeros(len(genomes)))
-        assert str(caught.value) == f"learn() {late}"
+            optimizer.add_observations(genomes, np.zeros(len(genomes)))
+        assert str(caught.value) == f"add_observations() {late}"
         with pytest.raises(InputError) as caught:
-            optimizer.suggest(genomes)
-        assert str(caught.value) == f"suggest() {late}"
+            optimizer.enqueue(genomes)
+        assert str(caught.value) == f"enqueue() {late}"
         if not told:
             optimizer.tell(by_digest(space, genomes))
     assert len(drive(optimizer))
@@ -125,11 +125,11 @@ def test_after_the_first_ask_it_is_too_late(name: str) -> None:
 @every
 @pytest.mark.parametrize("n", [1, 4, 10])
 def test_what_is_suggested_is_asked_first(name: str, n: int) -> None:
-    """``suggest`` says: ask these first; a run says so of up to ten."""
+    """``enqueue`` says: ask these first; a run says so of up to ten."""
     space = ordinal()
     genomes = drawn(space, n)
     optimizer = build(name, space, budget=30)
-    optimizer.suggest(genomes)
+    optimizer.enqueue(genomes)
     asked = np.concatenate(drive(optimizer, bowl))
     first = list(dict.fromkeys(digests(space, asked)))
     assert set(first[:n]) == set(digests(space, genomes))
@@ -140,8 +140,8 @@ def test_what_is_suggested_is_asked_first(name: str, n: int) -> None:
 def test_nothing_learned_and_nothing_suggested_changes_nothing(name: str) -> None:
     space = mixed()
     optimizer = build(name, space)
-    optimizer.learn(np.empty((0, space.dim)), [])
-    optimizer.suggest(np.empty((0, space.dim)))
+    optimizer.add_observations(np.empty((0, space.dim)), [])
+    optimizer.enqueue(np.empty((0, space.dim)))
     pairs = zip(drive(optimizer), drive(build(name, space)), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
 
@@ -162,13 +162,13 @@ def test_axes_that_are_learned_go_with_axes_that_are_told(name: str) -> None:
     values = traded(space, genomes)
     values[3] = np.nan
     optimizer = build(name, space, budget=15)
-    optimizer.learn(genomes, values[:, 0], values)
+    optimizer.add_observations(genomes, values[:, 0], values)
     while len(asked := optimizer.ask()):
         axes = traded(space, asked)
         optimizer.tell(axes[:, 0], axes)
     assert optimizer.trained == 15
     for genome, axes in zip(genomes, values, strict=True):
-        found = optimizer.books.recall_axes(space.decode(genome).digest)
+        found = optimizer.archive.axes_of(space.decode(genome).digest)
         assert np.array_equal(found, axes) == bool(np.isfinite(axes).all())
 
 
@@ -177,8 +177,8 @@ def test_what_was_handed_over_may_be_changed_afterwards(name: str) -> None:
     space = mixed()
     genomes, values = drawn(space, 8), np.arange(8.0)
     clean, spoilt = build(name, space), build(name, space)
-    clean.learn(genomes.copy(), values.copy())
-    spoilt.learn(genomes, values)
+    clean.add_observations(genomes.copy(), values.copy())
+    spoilt.add_observations(genomes, values)
     genomes[:], values[:] = 0.5, -9.0
     pairs = zip(drive(clean), drive(spoilt), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
@@ -192,7 +192,7 @@ def test_failures_among_what_was_learned_spoil_nothing(name: str, failed: float)
     values = by_digest(space, genomes)
     values[: int(20 * failed)] = [np.nan, np.inf] * int(10 * failed)
     optimizer = build(name, space, budget=15)
-    optimizer.learn(genomes, values)
+    optimizer.add_observations(genomes, values)
     known = values[np.isfinite(values)]
     assert optimizer.best_fitness == min(known, default=np.inf)
     asked = drive(optimizer)
@@ -211,7 +211,7 @@ def test_infeasible_results_are_neither_best_nor_a_start(name: str) -> None:
     assert 3 < over.sum() < 27
     optimizer = build(name, space, budget=25, macs=cost, max_macs=limit)
     values = bowl(space, genomes)
-    optimizer.learn(genomes, np.where(over, -1.0, values))
+    optimizer.add_observations(genomes, np.where(over, -1.0, values))
     assert optimizer.best_fitness == values[~over].min()
     known = set(digests(space, genomes[over]))
     first = optimizer.ask()
@@ -270,14 +270,14 @@ def test_wrong_shapes_are_one_line_that_names_what_is_wrong(wrong: tuple) -> Non
     _, genomes, fitness, axes, what, got = wrong
     optimizer = build("random", ordinal())
     with pytest.raises(InputError) as caught:
-        optimizer.learn(genomes, fitness, axes)
-    assert str(caught.value).startswith("learn() expected ")
+        optimizer.add_observations(genomes, fitness, axes)
+    assert str(caught.value).startswith("add_observations() expected ")
     assert what in str(caught.value)
     assert got in str(caught.value)
     assert "\n" not in str(caught.value)
     if what == "genomes":
-        with pytest.raises(InputError, match=r"^suggest\(\) expected genomes"):
-            optimizer.suggest(genomes)
+        with pytest.raises(InputError, match=r"^enqueue\(\) expected genomes"):
+            optimizer.enqueue(genomes)
     # what was refused left nothing behind
     pairs = zip(drive(optimizer, asks=3), drive(build("random", ordinal()), asks=3), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
@@ -285,5 +285,5 @@ def test_wrong_shapes_are_one_line_that_names_what_is_wrong(wrong: tuple) -> Non
 
 def test_numbers_outside_the_range_are_named_as_such() -> None:
     """The shape is right, so a message that only tells the shape helps nobody."""
-    with pytest.raises(InputError, match=r"learn\(\) expected .*\[0, 1\], got .*1\.5"):
-        build("random", ordinal()).learn([[0.5] * 5 + [1.5]], [1.0])
+    with pytest.raises(InputError, match=r"add_observations\(\) expected .*\[0, 1\], got .*1\.5"):
+        build("random", ordinal()).add_observations([[0.5] * 5 + [1.5]], [1.0])

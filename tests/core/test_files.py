@@ -18,7 +18,7 @@ from evonas.core.settings import TrainingSettings
 from evonas.data.images.image_io import remembered
 from evonas.deployment.export.exporter import _draft
 from evonas.estimation.cost import latency_cache as timing
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.checkpoint import pause
 from evonas.estimation.training.training import Training
@@ -30,15 +30,15 @@ Write = Callable[[int], None]
 Read = Callable[[], int]
 
 
-def _text(path: Path, setting: Setting) -> tuple[Write, Read]:
+def _text(path: Path, setting: TrainingContext) -> tuple[Write, Read]:
     return lambda n: write_file(path, str(n)), lambda: int(path.read_text())
 
 
-def _latency(path: Path, setting: Setting) -> tuple[Write, Read]:
+def _latency(path: Path, setting: TrainingContext) -> tuple[Write, Read]:
     return lambda n: timing._write(path, {"n": n}), lambda: json.loads(path.read_text())["n"]
 
 
-def _exported(path: Path, setting: Setting) -> tuple[Write, Read]:
+def _exported(path: Path, setting: TrainingContext) -> tuple[Write, Read]:
     def write(n: int) -> None:
         with _draft(path) as draft:
             assert draft.suffix == path.suffix  # what writes ONNX or .pt2 looks at it
@@ -47,7 +47,7 @@ def _exported(path: Path, setting: Setting) -> tuple[Write, Read]:
     return write, lambda: int(path.read_text())
 
 
-def _labels(path: Path, setting: Setting) -> tuple[Write, Read]:
+def _labels(path: Path, setting: TrainingContext) -> tuple[Write, Read]:
     source = path.parent / "labels.txt"
     source.write_text("1")
 
@@ -60,7 +60,7 @@ def _labels(path: Path, setting: Setting) -> tuple[Write, Read]:
     return write, lambda: int(remembered("reader 1", [source], nothing)["n"][0])
 
 
-def _paused(path: Path, setting: Setting) -> tuple[Write, Read]:
+def _paused(path: Path, setting: TrainingContext) -> tuple[Write, Read]:
     data = TrainingData(
         [np.ones((8, 3), np.float16)], np.ones((1, 8, 2), np.float32), np.arange(4), np.arange(4, 8)
     )
@@ -74,7 +74,7 @@ def _paused(path: Path, setting: Setting) -> tuple[Write, Read]:
     return write, lambda: json.loads(load_notes(path)["identity"])["seed"]
 
 
-def _weights(path: Path, setting: Setting) -> tuple[Write, Read]:
+def _weights(path: Path, setting: TrainingContext) -> tuple[Write, Read]:
     estimator = Estimator(setting)
     head, once = Architecture("linear_probe", {}), TrainingSettings(epochs=1)
     known: dict[int, float] = {}
@@ -93,8 +93,8 @@ def _weights(path: Path, setting: Setting) -> tuple[Write, Read]:
 
 @pytest.mark.parametrize("writer", [_text, _latency, _exported, _labels, _paused, _weights])
 def test_a_second_writer_does_not_take_the_first_ones_draft(
-    writer: Callable[[Path, Setting], tuple[Write, Read]],
-    setting: Setting,
+    writer: Callable[[Path, TrainingContext], tuple[Write, Read]],
+    setting: TrainingContext,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

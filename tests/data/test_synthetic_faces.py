@@ -104,7 +104,7 @@ def test_the_names_of_landmarks_tell_which_change_places(symmetric: Person) -> N
             np.column_stack([symmetric.project(s) / SIZE, np.full(10, 2)]).reshape(1, -1)
             for s in (scene, scene.mirrored())
         )
-        np.testing.assert_allclose(task.mirrored(plain.astype("f4")), mirror, atol=1e-4)
+        np.testing.assert_allclose(task.flip_targets(plain.astype("f4")), mirror, atol=1e-4)
 
 
 def test_labels(faces: SyntheticFaces) -> None:

@@ -57,7 +57,7 @@ def test_a_part_is_there_only_as_long_as_it_is_installed(tmp_path: Path) -> None
 def test_the_task_learns_a_quantile(shown: None, evonas: Cli, tiny_file: Path) -> None:
     task = registry.create("task", "quantile", {"label": "age", "share": 0.8}, {"age": ()})
     truth = np.arange(11, dtype=np.float32)[:, None]
-    best = task.constant(truth)
+    best = task.constant_baseline(truth)
     assert best.tolist() == [8.0]
     outputs, targets = torch.tensor([[1.0], [4.0]]), torch.tensor([[3.0], [3.0]])
     assert task.loss(outputs, targets).item() == pytest.approx((0.8 * 2 + 0.2 * 1) / 2)

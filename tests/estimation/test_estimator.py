@@ -21,7 +21,7 @@ from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.errors import RunError
 from evonas.estimation import estimator as estimator_module
-from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.training.training import Training
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
@@ -35,11 +35,11 @@ def job(architecture: Architecture = HEAD, **changes: object) -> Job:
 
 
 @pytest.fixture
-def estimator(setting: Setting) -> Estimator:
+def estimator(setting: TrainingContext) -> Estimator:
     return Estimator(setting)
 
 
-def test_a_job_gives_metrics_costs_and_time(estimator: Estimator, setting: Setting) -> None:
+def test_a_job_gives_metrics_costs_and_time(estimator: Estimator, setting: TrainingContext) -> None:
     found = estimator(job())
     assert (found.status, found.error_kind, found.error) == ("ok", "", "")
     assert {"mae", "mae_yaw", "mae_pitch", "mae_roll", "geodesic", "epoch"} == set(found.metrics)
@@ -52,7 +52,9 @@ def test_a_job_gives_metrics_costs_and_time(estimator: Estimator, setting: Setti
     assert found.history == ()
 
 
-def test_the_result_follows_from_the_job_alone(estimator: Estimator, setting: Setting) -> None:
+def test_the_result_follows_from_the_job_alone(
+    estimator: Estimator, setting: TrainingContext
+) -> None:
     first = estimator(job())
     torch.manual_seed(99)
     np.random.seed(99)
@@ -63,7 +65,7 @@ def test_the_result_follows_from_the_job_alone(estimator: Estimator, setting: Se
 
 
 def test_the_tap_is_the_architectures_or_the_settings(
-    estimator: Estimator, setting: Setting
+    estimator: Estimator, setting: TrainingContext
 ) -> None:
     probe = Architecture("linear_probe", {})
     assert setting.tap_of(probe) == "block3"
@@ -79,7 +81,7 @@ def test_history_is_returned_where_it_is_asked_for(estimator: Estimator) -> None
     assert found.metrics["mae"] == min(row["mae"] for row in found.history)
 
 
-def test_a_test_split_judges_the_kept_weights(setting: Setting) -> None:
+def test_a_test_split_judges_the_kept_weights(setting: TrainingContext) -> None:
     split = setting.splits["search"]
     both = Split(split.train, split.validation, split.validation)
     averaged = TrainingSettings(epochs=3, ema=0.9)  # what is kept is not what was trained last
@@ -126,7 +128,7 @@ def test_an_impossible_architecture_is_a_failure_of_its_kind(
     ],
 )
 def test_a_loss_that_is_no_number_is_told_by_when_it_became_so_and_the_cost_is_known(
-    setting: Setting, tmp_path: Path, kind: str, rate: float, target: float, said: str
+    setting: TrainingContext, tmp_path: Path, kind: str, rate: float, target: float, said: str
 ) -> None:
     targets = setting.targets * np.float32(target)
     # beyond what settings allow, so that no luck can keep it finite
@@ -139,7 +141,7 @@ def test_a_loss_that_is_no_number_is_told_by_when_it_became_so_and_the_cost_is_k
     assert not (tmp_path / "w").exists()
 
 
-def test_an_error_far_beyond_that_of_a_constant_is_a_divergence(setting: Setting) -> None:
+def test_an_error_far_beyond_that_of_a_constant_is_a_divergence(setting: TrainingContext) -> None:
     """At a rate of 10 the losses stay finite, and the answers are thousands of degrees off."""
     training = TrainingSettings(epochs=2, batch_size=8, learning_rate=10.0)
     found = Estimator(setting)(job(training=training))
@@ -151,7 +153,9 @@ def test_an_error_far_beyond_that_of_a_constant_is_a_divergence(setting: Setting
     )
 
 
-def test_a_network_that_only_has_not_learned_enough_yet_did_not_diverge(setting: Setting) -> None:
+def test_a_network_that_only_has_not_learned_enough_yet_did_not_diverge(
+    setting: TrainingContext,
+) -> None:
     """Where the targets hardly differ, the first epoch ends far beyond the constant's error."""
     near = replace(setting, targets=7.0 + 1e-3 * setting.targets)
     found = Estimator(near)(job())
@@ -173,7 +177,7 @@ def test_a_network_that_only_has_not_learned_enough_yet_did_not_diverge(setting:
     ],
 )
 def test_what_a_training_raises_is_a_failure_of_its_kind(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
+    setting: TrainingContext, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: str
 ) -> None:
     def raising(self: HeadPose, *args: object) -> None:
         raise error
@@ -187,7 +191,7 @@ def test_what_a_training_raises_is_a_failure_of_its_kind(
 
 
 def test_nothing_of_a_failed_training_lives_when_the_gpus_cache_is_emptied(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
+    setting: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else the memory stays the process's, and the next try, alone on the GPU, fails as well."""
     parts: list[weakref.ref[Any]] = []
@@ -221,7 +225,7 @@ def test_nothing_of_a_failed_training_lives_when_the_gpus_cache_is_emptied(
 
 
 def test_the_memory_of_a_job_is_what_others_cannot_have(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch
+    setting: TrainingContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory that torch reserved, tensors in it or not; the job before does not count."""
     memory = {"reserved": 100, "most": 10**9, "device": ""}
@@ -253,7 +257,7 @@ def test_the_memory_of_a_job_is_what_others_cannot_have(
 
 @pytest.mark.parametrize("content", [None, b"", b"\x93NUMPY\x01\x00v\x00"])
 def test_features_that_are_gone_are_no_fault_of_the_network(
-    setting: Setting, tmp_path: Path, content: bytes | None
+    setting: TrainingContext, tmp_path: Path, content: bytes | None
 ) -> None:
     """All others would fail as well, and spend the budget."""
     if content is not None:

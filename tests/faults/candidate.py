@@ -24,7 +24,7 @@ import torch
 from faults import traces
 from faults.arithmetic import TRAININGS, begun, measured, which
 
-from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.estimator import Job, TrainingContext
 from evonas.estimation.measurement import Measurement
 
 MARKS = "marks"  # folder beside the run's: one file a fault that came
@@ -86,7 +86,7 @@ def mark(folder: Path, name: str) -> bool:
 class Candidate:
     """Answers jobs, unless something befalls them."""
 
-    def __init__(self, fate: Fate, setting: Setting) -> None:
+    def __init__(self, fate: Fate, setting: TrainingContext) -> None:
         self._fate = fate
         self._marks = fate.place / MARKS
         noted = fate.place / WORKERS / str(os.getpid())

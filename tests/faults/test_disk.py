@@ -20,7 +20,7 @@ from evonas.core.files import write_file
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError, RunError
 from evonas.estimation import estimator
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.training import checkpoint as paused
 from evonas.runs import run_store as store_module
 from evonas.runs.run_store import RunStore, Trial
@@ -110,7 +110,7 @@ def test_after_a_failed_append_the_journal_is_as_before(
 
 @pytest.mark.parametrize("until", [0, 1])
 def test_a_training_is_not_lost_because_its_weights_cannot_be_kept(
-    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: int
+    setting: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: int
 ) -> None:
     """Neither for children, nor at the rung of a race."""
 

@@ -17,13 +17,13 @@ import numpy as np
 from faults.candidate import ELSEWHERE, Candidate, Fate
 from faults.toy_search import SPACE, Arithmetic, Toy, child
 
-from evonas.estimation.estimator import Setting
+from evonas.estimation.estimator import TrainingContext
 from evonas.estimation.execution.ray import RayExecutor
 from evonas.estimation.features.feature_cache import Progress
 from evonas.space import SearchSpace
 from evonas.workflows.components import Ready
 
-SETTING = Setting({}, {}, "", np.empty((0, 0, 0), np.float32), {}, ("none", {}, {}))
+SETTING = TrainingContext({}, {}, "", np.empty((0, 0, 0), np.float32), {}, ("none", {}, {}))
 #: Genes that make as many networks as a long search asks for.
 ROOM = {"name": "number", "kind": "integer", "low": 0, "high": 10**5 - 1}
 

@@ -36,7 +36,7 @@ from evonas.optimizers.base import Optimizer
 from evonas.report.page import writer  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.components import Ready, strategy
-from evonas.workflows.tabular_benchmark import Replay
+from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 GENES = [
     {"name": "width", "kind": "ordinal", "choices": [1, 2, 4, 8]},
@@ -63,7 +63,7 @@ class Arithmetic(Executor):
 
 
 @dataclass(frozen=True)
-class Toy(Replay):
+class Toy(TabularBenchmark):
     """A plan of a search that is over in a moment."""
 
     folder: Path = Path()

@@ -136,13 +136,13 @@ def test_a_damaged_program(tmp_path: Path) -> None:
 def test_a_damaged_onnx(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    from evonas.deployment.export.exported_model import Shipped
+    from evonas.deployment.export.exported_model import ExportedNetwork
 
     path = tmp_path / "net.onnx"
     path.write_bytes(small_onnx(onnx))
-    shipped = Shipped.load(path)
+    shipped = ExportedNetwork.load(path)
     assert shipped.answers([np.zeros((8, 8, 3), np.uint8)]).shape == (1, 3)
-    tried(path, 100, lambda: Shipped.load(path))
+    tried(path, 100, lambda: ExportedNetwork.load(path))
 
 
 def small_onnx(onnx: Any) -> bytes:

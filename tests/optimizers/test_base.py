@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from optimizer_problems import conditional, cost, ordinal, space_of
 
 from evonas.errors import InputError
-from evonas.optimizers.base import Optimizer, fenced_global_rng, number_in
+from evonas.optimizers.base import Optimizer, guarded_global_rng, number_in
 from evonas.optimizers.common import sampling as _sampling
 from evonas.optimizers.common.global_state_guards import no_logging_setup
 from evonas.optimizers.common.identity import Identity
@@ -128,8 +128,8 @@ def test_as_long_as_all_fail_nothing_is_passed_on_and_the_strategy_starts_elsewh
         optimizer.tell(told)
     assert optimizer.restarts == 1
     assert [len(genomes) for genomes, _ in optimizer.told] == [2]
-    assert optimizer.recall(LINE.decode(at(4)[0]).digest) == pytest.approx(7.07)
-    assert optimizer.recall(LINE.decode(at(9)[0]).digest) is None
+    assert optimizer.fitness_of(LINE.decode(at(4)[0]).digest) == pytest.approx(7.07)
+    assert optimizer.fitness_of(LINE.decode(at(9)[0]).digest) is None
 
 
 def test_three_asks_of_mere_repeats_restart_and_three_vain_restarts_go_random() -> None:
@@ -185,7 +185,7 @@ def test_a_repeat_that_succeeds_replaces_its_failure() -> None:
     for told in ([np.nan, 5.0], [3.0], [4.0]):
         optimizer.ask()
         optimizer.tell(told)
-    assert optimizer.recall(digest) == 3.0
+    assert optimizer.fitness_of(digest) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,9 @@ def test_fenced_global_rng_lends_and_returns() -> None:
     expected_outside = np.random.RandomState(1).rand(3)
     drawn = []
     for _ in range(2):
-        with fenced_global_rng(own):
+        with guarded_global_rng(own):
             drawn.append(np.random.rand())
-    with contextlib.suppress(RuntimeError), fenced_global_rng(own):
+    with contextlib.suppress(RuntimeError), guarded_global_rng(own):
         drawn.append(np.random.rand())
         raise RuntimeError("inside")
     assert np.array_equal(drawn, reference.rand(3))

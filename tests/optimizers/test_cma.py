@@ -11,7 +11,7 @@ from optimizer_problems import bowl, build, cost, drive, ordinal, space_of
 from scipy.stats import norm, spearmanr
 
 from evonas.errors import InputError
-from evonas.optimizers.common.preselection import Screen
+from evonas.optimizers.common.preselection import Preselection
 
 
 def test_it_draws_from_its_own_generator() -> None:
@@ -182,7 +182,7 @@ def test_the_model_finds_main_effects_and_survives_flat_and_huge_fitness() -> No
         {"kind": "integer", "low": 1, "high": 5},
         {"kind": "log_float", "low": 0.01, "high": 1.0},
     )
-    screen = Screen(space)
+    screen = Preselection(space)
     genomes = list(np.random.default_rng(0).random((60, 3)))
     assert screen.order(genomes).tolist() == list(range(60)), "nothing is known yet"
     values = np.array([(g[0] < 1 / 3) + 4 * (g[1] - 0.5) ** 2 + g[2] for g in genomes])

@@ -162,7 +162,7 @@ def test_with_ageing_the_oldest_dies_even_if_it_is_the_best() -> None:
         rows += digests(optimizer.space, genomes)
         optimizer.tell(by_digest(optimizer.space, genomes) + turn)  # older is always better
         assert optimizer.living() == set(rows[-20:])
-    assert optimizer.recall(rows[0]) is not None
+    assert optimizer.fitness_of(rows[0]) is not None
     assert rows[0] not in optimizer.living()
     assert not {optimizer.parent_of(d) for d in digests(optimizer.space, optimizer.ask())} & {
         *rows[:-20]
@@ -206,8 +206,8 @@ def test_with_crossover_a_child_takes_genes_from_two_and_one_mutates() -> None:
     space = ordinal(9, 8)
     optimizer = evolution(space, budget=500, crossover=1.0, parents=2, population_size=60)
     told(optimizer, 1)
-    living = sorted(optimizer.living(), key=lambda digest: optimizer.recall(digest) or 0.0)
-    settings_of = {d: space.decode(optimizer.books.genomes[d]).settings for d in living}
+    living = sorted(optimizer.living(), key=lambda digest: optimizer.fitness_of(digest) or 0.0)
+    settings_of = {d: space.decode(optimizer.archive.genomes[d]).settings for d in living}
     ties = mixed_ones = 0
     for genome in optimizer.ask():
         child = space.decode(genome)
@@ -234,7 +234,7 @@ def test_crossover_is_as_frequent_as_said() -> None:
             space, budget=999, crossover=crossover, parents=2, population_size=300
         )
         told(optimizer, 1)
-        parents = [space.decode(optimizer.books.genomes[d]).settings for d in optimizer.living()]
+        parents = [space.decode(optimizer.archive.genomes[d]).settings for d in optimizer.living()]
         children = [space.decode(genome).settings for genome in optimizer.ask()]
         away = [min(sum(c[k] != p[k] for k in c) for p in parents) for c in children]
         shares.append(np.mean(np.array(away) > 1))

@@ -20,7 +20,7 @@ from optimizer_problems import (
 
 from evonas.space import Mutation, SearchSpace
 
-# ------------------------------------------------- ancestors, limits, favourites
+# ------------------------------------------------- ancestors, limits, initial_genomes
 
 
 def test_evopose2d_begins_with_its_ancestor_and_all_descend_from_it() -> None:
@@ -124,7 +124,7 @@ def test_what_was_known_before_comes_in_the_place_of_the_ancestors() -> None:
     assert 5 < len(fit) < 25
     values = by_digest(EVOPOSE, genomes)
     optimizer = evolution(EVOPOSE, budget=20, population_size=30, parents=3)
-    optimizer.learn(genomes, values)
+    optimizer.add_observations(genomes, values)
     assert optimizer.living() == set(digests(EVOPOSE, genomes)), "any may be a parent yet"
     first = optimizer.ask()
     order = np.argsort(by_digest(EVOPOSE, np.array(fit)))
@@ -140,7 +140,7 @@ def test_what_was_known_before_is_filled_up_where_there_are_no_ancestors() -> No
     space = ordinal()
     genomes = np.random.default_rng(4).random((3, space.dim))
     optimizer = evolution(space, budget=20, population_size=4, generation0=8)
-    optimizer.learn(genomes, [3.0, 1.0, np.nan])
+    optimizer.add_observations(genomes, [3.0, 1.0, np.nan])
     first = optimizer.ask()
     assert np.array_equal(first[:2], genomes[[1, 0]])
     assert len(first) == 8
@@ -191,7 +191,7 @@ def test_what_is_suggested_may_have_children() -> None:
     space = ordinal()
     genomes = np.random.default_rng(5).random((3, space.dim))
     optimizer = evolution(space, budget=30, population_size=4, parents=2)
-    optimizer.suggest(genomes)
+    optimizer.enqueue(genomes)
     names = digests(space, optimizer.ask())
     optimizer.tell([-1.0, np.nan, -2.0])
     assert optimizer.living() == {names[0], names[2]}

@@ -181,7 +181,7 @@ def test_children_have_the_genes_of_successes_alone() -> None:
 
 def test_a_first_generation_without_success_is_no_population() -> None:
     optimizer = build("ga", ordinal(), budget=60)
-    optimizer.suggest(np.full((1, 6), 0.5))
+    optimizer.enqueue(np.full((1, 6), 0.5))
     optimizer.tell([5.0] * len(optimizer.ask()))
     optimizer.ask()
     favourite_and_rest = len(optimizer._offspring)

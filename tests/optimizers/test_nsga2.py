@@ -124,7 +124,7 @@ def test_rank_comes_before_crowding_and_ties_keep_their_order() -> None:
     axes = np.array([[3.0, 3.0], [0.0, 4.0], [1.0, 2.0], [4.0, 0.0], [1.1, 1.9], [5.0, 5.0]])
     rank, crowding = nsga2._rank_and_crowding(axes)
     assert rank.tolist() == [1, 0, 0, 0, 0, 2]
-    # ends first, in the order of telling; then who has more room: 2.9/4 + 2/4 + ... each
+    # ends first, in the order of informative_taps; then who has more room: 2.9/4 + 2/4 + ... each
     assert nsga2._order(rank, crowding).tolist() == [1, 3, 4, 2, 0, 5]
     assert crowding[2] == pytest.approx((1.1 / 4 + 2.1 / 4) / 2)
     assert crowding[4] == pytest.approx((3.0 / 4 + 2.0 / 4) / 2)
@@ -173,7 +173,7 @@ def test_starts_from_the_front_of_what_was_learned() -> None:
     rows = np.array([two(SPACE.decode(genome)) for genome in genomes])
     rows[0] = np.nan
     optimizer = build("nsga2", SPACE, budget=40, seed=1)
-    optimizer.learn(genomes, np.where(np.isnan(rows[:, 0]), np.nan, 0.0), rows)
+    optimizer.add_observations(genomes, np.where(np.isnan(rows[:, 0]), np.nan, 0.0), rows)
     front = {tuple(genome) for genome in genomes[1:][moocore.is_nondominated(rows[1:])]}
     first = optimizer.ask()
     assert {tuple(genome) for genome in first} <= front

@@ -65,7 +65,7 @@ def test_a_winner_that_does_not_beat_a_constant_prediction_says_so_first() -> No
 def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
     best = finalist("a", 3.0, 3.0, 5.0)
     some = [finalist("b", 4.0, macs=500_000), finalist("c", 9.0, 4.5, 4.5, macs=600_000)]
-    assert outcome.as_good([best], some, "mae") == (
+    assert outcome.statistically_tied([best], some, "mae") == (
         "Within seed noise of it (2 standard errors) and cheaper: b 4.000 at 1.00 MFLOPs of head "
         "(1 seed), c 4.500 at 1.20 MFLOPs of head (2 seeds): see best.json."
     )
@@ -73,14 +73,14 @@ def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
 
 def test_of_many_that_are_as_good_three_are_named() -> None:
     many = [finalist(name, 4.0) for name in "bcdef"]
-    line = outcome.as_good([finalist("a", 3.0)], many, "mae")
+    line = outcome.statistically_tied([finalist("a", 3.0)], many, "mae")
     assert line.count(" 4.000 at ") == 3
     assert line.endswith("(1 seed) and 2 more: see best.json.")
-    assert "more" not in outcome.as_good([finalist("a", 3.0)], many[:3], "mae")
+    assert "more" not in outcome.statistically_tied([finalist("a", 3.0)], many[:3], "mae")
 
 
 def test_nothing_as_good_is_no_line() -> None:
-    assert outcome.as_good([finalist("a", 3.0)], [], "mae") == ""
+    assert outcome.statistically_tied([finalist("a", 3.0)], [], "mae") == ""
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from evonas.runs.finals import DOUBT, Finalist, as_good, noise, standing
+from evonas.runs.finals import DOUBT, Finalist, noise, rank_finalists, statistically_tied
 from evonas.runs.run_store import Trial
 
 
@@ -56,7 +56,7 @@ def names(finalists: list[Finalist]) -> list[str]:
 def test_further_seeds_name_the_winner_not_the_search() -> None:
     lucky, solid = own("a", 1.0), own("b", 2.0)
     trials = [lucky, solid, own("c", 1.5), *again(lucky, 4.0, 6.0), *again(solid, 3.0, 3.5)]
-    found = standing(trials)
+    found = rank_finalists(trials)
     assert names(found) == ["b", "a"]  # what was not trained again is no finalist
     assert [one.fitness for one in found] == [3.25, 5.0]
     assert found[1].trial is lucky
@@ -65,41 +65,41 @@ def test_further_seeds_name_the_winner_not_the_search() -> None:
 def test_one_with_fewer_further_seeds_stands_behind_all_others() -> None:
     a, b, c = own("a", 1.0), own("b", 2.0), own("c", 3.0)
     trials = [a, b, c, *again(a, 0.1, None, None), *again(b, 5.0, 5.0, 5.0), *again(c, 0.2, 0.4)]
-    found = standing(trials)
+    found = rank_finalists(trials)
     assert names(found) == ["b", "a", "c"]
     assert [len(one.further) for one in found] == [3, 1, 2]
 
 
 def test_failures_are_no_results() -> None:
     a, b = own("a", 1.0), own("b", 2.0)
-    (kept,) = standing([a, b, *again(a, None, None), *again(b, 7.0, None)])
+    (kept,) = rank_finalists([a, b, *again(a, None, None), *again(b, 7.0, None)])
     assert (kept.trial.digest, kept.fitness, len(kept.further)) == ("b", 7.0, 1)
 
 
 def test_where_all_further_trainings_failed_the_search_decides() -> None:
     a, b = own("a", 2.0), own("b", 1.0)
-    (kept,) = standing([a, b, *again(b, None, None)])
+    (kept,) = rank_finalists([a, b, *again(b, None, None)])
     assert (kept.trial.digest, kept.further, kept.fitness) == ("b", (), 1.0)
 
 
 def test_without_further_trainings_the_best_stands_alone_the_first_among_equals() -> None:
     trials = [own("a", 2.0), own("b", None), own("c", 1.0), own("d", 1.0)]
-    assert standing(trials) == [Finalist(trials[2])]
-    assert standing([*trials, own("e", 0.5, status="earlier")])[0].trial.digest == "e"
+    assert rank_finalists(trials) == [Finalist(trials[2])]
+    assert rank_finalists([*trials, own("e", 0.5, status="earlier")])[0].trial.digest == "e"
 
 
 @pytest.mark.parametrize(
     "trials", [[], [own("a", None)], [own("a", 1.0, status="repeat")], again(own("a", 1.0), 1.0)]
 )
 def test_where_nothing_succeeded_nobody_stands(trials: list[Trial]) -> None:
-    assert standing(trials) == []
+    assert rank_finalists(trials) == []
 
 
 def test_the_order_of_the_journal_does_not_matter() -> None:
     a, b = own("a", 1.0), own("b", 2.0)
     trials = [a, b, *again(a, 3.0, 5.0), *again(b, 6.0, 1.0)]
-    found = standing(trials[::-1])
-    assert found == standing(trials)
+    found = rank_finalists(trials[::-1])
+    assert found == rank_finalists(trials)
     assert [trial.repeat for trial in found[0].further] == [1, 2]
 
 
@@ -139,7 +139,7 @@ def test_noise_is_pooled_over_the_finalists() -> None:
 @pytest.mark.parametrize("finalists", [[], [finalist("a", 1.0)], [finalist("a", 1.0, 2.0)]])
 def test_noise_is_unknown_without_two_seeds_of_one_network(finalists: list[Finalist]) -> None:
     assert math.isnan(noise(finalists, "error"))
-    assert as_good(finalists, [own("b", 0.1, macs=1)], "error") == []
+    assert statistically_tied(finalists, [own("b", 0.1, macs=1)], "error") == []
 
 
 @given(st.lists(st.lists(st.floats(0, 100), min_size=2, max_size=4), min_size=1, max_size=4))
@@ -158,7 +158,7 @@ def close(gap: float, macs: int = 50, *further: float) -> list[str]:
     assert noise([winner], "error") == pytest.approx(1.0)
     other = Finalist(own("b", 10 + gap, macs), tuple(again(own("b", 0.0, macs), *further)))
     known = [winner, other] if further else [winner]
-    return names(as_good(known, [winner.trial, other.trial], "error"))
+    return names(statistically_tied(known, [winner.trial, other.trial], "error"))
 
 
 def test_one_training_is_as_good_within_two_standard_errors_of_the_difference() -> None:
@@ -184,7 +184,7 @@ def test_a_finalist_counts_with_its_further_seeds() -> None:
 def test_one_that_began_with_weights_of_a_parent_is_no_measure() -> None:
     winner = finalist("a", 1.0, 9.0, 11.0)
     fresh, heir = own("b", 10.0, macs=70), replace(own("c", 10.0, macs=30), inherited=0.9)
-    assert names(as_good([winner], [winner.trial, fresh, heir], "error")) == ["b"]
+    assert names(statistically_tied([winner], [winner.trial, fresh, heir], "error")) == ["b"]
 
 
 def test_the_cheapest_comes_first_each_once_and_only_what_succeeded() -> None:
@@ -199,11 +199,11 @@ def test_the_cheapest_comes_first_each_once_and_only_what_succeeded() -> None:
         own("g", 10.0, macs=3, metrics={"other": 1.0}),
         *again(own("b", 10.0, macs=70), 10.0),
     ]
-    assert names(as_good([winner], trials, "error")) == ["c", "f", "b"]
+    assert names(statistically_tied([winner], trials, "error")) == ["c", "f", "b"]
 
 
 def test_what_is_cheaper_is_a_matter_of_what_costs() -> None:
     winner = Finalist(own("a", 4.0, 100, latency=2.0), tuple(again(own("a", 4.0), 3.0, 5.0)))
     trials = [own("b", 4.0, 50, latency=3.0), own("c", 4.0, 200, latency=1.0)]
-    assert names(as_good([winner], trials, "error")) == ["b"]
-    assert names(as_good([winner], trials, "error", "latency")) == ["c"]
+    assert names(statistically_tied([winner], trials, "error")) == ["b"]
+    assert names(statistically_tied([winner], trials, "error", "latency")) == ["c"]

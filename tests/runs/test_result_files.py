@@ -14,7 +14,7 @@ from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
 from evonas.runs import result_files as results
-from evonas.runs.finals import as_good, standing
+from evonas.runs.finals import rank_finalists, statistically_tied
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture
 
@@ -71,8 +71,8 @@ def front_json(tmp_path: Path) -> Path:
 def best_json(tmp_path: Path) -> Path:
     path = tmp_path / "best.json"
     trials = [*TRIALS, *finals(TRIALS[0], 9.0, 11.0), *finals(TRIALS[1], 5.5, 7.5)]
-    finalists = standing(trials)
-    content = results.best(finalists, as_good(finalists, trials, "mae"), COMMON)
+    finalists = rank_finalists(trials)
+    content = results.best(finalists, statistically_tied(finalists, trials, "mae"), COMMON)
     path.write_text(json.dumps(content))
     return path
 
@@ -110,7 +110,7 @@ def test_best_json_lists_finalists_and_what_is_as_good(best_json: Path) -> None:
 
 
 def test_best_json_without_finals_holds_the_searchs_own_result(tmp_path: Path) -> None:
-    content = results.best(standing(TRIALS), [], COMMON)
+    content = results.best(rank_finalists(TRIALS), [], COMMON)
     (tmp_path / "b.json").write_text(json.dumps(content))
     best = results.read(tmp_path / "b.json")
     assert (best["digest"], best["fitness"], best["seeds"]) == (digest(0), 5.0, 1)

@@ -104,8 +104,8 @@ def test_a_class_that_does_not_occur_has_no_recall_and_does_not_count() -> None:
 
 def test_what_rises_is_named() -> None:
     task = made()
-    assert {"accuracy", "macro_f1", "recall sad", "f1 sad"} <= task.rising
-    assert set(task.details(GUESS, TRUTH)) - task.rising == {"error"}
+    assert {"accuracy", "macro_f1", "recall sad", "f1 sad"} <= task.higher_is_better
+    assert set(task.details(GUESS, TRUTH)) - task.higher_is_better == {"error"}
     assert (task.metric, task.unit, task.n_outputs, task.dense) == ("error", "percent", 3, False)
 
 
@@ -136,13 +136,13 @@ def test_predictions_and_scores_agree_and_large_outputs_do_not_overflow() -> Non
 def test_balanced_weights_are_settled_from_the_training_targets() -> None:
     targets = column(0, 0, 0, 0, 0, 0, 1, 1, 1, 2)
     draft = made(balanced=True)
-    settled = draft.settled(targets)
+    settled = draft.fit_options(targets)
     assert settled == {"weights": pytest.approx([10 / 18, 10 / 9, 10 / 3])}
     weights = pytest.importorskip("sklearn.utils.class_weight")
     expected = weights.compute_class_weight("balanced", classes=np.arange(3), y=targets[:, 0])
     assert settled["weights"] == pytest.approx(expected.tolist())
     task = made(balanced=True, **settled)
-    assert task.settled(targets) == {}
+    assert task.fit_options(targets) == {}
     # Balanced, each class has the same share of the loss.
     outputs = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
     each = torch.nn.functional.cross_entropy(
@@ -151,25 +151,25 @@ def test_balanced_weights_are_settled_from_the_training_targets() -> None:
     means = [each[targets[:, 0] == c].mean() for c in range(3)]
     loss = task.loss(outputs, torch.from_numpy(targets))
     assert float(loss) == pytest.approx(float(sum(means) / 3), rel=1e-5)
-    assert made().settled(targets) == {}
+    assert made().fit_options(targets) == {}
     with pytest.raises(InputError, match=r"^task\.weights: [^\n]+settled[^\n]+$"):
         draft.loss(outputs, torch.from_numpy(targets))
 
 
 def test_a_class_without_training_images_does_not_break_the_weights() -> None:
-    settled = made(balanced=True).settled(column(0, 0, 0, 2))
+    settled = made(balanced=True).fit_options(column(0, 0, 0, 2))
     assert settled["weights"] == pytest.approx([4 / 6, 1.0, 4 / 2])
 
 
 def test_the_constant_is_the_most_frequent_class() -> None:
-    assert made().constant(column(2, 1, 2, 0)).tolist() == [2.0]
+    assert made().constant_baseline(column(2, 1, 2, 0)).tolist() == [2.0]
 
 
 def test_targets_are_numbers_of_classes() -> None:
     targets = made().targets(Emotions(2, 0, 1))
     assert targets.tolist() == [[2], [0], [1]]
     assert targets.dtype == np.float32
-    np.testing.assert_array_equal(made().mirrored(targets), targets)
+    np.testing.assert_array_equal(made().flip_targets(targets), targets)
 
 
 @pytest.mark.parametrize("wrong", [-1, 3, 0.5])
@@ -223,12 +223,12 @@ def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
 def test_classes_named_by_a_side_change_places_in_the_mirror() -> None:
     names = ("ahead", "left", "right", "left_wink")
     task = Classification({"looks": names})
-    assert task.mirrored(np.float32([[0], [1], [2], [3]])).tolist() == [[0], [2], [1], [3]]
-    assert task.mirrored(np.float32([[1]])).dtype == np.float32
+    assert task.flip_targets(np.float32([[0], [1], [2], [3]])).tolist() == [[0], [2], [1], [3]]
+    assert task.flip_targets(np.float32([[1]])).dtype == np.float32
     given = Classification({"looks": names}, pairs=(("ahead", "right"),))
-    assert given.mirrored(np.float32([[0], [1], [2], [3]])).tolist() == [[2], [1], [0], [3]]
+    assert given.flip_targets(np.float32([[0], [1], [2], [3]])).tolist() == [[2], [1], [0], [3]]
     none = Classification({"looks": names}, pairs=())
-    assert none.mirrored(np.float32([[1]])).tolist() == [[1]]
+    assert none.flip_targets(np.float32([[1]])).tolist() == [[1]]
     with pytest.raises(InputError, match=r"task\.pairs: expected pairs of ahead, left"):
         Classification({"looks": names}, pairs=(("left", "rigth"),))
 
@@ -236,6 +236,6 @@ def test_classes_named_by_a_side_change_places_in_the_mirror() -> None:
 def test_outputs_of_classes_named_by_a_side_change_places_as_well() -> None:
     schema = {"gaze": ("left", "ahead", "right", "up")}
     outputs = np.array([[1, 2, 3, 4]], np.float32)
-    assert Classification(schema).unmirrored(outputs).tolist() == [[3, 2, 1, 4]]
+    assert Classification(schema).unflip_outputs(outputs).tolist() == [[3, 2, 1, 4]]
     pairs = Classification(schema, pairs=(("ahead", "up"),))
-    assert pairs.unmirrored(outputs).tolist() == [[1, 4, 3, 2]]
+    assert pairs.unflip_outputs(outputs).tolist() == [[1, 4, 3, 2]]

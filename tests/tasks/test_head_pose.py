@@ -65,9 +65,9 @@ def test_an_angle_without_label_counts_as_zero() -> None:
 
 
 def test_the_mirror_changes_the_sign_of_yaw_and_roll() -> None:
-    assert HeadPose(ALL).mirrored(row(10, 20, 30)).tolist() == [[-10, 20, -30]]
-    assert HeadPose(("pitch", "yaw")).mirrored(row(10, 20)).tolist() == [[-10, 20]]
-    assert HeadPose(ALL, ["roll"]).mirrored(row(5)).tolist() == [[-5]]
+    assert HeadPose(ALL).flip_targets(row(10, 20, 30)).tolist() == [[-10, 20, -30]]
+    assert HeadPose(("pitch", "yaw")).flip_targets(row(10, 20)).tolist() == [[-10, 20]]
+    assert HeadPose(ALL, ["roll"]).flip_targets(row(5)).tolist() == [[-5]]
 
 
 def test_the_mirror_rule_is_that_of_the_rotation() -> None:
@@ -75,7 +75,7 @@ def test_the_mirror_rule_is_that_of_the_rotation() -> None:
     flip = np.diag([-1.0, 1.0, 1.0])
     pose = row(25, -15, 40)
     expected = flip @ matrices(pose)[0] @ flip
-    found = matrices(HeadPose(ALL).mirrored(pose))[0]
+    found = matrices(HeadPose(ALL).flip_targets(pose))[0]
     np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
@@ -228,7 +228,7 @@ def test_the_constant_on_real_labels_is_the_published_floor(
     real_labels: NDArray[np.float32],
 ) -> None:
     task = HeadPose(ALL)
-    constant = np.broadcast_to(task.constant(real_labels), real_labels.shape)
+    constant = np.broadcast_to(task.constant_baseline(real_labels), real_labels.shape)
     details = task.details(constant, real_labels)
     assert details["mae"] == pytest.approx(17.36, abs=0.005)
     assert details["mae_yaw"] == pytest.approx(26.1, abs=0.05)

@@ -73,7 +73,7 @@ def test_a_side_alone_needs_its_partner_or_named_pairs() -> None:
         KeyPoints(named(*EYES), points=("left_eye",))
     assert KeyPoints(named(*EYES), points=("left_eye",), pairs=()).pairs == ()
     odd = KeyPoints(named("a", "b"), pairs=(("a", "b"),))
-    once = odd.mirrored(rows([[[0.25, 0, 1], [0.5, 0, 2]]]))
+    once = odd.flip_targets(rows([[[0.25, 0, 1], [0.5, 0, 2]]]))
     assert once[0, :6].tolist() == [0.5, 0, 2, 0.75, 0, 1]
 
 
@@ -115,11 +115,11 @@ def test_targets_with_and_without_boxes() -> None:
 def test_mirrored_points_change_sides_and_names() -> None:
     task = KeyPoints(named(*EYES))
     before = rows([[[0.5, 0.6, 2], [0.25, 0.1, 1], [0.875, 0.2, 0]]], (10, 20, 30), 400, 5)
-    once = task.mirrored(before)
+    once = task.flip_targets(before)
     np.testing.assert_array_equal(
         once, rows([[[0.5, 0.6, 2], [0.125, 0.2, 0], [0.75, 0.1, 1]]], (10, 20, 30), 400, 5)
     )
-    np.testing.assert_array_equal(task.mirrored(once), before)
+    np.testing.assert_array_equal(task.flip_targets(once), before)
 
 
 def test_moved_points_are_told_in_sides_of_the_new_crop() -> None:
@@ -127,7 +127,7 @@ def test_moved_points_are_told_in_sides_of_the_new_crop() -> None:
     corner, side = np.array([[0.25, -0.5]], np.float32), np.array([0.5], np.float32)
     before = rows([[[0.5, 0.25, 2]]], (1, 2, 3), 4, 5)
     moved = rows([[[0.5, 1.5, 2]]], (1, 2, 3), 4, 5)
-    np.testing.assert_array_equal(task.moved(before, corner, side), moved)
+    np.testing.assert_array_equal(task.crop_targets(before, corner, side), moved)
     np.testing.assert_array_equal(before, rows([[[0.5, 0.25, 2]]], (1, 2, 3), 4, 5))
 
 
@@ -141,8 +141,8 @@ def test_a_dot_of_a_view_is_where_its_target_says(name: str) -> None:
     weight = seen - np.median(seen)
     y, x = (np.indices(seen.shape) + 0.5).reshape(2, -1) @ weight.ravel() / weight.sum() / 200
     plain = rows([[[(130 / 200 - 0.2) / 0.6, (90 / 200 - 0.2) / 0.6, 2]]])
-    target = task.moved(plain, *view.crops(1))
-    target = task.mirrored(target) if view.flip else target
+    target = task.crop_targets(plain, *view.crops(1))
+    target = task.flip_targets(target) if view.flip else target
     np.testing.assert_allclose(target[0, :2], [x, y], atol=0.004)
 
 
@@ -245,8 +245,8 @@ def test_the_oks_by_hand() -> None:
     assert found["error"] == pytest.approx(100 - found["oks"])
     assert found["nme"] == pytest.approx(100 * off / 2, rel=1e-5)
     assert set(found) == {"error", "oks", "nme"}
-    assert "error" not in task.rising
-    assert "oks" in task.rising
+    assert "error" not in task.higher_is_better
+    assert "oks" in task.higher_is_better
 
 
 def test_without_area_a_fifth_of_the_crop_stands_for_it() -> None:
@@ -320,7 +320,7 @@ def test_the_constant_climbs_from_the_median_to_the_best_oks() -> None:
     points[:, 1, 2] = rng.integers(0, 3, 300)
     points[:, 2, 2] = 0
     targets = rows(points)
-    guess = task.constant(targets)
+    guess = task.constant_baseline(targets)
     assert guess.shape == targets.shape[1:]
     np.testing.assert_allclose(guess[:2], [0.3, 0.6], atol=0.01)
     assert guess[6:8].tolist() == [0.5, 0.5]

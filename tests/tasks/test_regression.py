@@ -66,11 +66,11 @@ def test_all_quantities_are_learnt_but_points_boxes_and_bookkeeping() -> None:
 def test_the_scale_is_that_of_the_training_targets() -> None:
     targets = np.array([[20, 1000], [30, 3000], [70, 2000]], np.float32)
     draft = made(labels=["age", "yaw"])
-    settled = draft.settled(targets)
+    settled = draft.fit_options(targets)
     assert settled["centre"] == pytest.approx([40, 2000])
     assert settled["scale"] == pytest.approx(np.std(targets, axis=0).tolist())
     task = made(labels=["age", "yaw"], **json.loads(json.dumps(settled)))
-    assert task.settled(targets) == {}
+    assert task.fit_options(targets) == {}
     standard = task.predictions(np.array([[0, 0], [1, -1]], np.float32))
     spread = targets.std(0)
     np.testing.assert_allclose(
@@ -80,15 +80,15 @@ def test_the_scale_is_that_of_the_training_targets() -> None:
     perfect = ((targets - targets.mean(0)) / spread).astype(np.float32)
     np.testing.assert_allclose(task.predictions(perfect), targets, rtol=1e-5)
     assert float(task.loss(torch.from_numpy(perfect), torch.from_numpy(targets))) < 1e-9
-    assert made(centre=[5.0]).settled(column(1, 3)) == {"scale": [1.0]}
-    assert made(scale=[2.0]).settled(column(7, 7)) == {"centre": [7.0]}
+    assert made(centre=[5.0]).fit_options(column(1, 3)) == {"scale": [1.0]}
+    assert made(scale=[2.0]).fit_options(column(7, 7)) == {"centre": [7.0]}
 
 
 def test_a_label_that_does_not_vary_is_refused() -> None:
     targets = np.array([[20, 5], [30, 5]], np.float32)
     expected = r"^task\.labels: [^\n]*'yaw' with 5 for each of 2 training images: [^\n]+$"
     with pytest.raises(InputError, match=expected):
-        made(labels=["age", "yaw"]).settled(targets)
+        made(labels=["age", "yaw"]).fit_options(targets)
 
 
 def test_without_a_scale_nothing_is_learnt() -> None:
@@ -130,7 +130,7 @@ def test_errors_by_hand() -> None:
     assert details["r2_yaw"] == 1.0
     assert details["r2"] == pytest.approx(1 - 25 / 1600)
     assert details["rmse_age"] == pytest.approx(np.sqrt(25 / 3))
-    assert {"r2", "r2_age", "r2_yaw"} == task.rising
+    assert {"r2", "r2_age", "r2_yaw"} == task.higher_is_better
 
 
 @pytest.fixture(scope="module")
@@ -169,14 +169,14 @@ def test_predicting_the_mean_has_an_r2_of_zero() -> None:
 
 
 def test_the_constant_is_the_median() -> None:
-    assert made().constant(column(1, 2, 60)).tolist() == [2.0]
+    assert made().constant_baseline(column(1, 2, 60)).tolist() == [2.0]
 
 
 def test_the_mirror_changes_the_sign_of_what_is_odd() -> None:
     rows = np.array([[30, 20]], np.float32)
-    assert made(labels=["age", "yaw"]).mirrored(rows).tolist() == [[30, -20]]
-    assert made(labels=["age", "yaw"], odd=["age"]).mirrored(rows).tolist() == [[-30, 20]]
-    assert made(labels=["age", "yaw"], odd=[]).mirrored(rows).tolist() == [[30, 20]]
+    assert made(labels=["age", "yaw"]).flip_targets(rows).tolist() == [[30, -20]]
+    assert made(labels=["age", "yaw"], odd=["age"]).flip_targets(rows).tolist() == [[-30, 20]]
+    assert made(labels=["age", "yaw"], odd=[]).flip_targets(rows).tolist() == [[30, 20]]
 
 
 def test_the_unit_is_the_users() -> None:
@@ -216,6 +216,6 @@ def test_a_data_set_without_quantities_is_refused() -> None:
 def test_the_outputs_of_what_is_odd_are_mirrored_about_zero_and_not_about_the_centre() -> None:
     """A yaw of 15 = 10 + 0.5 * 10 becomes -15 = 10 - 2.5 * 10; the age stays."""
     task = made(labels=["age", "yaw"], centre=[40, 10], scale=[5, 10])
-    assert task.unmirrored(np.array([[1, 0.5]], np.float32)).tolist() == [[1, -2.5]]
+    assert task.unflip_outputs(np.array([[1, 0.5]], np.float32)).tolist() == [[1, -2.5]]
     with pytest.raises(InputError, match="settled"):
-        made(labels=["yaw"]).unmirrored(np.zeros((0, 1), np.float32))
+        made(labels=["yaw"]).unflip_outputs(np.zeros((0, 1), np.float32))

@@ -31,7 +31,7 @@ from evonas.models.files.safetensors_files import load_file, save_file
 from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.inheritance import Breeder, Lineage
+from evonas.workflows.inheritance import TracksParents, WeightInheritance
 from evonas.workflows.loop import Search
 
 GENES = [{"name": f"g{i}", "kind": "ordinal", "choices": [4, 5, 6, 7, 8]} for i in range(4)]
@@ -54,8 +54,8 @@ def made(name: str = "random", budget: int = 30) -> Optimizer:
 
 def lineage(
     folder: Path, settings: InheritanceSettings = ON, optimizer: Optimizer | None = None
-) -> Lineage:
-    return Lineage(settings, optimizer or made(), shapes, TRAINING, folder / "weights")
+) -> WeightInheritance:
+    return WeightInheritance(settings, optimizer or made(), shapes, TRAINING, folder / "weights")
 
 
 def trial(fitness: float | None = 1.0, status: str = "ok", **settings: Any) -> Trial:
@@ -169,8 +169,8 @@ def test_a_strategy_that_breeds_decides_and_the_best_stays_beside(tmp_path: Path
     off = lineage(tmp_path, InheritanceSettings(), breeding)
     assert off.parent(trials[2]) == "somebody", "lineage without inheritance"
     assert off.job(job(trials[2]), "somebody") == job(trials[2])
-    assert isinstance(made("evolution"), Breeder)
-    assert not isinstance(made("cma"), Breeder)
+    assert isinstance(made("evolution"), TracksParents)
+    assert not isinstance(made("cma"), TracksParents)
 
 
 def test_a_parent_whose_file_is_gone_is_told_once(
@@ -216,7 +216,7 @@ class Toy(Executor):
 def search(folder: Path, name: str, executor: Toy, *, resume: bool = False) -> list[Trial]:
     optimizer = made(name)
     with RunStore(folder, resume) as store:
-        own = Lineage(ON, optimizer, shapes, TRAINING, folder / "weights")
+        own = WeightInheritance(ON, optimizer, shapes, TRAINING, folder / "weights")
         objective = Objective("error", ObjectiveSettings())
         whole = Search(
             SPACE, optimizer, executor, objective, store, TRAINING, lambda a: 1, lineage=own

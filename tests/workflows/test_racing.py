@@ -38,7 +38,7 @@ FITNESS = st.dictionaries(st.integers(0, 30), st.sampled_from([1.0, 2.0, 3.0, ma
 @given(fitness=FITNESS, share=st.floats(0.05, 1.0))
 def test_the_better_part_goes_on_and_at_least_one(fitness: dict[int, float], share: float) -> None:
     settings = FidelitySettings(name="racing", go_on=share)
-    ahead = Race(settings, TRAINING, Path("x")).ahead(fitness)
+    ahead = Race(settings, TRAINING, Path("x")).survivors(fitness)
     worked = {index for index, value in fitness.items() if value < math.inf}
     assert ahead <= worked
     assert len(ahead) == (max(1, math.ceil(share * len(worked))) if worked else 0)

@@ -18,8 +18,8 @@ from rich.console import Console
 from evonas.cli import retrain
 from evonas.core import experiment as config
 from evonas.core.settings import TrainingSettings
-from evonas.deployment.retrained_network import Deployed
-from evonas.estimation.estimator import Estimator, Job, Setting, Split
+from evonas.deployment.retrained_network import RetrainedNetwork
+from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.measurement import Measurement
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
@@ -36,7 +36,7 @@ PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block3
 class Recorder:
     """An executor that trains nothing and keeps what it is asked for."""
 
-    def __init__(self, asked: list[tuple[Setting, Job]], setting: Setting) -> None:
+    def __init__(self, asked: list[tuple[TrainingContext, Job]], setting: TrainingContext) -> None:
         self._asked, self._setting = asked, setting
 
     def __enter__(self) -> Recorder:
@@ -52,9 +52,9 @@ class Recorder:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Setting, Job]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainingContext, Job]]:
     """What a retraining asks for, instead of training."""
-    found: list[tuple[Setting, Job]] = []
+    found: list[tuple[TrainingContext, Job]] = []
     monkeypatch.setattr(Assembly, "executor", lambda self, setting: Recorder(found, setting))
     return found
 
@@ -157,7 +157,7 @@ def ages(tiny: dict[str, Any]) -> Assembly:
 
 
 def test_each_fold_settles_the_task_on_its_own_training_images(
-    ages: Assembly, asked: list[tuple[Setting, Job]]
+    ages: Assembly, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
     contenders = Retraining(ages, None).cross_validate(4, lambda done, total: None)
     targets = ages.task.targets(ages.dataset).astype(np.float64)
@@ -174,7 +174,7 @@ def test_each_fold_settles_the_task_on_its_own_training_images(
 
 
 def test_options_that_a_person_gives_stay_in_every_fold(
-    ages: Assembly, asked: list[tuple[Setting, Job]]
+    ages: Assembly, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
     fixed = config.changed(ages.experiment, ["task.scale=[7, 9]"])
     Retraining(Assembly(fixed), None).cross_validate(2, lambda done, total: None)
@@ -187,7 +187,7 @@ def test_a_worker_trains_each_split_with_its_own_task(ages: Assembly) -> None:
     first, second = np.arange(36), np.arange(36, 72)
     splits = {"one": Split(first, second), "two": Split(second, first)}
     plain = ages.setting({"backbone": features}, splits)
-    settled = {name: ages.settled(split.train) for name, split in splits.items()}
+    settled = {name: ages.fit_options(split.train) for name, split in splits.items()}
     network = Architecture("linear_probe", {"tap": "block3"})
     both, found = Estimator(replace(plain, settled=settled)), {}
     for name in splits:
@@ -203,7 +203,7 @@ def test_a_worker_trains_each_split_with_its_own_task(ages: Assembly) -> None:
 
 
 def test_no_retraining_repeats_a_training_of_the_search_or_of_another_run(
-    run: Path, asked: list[tuple[Setting, Job]]
+    run: Path, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
     """Of seed 3, its finals, and runs of the seeds around it; the epochs are the same."""
     best = read(run / "best.json", "")
@@ -245,10 +245,10 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
 
     monkeypatch.setattr(deployed, "Training", training)
     for repeat in (0, 1):
-        whole = Deployed(Retrained(folder), "", repeat)
+        whole = RetrainedNetwork(Retrained(folder), "", repeat)
         with pytest.raises(Exception, match="stopped by the test"):
             whole.train(whole.whole, TrainingSettings(epochs=1), lambda done, total: None)
-    digest = Deployed(Retrained(folder)).architecture.digest
+    digest = RetrainedNetwork(Retrained(folder)).architecture.digest
     others = {
         candidate_seed(seed, digest, 1, repeat, purpose)
         for seed in (3, 4)

@@ -15,7 +15,7 @@ from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.runs.finals import standing
+from evonas.runs.finals import rank_finalists
 from evonas.runs.run_store import RunStore, Trial
 from evonas.workflows.loop import Search, candidate_seed
 
@@ -167,7 +167,7 @@ def test_a_larger_budget_after_finals_goes_on_with_the_search(tmp_path: Path, na
     tested = {one.digest for one in of_finals(trials)}
     assert {one.digest for one in best(trials, 2)} <= tested
     assert len(executor.jobs) == 9 + 2 * len(tested) - 4
-    assert {len(one.further) for one in standing(trials)} == {2}
+    assert {len(one.further) for one in rank_finalists(trials)} == {2}
 
 
 def test_more_finalists_than_successes_are_as_many_as_there_are(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_final_that_fails_is_written_down_and_not_tried_again(tmp_path: Path) 
     assert [one.repeat for one in failed] == [2, 2]
     assert {one.error for one in failed} == {"diverged: loss is nan"}
     assert {one.status for one in trials} <= {"ok", "failed", "repeat", "final"}
-    assert [len(one.further) for one in standing(trials)] == [1, 1]
+    assert [len(one.further) for one in rank_finalists(trials)] == [1, 1]
     executor = Fake()
     run(tmp_path, executor, networks=2, seeds=2, resume=True)
     assert executor.jobs == []
@@ -291,7 +291,7 @@ def test_finals_take_the_best_of_what_is_known_as_well(tmp_path: Path, known: li
     executor = Fake()
     trials = run(tmp_path / "run", executor, begin_with=known, networks=1, seeds=2)
     assert [job.architecture.digest for job in executor.jobs[BUDGET:]] == [known[0].digest] * 2
-    (winner,) = standing(trials)
+    (winner,) = rank_finalists(trials)
     assert winner.trial == known[0]
     assert winner.fitness > 1e-9
     assert {(one.generation, one.index) for one in of_finals(trials)} == {(-1, 0)}

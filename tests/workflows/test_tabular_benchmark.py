@@ -18,7 +18,7 @@ from evonas.core.settings import TableSettings
 from evonas.errors import InputError
 from evonas.space import Architecture
 from evonas.workflows.result_table import Table
-from evonas.workflows.tabular_benchmark import Replay
+from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 WIDTHS, KINDS = (8, 16, 32), ("plain", "residual")
 
@@ -93,7 +93,7 @@ def test_parameters_are_an_axis_where_the_table_tells_them(tmp_path: Path) -> No
     def objective(axes: list[str], **table: str) -> object:
         given = settings(file, **table).model_dump()
         data = {"name": "t", "table": given, "objective": {"axes": axes}}
-        return Replay(check(data, "test")).objective
+        return TabularBenchmark(check(data, "test")).objective
 
     objective(["error", "params"], params="size")
     with pytest.raises(InputError, match="name its column as table"):
@@ -197,9 +197,9 @@ def test_a_changed_table_is_not_resumed(evonas: Cli, experiment: Path, tmp_path:
 
 def test_the_limit_is_the_users_or_the_tables(table_file: Path) -> None:
     plain = {"name": "t", "table": settings(table_file).model_dump()}
-    assert Replay(check(plain, "tests")).objective.settings.max_macs == 503
+    assert TabularBenchmark(check(plain, "tests")).objective.settings.max_macs == 503
     limited = check({**plain, "objective": {"max_macs": 500}}, "tests")
-    assert Replay(limited).objective.settings.max_macs == 500
+    assert TabularBenchmark(limited).objective.settings.max_macs == 500
 
 
 def test_validate_reads_it(evonas: Cli, experiment: Path) -> None:

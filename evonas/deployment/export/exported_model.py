@@ -28,7 +28,7 @@ _LARGEST_CARD = 10_000_000  # bytes; beyond it, it is none that evonas wrote
 
 
 @dataclass(frozen=True)
-class Shipped:
+class ExportedNetwork:
     """A network that ``evonas export`` wrote.
 
     Attributes:
@@ -48,7 +48,7 @@ class Shipped:
     run: Run
 
     @classmethod
-    def load(cls, path: Path, threads: int = 1) -> Shipped:
+    def load(cls, path: Path, threads: int = 1) -> ExportedNetwork:
         """Open a file.
 
         Args:

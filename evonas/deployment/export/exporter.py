@@ -26,11 +26,11 @@ from evonas.core.files import draft_of
 from evonas.core.optional_imports import library
 from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import CARD, CARD_FILE, running
-from evonas.deployment.export.model_card import card_of
+from evonas.deployment.export.model_card import model_card
 from evonas.deployment.export.parity_check import checked
 from evonas.deployment.quantization import pt2e as quantize_pt2e
 from evonas.deployment.quantization.capture import trace
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, UnreadableImage
 from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.estimation.features.views import View
@@ -55,7 +55,7 @@ class Answering(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the answers, in the labels' own units (``Task.answer``)."""
-        return self._task.answers(self.network(images))
+        return self._task.decode(self.network(images))
 
 
 @dataclass
@@ -74,7 +74,7 @@ class Export:
         notes: what was done otherwise than asked for, in words.
     """
 
-    network: Deployed
+    network: RetrainedNetwork
     kind: Format
     notes: list[str] = field(default_factory=list)
 
@@ -111,7 +111,7 @@ class Export:
             RunError: the file answers otherwise than PyTorch.
         """
         start = time.perf_counter()
-        card, images = card_of(self.network, self.quantised), self.images
+        card, images = model_card(self.network, self.quantised), self.images
         with _draft(path) as draft:
             self._write(draft, card)
             with threads(1):

@@ -11,10 +11,10 @@ import torch
 from evonas.core.version import __version__
 from evonas.data.images.cropping import Framing
 from evonas.deployment.export.exported_model import FORMAT
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 
 
-def card_of(network: Deployed, quantised: bool) -> dict[str, Any]:
+def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
     """Return what the file of a network says about it, as plain data.
 
     Args:

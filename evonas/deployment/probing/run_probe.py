@@ -25,7 +25,7 @@ from evonas.deployment.probing.targets import Flags, Target, read
 from evonas.errors import InputError
 from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View
-from evonas.models.backbones.base import Backbone, Pooled, telling
+from evonas.models.backbones.base import Backbone, Pooled, informative_taps
 from evonas.report.tables import Table, markdown, show
 from evonas.workflows.components import Assembly
 
@@ -132,7 +132,7 @@ def probed(
     """
     settings, dataset, begun = assembly.experiment.features, assembly.dataset, time.monotonic()
     cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
-    taps = telling(backbone.taps, _FEW)
+    taps = informative_taps(backbone.taps, _FEW)
     features = cache.ensure(
         Pooled(backbone),
         dataset,

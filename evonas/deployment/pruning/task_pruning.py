@@ -23,7 +23,7 @@ from evonas.deployment.pruning.filter_pruning import Mask, Plan, Prunable
 from evonas.deployment.pruning.reduction import Cost, Reduction
 from evonas.deployment.pruning.reference_costs import reduction
 from evonas.deployment.pruning.surgery import fit
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.features.views import View
@@ -81,7 +81,7 @@ class Pruning:
         settings: how.
     """
 
-    network: Deployed
+    network: RetrainedNetwork
     settings: PruneSettings
 
     @cached_property

@@ -21,7 +21,7 @@ from evonas.deployment.quantization.aware_training import Aware
 from evonas.deployment.quantization.capture import Captured, capture
 from evonas.deployment.quantization.quantize import check_extra, quantize
 from evonas.deployment.quantization.speed import speed
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
 from evonas.estimation.cost.latency import processor, threads
 from evonas.models.files.quantized_network import SUFFIXES, load_quantized
@@ -51,7 +51,7 @@ class Quantization:
         seconds: what each stage took.
     """
 
-    network: Deployed
+    network: RetrainedNetwork
     compiling: bool = False
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 
 #: Makes, in each worker, what turns jobs into measurements.
-MakeEstimator = Callable[[Setting], Callable[[Job], Measurement]]
+MakeEstimator = Callable[[TrainingContext], Callable[[Job], Measurement]]
 
 
 class Executor(ABC):
@@ -30,7 +30,7 @@ class Executor(ABC):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: TrainingContext,
         workers: int = 1,
         name: str = "evonas",
         estimator: MakeEstimator = Estimator,

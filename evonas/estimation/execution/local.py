@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from evonas.errors import InputError, RunError
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.execution.common.time_limit import OverTime, TimeLimit, at_most, over_time
 from evonas.estimation.measurement import Measurement
@@ -20,7 +20,7 @@ class LocalExecutor(Executor):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: TrainingContext,
         workers: int = 1,
         name: str = "evonas",
         estimator: MakeEstimator = Estimator,

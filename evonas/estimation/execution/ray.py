@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from evonas.core.files import write_file
 from evonas.errors import EvonasError, InputError
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.execution.common.time_limit import TimeLimit, over_time
 from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
@@ -69,7 +69,7 @@ class RayExecutor(Executor):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: TrainingContext,
         workers: int = 1,
         name: str = "evonas",
         estimator: MakeEstimator = Estimator,
@@ -302,7 +302,7 @@ def crowding(workers: int, threads: int, cores: int) -> list[str]:
     return [f"execution.workers={workers}{each} on {cores} core(s): they will share them"]
 
 
-def _origin(setting: Setting) -> Origin:
+def _origin(setting: TrainingContext) -> Origin:
     """Start what reads out the features, on this very node, for workers on others."""
     here = ray.get_runtime_context().get_node_id()
     source = ray.remote(Source).options(

@@ -172,7 +172,7 @@ def _arrived(parts: tuple[Tensor, ...], done: torch.cuda.Event, device: str) -> 
     return parts
 
 
-class Shelf:
+class FeatureStore:
     """Keeps on a device what the candidates of one worker share.
 
     Args:

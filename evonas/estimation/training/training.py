@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from evonas.core.array_types import Array
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.training.batches import Indices, Shelf, Source, TrainingData
+from evonas.estimation.training.batches import FeatureStore, Indices, Source, TrainingData
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.precision import exact
 from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
@@ -135,7 +135,7 @@ class Training:
         self.epoch, self.best, self.best_epoch = 0, math.inf, 0
         self.outcome = Outcome()
         self._first = torch.zeros(())
-        self._source = source or Shelf(device).source(data, "")
+        self._source = source or FeatureStore(device).source(data, "")
 
     @property
     def over(self) -> bool:
@@ -247,7 +247,7 @@ def predict(
     """Return the outputs on one view, by default the plain one, (len(indices), n_outputs)."""
     module, form = placed(module, device).eval(), layout(module)
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
-    source = source or Shelf(device).source(data, "")
+    source = source or FeatureStore(device).source(data, "")
     views = np.full(len(indices), view, np.intp)
     with torch.inference_mode(), exact(device):
         parts = [

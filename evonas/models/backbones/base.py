@@ -127,7 +127,7 @@ class Pooled(Backbone):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def telling(taps: Mapping[str, Shape], few: int) -> list[str]:
+def informative_taps(taps: Mapping[str, Shape], few: int) -> list[str]:
     """Return the taps worth a look: parts near the top, and the last of each shape.
 
     Args:

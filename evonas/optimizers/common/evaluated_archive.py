@@ -20,7 +20,7 @@ MEMORY = 1000
 HUGE = 1e100
 
 
-class Books:
+class EvaluatedArchive:
     """Architectures by digest: how far over the limit, and what was told of them.
 
     A failure has no value of its own. It stands behind every success, one over the limit
@@ -85,7 +85,7 @@ class Books:
             if fitness[best] < self.best_fitness:
                 self.best_fitness, self.best_genome = float(fitness[best]), genomes[best].copy()
 
-    def recall(self, digest: str) -> float | None:
+    def fitness_of(self, digest: str) -> float | None:
         """Return the fitness, repaired if it failed; None if it, or any success, is unknown."""
         if digest not in self._fitness or not self.any_success:
             return None
@@ -117,8 +117,8 @@ class Books:
         best = _bounded(self.best_fitness)
         return float(self._behind(digest, np.array([best]), np.array([self.worst]))[0])
 
-    def recall_axes(self, digest: str) -> Array | None:
-        """Return the (m,) axes, repaired as a fitness is; None as ``recall``."""
+    def axes_of(self, digest: str) -> Array | None:
+        """Return the (m,) axes, repaired as a fitness is; None as ``fitness_of``."""
         if self._range is None:
             return None
         known = self._axes.get(digest)
@@ -144,7 +144,7 @@ class Books:
 
     def history(self) -> list[tuple[Genome, float]]:
         """Return genome and (repaired) fitness of the latest feasible architectures."""
-        told = [(self.genomes[digest], self.recall(digest)) for digest in self.latest()]
+        told = [(self.genomes[digest], self.fitness_of(digest)) for digest in self.latest()]
         return [(genome, value) for genome, value in told if value is not None]
 
     def _behind(self, digest: str, best: Array, worst: Array) -> Array:

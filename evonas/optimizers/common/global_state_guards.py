@@ -10,7 +10,7 @@ import numpy as np
 
 
 @contextmanager
-def fenced_global_rng(state: np.random.RandomState) -> Iterator[None]:
+def guarded_global_rng(state: np.random.RandomState) -> Iterator[None]:
     """Lend ``state`` to code that draws from numpy's global generator.
 
     Inside, the global generator continues ``state``; afterwards ``state`` has moved

@@ -16,7 +16,7 @@ from scipy.stats import rankdata
 from evonas.space import Genome, SearchSpace
 
 
-class Screen:
+class Preselection:
     """Ridge regression of fitness ranks on main effects of the genes.
 
     Ranks, because the strategy behind it sees no more than ranks either, and because

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evonas.runs.finals import standing
+from evonas.runs.finals import rank_finalists
 from evonas.runs.run_store import Trial
 
 _HAVE_A_PLACE = ("ok", "stopped", "earlier")
@@ -52,7 +52,7 @@ class Family:
         }
         failed = [trial for trial in trials if trial.status == "failed"]
         if winner not in networks:
-            winner = next((one.trial.digest for one in standing(trials)), "")
+            winner = next((one.trial.digest for one in rank_finalists(trials)), "")
         return cls(networks, parents, failed, winner)
 
     @property

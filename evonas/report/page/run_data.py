@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from evonas.core.files import checked, read_json, read_yaml
 from evonas.errors import InputError
 from evonas.runs import file_schemas as told
-from evonas.runs.finals import Finalist, standing
+from evonas.runs.finals import Finalist, rank_finalists
 from evonas.runs.pareto import nondominated
 from evonas.runs.run_store import LARGEST, Trial, is_open, read_journal
 from evonas.space import SearchSpace
@@ -165,7 +165,7 @@ class Run:
     def finalists(self) -> list[Finalist]:
         """The networks that were trained again, the winner first; see ``finals.standing``."""
         finals = self.experiment.get("finals", {}).get("networks") or None
-        found = standing(self.trials, finals)
+        found = rank_finalists(self.trials, finals)
         digest = self.best.get("digest")
         return sorted(found, key=lambda one: one.trial.digest != digest)  # a stable sort
 

@@ -11,7 +11,7 @@ from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
 from evonas.report.tables import Table
-from evonas.runs.finals import as_good
+from evonas.runs.finals import statistically_tied
 
 _STATES = {
     "running": "still running; this is what is known so far",
@@ -36,8 +36,11 @@ def sentences(run: Run) -> Iterator[str]:
         return
     metric, unit = run.error
     yield from outcome.winner(run.finalists, metric, unit, run.environment.get("constant"))
-    cheaper = as_good(run.finalists, run.trials, metric, run.penalised)
-    lines = [outcome.failed_finals(run.trials), outcome.as_good(run.finalists, cheaper, metric)]
+    cheaper = statistically_tied(run.finalists, run.trials, metric, run.penalised)
+    lines = [
+        outcome.failed_finals(run.trials),
+        outcome.statistically_tied(run.finalists, cheaper, metric),
+    ]
     yield from filter(None, lines)
     yield from run.environment.get("warnings", [])
 
@@ -47,7 +50,11 @@ def contenders(run: Run) -> Table:
     metric = run.error[0]
     rows = []
     timed = any(one.trial.latency for one in run.finalists)
-    cheaper = as_good(run.finalists, run.trials, metric, run.penalised) if run.finalists else []
+    cheaper = (
+        statistically_tied(run.finalists, run.trials, metric, run.penalised)
+        if run.finalists
+        else []
+    )
     named = [("winner", one) for one in run.finalists[:1]]
     named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
     for name, one in named:

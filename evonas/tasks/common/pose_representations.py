@@ -39,11 +39,11 @@ class PoseOutput(ABC):
         """Return the mean loss of (n, n_outputs) against (n, k) degrees."""
 
     @abstractmethod
-    def answers(self, outputs: Tensor) -> Tensor:
-        """Return (n, k) degrees of (n, n_outputs); see ``Task.answers``."""
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Return (n, k) degrees of (n, n_outputs); see ``Task.decode``."""
 
     @abstractmethod
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return (n, n_outputs) for mirrored heads as those for the plain ones."""
 
     def refused(self, targets: Array) -> NDArray[np.bool_]:
@@ -67,11 +67,11 @@ class PlainAngles(PoseOutput):
         """Return the mean Huber loss, with both sides in units of 45 degrees."""
         return functional.huber_loss(outputs, targets / _UNIT, delta=self._delta / _UNIT)
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return 45 degrees a unit."""
         return outputs * _UNIT
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs with the signs of the mirror."""
         return outputs * self._signs
 
@@ -124,11 +124,11 @@ class AngleBins(PoseOutput):
         squared = (self.expectation(logits) - targets).square()
         return (entropy + self._alpha * squared).sum(1).mean()
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return the expectation of each angle."""
         return self.expectation(outputs.reshape(-1, self.n_outputs // _BINS, _BINS))
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Refuse: bins in reverse order do not give the mirrored angle.
 
         E of the reversed bins is -3 - E, not -E, since it is over left edges; how much of
@@ -201,7 +201,7 @@ class Rotation6D(PoseOutput):
         """Return the mean angle between both rotations, radians."""
         return distance(self.rotation(outputs), self.target(targets)).mean()
 
-    def answers(self, outputs: Tensor) -> Tensor:
+    def decode(self, outputs: Tensor) -> Tensor:
         """Return the labelled angles of the rotations, as ``evonas.core.rotations`` reads them."""
         r = self.rotation(outputs)
         if _ROLL in self._columns:
@@ -215,7 +215,7 @@ class Rotation6D(PoseOutput):
             every = [yaw, torch.atan2(r[..., 2, 1], r[..., 1, 1])]
         return torch.rad2deg(torch.stack([every[column] for column in self._columns], -1))
 
-    def unmirrored(self, outputs: Array) -> Array:
+    def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs of S R S with S = diag(-1, 1, 1), the mirrored rotation.
 
         Its columns are -S b1 and S b2, also before they are made orthonormal, and (1, 0, 0, 0,

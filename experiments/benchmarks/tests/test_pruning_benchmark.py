@@ -12,13 +12,13 @@ import yaml
 from rich.console import Console
 
 from evonas.cli import retrain
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Deployed:
+def network(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> RetrainedNetwork:
     """A residual head on the second block, barely trained."""
     folder = tmp_path_factory.mktemp("benchmark")
     plain = assembly.experiment.model_dump(mode="json")
@@ -28,11 +28,11 @@ def network(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Dep
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     words = ["retraining.epochs=1"]
     retrain.run(folder / "tiny.yaml", words, 0, 1, folder / "out", Console(quiet=True))
-    return Deployed(Retrained(folder / "out"))
+    return RetrainedNetwork(Retrained(folder / "out"))
 
 
 def test_the_whole_network_is_trained_on_and_a_pruned_one_is_smaller(
-    network: Deployed, tmp_path: Path
+    network: RetrainedNetwork, tmp_path: Path
 ) -> None:
     rows = [pruning.row(network, name, 0, 1) for name in ("0.3", "whole")]
     small, whole = rows

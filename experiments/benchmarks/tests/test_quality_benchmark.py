@@ -17,13 +17,13 @@ import quality_bounds
 import quality_runs
 from benchmark_files import BENCHMARKS
 from quality_bounds import Sample
-from quality_runs import Outcome, Shipped
+from quality_runs import ExportedNetwork, Outcome
 from rich.console import Console
 
 from evonas.errors import InputError, RunError
 from evonas.runs.run_store import Trial
 
-SHIPPED = Shipped("quickstart", "test_mae", "hand-made")
+SHIPPED = ExportedNetwork("quickstart", "test_mae", "hand-made")
 WINNER = {"network": "master_module", "settings": {"stem": 8}}
 LIMITS = {"lead": 0.0, "macs": 1_000_000.0}
 SILENT = Console(quiet=True)
@@ -308,7 +308,7 @@ def test_a_record_takes_more_retrainings_of_the_shipped_search(
 ) -> None:
     asked = []
 
-    def measure(shipped: Shipped, seed: int, repeats: int, *rest: Any) -> Outcome:
+    def measure(shipped: ExportedNetwork, seed: int, repeats: int, *rest: Any) -> Outcome:
         asked.append((seed, repeats))
         return OUTCOMES[0]
 

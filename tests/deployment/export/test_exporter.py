@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from evonas.cli import export
 from evonas.deployment.export import exporter as exporting
 from evonas.deployment.export import onnx_file
-from evonas.deployment.export.exported_model import Shipped
+from evonas.deployment.export.exported_model import ExportedNetwork
 from evonas.deployment.export.parity_check import difference
 from evonas.deployment.quantization.capture import trace
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
 from evonas.models.full_network import FullNetwork, TruncatedBackbone
 from evonas.tasks.head_pose import HeadPose
@@ -107,7 +107,7 @@ def test_the_file_answers_in_degrees_and_says_what_it_is(
     beside = target / Path(FILES[kind]).with_suffix(".json")
     assert {file.name for file in target.iterdir()} == {FILES[kind], beside.name}
     found = read(beside)
-    shipped = Shipped.load(target / FILES[kind])
+    shipped = ExportedNetwork.load(target / FILES[kind])
     expected = answers(folder, SHOWN, repeat=1)
     images = crops(folder, SHOWN)
     for count in (1, 2, 7):
@@ -165,7 +165,7 @@ def test_the_code_of_the_readme(
     exec(SNIPPET, values)
     pixels = Image.open(shipped / "face.jpg").resize((64, 64), Image.Resampling.BILINEAR)
     images = torch.from_numpy(np.asarray(pixels, np.float32).transpose(2, 0, 1)[None])
-    deployed = Deployed(Retrained(made))
+    deployed = RetrainedNetwork(Retrained(made))
     with torch.no_grad():
         expected = deployed.retrained.task.read(deployed.whole(images).numpy())
     np.testing.assert_allclose(values["angles"], expected, atol=1e-4)
@@ -195,7 +195,7 @@ def test_a_quantised_network_gets_its_answer(
     found = json.loads(out)
     assert found["quantised"]
     assert found["parity"]["largest_difference"] < 1e-4
-    shipped = Shipped.load(folder / "int8")
+    shipped = ExportedNetwork.load(folder / "int8")
     task = Retrained(folder).task
     quantised = Retrained(folder / "int8")
     images = crops(folder, SHOWN)
@@ -217,7 +217,7 @@ def test_a_backbone_that_takes_one_image_at_a_time(
     folder = retrained(assembly, tmp_path, backbone=backbone, tap="layers.1", space=space)
     code, _, err = evonas("export", folder, "--format", kind)
     assert (code, err) == (0, ""), err
-    shipped = Shipped.load(folder)
+    shipped = ExportedNetwork.load(folder)
     np.testing.assert_allclose(shipped.run(crops(folder, SHOWN)), answers(folder, SHOWN), atol=1e-4)
     note = "the file takes one image at a time, as its backbone does"
     assert note in read(shipped.path.with_suffix(".json"))["notes"]
@@ -227,12 +227,12 @@ def test_a_backbone_that_takes_one_image_at_a_time(
 def test_an_operator_without_a_form_is_named_with_its_block(
     evonas: Cli, folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def whole(self: Deployed) -> nn.Module:
+    def whole(self: RetrainedNetwork) -> nn.Module:
         return FullNetwork(
             TruncatedBackbone(self.assembly.backbone, self.tap), Odd(self.head)
         ).eval()
 
-    monkeypatch.setattr(Deployed, "whole", property(whole))
+    monkeypatch.setattr(RetrainedNetwork, "whole", property(whole))
     message = said(evonas("export", folder, "--format", kind))
     assert "evonas_tests.odd" in message
     assert "module 'network.head.second' of the network" in message

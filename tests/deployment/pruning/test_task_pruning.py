@@ -19,7 +19,7 @@ from evonas.core import registry
 from evonas.deployment.probing.characteristic_curves import curve
 from evonas.deployment.probing.targets import read as read_target
 from evonas.deployment.pruning.task_pruning import Pruning
-from evonas.deployment.retrained_network import Deployed
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, RunError
 from evonas.estimation.features.views import View
 from evonas.workflows.components import Assembly
@@ -132,7 +132,7 @@ def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
 
 def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) -> None:
     settings = Retrained(retrained, ("prune.threshold=0.2",)).assembly.experiment.prune
-    whole = Deployed(Retrained(retrained), "head")
+    whole = RetrainedNetwork(Retrained(retrained), "head")
     work = Pruning(whole, settings)
     plan, _ = work.plan()
     graph, head, missed = work.pruned(plan)
@@ -148,7 +148,7 @@ def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) 
 
 
 def test_images_are_the_crops_themselves(retrained: Path) -> None:
-    whole = Deployed(Retrained(retrained))
+    whole = RetrainedNetwork(Retrained(retrained))
     images = whole.images(whole.learners[:20])
     assert images.shape == (20, 3, 64, 64)
     crop = View().apply(whole.assembly.dataset.image(int(whole.learners[7])), 0, 64, 0.0)
@@ -156,13 +156,15 @@ def test_images_are_the_crops_themselves(retrained: Path) -> None:
 
 
 def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained: Path) -> None:
-    whole = Deployed(Retrained(retrained), "head", 1)
+    whole = RetrainedNetwork(Retrained(retrained), "head", 1)
     told = whole.contender["results"][1]["test_mae"]
     assert whole.judge(whole.whole)["mae"] == pytest.approx(told, abs=0.02)
 
 
 def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
-    work = Pruning(Deployed(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune)
+    work = Pruning(
+        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune
+    )
     for curves in work.curves.values():
         for one in curves.values():
             counts = [one.kept(threshold).sum() for threshold in (0.001, 0.01, 0.1, 0.5)]
@@ -203,7 +205,9 @@ def test_what_is_asked_for_follows_from_the_training_images_and_stays(
             assert asked
         if one["name"] == "block3.refine":  # the last of its stage, so it decides
             assert set().union(*one["asked"].values()) == set(one["kept"])
-    work = Pruning(Deployed(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune)
+    work = Pruning(
+        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune
+    )
     dataset = work.network.assembly.dataset
     train = dataset.splits["train"]
     with torch.inference_mode():
@@ -233,7 +237,7 @@ def test_distinctiveness_does_not_take_options_in_vain(retrained: Path, evonas: 
 
 
 def test_a_training_on_images_that_diverges_is_said_in_one_line(retrained: Path) -> None:
-    whole = Deployed(Retrained(retrained))
+    whole = RetrainedNetwork(Retrained(retrained))
     settings = whole.assembly.experiment.prune.training
     wild = settings.model_copy(update={"epochs": 2, "learning_rate": 1e30, "warmup": 0.0})
     with pytest.raises(RunError, match=r"diverged .* lower the learning rate"):

@@ -16,7 +16,7 @@ from evonas.core.experiment import changed, check
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.cost.latency import REPEATS, WARM_UP, latency
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.space import Architecture
@@ -72,7 +72,7 @@ def test_a_network_that_takes_no_time_was_measured_all_the_same(
     assert latency(torch.nn.Identity(), (1, 1, 1), "cpu").ms == 1e-4
 
 
-def test_a_job_has_a_latency_where_it_asks_for_one(setting: Setting) -> None:
+def test_a_job_has_a_latency_where_it_asks_for_one(setting: TrainingContext) -> None:
     job = Job(0, HEAD, seed=5, training=TrainingSettings(epochs=1))
     estimator = Estimator(setting)
     plain, timed = estimator(job), estimator(replace(job, latency=True))
@@ -83,14 +83,14 @@ def test_a_job_has_a_latency_where_it_asks_for_one(setting: Setting) -> None:
     assert (timed.macs, timed.params) == (plain.macs, plain.params)
 
 
-def test_a_job_that_failed_has_no_latency(setting: Setting) -> None:
+def test_a_job_that_failed_has_no_latency(setting: TrainingContext) -> None:
     wrong = Architecture("residual_head", {"width": 0})
     job = Job(0, wrong, seed=5, training=TrainingSettings(epochs=1), latency=True)
     found = Estimator(setting)(job)
     assert (found.status, found.latency) == ("failed", 0.0)
 
 
-def test_kept_weights_do_not_depend_on_the_timing(setting: Setting, tmp_path: Path) -> None:
+def test_kept_weights_do_not_depend_on_the_timing(setting: TrainingContext, tmp_path: Path) -> None:
     job = Job(0, HEAD, seed=5, training=TrainingSettings(epochs=1))
     files = [tmp_path / "plain", tmp_path / "timed"]
     for file, wanted in zip(files, (False, True), strict=True):

@@ -17,7 +17,7 @@ from evonas.errors import RunError
 from evonas.estimation.cost import latency_cache as timing
 from evonas.estimation.cost.latency import Latency
 from evonas.estimation.cost.latency_cache import LOCK, Timing
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.ray_cluster.worker import _moved
 from evonas.space import Architecture
 
@@ -203,7 +203,7 @@ def test_a_full_disk_costs_no_training(
 
 
 def test_a_job_is_timed_as_the_setting_says(
-    setting: Setting, tmp_path: Path, measured: list[int]
+    setting: TrainingContext, tmp_path: Path, measured: list[int]
 ) -> None:
     head = Architecture("residual_head", {"width": 8, "tap": "block4"})
     job = Job(0, head, 5, TrainingSettings(epochs=2), latency=True)
@@ -219,7 +219,7 @@ def test_a_job_is_timed_as_the_setting_says(
 
 
 def test_on_another_node_latencies_lie_in_its_own_cache(
-    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setting: TrainingContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVONAS_CACHE", str(tmp_path / "own"))
     timed = Timing(tmp_path / "searching" / "latency", threads=2)

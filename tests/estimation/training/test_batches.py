@@ -15,9 +15,9 @@ from torch import Tensor
 
 from evonas.estimation.training import batches
 from evonas.estimation.training.batches import (
+    FeatureStore,
     Mapped,
     Resident,
-    Shelf,
     Source,
     Streamed,
     TrainingData,
@@ -101,7 +101,7 @@ def test_a_copy_to_a_gpu_runs_beside_the_step_before_it(monkeypatch: pytest.Monk
 def test_what_a_shelf_gives_up_counts_as_free(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch keeps the memory of tensors that are gone until its cache is emptied."""
     size = sum(values.nbytes for values in DATA.maps)
-    shelf, cached = Shelf("cuda"), 0
+    shelf, cached = FeatureStore("cuda"), 0
 
     def copy(maps: object, device: str) -> Tensor:
         nonlocal cached
@@ -126,7 +126,7 @@ def test_a_shelf_copies_the_maps_of_a_tap_once(monkeypatch: pytest.MonkeyPatch) 
     size = sum(values.nbytes for values in DATA.maps)
     memory = {"free": 100 * size, "total": 8 * size}  # two taps are half of it: a worker's share
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: tuple(memory.values()))
-    shelf = Shelf("cpu", sharers=2)
+    shelf = FeatureStore("cpu", sharers=2)
     shelf._device = "meta"  # any but the CPU, where nothing is copied
     monkeypatch.setattr(
         batches, "on_device", lambda maps, device: torch.zeros(size, dtype=torch.int8)
@@ -148,4 +148,4 @@ def test_a_shelf_copies_the_maps_of_a_tap_once(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_on_a_cpu_maps_stay_where_all_workers_share_them() -> None:
-    assert isinstance(Shelf("cpu").source(DATA, "x"), Mapped)
+    assert isinstance(FeatureStore("cpu").source(DATA, "x"), Mapped)

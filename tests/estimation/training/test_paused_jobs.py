@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.training import Training
 from evonas.space import Architecture
@@ -39,7 +39,9 @@ def plain(found: Measurement) -> Measurement:
     return replace(found, seconds=0.0)
 
 
-def test_the_same_training_goes_on(setting: Setting, tmp_path: Path, epochs: list[int]) -> None:
+def test_the_same_training_goes_on(
+    setting: TrainingContext, tmp_path: Path, epochs: list[int]
+) -> None:
     path = str(tmp_path / "p")
     whole = plain(Estimator(setting)(job()))
     assert Estimator(setting)(job(until=2, paused=path)).epochs == 2
@@ -57,7 +59,7 @@ def test_the_same_training_goes_on(setting: Setting, tmp_path: Path, epochs: lis
     ["seed", "learning rate", "tap", "architecture", "parent", "source", "split", "task", "data"],
 )
 def test_another_training_starts_anew(
-    setting: Setting,
+    setting: TrainingContext,
     tmp_path: Path,
     epochs: list[int],
     what: str,

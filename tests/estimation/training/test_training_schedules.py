@@ -17,7 +17,7 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.training.training import Outcome, TrainingData, _rate, train
 from evonas.models.initial_weights import read_start, start_from
 from evonas.space import Architecture
@@ -294,7 +294,7 @@ HEAD = Architecture("residual_head", {"width": 8, "tap": "block4"})
 STILL = TrainingSettings(epochs=1, learning_rate=1e-12, warmup=0.0, schedule="constant")
 
 
-def state_of(setting: Setting, width: int = 8) -> dict[str, Tensor]:
+def state_of(setting: TrainingContext, width: int = 8) -> dict[str, Tensor]:
     torch.manual_seed(77)
     family = registry.load("network", "residual_head")()
     architecture = Architecture("residual_head", {"width": width})
@@ -302,7 +302,7 @@ def state_of(setting: Setting, width: int = 8) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
-def trained(setting: Setting, start: str, kept: Path) -> dict[str, Tensor]:
+def trained(setting: TrainingContext, start: str, kept: Path) -> dict[str, Tensor]:
     training = STILL.model_copy(update={"start": start})
     found = Estimator(setting)(Job(0, HEAD, seed=5, training=training, weights=str(kept)))
     assert found.status == "ok", found.error
@@ -310,7 +310,7 @@ def trained(setting: Setting, start: str, kept: Path) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("name", ["start.safetensors", "start.pt"])
-def test_a_job_starts_from_a_file(setting: Setting, tmp_path: Path, name: str) -> None:
+def test_a_job_starts_from_a_file(setting: TrainingContext, tmp_path: Path, name: str) -> None:
     state, path = state_of(setting), tmp_path / name
     save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
     loaded = trained(setting, str(path), tmp_path / "kept.safetensors")
@@ -322,7 +322,7 @@ def test_a_job_starts_from_a_file(setting: Setting, tmp_path: Path, name: str) -
         assert not torch.allclose(fresh[key], state[key], rtol=0.1)
 
 
-def failure(setting: Setting, start: Path) -> str:
+def failure(setting: TrainingContext, start: Path) -> str:
     training = STILL.model_copy(update={"start": str(start)})
     found = Estimator(setting)(Job(0, HEAD, seed=5, training=training))
     assert (found.status, found.error_kind) == ("failed", "invalid-shape")
@@ -332,7 +332,7 @@ def failure(setting: Setting, start: Path) -> str:
 
 
 def test_a_file_that_cannot_be_a_start_is_a_failure_that_says_so(
-    setting: Setting, tmp_path: Path
+    setting: TrainingContext, tmp_path: Path
 ) -> None:
     missing = tmp_path / "none.safetensors"
     assert failure(setting, missing).startswith(f"start={missing}: no such file")
@@ -345,7 +345,7 @@ def test_a_file_that_cannot_be_a_start_is_a_failure_that_says_so(
     assert failure(setting, code).startswith(f"start={code}: ")
 
 
-def test_a_start_is_the_same_every_time(setting: Setting, tmp_path: Path) -> None:
+def test_a_start_is_the_same_every_time(setting: TrainingContext, tmp_path: Path) -> None:
     path = tmp_path / "start.safetensors"
     save_file(state_of(setting), path)
     training = TrainingSettings(epochs=1, start=str(path))

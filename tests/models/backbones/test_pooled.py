@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evonas.errors import InputError
-from evonas.models.backbones.base import Pooled, telling
+from evonas.models.backbones.base import Pooled, informative_taps
 from evonas.models.backbones.synthetic_face import SyntheticFace
 
 
@@ -40,5 +40,5 @@ def test_an_unknown_tap_is_refused() -> None:
 
 def test_few_taps_are_all_telling() -> None:
     taps = {"a": (1, 2, 2), "a.b.c": (1, 2, 2), "a.b.d": (1, 2, 2)}
-    assert telling(taps, 3) == ["a", "a.b.c", "a.b.d"]
-    assert telling(taps, 2) == ["a", "a.b.d"]
+    assert informative_taps(taps, 3) == ["a", "a.b.c", "a.b.d"]
+    assert informative_taps(taps, 2) == ["a", "a.b.d"]

@@ -104,13 +104,13 @@ def test_the_head_is_an_option_and_neck_and_head_top_its_default() -> None:
     ):
         task = KeyPoints(labels, points=points)
         assert task.head is None
-        assert not any("pckh" in name.lower() for name in task.rising)
+        assert not any("pckh" in name.lower() for name in task.higher_is_better)
         targets = rows(np.full((2, len(task.points), 3), 0.5))
         assert of_pckh(task.details(targets, targets)) == {}
     own = registry.create("task", "key_points", {"head": ["chin", "crown"]}, named("chin", "crown"))
     assert own.head == ("chin", "crown")
-    assert {"PCKh", "pckh_chin", "pckh_crown", "oks", "AP"} <= own.rising
-    assert "PCKh" not in KeyPoints.rising, "one task's points are not another's"
+    assert {"PCKh", "pckh_chin", "pckh_crown", "oks", "AP"} <= own.higher_is_better
+    assert "PCKh" not in KeyPoints.higher_is_better, "one task's points are not another's"
 
 
 @pytest.mark.parametrize("head", [("neck", "neck"), ("neck", "hat"), ("hat", "neck")])

@@ -112,7 +112,7 @@ def test_an_angle_without_bin_is_refused_by_name(angle: float) -> None:
 def test_the_outermost_bins_are_taken_and_so_are_their_mirror_images() -> None:
     task = HeadPose({"yaw": ()}, output="bins")
     targets = task.targets(Poses([-99.0, 98.99]))
-    mirrored = task.mirrored(targets)
+    mirrored = task.flip_targets(targets)
     assert mirrored[0, 0] == 99.0
     loss = task.loss(torch.zeros(2, 66), torch.from_numpy(mirrored))
     assert bool(torch.isfinite(loss))
@@ -214,20 +214,20 @@ def test_unmirrored_outputs_are_the_mirrored_rotation() -> None:
     """S R S with S = diag(-1, 1, 1); six arbitrary numbers, and the labelled angles."""
     task, mirror = HeadPose(ALL, output="rotation6d"), np.diag([-1.0, 1.0, 1.0])
     six = np.random.default_rng(4).normal(0, 2, (200, 6)).astype(np.float32)
-    back = task.unmirrored(six)
+    back = task.unflip_outputs(six)
     plain, other = (
         Rotation6D.rotation(torch.from_numpy(o.astype("f8"))).numpy() for o in (six, back)
     )
     np.testing.assert_allclose(other, mirror @ plain @ mirror, atol=1e-9)
     np.testing.assert_allclose(
-        task.predictions(back), task.mirrored(task.predictions(six)), atol=1e-3
+        task.predictions(back), task.flip_targets(task.predictions(six)), atol=1e-3
     )
 
 
 def test_bins_have_no_flip_test_since_their_left_edges_are_no_mirror_images() -> None:
     task = HeadPose(ALL, output="bins")
     with pytest.raises(InputError, match=r"task\.output=bins: has no flip test"):
-        task.unmirrored(np.zeros((0, task.n_outputs), np.float32))
+        task.unflip_outputs(np.zeros((0, task.n_outputs), np.float32))
     logits = torch.randn(5, 1, 66)
     expected = -3 - AngleBins.expectation(logits)
     torch.testing.assert_close(AngleBins.expectation(logits.flip(2)), expected)
@@ -312,7 +312,7 @@ def test_every_output_learns_from_a_linear_layer(output: str) -> None:
         optimizer.step()
     with torch.no_grad():
         found = task.predictions(layer(inputs).numpy())
-    constant = np.broadcast_to(task.constant(targets.numpy()), targets.shape)
+    constant = np.broadcast_to(task.constant_baseline(targets.numpy()), targets.shape)
     floor = task.metrics(constant, targets.numpy())["mae"]
     assert task.metrics(found, targets.numpy())["mae"] < 0.25 * floor
 

@@ -75,7 +75,7 @@ def test_a_head_in_profile_is_read_in_single_precision() -> None:
     task, poses = TASKS["rotation"], np.array([[89.9, 4, -3], [-89.5, 0, 8], [90, 0, 0]])
     columns = matrices(poses)[:, :, :2].transpose(0, 2, 1).reshape(3, 6)
     outputs = torch.from_numpy((columns - [1, 0, 0, 0, 1, 0]).astype(np.float32))
-    found = task.answers(outputs).numpy()
+    found = task.decode(outputs).numpy()
     np.testing.assert_allclose(found[:, 0], poses[:, 0], atol=1e-3)
     assert geodesic(matrices(found), matrices(poses)).max() < 1e-3
 

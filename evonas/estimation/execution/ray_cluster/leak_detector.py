@@ -17,7 +17,7 @@ _FILES = 256  # open files above their most
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-class Wear:
+class LeakDetector:
     """Compares a process with itself when it was young.
 
     Args:

@@ -17,11 +17,16 @@ import ray
 import torch
 
 from evonas.core.version import __version__
-from evonas.estimation.estimator import Job, Setting
+from evonas.estimation.estimator import Job, TrainingContext
 from evonas.estimation.execution.base import MakeEstimator
 from evonas.estimation.execution.ray_cluster.feature_transfer import fetch, own
 from evonas.estimation.execution.ray_cluster.job_queue import Place
-from evonas.estimation.execution.ray_cluster.leak_detector import CONTEXT, Wear, held, open_files
+from evonas.estimation.execution.ray_cluster.leak_detector import (
+    CONTEXT,
+    LeakDetector,
+    held,
+    open_files,
+)
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.batches import SHARE
 
@@ -80,7 +85,7 @@ class Worker:
     """
 
     def __init__(
-        self, setting: Setting, estimator: MakeEstimator, name: str, origin: Origin | None
+        self, setting: TrainingContext, estimator: MakeEstimator, name: str, origin: Origin | None
     ) -> None:
         self._name = name
         self._node = ray.get_runtime_context().get_node_id()
@@ -90,7 +95,7 @@ class Worker:
         self._estimate = estimator(self._setting)
         self._there: set[Path] = set()
         features = getattr(self._estimate, "features_kept", lambda: 0)
-        self._wear = Wear(held, features, open_files)
+        self._wear = LeakDetector(held, features, open_files)
 
     def __repr__(self) -> str:
         # Ray asks for it also where the constructor did not come to an end.
@@ -152,7 +157,7 @@ class Worker:
         return block
 
 
-def _moved(setting: Setting) -> Setting:
+def _moved(setting: TrainingContext) -> TrainingContext:
     """Return the setting with its files where they belong on this machine."""
     files = {
         source: {tap: tuple(own(path) for path in paths) for tap, paths in taps.items()}

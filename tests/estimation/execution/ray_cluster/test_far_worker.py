@@ -13,7 +13,7 @@ import ray
 
 from evonas.core.files import write_file
 from evonas.core.settings import TrainingSettings
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.ray import _keep
 from evonas.estimation.execution.ray_cluster.worker import Answer, Origin, Worker
 from evonas.estimation.measurement import Measurement
@@ -39,7 +39,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def far(setting: Setting, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
+def far(setting: TrainingContext, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> Worker:
     """A worker whose features happen to be there, and nothing else of the search."""
     here = SimpleNamespace(get_node_id=lambda: "here")
     monkeypatch.setattr(ray, "get_runtime_context", lambda: here)
@@ -67,7 +67,11 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Sequence[int]:
 
 
 def test_a_paused_training_comes_back_and_goes_along(
-    far: Worker, setting: Setting, tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+    far: Worker,
+    setting: TrainingContext,
+    tmp_path: Path,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = plain(Estimator(setting)(JOB))
     run = tmp_path / "run" / "rungs"
@@ -94,7 +98,7 @@ def test_a_paused_training_comes_back_and_goes_along(
 
 
 def test_a_file_that_lies_at_the_same_path_there_is_left_alone(
-    far: Worker, setting: Setting, tmp_path: Path
+    far: Worker, setting: TrainingContext, tmp_path: Path
 ) -> None:
     """The search's path names somebody else's file on this node: of the same training, even."""
     theirs = tmp_path / "theirs.safetensors"

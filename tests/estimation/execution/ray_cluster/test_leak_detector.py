@@ -5,14 +5,14 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
-from evonas.estimation.execution.ray_cluster.leak_detector import Wear, held
+from evonas.estimation.execution.ray_cluster.leak_detector import LeakDetector, held
 
 GIB = 2**30
 
 
 def test_only_growth_after_the_first_trainings_counts() -> None:
     values = iter([1, 2, 9, 3, 3, 3, 3, 3, *(9.5, 10.0, 10.01, 10.01)])
-    wear = Wear(lambda: int(next(values) * GIB))
+    wear = LeakDetector(lambda: int(next(values) * GIB))
     assert [wear.after_a_training() for _ in range(11)] == [False] * 10 + [True]
 
 
@@ -21,13 +21,13 @@ def test_features_that_come_late_are_no_leak() -> None:
     leak = iter([1] * 10 + [3] * 2)
     kept = iter([*features, 3])
     late = iter([*features, 3])
-    wear = Wear(lambda: (next(leak, 3) + next(late)) * GIB, lambda: next(kept) * GIB)
+    wear = LeakDetector(lambda: (next(leak, 3) + next(late)) * GIB, lambda: next(kept) * GIB)
     assert [wear.after_a_training() for _ in range(11)] == [False] * 10 + [True]
 
 
 def test_what_the_collector_gets_back_is_no_leak() -> None:
     values = iter([1] * 8 + [5, 1])
-    wear = Wear(lambda: next(values) * GIB)
+    wear = LeakDetector(lambda: next(values) * GIB)
     assert not any(wear.after_a_training() for _ in range(9))
 
 

@@ -13,7 +13,7 @@ import torch
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.cost.workload import Work
-from evonas.estimation.estimator import Estimator, Job, Setting
+from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.training import LARGE
@@ -157,7 +157,7 @@ def test_bytes_are_predicted_then_follow_what_was_measured() -> None:
     assert forecast.memory(one) == pytest.approx(1.25 * formula)
 
 
-def test_the_estimator_counts_its_jobs(setting: Setting) -> None:
+def test_the_estimator_counts_its_jobs(setting: TrainingContext) -> None:
     head = Architecture("residual_head", {"width": 4, "tap": "block4"})
     before = torch.random.get_rng_state()
     there = Estimator.work(setting, Job(0, head, 0, ONCE))
