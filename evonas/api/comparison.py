@@ -14,7 +14,7 @@ from evonas.api.search_result import SearchResult
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
-from evonas.core.files import keep
+from evonas.core.files import keep, writing
 from evonas.core.overrides import Override, Word, given
 from evonas.errors import InputError
 from evonas.report import optimizer_comparison as comparison
@@ -130,13 +130,11 @@ def compare(
             curves.append(Curve.of(name, seed, trials, spent, assembly.objective, finals))
     title = f"{chosen.name}: {chosen.budget} distinct trainings a search"
     table = comparison.table(curves, chosen.budget, title, assembly.warnings())
-    try:
+    with writing(folder):
         keep(folder / "comparison.md", markdown(table))
         comparison.picture(curves, chosen.budget, title, folder / "comparison.png")
         runs = [Run.read(result.run_dir) for result in results.values()]
         writer.write(folder / writer.FILE, runs)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     return Comparison(folder, results, tuple(curves), (table,))
 
 

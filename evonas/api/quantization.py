@@ -8,7 +8,7 @@ from typing import Any
 
 from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
-from evonas.core.files import keep
+from evonas.core.files import keep, writing
 from evonas.core.version import __version__
 from evonas.deployment.quantization.quantization import Quantization
 from evonas.deployment.quantization.quantize import FILES
@@ -54,13 +54,9 @@ def quantize(
     work = Quantization(
         RetrainedNetwork(retrained, network, repeat, callback.on_progress), compiling
     )
-    try:
+    with writing(target, "choose another folder with --out"):
         target.mkdir(parents=True, exist_ok=True)
         found = work.run(target / FILES[work.settings.road])
-    except OSError as error:
-        raise InputError(
-            f"{target}: cannot be written ({error.strerror}): choose another folder with --out"
-        ) from error
     again = _content(retrained, work, found)
     made = tuple(tables(found, retrained.metrics, retrained.task.unit))
     found = {"format": FORMAT, "evonas": __version__, **found}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
+from evonas.core.files import writing
 from evonas.errors import InputError
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
@@ -158,14 +159,10 @@ class SearchResult:
         """
         file = Path(path) if path is not None else self.run_dir / writer.FILE
         runs = [Run.read(self.run_dir)]
-        try:
+        with writing(file, "choose another file"):
             writer.write(file, runs)
             if figures:
                 writer.save_figures(file.parent / "figures", runs)
-        except OSError as error:
-            raise InputError(
-                f"{file}: cannot be written ({error.strerror}): choose another file"
-            ) from error
         return file
 
     @cached_property

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas.core.files import read_json
+from evonas.core.files import read_json, writing
 from evonas.errors import InputError
 from evonas.report.lineage import figure as lineage
 from evonas.runs.run_store import read_journal
@@ -28,10 +28,8 @@ def run(folder: Path, out: Path | None, console: Console) -> Path:
     path, name = out or folder / "lineage.svg", folder.absolute().name
     # Which finals count is the search's business: a raised budget may have held some before.
     best = read_json(folder / "best.json") if (folder / "best.json").is_file() else {}
-    try:
+    with writing(path):
         drawn = lineage.draw(read_journal(folder), path, name, str(best.get("digest", "")))
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
     if drawn is None:
         raise InputError(
             f"{folder}: holds no lineage: no network has a parent (yet); a search with --inherit "

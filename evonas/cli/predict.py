@@ -13,12 +13,11 @@ from typing import TextIO
 from rich.console import Console
 
 from evonas.api.exported_model import ExportedModel, load_exported
-from evonas.core.files import make_folder
+from evonas.core.files import make_folder, writing
 from evonas.core.progress_bars import progress_bars
 from evonas.data.images.image_io import Box
 from evonas.deployment.export.album import Album
 from evonas.deployment.export.photo_inputs import boxes_of, listed
-from evonas.errors import InputError
 
 _BATCH = 32
 _PATIENCE = 2.0  # seconds without a progress bar
@@ -119,11 +118,7 @@ def _lines(out: Path | None) -> Iterator[TextIO]:
     if out is None:
         yield sys.stdout
         return
-    try:
+    with writing(out, "choose another file with --out"):
         stream = out.open("w", encoding="utf-8")
-    except OSError as error:
-        raise InputError(
-            f"{out}: cannot be written ({error.strerror}): choose another file with --out"
-        ) from error
     with stream:
         yield stream

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from evonas.errors import InputError
+from evonas.core.files import writing
 from evonas.report.page import run_tables as facts
 from evonas.report.page.run_data import Run
 from evonas.report.page.writer import FILE, save_figures, text, write
@@ -41,7 +41,7 @@ def run(
     while True:
         runs = _named([Run.read(folder) for folder in folders])
         running = any(one.state == "running" for one in runs)
-        try:
+        with writing(path, "choose another file with --out"):
             write(path, runs, every if running else 0)
             if pictures:
                 made = save_figures(path.parent / "figures", runs)
@@ -49,10 +49,6 @@ def run(
                     console.print(
                         f"written: {made} pictures in {path.parent / 'figures'}", soft_wrap=True
                     )
-        except OSError as error:
-            raise InputError(
-                f"{path}: cannot be written ({error.strerror}): choose another file with --out"
-            ) from error
         if not (every and running):
             break
         console.print(f"{path}: {facts.headline(runs[0])} Ctrl-C ends this.", soft_wrap=True)

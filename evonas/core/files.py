@@ -14,11 +14,53 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from evonas.errors import InputError, RunError
+from evonas.errors import EvonasError, InputError, RunError
 
 _MAX_BYTES = 1_000_000  # of a YAML file: beyond it, it is none that a person wrote
 _MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
 _NAMED = 40  # characters of a file name that its draft repeats: names have 255 bytes at most
+
+
+@contextmanager
+def reading(path: Path | str, remedy: str = "", *others: type[Exception]) -> Iterator[None]:
+    """Raise an ``InputError`` of one line where a file or folder cannot be read.
+
+    Args:
+        path: file or folder, for the message.
+        remedy: what the user can do; empty if nothing is known.
+        others: exceptions beside those of the system and of UTF-8, such as a parser's.
+
+    Examples:
+        >>> with reading(table, "data.boxes must be a CSV file", csv.Error):
+        ...     rows = list(csv.reader(table.open(newline="")))
+    """
+    caught: tuple[type[Exception], ...] = (OSError, UnicodeDecodeError, *others)
+    try:
+        yield
+    except caught as error:
+        raise InputError(_failed(path, "read", error, remedy)) from error
+
+
+@contextmanager
+def writing(
+    path: Path | str, remedy: str = "", raised: type[EvonasError] = InputError
+) -> Iterator[None]:
+    """Raise an error of one line where a file or folder cannot be written.
+
+    Args:
+        path: file or folder, for the message.
+        remedy: what the user can do; empty if nothing is known.
+        raised: class of the error.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise raised(_failed(path, "written", error, remedy)) from error
+
+
+def _failed(path: Path | str, how: str, error: Exception, remedy: str) -> str:
+    reason = getattr(error, "strerror", None) or _flat(error)
+    return f"{path}: cannot be {how} ({reason})" + (f": {remedy}" if remedy else "")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -132,13 +174,9 @@ def keep(path: Path, content: str | bytes) -> None:
     Raises:
         RunError: it cannot be written; the old one stays.
     """
-    try:
+    remedy = "free some space or change the rights, or choose another folder, then do it again"
+    with writing(path, remedy, RunError):
         write_file(path, content)
-    except OSError as error:
-        raise RunError(
-            f"{path}: cannot be written ({error.strerror}): free some space or change the rights, "
-            "or choose another folder, then do it again"
-        ) from error
 
 
 def _settle(path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.files import reading
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import file_hashes
@@ -188,7 +189,5 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _listing(folder: Path) -> list[Path]:
-    try:
+    with reading(folder, "see data.root"):
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be read ({error.strerror}): see data.root") from error

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.files import reading
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import file_digests, file_hashes, read_photo, sampled
@@ -107,13 +108,9 @@ class Pointing04(Dataset):
 
 
 def _read(table: Path) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{table}: cannot be read ({error}): data.root must be the folder that holds labels.csv"
-        ) from error
+    remedy = "data.root must be the folder that holds labels.csv"
+    with reading(table, remedy, csv.Error), table.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
     for column in _COLUMNS:
         if not rows or column not in rows[0]:
             raise InputError(

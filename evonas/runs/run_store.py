@@ -17,10 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
-from evonas.core.files import read_json, write_file
+from evonas.core.files import read_json, write_file, writing
 from evonas.errors import InputError, RunError
 from evonas.runs.trial import LARGEST, Trial
 
@@ -47,15 +46,11 @@ class RunStore:
     def __init__(self, folder: Path, resume: bool = False) -> None:
         self.folder = folder
         self._journal = folder / "journal.jsonl"
-        try:
+        with writing(f"run directory {folder}"):
             if resume and not self._journal.exists():
                 raise InputError(f"{folder}: holds no run to resume: start it without --resume")
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / "lock").open("a+")
-        except OSError as error:
-            raise InputError(
-                f"run directory {folder}: cannot be written ({error.strerror})"
-            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -190,12 +185,7 @@ class RunStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.close()
         if error and not self._trials and not (self.folder / "experiment.yaml").exists():
             for name in ("journal.jsonl", "lock"):  # a run that never began leaves nothing

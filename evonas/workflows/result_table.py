@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from evonas.core.files import reading
 from evonas.core.settings import TableSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.measurement import Measurement
@@ -118,13 +119,9 @@ class Table:
 
 
 def _read(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{path}: cannot be read ({error}): table.file must be a CSV file"
-        ) from error
+    remedy = "table.file must be a CSV file"
+    with reading(path, remedy, csv.Error), path.open(newline="", encoding="utf-8-sig") as stream:
+        lines = list(csv.DictReader(stream))
     if not lines:
         raise InputError(f"{path}: expected a header and rows, got none")
     for number, line in enumerate(lines, start=2):

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from evonas.core.files import write_file
-from evonas.errors import InputError, UnreadableImage
+from evonas.core.files import reading, write_file
+from evonas.errors import UnreadableImage
 
 #: Length of an image's hash; among a million images two are alike with a chance of 3e-8.
 HASH_BYTES = 8
@@ -103,10 +103,8 @@ def remembered(
     """
     digest = hashlib.blake2b(key.encode(), digest_size=16)
     for path in files:
-        try:
+        with reading(path):
             state = path.stat()
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         digest.update(f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}\n".encode())
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evonas" / "labels"
     note = folder / f"{digest.hexdigest()}.npz"
@@ -165,7 +163,5 @@ def content_hash(version: str, files: Sequence[Path]) -> str:
 
 
 def _digest(path: Path) -> bytes:
-    try:
+    with reading(path):
         return hashlib.blake2b(path.read_bytes()).digest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.files import reading
 from evonas.data.images.image_io import remembered
 from evonas.errors import InputError
 
@@ -162,15 +163,11 @@ def read_boxes(table: Path, folder: Path, photos: Sequence[Path]) -> tuple[Numbe
         InputError: the table cannot be read, a column is missing, a row names no frame or
             a frame a second time, or a box is none.
     """
-    try:
-        with table.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream)
-            rows = list(reader)
-            columns = reader.fieldnames or ()
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"{table}: cannot be read ({error}): data.boxes must be a CSV file"
-        ) from error
+    remedy = "data.boxes must be a CSV file"
+    with reading(table, remedy, csv.Error), table.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        rows = list(reader)
+        columns = reader.fieldnames or ()
     if not set(_COLUMNS) <= set(columns):
         raise InputError(f"{table}: expected the columns {', '.join(_COLUMNS)}, got {columns}")
     index = {photo.relative_to(folder).as_posix(): i for i, photo in enumerate(photos)}

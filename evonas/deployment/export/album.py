@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from evonas.core.files import writing
 from evonas.deployment.export import prediction_drawing as answered
-from evonas.errors import InputError
 from evonas.report.image_drawing import Box, captioned
 from evonas.tasks.common.prediction_format import Answer
 
@@ -79,11 +79,6 @@ class Album:
         while name in self._taken:
             name, number = f"{self._photo.stem}-{number}.png", number + 1
         self._taken.add(name)
-        try:
+        with writing(self.folder / name, "choose another folder with --pictures"):
             captioned(self._picture, self._words).save(self.folder / name)
-        except OSError as error:
-            raise InputError(
-                f"{self.folder / name}: cannot be written ({error.strerror or error}): choose "
-                "another folder with --pictures"
-            ) from error
         self._picture, self._words = None, []

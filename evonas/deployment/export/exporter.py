@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from evonas.core.files import draft_of
+from evonas.core.files import draft_of, writing
 from evonas.core.optional_imports import library
 from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import CARD, CARD_FILE, running
@@ -259,11 +259,7 @@ def _draft(path: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be written.
     """
-    try:
+    with writing(path, "choose another file with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(path, f".draft{path.suffix}") as draft:
             yield draft
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror}): choose another file with --out"
-        ) from error

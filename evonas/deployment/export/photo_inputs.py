@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from evonas.core.files import reading
 from evonas.data.images.image_io import Box
 from evonas.data.readers.csv_table import read_table
 from evonas.errors import InputError
@@ -27,10 +28,8 @@ def listed(paths: Sequence[Path]) -> dict[Path, set[str]]:
         if not path.is_dir():
             found[path] = _names(path)
             continue
-        try:
+        with reading(path):
             files = sorted(f for f in path.iterdir() if not f.name.startswith("."))
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from error
         files = [file for file in files if file.suffix.lower() in IMAGES and file.is_file()]
         if not files:
             raise InputError(

@@ -15,7 +15,7 @@ from rich.console import Console
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
-from evonas.core.files import keep, make_folder
+from evonas.core.files import keep, make_folder, writing
 from evonas.core.progress_bars import progress_bars
 from evonas.deployment.probing import plots as probe_pictures
 from evonas.deployment.probing import probe_file
@@ -94,15 +94,13 @@ def run(
     tables.append(matrix)
     files = ["probe.json", "probe.md", "curves.png"]
     text = json.dumps(content, indent=1) + "\n"
-    try:
+    with writing(folder):
         keep(folder / files[0], text)
         keep(folder / files[1], "\n".join(map(markdown, tables)))
         probe_pictures.curves(own, names, settings.thresholds, best, folder / files[2])
         if len(primaries) > 1:
             files.append("relations.png")
             probe_pictures.relations(primaries, names, folder / files[3])
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written ({error.strerror})") from error
     for line in _closing(backbones, primaries, names, best, folder, files):
         console.print(line, soft_wrap=True)
     if as_json:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from evonas.core.files import write_file
+from evonas.core.files import write_file, writing
 from evonas.core.optional_imports import library, quiet
 from evonas.deployment.quantization.capture import Captured, trace
 from evonas.deployment.quantization.int8_coverage import Coverage, Step, coverage
@@ -105,10 +105,8 @@ def save(program: ExportedProgram, path: Path, notes: Mapping[str, str] | None =
             kind = zipfile.ZIP_DEFLATED if text else zipfile.ZIP_STORED
             name = f"quantized/{entry.filename.partition('/')[2]}"
             new.writestr(zipfile.ZipInfo(name), data, kind)
-    try:
+    with writing(path):
         write_file(path, packed.getvalue())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from error
 
 
 def covered(program: ExportedProgram) -> Coverage:

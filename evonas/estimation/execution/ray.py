@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import ray
@@ -245,12 +244,7 @@ class RayExecutor(Executor):
         address = ray._private.worker.get_dashboard_url() or "not running"
         return [*lines, f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._worth_reading |= isinstance(error, Exception)  # not so Ctrl-C
         super().__exit__(kind, error, trace)
 

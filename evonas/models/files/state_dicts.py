@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from evonas.core.files import reading
 from evonas.errors import InputError, one_line
 from evonas.models.files.safetensors_files import check_archive, load_file
 
@@ -74,12 +75,10 @@ def _as_noted(path: Path, key: str) -> None:
     note = path.with_name(f"{path.name}.sha256")
     if not note.is_file():
         return
-    try:
+    with reading(f"{key}={path}"):
         expected = note.read_bytes()[:64].decode("ascii", "replace").lower()
         with path.open("rb") as stream:
             got = hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{key}={path}: cannot be read ({error.strerror})") from error
     if got != expected:
         raise InputError(
             f"{key}={path}: its sha256 is {got[:12]}..., expected {expected[:12]!r}... as "

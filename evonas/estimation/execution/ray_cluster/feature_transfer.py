@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from evonas.errors import InputError, RunError
+from evonas.core.files import writing
+from evonas.errors import RunError
 from evonas.estimation.features.cache_files import check_space, intact
 
 #: Returns at most so many bytes of a file: (name, offset, size) -> bytes.
@@ -74,16 +75,14 @@ def fetch(path: Path, read: Read) -> None:
     """
     if intact(path):
         return
-    try:
+    with writing(
+        f"feature cache {path.parent} on {socket.gethostname()}",
+        f"free some space, or name another folder there with {FOLDER}",
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone_in(path.parent):
             if not intact(path):  # another worker of this machine may just have fetched it
                 _download(path, read)
-    except OSError as error:
-        raise InputError(
-            f"feature cache {path.parent} on {socket.gethostname()}: cannot be written "
-            f"({error.strerror}): free some space, or name another folder there with {FOLDER}"
-        ) from error
 
 
 def _download(path: Path, read: Read) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.files import reading
 from evonas.errors import InputError
 
 _HINT = "give the folder that holds both files, or the tarball of `npm pack @vladmandic/face-api`"
@@ -74,7 +75,7 @@ def _tensor(spec: dict[str, Any], data: bytes, offset: int) -> tuple[NDArray[np.
 def _read_both(path: Path, manifest: str, binary: str) -> tuple[bytes, bytes]:
     if not path.exists():
         raise InputError(f"backbone.weights={path}: no such file or folder: {_HINT}")
-    try:
+    with reading(path, _HINT, tarfile.TarError, EOFError, zlib.error):
         if path.is_dir():
             found = [_find(path, name) for name in (manifest, binary)]
             return found[0].read_bytes(), found[1].read_bytes()
@@ -89,9 +90,6 @@ def _read_both(path: Path, manifest: str, binary: str) -> tuple[bytes, bytes]:
             while archive.fileobj and archive.fileobj.read(1 << 20):
                 pass  # only at its end does gzip compare the checksum
             return read[0], read[1]
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: cannot be read ({reason}): {_HINT}") from error
 
 
 def _find(folder: Path, name: str) -> Path:
