@@ -1,11 +1,12 @@
-"""Words and colours of the family tree's picture: title, axes, legend."""
+"""Words and colours of the lineage figure: title, axes, legend, list of steps."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from evonas.report.lineage.tree import Family
+from evonas.report.lineage.tree import Family, clipped, step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 WINNER, LOWEST, KIN, SLATE, GREY = "#d55e00", "#0072b2", "#e69f00", "#475569", "#94a3b8"
 BAND, FAINT = "#f3f4f6", 0.4  # of columns; the opacity of links
 LABEL = 8.0  # points
-_NAME = 60  # characters of a run's name
+ROW, _CHARACTER = 0.19, 0.078  # inches of a line in the list of steps, and of its characters
+_NAME, _STEP = 60, 130  # characters of a run's name, and of a step
+
+#: Digest, colour, and what changed from the parent.
+Step = tuple[str, str, str]
 
 
 def lines(family: Family) -> Iterator[tuple[str, str, str]]:
@@ -41,13 +46,46 @@ def thickness(share: float) -> float:
     return 0.4 + 1.8 * share
 
 
-def width(text: str) -> float:
-    """Return how many points wide a label is."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import text_to_path
+def steps(family: Family) -> Iterator[Step]:
+    """Yield each network on the lines of descent, once, with its changes."""
+    drawn: set[str] = set()
+    for digest, color, _ in lines(family):
+        for trial in family.descent(digest):
+            if trial.digest in drawn:
+                continue
+            drawn.add(trial.digest)
+            parent = family.parents.get(trial.digest)
+            if parent is not None:
+                text = step(family.networks[parent], trial)
+            else:
+                alone = trial.digest not in family.parents.values()
+                text = "has no parent" if alone else "first ancestor"
+            yield trial.digest, color, clipped(text, _STEP)
 
-    font = FontProperties(family="DejaVu Sans", size=LABEL)
-    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
+
+def step_rows(found: Sequence[Step], inches: float) -> int:
+    """Return how many rows the list of steps has, in as many columns as the width allows."""
+    longest = max(len(text) for *_, text in found) + 6
+    return math.ceil(len(found) / max(1, int(inches / (longest * _CHARACTER))))
+
+
+def list_steps(figure: Figure, found: Sequence[Step], rows: int, left: float) -> None:
+    """List the steps of the lines of descent at the lower edge, by their numbers.
+
+    Args:
+        figure: to write on.
+        found: of ``steps``.
+        rows: of ``step_rows``.
+        left: inches to the left of the list.
+    """
+    wide, high = figure.get_size_inches()
+    columns = math.ceil(len(found) / rows)
+    for index, (digest, color, text) in enumerate(found):
+        column, row = divmod(index, rows)
+        x = (left + column * (wide - left) / columns) / wide
+        y = ROW * (rows - row - 0.4) / high
+        look: dict[str, Any] = {"fontsize": LABEL, "color": color, "gid": f"step-{digest}"}
+        figure.text(x, y, f"{index + 1}  {text}", **look)
 
 
 def ticks(plot: Axes) -> None:
@@ -66,7 +104,6 @@ def ticks(plot: Axes) -> None:
         plot.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         plot.yaxis.set_minor_locator(NullLocator())
         plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    plot.spines[["top", "right"]].set_visible(False)
     plot.grid(axis="y", color="#e5e7eb", linewidth=0.6)
     plot.set_axisbelow(True)
 
@@ -90,7 +127,7 @@ def legend(plot: Axes, family: Family, radius: Mapping[str, float]) -> None:
 
     for digest, color, text in lines(family):
         if digest in family.parents:
-            stroke(f"{text};\nbelow it what each step changed", color, 2.4)
+            stroke(f"{text};\nits steps are listed below", color, 2.4)
     dot("the winner", WINNER, "none", 6.0, markeredgewidth=1.4)
     related = kin(family)
     if len(related) > len(family.descent()):
@@ -127,7 +164,7 @@ def title(
     figure: Figure, family: Family, name: str, place: tuple[float, float], line: float
 ) -> None:
     """Write above the plot what it shows, and its numbers."""
-    short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    short = clipped(name, _NAME)
     own = [trial for trial in family.networks.values() if trial.trained]
     given = len(family.networks) - len(own)
     generations = len({trial.generation for trial in [*own, *family.failed]})

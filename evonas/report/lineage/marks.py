@@ -1,11 +1,9 @@
-"""What is drawn in the family tree's picture: links, dots, crosses, labels on their poles."""
+"""Marks of the lineage figure: links to parents, dots, crosses, numbers of steps."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from evonas.report.lineage import labels as words
 from evonas.report.lineage.tree import Family
@@ -19,13 +17,10 @@ Places = Mapping[str, tuple[float, float]]
 HALO = 2.5  # points between the winner's dot and its ring
 
 
-def bands(plot: Axes, under: Axes, first: int, last: int) -> None:
-    """Shade every other generation, through both parts of the picture."""
+def bands(plot: Axes, first: int, last: int) -> None:
+    """Shade every other generation."""
     for generation in range(first, last + 1, 2):
-        for axes in (plot, under):
-            axes.axvspan(
-                generation - 0.5, generation + 0.5, color=words.BAND, linewidth=0, zorder=0
-            )
+        plot.axvspan(generation - 0.5, generation + 0.5, color=words.BAND, linewidth=0, zorder=0)
 
 
 def links(plot: Axes, family: Family, places: Places) -> None:
@@ -86,51 +81,23 @@ def dots(plot: Axes, family: Family, places: Places, radius: Mapping[str, float]
         plot.scatter([x], [y], s=ring, linewidths=1.4, gid="winner", **look)
 
 
-def crosses(plot: Axes, family: Family, unit: float) -> None:
-    """Draw trainings that failed at the top edge, side by side in their generation.
+def crosses(plot: Axes, places: Sequence[float]) -> None:
+    """Draw failed trainings at the top edge.
 
     Args:
         plot: to draw in.
-        family: of the search.
-        unit: points a generation is wide.
+        places: of each one along the axis of generations.
     """
-    generations = [trial.generation for trial in family.failed]
-    places: list[float] = []
-    for generation in dict.fromkeys(generations):
-        count = generations.count(generation)
-        apart = min(7.0, 0.9 * unit / count) / unit
-        places += (generation + (np.arange(count) - (count - 1) / 2) * apart).tolist()
     if places:
         look: dict[str, Any] = {"marker": "x", "color": words.GREY, "linewidths": 1.0, "s": 16}
         across = plot.get_xaxis_transform()
         plot.scatter(places, [0.975] * len(places), transform=across, gid="failed", **look)
 
 
-def hang(
-    plot: Axes,
-    under: Axes,
-    places: Places,
-    labels: Sequence[tuple[str, str, str]],
-    rows: Sequence[int],
-    inches: tuple[float, float],
-) -> None:
-    """Hang the label of each step below the plot, on a pole that leads up to its dot.
-
-    Args:
-        plot: with the dots.
-        under: the strip below it, in inches, 0 at its top.
-        places: of the dots.
-        labels: digest, words and colour.
-        rows: of the labels, 0 the highest.
-        inches: heights of the tick labels, and of a row.
-    """
-    head, row = inches
-    for (digest, text, color), number in zip(labels, rows, strict=True):
-        x, y = places[digest]
-        depth = -head - row * (number + 0.5)
-        pole: dict[str, Any] = {"color": color, "linewidth": 0.8, "alpha": 0.6}
-        plot.vlines(x, plot.get_ylim()[0], y, zorder=3, **pole)
-        under.vlines(x, depth - row * 0.3, 0.0, **pole)
-        look: dict[str, Any] = {"fontsize": words.LABEL, "color": color, "va": "center"}
-        under.annotate(text, (x, depth), (3, 0), textcoords="offset points", gid=f"step-{digest}",
-                       annotation_clip=False, **look)  # fmt: skip
+def numbers(plot: Axes, places: Places, steps: Sequence[words.Step]) -> None:
+    """Write the number of each step of a line of descent above its dot."""
+    for number, (digest, color, _) in enumerate(steps, 1):
+        look: dict[str, Any] = {"fontsize": words.LABEL, "color": color, "weight": "bold"}
+        look |= {"ha": "center", "zorder": 9, "annotation_clip": False}
+        look["bbox"] = {"facecolor": "white", "alpha": 0.7, "pad": 0.3, "linewidth": 0}
+        plot.annotate(str(number), places[digest], (0, 10), textcoords="offset points", **look)

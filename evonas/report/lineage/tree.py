@@ -114,4 +114,9 @@ def _genes(trial: Trial) -> dict[str, Any]:
 
 def _value(value: Any) -> str:
     text = "–" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _CLIP else f"{text[: _CLIP - 1]}…"
+    return clipped(text, _CLIP)
+
+
+def clipped(text: str, most: int) -> str:
+    """Return a text of at most so many characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

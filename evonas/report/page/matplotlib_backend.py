@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evonas.report.figure_files import encoded, figure_style
 from evonas.report.page.charts import Chart, Figure, Parallel, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SYMBOLS = {"circle": "o", "star": "*", "diamond": "D", "cross": "X"}
-#: The same figure has the same bytes; text stays text, and names are no formulas.
-SETTINGS: dict[Any, Any] = {
-    "svg.hashsalt": "evonas",
-    "svg.fonttype": "none",
-    "text.parse_math": False,
-    "text.usetex": False,
-    "font.family": "DejaVu Sans",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def picture(figure: Figure, form: str) -> bytes:
@@ -32,19 +22,15 @@ def picture(figure: Figure, form: str) -> bytes:
         figure: what to draw.
         form: ``png`` or ``svg``.
     """
-    import matplotlib  # slow to import, and only pictures need it
-    from matplotlib.figure import Figure as Canvas
+    from matplotlib.figure import Figure as Canvas  # slow to import, and only pictures need it
 
-    with matplotlib.rc_context(SETTINGS):
+    with figure_style():
         canvas = Canvas(figsize=(8.5, _height(figure)), layout="constrained")
         if isinstance(figure, Parallel):
             _parallel(canvas.subplots(), figure)
         else:
             _chart(canvas.subplots(), figure)
-        stream = io.BytesIO()
-        nameless: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
-        canvas.savefig(stream, format=form, dpi=130, metadata=nameless)
-    return stream.getvalue()
+        return encoded(canvas, form)
 
 
 def _height(figure: Figure) -> float:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from evonas.report.figure_files import encoded, figure_style
 from evonas.report.page import charts
 from evonas.report.page.formatting import amount
-from evonas.report.page.matplotlib_backend import SETTINGS
 from evonas.report.page.run_data import Run
 
 if TYPE_CHECKING:
@@ -26,8 +25,7 @@ def network(run: Run, form: str) -> bytes:
         run: with blocks in its best.json.
         form: ``png`` or ``svg``.
     """
-    import matplotlib  # slow to import, and only pictures need it
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure  # slow to import, and only pictures need it
 
     told = list(run.best["blocks"])
     settings = run.best.get("architecture", {}).get("settings", {})
@@ -38,7 +36,7 @@ def network(run: Run, form: str) -> bytes:
     width = min(len(boxes), _ROW) * (_WIDE + _GAP)
     height = rows * (_HIGH + _BETWEEN)
     whole = max(sum(one["macs"] for one in told), 1)
-    with matplotlib.rc_context(SETTINGS):
+    with figure_style():
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
         axes.set(xlim=(0, width), ylim=(-height, 0))
@@ -49,10 +47,7 @@ def network(run: Run, form: str) -> bytes:
             _box(axes, one, x, y, one["macs"] / whole, not number)
             if number:
                 _arrow(axes, x, y)
-        stream = io.BytesIO()
-        nameless: dict[str, Any] = {"Date": None} if form == "svg" else {"Software": None}
-        figure.savefig(stream, format=form, dpi=130, metadata=nameless)
-    return stream.getvalue()
+        return encoded(figure, form)
 
 
 def _box(axes: Axes, one: dict[str, Any], x: float, y: float, share: float, first: bool) -> None:

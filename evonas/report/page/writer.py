@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evonas.core.files import write_file
+from evonas.report.figure_files import FORMS
 from evonas.report.lineage import figure as lineage
 from evonas.report.page import comparison_sections as several
 from evonas.report.page import run_tables as facts
@@ -17,7 +18,6 @@ from evonas.report.page.sections import figures
 from evonas.report.tables import markdown
 
 FILE = "report.html"
-_FORMS = ("png", "svg")
 
 
 def write(path: Path, runs: Sequence[Run], refresh: int = 0) -> None:
@@ -39,11 +39,11 @@ def save_figures(folder: Path, runs: Sequence[Run]) -> int:
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(runs[0]) if len(runs) == 1 else several.figures(runs)
-    files = {f"{one.key}.{form}": picture(one, form) for one in drawn for form in _FORMS}
+    files = {f"{one.key}.{form}": picture(one, form) for one in drawn for form in FORMS}
     if len(runs) == 1:
         if runs[0].best.get("blocks"):
-            files |= {f"winner.{form}": network(runs[0], form) for form in _FORMS}
-        family = {f"lineage.{form}": _pedigree(runs[0], form) for form in _FORMS}
+            files |= {f"winner.{form}": network(runs[0], form) for form in FORMS}
+        family = {f"lineage.{form}": _pedigree(runs[0], form) for form in FORMS}
         files |= {name: content for name, content in family.items() if content}
     for name, content in files.items():
         (folder / name).write_bytes(content)

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import yaml
 from command_line import Cli, said
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
 from msgspec.structs import replace
 from PIL import Image
 
 from evonas.errors import InputError
 from evonas.report.lineage import figure as lineage
+from evonas.report.lineage import labels
 from evonas.report.lineage.figure import draw
-from evonas.report.lineage.layout import columns, flags, radii, swarm
 from evonas.report.lineage.tree import Family, changes, step
 from evonas.runs.run_store import Trial
 
@@ -108,39 +110,22 @@ def test_a_step_names_two_changes_and_counts_the_rest() -> None:
     assert step(known["a"], known["a"]) == "the same settings"
 
 
-def test_dots_of_a_column_do_not_lie_on_each_other() -> None:
-    generator = np.random.default_rng(0)
-    heights, sizes = generator.uniform(0, 60, 40), generator.uniform(2, 5, 40)
-    places, fits = swarm(heights, sizes, 80.0)
-    assert fits
-    far = np.hypot(places[:, None] - places, heights[:, None] - heights)
-    near = sizes[:, None] + sizes
-    assert (far >= near - 1e-6)[~np.eye(40, dtype=bool)].all()
-    assert (np.abs(places) + sizes <= 80.0 + 1e-6).all()
-    alone, _ = swarm(np.array([0.0, 50.0]), np.array([3.0, 3.0]), 80.0)
-    assert alone.tolist() == [0.0, 0.0], "who is in nobody's way stays in the middle"
-
-
-def test_dots_become_smaller_where_they_do_not_fit() -> None:
-    same, sizes = np.zeros(10), np.full(10, 5.0)
-    assert not swarm(same, sizes, 30.0)[1]
-    (places,), scale = columns([same], [sizes], 30.0)
-    assert 0.3 < scale < 0.7
-    assert np.diff(np.sort(places)).min() >= 10.0 * scale - 1e-6
-    assert columns([same[:2]], [sizes[:2]], 30.0)[1] == 1.0
-
-
-def test_labels_hang_where_no_pole_crosses_them() -> None:
-    assert flags([0, 100], [50, 50], 5) == [0, 0]
-    assert flags([0, 30, 60], [50, 50, 50], 5) == [2, 1, 0]
-    assert flags([60, 0], [50, 50], 5) == [0, 0], "in any order"
-    assert flags([0, 50], [50, 50], 5) == [1, 0], "with a gap"
-    assert flags([], [], 5) == []
+def test_a_generation_is_spread_in_the_order_of_its_proposals() -> None:
+    trials = [trial(str(k), generation, 1.0) for k, generation in enumerate((0, 1, 0, 0))]
+    places = lineage._spread(trials, apart=10.0, unit=100.0)
+    assert places == pytest.approx([-0.1, 1.0, 0.0, 0.1])
+    crowded = lineage._spread([trial(str(k), 3, 1.0) for k in range(50)], 10.0, 100.0)
+    assert np.diff(crowded) == pytest.approx(0.8 / 50), "within the band of its generation"
 
 
 def test_radii_follow_the_logarithm_of_the_cost() -> None:
-    assert radii([10, 100, 1000], 2.0, 6.0) == pytest.approx([2.0, 4.0, 6.0])
-    assert radii([7, 7], 2.0, 6.0).tolist() == [4.0, 4.0]
+    def radii(macs: list[int], unit: float) -> list[float]:
+        trials = [trial(str(k), 0, 1.0, macs=value) for k, value in enumerate(macs)]
+        return list(lineage._radii(Family.of(trials), unit).values())
+
+    assert radii([10, 100, 1000], 100.0) == pytest.approx([2.6, 4.3, 6.0])
+    assert radii([7, 7], 100.0) == pytest.approx([2.6, 2.6])
+    assert radii([10, 1000], 4.2) == pytest.approx([2.6 * 0.6, 6.0 * 0.6]), "two in 4.2 points"
 
 
 def parts(path: Path) -> dict[str, int]:
@@ -182,7 +167,8 @@ def test_the_picture_says_what_it_shows(tmp_path: Path) -> None:
     assert "Lineage of my run" in found
     facts = "6 networks trained in 3 generations, 1 taken over, 4 with a parent, best fitness 5"
     assert facts in found
-    assert {"first ancestor", "stem: 8 → 16", "stem: 16 → 32, tail: – → True, +2"} <= set(found)
+    steps = {"1  first ancestor", "2  stem: 8 → 16", "3  stem: 16 → 32, tail: – → True, +2"}
+    assert steps | {"1", "2", "3"} <= set(found)
     assert {"earlier", "0", "1", "2", "generation", "fitness (lower is better)"} <= set(found)
     legend = {"has children (3)", "has none (3)", "training failed (1)", "90 k multiply-adds"}
     assert legend <= set(found)
@@ -194,8 +180,8 @@ def test_where_the_finals_name_another_one_both_lines_are_shown(tmp_path: Path) 
     assert parts(tmp_path / "l.svg")["line"] == 3
     found = texts(tmp_path / "l.svg")
     assert sum(text.startswith("to the ") for text in found) == 2
-    assert "block: conv → –, k: 3 → –" in found
-    assert found.count("first ancestor") == 1, "of both lines, but once"
+    assert "2  block: conv → –, k: 3 → –" in found
+    assert found.count("1  first ancestor") == 1, "of both lines, but once"
 
 
 def test_the_same_journal_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -223,6 +209,12 @@ def test_where_all_were_stopped_there_is_no_picture_yet(tmp_path: Path) -> None:
 def test_an_unknown_ending_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.svg or \.png"):
         draw(search(), tmp_path / "l.jpeg")
+
+
+def width(text: str) -> float:
+    """Return how many points wide a line of the list of steps is."""
+    font = FontProperties(family="DejaVu Sans", size=labels.LABEL)
+    return float(text_to_path.get_text_width_height_descent(text, font, ismath=False)[0])
 
 
 def crowd(generations: int, size: int, factor: float) -> list[Trial]:
@@ -253,7 +245,7 @@ def test_nothing_is_cut_off_whatever_the_size(tmp_path: Path, generations: int, 
         assert 0 < y < high
         label = "".join(node.itertext())
         if "long name" in label or "changed" in label:
-            assert x + lineage.words.width(label) < wide
+            assert x + width(label) < wide
 
 
 def test_a_wide_range_of_fitness_has_a_logarithmic_axis(tmp_path: Path) -> None:
