@@ -29,7 +29,8 @@ def figure_style(**settings: Any) -> Iterator[None]:
     """Apply the style of all figures, and further matplotlib settings, inside a ``with`` block."""
     import matplotlib  # slow to import, and only figures need it
 
-    with matplotlib.rc_context({**_SETTINGS, **settings}):
+    chosen: dict[Any, Any] = {**_SETTINGS, **settings}
+    with matplotlib.rc_context(chosen):
         yield
 
 
