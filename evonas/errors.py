@@ -8,6 +8,7 @@ what to do. The command line prints the message alone and exits with
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 
@@ -43,3 +44,18 @@ def one_line(error: BaseException) -> str:
     """Return ``Type: message`` of an error in one line of bounded length."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}"[:300] if text else type(error).__name__
+
+
+def clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables of all frames that an error, its cause and its context hold.
+
+    A caught error keeps the tensors of every function that it passed through, so emptying
+    torch's cache would free nothing. Its message and the lines of its traceback stay.
+    """
+    pending, seen = [error], set[int]()
+    while pending:
+        one = pending.pop()
+        if one is not None and id(one) not in seen:
+            seen.add(id(one))
+            traceback.clear_frames(one.__traceback__)  # skips frames that still run
+            pending += [one.__cause__, one.__context__]

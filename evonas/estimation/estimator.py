@@ -20,7 +20,7 @@ from evonas.core import registry
 from evonas.core.array_types import Array
 from evonas.core.files import draft_of
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
-from evonas.errors import RunError, one_line
+from evonas.errors import RunError, clear_frames, one_line
 from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.cost.workload import Work, count
 from evonas.estimation.failure_classifier import kind_of
@@ -29,7 +29,6 @@ from evonas.estimation.training.batches import FeatureStore, TrainingData
 from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
-from evonas.estimation.training.traceback_frames import clear_frames
 from evonas.estimation.training.training import Diverged, Outcome, Training, validate
 from evonas.models.files.safetensors_files import save_file
 from evonas.models.initial_weights import read_start, start_from

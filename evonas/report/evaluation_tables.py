@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evonas.report.published_results import Row
-from evonas.report.tables import Table
+from evonas.report.tables import Table, with_spread
 
 #: Order and heads of head pose columns in the literature (Ruiz et al. 2018 and after).
 _POSE = {
@@ -137,5 +137,4 @@ def _ordered(metrics: Sequence[str]) -> list[str]:
 def _cell(result: Any, name: str) -> str:
     if any(name not in one for one in result.repeats):
         return "-"
-    spread = result.spread(name)
-    return f"{result.mean(name):.2f}" + (f" ±{spread:.2f}" if spread else "")
+    return with_spread(result.mean(name), result.spread(name) or None, ".2f")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.estimation.objective import Objective
-from evonas.report.tables import Table
+from evonas.report.tables import Table, with_spread
 from evonas.runs.finals import rank_finalists
 from evonas.runs.pareto import hypervolume
 from evonas.runs.run_store import Trial
@@ -158,5 +158,5 @@ def _box(curves: Sequence[Curve]) -> tuple[Array, Array] | None:
 
 
 def _mean(values: Sequence[float]) -> str:
-    spread = f" ±{np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3f}{spread}"
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return with_spread(float(np.mean(values)), spread)

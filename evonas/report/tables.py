@@ -83,6 +83,11 @@ def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:
     return Table("Cost: head + backbone up to the tap = total", columns, rows, notes)
 
 
+def with_spread(mean: float, spread: float | None, form: str = ".3f") -> str:
+    """Return ``mean ±spread`` as text; the mean alone where the spread is None."""
+    return f"{mean:{form}}" + ("" if spread is None else f" ±{spread:{form}}")
+
+
 def show(table: Table, console: Console) -> None:
     """Print a table; one that is wider than the console in parts, each with the first columns."""
     for number, columns in enumerate(_parts(table, console.width)):
@@ -127,7 +132,7 @@ def _error(contender: Any, name: str, loss: bool) -> str:
     if loss and math.isnan(mean):
         return "-"
     form = ".4g" if loss else ".2f"
-    return f"{mean:{form}}" + (f" ±{spread:{form}}" if spread else "")
+    return with_spread(mean, spread or None, form)
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -10,8 +10,7 @@ from command_line import Cli
 from msgspec.structs import replace
 from rich.console import Console
 
-from evonas.report.live_counts import Tally, sparkline
-from evonas.report.live_view import SearchView, plain
+from evonas.report.live_view import SearchView, Tally, plain, sparkline
 from evonas.runs.run_store import Trial
 
 LONG = "a_metric_with_quite_a_long_name_that_somebody_gave_it_for_good_reasons"

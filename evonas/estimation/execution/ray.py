@@ -241,7 +241,7 @@ class RayExecutor(Executor):
         lines = [] if self._owner else [f"Ray cluster {_cluster.joined()}"]
         if self._owner:
             lines += crowding(self.workers, self.setting.threads, self._cores)
-        address = ray._private.worker.get_dashboard_url() or "not running"
+        address = _own_cluster.context().dashboard_url or "not running"
         return [*lines, f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from evonas.estimation.training.traceback_frames import clear_frames
+from evonas.errors import clear_frames
 from evonas.estimation.training.training_step import Step
 
 #: Steps from which a capture pays: it takes the time of about ten, and empties torch's cache.

@@ -1,4 +1,4 @@
-"""Charts as plain data: what is drawn, whatever draws it (``interactive``, ``static``)."""
+"""Charts as plain data, which plotly draws on the page and matplotlib in files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,9 @@ from typing import Literal
 Marks = Literal["line", "steps", "points", "bars"]
 Symbol = Literal["circle", "star", "diamond", "cross"]
 
-#: Told apart by people who see few colours too (Okabe and Ito 2008).
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
-    "#0072b2",
-    "#e69f00",
-    "#009e73",
-    "#d55e00",
-    "#cc79a7",
-    "#56b4e9",
-    "#8a8f98",
-)
+#: Colours that are distinct for colour-blind readers too (Okabe and Ito 2008).
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+PURPLE, SKY, GREY = "#cc79a7", "#56b4e9", "#8a8f98"
 PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "#000000", "#b8a600")
 
 

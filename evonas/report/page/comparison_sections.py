@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from evonas.report.page.charts import Chart, Series
 from evonas.report.page.formatting import architecture, millions, number, top
 from evonas.report.page.run_data import Run, portable
 from evonas.report.page.sections import Section
-from evonas.report.tables import Table
+from evonas.report.tables import Table, with_spread
 
 
 def sections(runs: Sequence[Run]) -> Iterator[Section]:
@@ -36,8 +35,10 @@ def figures(runs: Sequence[Run]) -> list[Chart]:
 
 def warnings(runs: Sequence[Run]) -> Iterator[str]:
     """Yield why these runs cannot be compared, where they cannot."""
-    objectives = {repr(_without(run.experiment.get("objective", {}), ("axes",))) for run in runs}
-    if len(objectives) > 1:
+    objectives = [dict(run.experiment.get("objective", {})) for run in runs]
+    for objective in objectives:
+        objective.pop("axes", None)
+    if any(objective != objectives[0] for objective in objectives):
         yield "The objectives differ, so fitness is not the same thing in all of them."
     for key in ("data", "backbone"):
         if len({str(run.environment.get(key)) for run in runs}) > 1:
@@ -61,9 +62,8 @@ def table(runs: Sequence[Run]) -> Table:
             rows.append((float("inf"), [*cells, number(lowest), "-", "-", "-"]))
             continue
         best = run.finalists[0]
-        spread = best.spread().get(metric)
-        error = f"{best.metrics().get(metric, float('nan')):.3f}"
-        error += "" if spread is None else f" ±{spread:.3f}"
+        mean = best.metrics().get(metric, float("nan"))
+        error = with_spread(mean, best.spread().get(metric))
         hours = max(trial.at for trial in run.trials) / 3600
         end = [error, millions(best.trial.macs), f"{hours:.2f}" if hours else "-"]
         rows.append((best.fitness, [*cells, number(lowest), *end]))
@@ -124,7 +124,7 @@ def trade_off(runs: Sequence[Run]) -> Chart:
 
 def differences(runs: Sequence[Run]) -> Table:
     """Return the settings in which the runs differ, and what each has."""
-    flat = [dict(_flat(run.experiment)) for run in runs]
+    flat = [dict(facts.flat(run.experiment)) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one)
     rows = [
         [key, *(str(portable(one.get(key, "-"))) for one in flat)]
@@ -140,15 +140,3 @@ def _colors(runs: Sequence[Run]) -> list[str]:
     kinds = list(dict.fromkeys(names))
     keys = [kinds.index(name) for name in names] if len(kinds) > 1 else list(range(len(runs)))
     return [charts.PALETTE[key % len(charts.PALETTE)] for key in keys]
-
-
-def _flat(told: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(told, Mapping) and told:
-        for key, value in told.items():
-            yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, told
-
-
-def _without(told: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in told.items() if key not in keys}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from evonas.estimation.failure_kinds import KINDS
 from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
-from evonas.report.tables import Table
+from evonas.report.tables import Table, with_spread
 from evonas.runs.finals import statistically_tied
 
 _STATES = {
@@ -50,17 +51,13 @@ def contenders(run: Run) -> Table:
     metric = run.error[0]
     rows = []
     timed = any(one.trial.latency for one in run.finalists)
-    cheaper = (
-        statistically_tied(run.finalists, run.trials, metric, run.penalised)
-        if run.finalists
-        else []
-    )
     named = [("winner", one) for one in run.finalists[:1]]
-    named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
+    if named:
+        cheaper = statistically_tied(run.finalists, run.trials, metric, run.penalised)
+        named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
     for name, one in named:
-        spread = one.spread().get(metric)
-        error = f"{one.metrics().get(metric, float('nan')):.3f}"
-        error += f" ±{spread:.3f}" if spread is not None else ""
+        mean = one.metrics().get(metric, float("nan"))
+        error = with_spread(mean, one.spread().get(metric))
         settings = one.trial.architecture.get("settings", {})
         tap = "-" if run.replayed else settings.get("tap", run.experiment.get("tap", "-"))
         params = f"{one.trial.params / 1e3:.1f}" if one.trial.params else "-"
@@ -94,14 +91,12 @@ def retrained(run: Run) -> Table | None:
         values = [result[prefix + metric] for result in one["results"] if prefix + metric in result]
         if not values:
             continue
-        mean = sum(values) / len(values)
-        around = ""
-        if len(values) > 1:
-            around = f" ±{(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) ** 0.5:.3f}"
+        spread = statistics.stdev(values) if len(values) > 1 else None
+        error = with_spread(statistics.fmean(values), spread)
         head, upto = one["head"], one["backbone_up_to_tap"]
         costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
         size = f"{head['megabytes']:.3g}"
-        rows.append([one["name"], one["tap"] or "-", f"{mean:.3f}{around}", *costs, size])
+        rows.append([one["name"], one["tap"] or "-", error, *costs, size])
     if not rows:
         return None
     side = "test split" if prefix else "validation split"
@@ -190,18 +185,22 @@ def origin(run: Run) -> Table:
 
 def again(run: Run) -> list[str]:
     """Return the commands that make the run again, from its own experiment.yaml."""
-    where = [f"{key}=..." for key in _places(run.experiment)]
+    where = [
+        f"{key}=..."  # a path of the machine where it ran
+        for key, value in flat(run.experiment)
+        if isinstance(value, str) and portable(value) != value and not key.endswith("cache")
+    ]
     words = ["evonas", "search", f"{run.name}/experiment.yaml", *where]
     return [" ".join([*words, "--run-dir", f"{run.name}-again"])]
 
 
-def _places(told: Any, prefix: str = "") -> Iterator[str]:
-    """Yield the keys whose values are paths of the machine where it ran."""
-    if isinstance(told, Mapping):
-        for key, value in told.items():
-            yield from _places(value, f"{prefix}.{key}" if prefix else str(key))
-    elif isinstance(told, str) and portable(told) != told and not prefix.endswith("cache"):
-        yield prefix
+def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted key and the value of each entry of nested mappings."""
+    if isinstance(content, Mapping) and content:
+        for key, value in content.items():
+            yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, content
 
 
 def front(run: Run, most: int = 12) -> Table:

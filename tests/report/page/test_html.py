@@ -23,9 +23,9 @@ from evonas.report.page import run_tables as facts
 from evonas.report.page.charts import Chart, Parallel
 from evonas.report.page.formatting import MOST, thinned
 from evonas.report.page.gene_importance import LEAST, importance
-from evonas.report.page.html import page
 from evonas.report.page.run_data import Run, portable
 from evonas.report.page.sections import figures, of_run
+from evonas.report.page.writer import page
 from evonas.runs.run_store import RunStore
 
 PARTS = [

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import Cli
 
-from evonas.report.page import html as page
+from evonas.report.page import writer
 from evonas.report.page.run_data import Run
 
 
@@ -57,7 +57,7 @@ def test_a_report_that_cannot_be_written_ends_no_search(
         raise RuntimeError("no ink")
 
     monkeypatch.setattr("evonas.report.page.writer.page", broken)
-    assert page.page is not broken
+    assert writer.page is broken
     folder = tiny_file.parent / "run"
     code, out, err = evonas("search", tiny_file, "--run-dir", folder, "report=true")
     assert (code, err) == (0, "")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from traceback import walk_tb
+from typing import Any
 
 import ray
 from ray._private.node import Node
@@ -114,8 +115,13 @@ def _remove(session: Path) -> None:
             latest.unlink()
 
 
+def context() -> Any:
+    """Return Ray's description of the cluster that this process is connected to."""
+    return ray.init(ignore_reinit_error=True, configure_logging=False)
+
+
 def _session() -> Path:
-    return Path(ray._private.worker._global_node.get_session_dir_path())
+    return Path(context().address_info["session_dir"])
 
 
 @contextmanager
