@@ -1,4 +1,4 @@
-"""The estimator: one job in, one measurement out. Every worker has one."""
+"""Estimator: trains and validates the network of a job and returns a measurement."""
 
 from __future__ import annotations
 
@@ -44,38 +44,38 @@ WORST = 2.0
 
 @dataclass(frozen=True)
 class Split:
-    """Which images train, which validate, and which judge in the end (often none)."""
+    """Indices of the images for training, validation and test (often none)."""
 
     train: Indices
     validation: Indices
     test: Indices = field(default_factory=lambda: np.empty(0, np.intp))
 
     def only(self, usable: Indices) -> Split:
-        """Return the split without the images that are not usable."""
+        """Return the split restricted to usable images."""
         sides = (self.train, self.validation, self.test)
         return Split(*(np.intersect1d(side, usable) for side in sides))
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training to do.
+    """One training to run.
 
     Attributes:
-        index: the caller's number for it.
-        architecture: what to build.
-        seed: decides initial weights, batch order and augmentation.
-        training: how long and how.
-        label: what a dashboard shows.
+        index: number given by the caller.
+        architecture: network to build.
+        seed: of initial weights, batch order and augmentation.
+        training: settings of the training.
+        label: name on dashboards.
         split: name of the split to train and validate on.
         source: name of the feature source.
         weights: file to keep the trained weights in (safetensors); none if empty.
         history: whether to return the metrics of every epoch.
         latency: whether to measure the network's latency as well.
-        until: stop after so many epochs, in between; 0: train to the end.
-        parent: file of the weights that the network starts with, as far as they overlap; none
-            if empty. They take the place of ``training.start``.
-        paused: file in which a training that stops in between is kept, and from which one
-            goes on, if it is there; none if empty.
+        until: pause after this many epochs; 0: train to the end.
+        parent: file of the parent's weights, inherited as far as they overlap, in the place of
+            ``training.start``; none if empty.
+        paused: checkpoint of a paused training, written at a pause and read at the start if it
+            exists; none if empty.
     """
 
     index: int
@@ -95,22 +95,22 @@ class Job:
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """All that jobs share; plain data that travels to workers once.
+    """Everything that all jobs share; plain data, sent to each worker once.
 
     Attributes:
         files: source name -> tap name -> the cached file of each view.
         shapes: tap name -> (channels, height, width).
-        tap: the tap of an architecture that chooses none.
+        tap: default tap, of an architecture without one.
         targets: (n_views, n, k), in the labels' units.
         splits: split name -> split.
         task: name and options of the task, and the labels of the data set.
-        settled: split name -> options of the task that follow from the training labels of that
-            split, and take the place of those in ``task``.
+        settled: split name -> task options fitted to the training labels of that split; they
+            replace those in ``task``.
         device: ``cpu`` or ``cuda``.
-        sharers: workers that have one GPU together.
-        threads: of a worker's own, on a CPU.
-        timing: how latencies are measured, where jobs ask for them.
-        time_limit: how long a training may take.
+        sharers: number of workers per GPU.
+        threads: CPU threads of a worker.
+        timing: measures latencies, where jobs ask for them.
+        time_limit: settings of the time limit of a training.
         error: what the task minimises: its ``metric`` or its ``loss``.
     """
 
@@ -129,14 +129,14 @@ class TrainingContext:
     error: Error = "metric"
 
     def make_task(self, split: str = "") -> Task:
-        """Return the task object, as the training labels of a split settle it."""
+        """Return the task, with the options fitted to the training labels of a split."""
         name, options, labels = self.task
         own = {**options, **self.settled.get(split, {})}
         made: Task = registry.create("task", name, own, labels)
         return made.minimising(self.error)
 
     def tap_of(self, architecture: Architecture) -> str:
-        """Return the tap that an architecture stands on."""
+        """Return the name of the tap that feeds an architecture."""
         return str(architecture.settings.get("tap", self.tap))
 
 
@@ -160,9 +160,9 @@ def _alone(own: int = 1) -> Iterator[None]:
 class Estimator:
     """Builds, trains and validates head networks on cached features.
 
-    While it trains, torch has the setting's threads (one, unless more are asked for) and
-    flushes denormal numbers to zero, so that a result does not depend on how many workers
-    share the machine; afterwards the process is as it was.
+    During a training torch uses ``threads`` of the context and flushes denormal numbers to
+    zero, so that a result does not depend on the number of workers on the machine; both are
+    restored afterwards.
     """
 
     def __init__(self, setting: TrainingContext) -> None:
@@ -170,14 +170,14 @@ class Estimator:
         self._tasks: dict[str, Task] = {}
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
         self._constants: dict[str, float] = {}
-        self._shelf = FeatureStore(setting.device, setting.sharers)
+        self._features = FeatureStore(setting.device, setting.sharers)
         self._graphs = Graphs(setting.device)
 
     def __call__(self, job: Job) -> Measurement:
-        """Return the measurement of a job; a training that fails is a measurement too.
+        """Return the measurement of a job; a failed training is a measurement of status ``failed``.
 
         Raises:
-            RunError: the features are not there any more.
+            RunError: the cached features are gone.
         """
         start = time.perf_counter()
         known: dict[str, Any] = {}
@@ -209,7 +209,7 @@ class Estimator:
         split = setting.splits[job.split]
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
-        source = self._shelf.source(data, (job.source, tap))
+        source = self._features.source(data, (job.source, tap))
         before = self._reserved()
         training = Training(module, data, task, job.training, job.seed, setting.device, source)
         if job.paused:
@@ -247,9 +247,9 @@ class Estimator:
         return outcome
 
     def _refuse_divergence(self, outcome: Outcome, split: str) -> None:
-        """Refuse a training after which the error is far beyond that of a constant prediction.
+        """Raise where a training made the network much worse than a constant prediction.
 
-        A network that has only not learned enough yet is no such: its training loss fell.
+        A network that has merely not learned enough yet passes: its training loss fell.
 
         Raises:
             Diverged: the training loss rose, and the error is that large.
@@ -268,9 +268,9 @@ class Estimator:
 
     @staticmethod
     def work(setting: TrainingContext, job: Job) -> Work:
-        """Return what the seconds and bytes of a job follow from, in milliseconds.
+        """Return the workload of a job, which takes milliseconds.
 
-        torch's random numbers go on as if nothing was.
+        torch's random state is unchanged afterwards.
 
         Raises:
             InputError: the architecture cannot be built.
@@ -283,8 +283,8 @@ class Estimator:
             return count(family.build(job.architecture, shape, outputs), shape, macs)
 
     def features_kept(self) -> int:
-        """Return the bytes of features that stay on a GPU for the next job."""
-        return self._shelf.kept
+        """Return the bytes of features that stay on the GPU between jobs."""
+        return self._features.kept
 
     def _task(self, split: str) -> Task:
         if split not in self._tasks:
@@ -292,10 +292,9 @@ class Estimator:
         return self._tasks[split]
 
     def _reserved(self, most: bool = False) -> int:
-        """Return the bytes of the GPU that torch has, or had at most since this was asked.
+        """Return the GPU memory in bytes that torch reserves, or its peak since the last call.
 
-        They include what torch's allocator keeps beside the tensors: no other process can have
-        it, so a job needs that as well.
+        It includes the free blocks of torch's allocator, which no other process can use.
         """
         if self._setting.device == "cpu":
             return 0

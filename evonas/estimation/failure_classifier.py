@@ -1,4 +1,4 @@
-"""Which kind of failure an error of a training is; see ``evonas.estimation.failure_kinds``."""
+"""Classifies the error of a training as a kind of ``evonas.estimation.failure_kinds``."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from evonas.errors import EvonasError
 from evonas.estimation.training.training import Diverged, NotANumber
 
-#: What torch speaks of where layers do not fit each other.
+#: Words of torch's messages where shapes of layers do not match.
 _SHAPES = re.compile(r"\b(shapes?|sizes?|channels?|dimensions?)\b", re.IGNORECASE)
 _MEMORY = re.compile(
     r"out of memory|(not enough|insufficient) memory|allocat.*memory|bad_alloc|unable to allocate",
     re.IGNORECASE,
 )
 _GPU = re.compile(r"CUDA|CUBLAS|CUDNN|HIP")
-#: After one of these nothing works on a GPU any more in the same process.
+#: Errors after which a process cannot use the GPU any more.
 _GPU_IN_ERROR = re.compile(r"CUDA( driver)? error|device-side assert|CUBLAS_STATUS|CUDNN_STATUS")
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def kind_of(error: Exception) -> str:
-    """Return the kind of a failure, from the error that a training ended with."""
+    """Return the kind of failure of the error that a training ended with."""
     if isinstance(error, NotANumber):
         return "nan"
     if isinstance(error, Diverged):

@@ -1,8 +1,8 @@
-"""How a network can fail, and what follows: tried again or not, and what a person can do.
+"""Kinds of failed trainings: meaning, advice for the user, and number of tries.
 
-A failed network costs its place in the budget and never the search. Whatever is no fault of
-the network, such as a disk that is full or features that are gone, is no failure: it ends the
-search with one line, and resuming goes on.
+A failed training counts towards the budget and never ends the search. Causes outside the
+network, such as a full disk or missing features, are no failures of it: they end the search with
+one line, and ``--resume`` continues it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from types import MappingProxyType
 
 @dataclass(frozen=True)
 class Failure:
-    """One kind of failure.
+    """A kind of failed training.
 
     Attributes:
         meaning: what happened.
-        advice: what a person can do about many of them.
-        tries: how often a training is begun before it counts as failed.
-        alone: the last try has its GPU, or its machine, to itself.
+        advice: what a user can do about frequent failures of this kind.
+        tries: attempts before a training counts as failed.
+        alone: the last attempt runs without other trainings on its GPU or machine.
     """
 
     meaning: str
@@ -29,7 +29,7 @@ class Failure:
     alone: bool = False
 
 
-#: By name, as it stands before the colon of a trial's ``error``.
+#: Kinds by name, the part before the colon of a trial's ``error``.
 KINDS: Mapping[str, Failure] = MappingProxyType(
     {
         "nan": Failure(
@@ -76,5 +76,5 @@ KINDS: Mapping[str, Failure] = MappingProxyType(
         ),
     }
 )
-#: How often the nodes of a training may go away under it, which is no fault of its own.
+#: Attempts of a training whose nodes leave the cluster, which is no failure of the network.
 LOSSES = 5

@@ -1,4 +1,4 @@
-"""What is known about a candidate after it was measured: plain data, no torch."""
+"""Measurement of a candidate: plain data, without torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Measurement:
         status: ``ok`` or ``failed``.
         metrics: the task's metrics on the validation split; empty if failed.
         macs: multiply-adds of the head network at batch 1.
-        params: its parameters.
+        params: number of parameters.
         seconds: wall time of building, training and validating.
         latency: of the head network for one image, milliseconds; 0: not measured.
-        latency_noise: half the interquartile range of its passes, as a share of it.
-        epochs: that it trained, in all.
-        inherited: share of the network's numbers that came from a parent, 0..1.
-        memory: bytes of a GPU that it had at most, beside the features; 0 on a CPU.
+        latency_noise: half the interquartile range of the passes over their median.
+        epochs: number of epochs trained, in all.
+        inherited: fraction of the parameters inherited from a parent, 0..1.
+        memory: peak GPU memory in bytes without the features; 0 on a CPU.
         error_kind: one of ``evonas.estimation.failure_kinds.KINDS``; empty if ok.
         error: one line for people; empty if ok.
         history: metrics after each epoch, where the job asked for them.
@@ -45,7 +45,7 @@ class Measurement:
 
     @classmethod
     def failure(cls, kind: str, error: str, **known: Any) -> Measurement:
-        """Return the measurement of a training that did not work out.
+        """Return the measurement of a failed training.
 
         Raises:
             ValueError: there is no such kind of failure.

@@ -1,4 +1,4 @@
-"""The fitness: error times a penalty on what a head network costs.
+"""Objective: fitness as error times a penalty on the cost of the head network.
 
 fitness = error * (F / T) ** w, with F the floating point operations of the head
 network (2 a multiply-add), or its parameters, or its latency, and T the target.
@@ -23,28 +23,28 @@ from evonas.estimation.measurement import Measurement
 
 
 class Measured(Protocol):
-    """What can be traded off: a measurement, or a trial."""
+    """Protocol of values with metrics and costs: measurements and trials."""
 
     @property
     def metrics(self) -> Mapping[str, float]:
-        """Of the task, on the validation split."""
+        """Metrics of the task on the validation split."""
 
     @property
     def macs(self) -> int:
-        """Of the head network."""
+        """Multiply-adds of the head network."""
 
     @property
     def params(self) -> int:
-        """Of the head network."""
+        """Parameters of the head network."""
 
     @property
     def latency(self) -> float:
-        """Of the head network, milliseconds."""
+        """Latency of the head network, milliseconds."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """Measurement -> fitness, minimised.
+    """Maps a measurement to its fitness, which is minimised.
 
     Attributes:
         metric: name of the metric that counts as the error (``Assembly.error``).
@@ -62,9 +62,9 @@ class Objective:
         return error * self.penalty(measurement.macs, measurement.params, measurement.latency)
 
     def penalty(self, macs: int, params: int = 0, latency: float = 0.0) -> float:
-        """Return the factor of a head network by its multiply-adds, parameters or latency.
+        """Return the penalty factor of a head network for its multiply-adds, parameters or latency.
 
-        Infinite where the latency counts and was not measured: nothing would be the best.
+        Infinite where latency is penalised and was not measured, for 0 would be the best.
         """
         if self.settings.cost == "latency":
             if latency <= 0.0:
@@ -79,7 +79,7 @@ class Objective:
         return float(ratio**self.settings.weight)
 
     def axes(self, measured: Measured) -> tuple[float, ...]:
-        """Return what is traded off, each smaller is better; nan for what is not known."""
+        """Return the objectives of the Pareto front, all minimised; nan for an unknown value."""
         return tuple([self._axis(axis, measured) for axis in self.settings.axes])
 
     def _axis(self, name: str, measured: Measured) -> float:
@@ -91,7 +91,7 @@ class Objective:
 
     @property
     def timed(self) -> bool:
-        """Whether latencies have to be measured."""
+        """Whether the objective needs latencies."""
         return self.settings.cost == "latency" or "latency" in self.settings.axes
 
     def feasible(self, macs: int) -> bool:

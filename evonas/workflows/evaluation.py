@@ -22,7 +22,8 @@ from evonas.core.overrides import Word, parse
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.features.feature_cache import Progress
-from evonas.estimation.training.training import TrainingData, predict
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.training import predict
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file
 from evonas.runs.run_store import FORMAT

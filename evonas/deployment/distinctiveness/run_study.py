@@ -22,7 +22,8 @@ from evonas.deployment.distinctiveness.null_model import REPEATS
 from evonas.deployment.distinctiveness.study import Removal, Study
 from evonas.deployment.distinctiveness.unit_similarity import COMPLEMENTARY, SIMILAR
 from evonas.errors import InputError
-from evonas.estimation.training.training import TrainingData, predict, validate
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.training import predict, validate
 from evonas.report.tables import markdown, show
 from evonas.workflows.evaluation import Retrained
 

@@ -1,4 +1,4 @@
-"""A network block by block: what each takes in, gives and costs, for tables and pictures."""
+"""Blocks of a network: layers, output shape, multiply-adds and parameters of each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LISTED = 6  # layers of a block that are named
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a network that a person would draw as one box.
+    """One block of a network, as a diagram would draw it.
 
     Attributes:
         name: as in the state dict, ``stage2_ghost.0``.
@@ -95,7 +95,7 @@ def _params(module: nn.Module) -> int:
 
 
 def _layers(module: nn.Module) -> str:
-    """Return the layers of a block in words; norms are not told."""
+    """Return the layers of a block in words; norms and identities are left out."""
     leaves = [part for part in module.modules() if not any(True for _ in part.children())]
     silent = nn.modules.batchnorm._BatchNorm | nn.Identity
     words = [_word(part) for part in leaves if not isinstance(part, silent)]

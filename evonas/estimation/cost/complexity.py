@@ -1,4 +1,4 @@
-"""The cost of a module: multiply-adds, parameters, megabytes, and what was not counted.
+"""Complexity of a module: multiply-adds, parameters, megabytes and operators without a count.
 
 Operators are counted by fvcore on a trace. A multiply-add counts as one; only
 convolutions, linear layers and matrix products have any. Whatever else the module
@@ -29,7 +29,7 @@ _BYTES_PER_PARAMETER = 4
 
 @dataclass(frozen=True)
 class Complexity:
-    """The cost of one forward pass at batch 1.
+    """Complexity of one forward pass at batch size 1.
 
     Attributes:
         macs: multiply-adds of convolution, linear and matrix product operators.
@@ -60,14 +60,14 @@ class Complexity:
 
 
 def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
-    """Count a module; its mode, weights and batch-norm statistics stay as they are.
+    """Return the complexity of a module, whose mode, weights and statistics do not change.
 
     Args:
         module: takes one tensor (n, *in_shape).
         in_shape: shape of one input, without the batch.
 
     Returns:
-        Its complexity at batch 1 in evaluation mode.
+        Complexity at batch size 1 in evaluation mode.
     """
     with evaluating(module), torch.no_grad():
         analysis = analysed(module, example(module, in_shape))
@@ -93,14 +93,14 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
 
 
 def example(module: nn.Module, in_shape: tuple[int, ...]) -> torch.Tensor:
-    """Return an empty input at batch 1, of the type and on the device of the module's numbers."""
+    """Return a zero input at batch size 1, with the type and device of the module's parameters."""
     parameters = list(module.parameters())
     like = parameters[0] if parameters else torch.zeros(())
     return torch.zeros(1, *in_shape, dtype=like.dtype, device=like.device)
 
 
 def analysed(module: nn.Module, given: torch.Tensor) -> FlopCountAnalysis:
-    """Return fvcore's analysis of a module in evaluation mode, which counts when it is asked."""
+    """Return fvcore's lazy analysis of a module, which has to be in evaluation mode."""
     analysis = FlopCountAnalysis(module, given)
     # fvcore leaves these out without a word, though they compute.
     analysis.set_op_handle(**dict.fromkeys(_IGNORED, elementwise_flop_counter(0, 1)))
@@ -121,7 +121,7 @@ def _attention_macs(inputs: list[Any], outputs: list[Any]) -> int:
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode; afterwards every part has its own mode again."""
+    """Put a module in evaluation mode inside a ``with`` block, then restore all modes."""
     modes = {part: part.training for part in module.modules()}
     module.eval()
     try:

@@ -1,4 +1,4 @@
-"""How long a network takes for one image, on the device at hand."""
+"""Latency of a network at batch size 1, measured on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROUNDS, TURN = 20, 5
 
 @dataclass(frozen=True)
 class Times:
-    """What one image takes, of all runs of a comparison.
+    """Latency of one network in a comparison, over all its runs.
 
     Attributes:
         p50, p95: median and 95th percentile, milliseconds.
@@ -37,12 +37,12 @@ class Times:
 
 @dataclass(frozen=True)
 class Latency:
-    """What a network takes for one image.
+    """Latency of one image.
 
     Attributes:
         ms: median of the passes, milliseconds.
-        noise: half the interquartile range of the passes, as a share of the median. It tells
-            how steady single passes were; the median of them is steadier.
+        noise: half the interquartile range of the passes over their median: the spread of
+            single passes, not of the median.
     """
 
     ms: float
@@ -50,10 +50,10 @@ class Latency:
 
 
 def latency(module: torch.nn.Module, shape: Shape, device: str) -> Latency:
-    """Return the time of a forward pass at batch 1, in single precision (no TF32 on a GPU).
+    """Measure the time of a forward pass at batch size 1, in single precision (no TF32 on a GPU).
 
-    The number of threads is the caller's affair; workers have one. It is a measurement:
-    on a machine that is busy it is larger, and it never comes out the same twice.
+    The caller sets the number of threads (workers have one). Two measurements differ, and on a
+    busy machine the latency is larger.
 
     Args:
         module: the network; left in evaluation mode.
@@ -79,10 +79,9 @@ def latency(module: torch.nn.Module, shape: Shape, device: str) -> Latency:
 
 
 def compared(runs: Mapping[str, Callable[[], object]]) -> dict[str, Times]:
-    """Return what several networks take for one image, measured by turns in one run.
+    """Measure the latencies of several networks, which take turns in one process.
 
-    What else the machine does meets all of them alike, so their ratios are steadier than
-    the times.
+    Other load on the machine slows all networks alike, so ratios vary less than times.
 
     Args:
         runs: name -> runs the network once, on the CPU.
@@ -108,7 +107,7 @@ def compared(runs: Mapping[str, Callable[[], object]]) -> dict[str, Times]:
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """Let torch have so many threads on the CPU; afterwards as many as before."""
+    """Set torch's number of CPU threads inside a ``with`` block; restore it afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,7 +1,7 @@
-"""Latencies that are measured once: undisturbed by one another, and kept for later runs.
+"""Cache of latencies: each is measured once, one at a time on a machine, and kept on disk.
 
-A latency is a fact about a network and a machine, not about a training. So it is looked up in
-``features.cache``/latency by all that it follows from, and measured where it is not known.
+A latency depends on the network and the machine, not on the training. ``features.cache``/latency
+stores it under a hash of everything that it depends on.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from evonas.estimation.cost.latency import REPEATS, WARM_UP, Latency, latency, p
 from evonas.models.backbones.base import Shape
 from evonas.space import Architecture
 
-#: So often, at most, a network is measured on a busy machine, and with how much noise it is not
-#: busy. The steadiest measurement counts.
+#: Measurements of a network at most, and the noise below which none is repeated. The measurement
+#: of least noise counts.
 TRIES, STEADY = 5, 0.05
-#: Of the file whose lock says that somebody measures.
+#: Lock file of the process that measures.
 LOCK = "measuring.lock"
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How latencies are measured; plain data that travels to workers.
+    """Measures latencies, or reads them from the cache; plain data, sent to workers.
 
     Attributes:
-        folder: of what is known, and of the lock; None: nothing is kept, nobody waits.
-        threads: that a network has on a CPU while it is measured.
+        folder: of the cache and its lock; None: no cache and no lock.
+        threads: CPU threads of a network while its latency is measured.
     """
 
     folder: Path | None = None
@@ -53,13 +53,13 @@ class Timing:
         outputs: int,
         device: str,
     ) -> Latency:
-        """Return what a network takes for one image, from a file if it was measured before.
+        """Return the latency of a network, from the cache if it was measured before.
 
         Args:
             architecture: of the network.
             module: the network, on the device; left in evaluation mode if it is measured.
             shape: (channels, height, width) of its input.
-            outputs: how many numbers it gives.
+            outputs: number of outputs.
             device: ``cpu``, ``cuda`` or ``cuda:N``.
 
         Raises:
@@ -97,7 +97,7 @@ class Timing:
 
 
 def machine(device: str, count: int) -> str:
-    """Return what a latency is measured on, such as ``Some CPU @ 2 GHz, 1 thread(s)``.
+    """Return the hardware of a measurement, such as ``Some CPU @ 2 GHz, 1 thread(s)``.
 
     Args:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
@@ -110,7 +110,7 @@ def machine(device: str, count: int) -> str:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Let nobody else measure meanwhile; the kernel frees the lock when its process dies."""
+    """Hold the lock of the cache; the kernel frees it when the process dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         stream = (folder / LOCK).open("a")
@@ -125,7 +125,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _read(path: Path, key: Mapping[str, Any]) -> Latency | None:
-    """Return what a file says; None if it is missing, damaged, or of something else."""
+    """Return the latency in a file; None if the file is missing, damaged or of another key."""
     try:
         content = json.loads(path.read_text("utf-8"))
         whole = content.pop("crc32") == _checksum(content)
@@ -137,7 +137,7 @@ def _read(path: Path, key: Mapping[str, Any]) -> Latency | None:
 
 
 def _checksum(content: Mapping[str, Any]) -> int:
-    """Return the CRC-32 of what a file says: a flipped bit in a digit is another latency."""
+    """Return the CRC-32 of a content: a flipped bit in a digit would be another latency."""
     return zlib.crc32(json.dumps(content, sort_keys=True).encode())
 
 

@@ -1,8 +1,8 @@
-"""What the seconds and the bytes of a training follow from, without training.
+"""Workload of a network: the counts from which the time and memory of a training are predicted.
 
-Multiply-adds alone say little about the time of small networks: depthwise convolutions do few
-but move as much memory as others, and every layer costs a start, however small it is. One
-forward pass of one image says all of it.
+Multiply-adds alone predict the time of small networks badly: depthwise convolutions have few but
+move as much memory as others, and every layer costs a kernel launch. One forward pass of one
+image gives all counts.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from evonas.estimation.cost.complexity import evaluating
 
 @dataclass(frozen=True)
 class Work:
-    """Of one image and one forward pass.
+    """Counts of one forward pass of one image.
 
     Attributes:
         macs: multiply-adds.
-        elements: numbers that all layers put out.
-        widest: numbers that go in and come out of the layer with most of them.
-        layers: how many run.
-        params: numbers of the network's own.
+        elements: output elements, summed over the layers.
+        widest: most input and output elements of any one layer.
+        layers: number of layers that run.
+        params: number of parameters.
     """
 
     macs: int
@@ -36,12 +36,12 @@ class Work:
 
 
 def count(module: nn.Module, in_shape: tuple[int, ...], macs: int) -> Work:
-    """Count a module on the CPU; it stays as it is.
+    """Return the workload of a module on the CPU; the module stays as it is.
 
     Args:
         module: takes one tensor (n, *in_shape).
         in_shape: shape of one input, without the batch.
-        macs: its multiply-adds, which are known.
+        macs: multiply-adds of the module.
     """
     sizes: list[tuple[int, int]] = []
 

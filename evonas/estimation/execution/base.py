@@ -1,4 +1,4 @@
-"""What every executor offers."""
+"""Base class of executors, which run jobs on workers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 
-#: Makes, in each worker, what turns jobs into measurements.
+#: Builds, in each worker, the callable that turns jobs into measurements.
 MakeEstimator = Callable[[TrainingContext], Callable[[Job], Measurement]]
 
 
 class Executor(ABC):
-    """Runs jobs and hands back measurements as they finish.
+    """Runs jobs and returns measurements as they finish.
 
     Args:
-        setting: what all jobs share.
-        workers: how many jobs run at once.
+        setting: context that all jobs share.
+        workers: number of jobs that run at once.
         name: of the experiment, for dashboards.
-        estimator: what each worker makes of the setting, to answer its jobs.
+        estimator: builds the estimator of each worker from the context.
 
     Attributes:
-        usage: how well the workers were used so far.
+        usage: utilisation of the workers so far.
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Executor(ABC):
     def evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield (job.index, measurement) in the order in which jobs finish.
 
-        It never raises for what a candidate does: a training that fails, takes its worker
-        along or never ends is a measurement with status ``failed``; see
+        Errors of a candidate are not raised: a training that fails, kills its worker or never
+        ends is a measurement with status ``failed``; see
         ``evonas.estimation.failure_kinds``.
 
         Raises:
-            RunError: nothing can be trained any more, whatever the candidate.
+            RunError: no candidate can be trained any more.
         """
         if not jobs:
             return
@@ -57,31 +57,31 @@ class Executor(ABC):
 
     @abstractmethod
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
-        """Do what ``evaluate`` promises, for at least one job."""
+        """Yield (job.index, measurement) of at least one job; see ``evaluate``."""
 
     def observe(self, status: str, seconds: float, best: float) -> None:  # noqa: B027
-        """Take note of a finished trial, for whoever watches from outside.
+        """Export a finished trial to monitoring.
 
         Args:
             status: of the trial.
-            seconds: that it took.
+            seconds: duration of the trial.
             best: lowest fitness so far.
         """
 
     def expect(self, trained: int, budget: int) -> None:  # noqa: B027
-        """Take note of what a search is about to do, for whoever watches from outside.
+        """Export the progress of a search to monitoring.
 
         Args:
-            trained: distinct networks that are trained already.
-            budget: how many there will be in the end.
+            trained: number of distinct networks trained so far.
+            budget: number of distinct networks to train in all.
         """
 
     def notes(self) -> list[str]:
-        """Return lines that tell a person where to watch."""
+        """Return lines about the workers and their dashboard, for the user."""
         return []
 
     def close(self) -> None:  # noqa: B027
-        """Give workers back."""
+        """Stop the workers and free their resources."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""One job after another in this very process: no Ray, nothing to start."""
+"""Executor that runs one job after another in this process, without Ray."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LocalExecutor(Executor):
                     measurement = self._estimate(job)
             except OverTime:
                 measurement = over_time(limit)
-                self._estimate = self._estimator(self.setting)  # it was broken off anywhere
+                self._estimate = self._estimator(self.setting)  # interrupted in an unknown state
             if measurement.error_kind == "worker-death":
                 raise RunError(f"this process cannot train any more: {measurement.error}")
             self._time_limit.learn(job, measurement)

@@ -1,4 +1,4 @@
-"""Workers of a Ray cluster: long-lived actors, one candidate at a time each.
+"""Executor on a Ray cluster: long-lived actors that train one candidate at a time each.
 
 P. Moritz et al. (2018), "Ray: A Distributed Framework for Emerging AI
 Applications", arXiv 1712.05889. Features reach the workers by memory map, not
@@ -39,14 +39,14 @@ from evonas.estimation.execution.ray_cluster.worker import Answer, Origin, Worke
 from evonas.estimation.failure_kinds import KINDS, LOSSES
 from evonas.estimation.measurement import Measurement
 
-_FETCHING = 600.0  # seconds that a worker on another node has for its features, beside the job
-_PULSE = 2.0  # seconds between two looks at Ray's own processes
+_FETCHING = 600.0  # seconds that a worker on another node may take to fetch its features
+_PULSE = 2.0  # seconds between two checks of Ray's servers
 _log = logging.getLogger("evonas")
 
 
 @dataclass(frozen=True)
 class _Running:
-    """A job at work: its actor, the seconds that it may take, and the clock's time of its end."""
+    """A running job: its actor, its time limit in seconds, and the monotonic time of its end."""
 
     actor: Any
     trial: Trial
@@ -55,10 +55,10 @@ class _Running:
 
 
 class RayExecutor(Executor):
-    """Trains in actors of a Ray cluster: one that is joined, or one started here.
+    """Trains in actors of a Ray cluster, joined by address or started by this process.
 
     Args:
-        address: of the cluster to join; empty: the one of this process, or a new one.
+        address: of the cluster to join; empty: the cluster of this process, or a new one.
 
     Raises:
         InputError: no cluster answers at the address, a GPU is asked for and Ray sees
@@ -87,7 +87,7 @@ class RayExecutor(Executor):
         self._pool = Pool(self._make, 0)
         self._metrics = Metrics(f"{name}:{os.getpid()}")
         self._origin: Origin | None = None
-        self._worth_reading = False  # Ray's logs: a worker died, or the search did
+        self._worth_reading = False  # whether to keep Ray's logs: a worker or the search failed
         there = _cluster.joined()
         needed = workers * setting.threads
         if there.cpus < needed:
@@ -105,10 +105,10 @@ class RayExecutor(Executor):
             )
         sharers = math.ceil(workers / there.gpus) if gpu else 1
         self._gpu_share = 1 / sharers if gpu else 0
-        # Ray shows each worker its own GPU alone, and then that has no number.
+        # Ray shows each worker only its own GPU, which then has no number.
         device = "cuda" if gpu else "cpu"
         self._shared = ray.put(replace(setting, device=device, sharers=sharers))
-        # One worker in one place trains all anyway, in whatever order.
+        # With a single worker the order of the jobs does not matter.
         work = getattr(estimator, "work", None) if workers > 1 else None
         self._forecast = Forecast(partial(work, setting)) if work else None
         self._worker = ray.remote(Worker)
@@ -155,7 +155,7 @@ class RayExecutor(Executor):
         self._metrics.workers(len(self._pool.alive), 0)
 
     def _busy(self, actor: Any, queue: Queue, running: dict[Any, _Running]) -> bool:
-        """Give an actor its next job; return whether there was one that has room there."""
+        """Start the next job that fits on an actor; return whether there was one."""
         trial = queue.take(self._pool.alive[actor])
         if trial is None:
             return False
@@ -163,7 +163,7 @@ class RayExecutor(Executor):
         name = f"train {job.architecture.digest} {job.label}".strip()
         far = self._origin is not None and self._origin.node != node
         parent = Path(job.parent).read_bytes() if far and job.parent else b""
-        # Where it is missing, the training starts anew: the same result, only later.
+        # Without the checkpoint the training starts anew, with the same result.
         paused = file_content(Path(job.paused)) if far and job.paused else b""
         reference = actor.estimate.options(name=name).remote(job, parent, paused)
         limit = self._time_limit.of(job)
@@ -174,7 +174,7 @@ class RayExecutor(Executor):
     def _answered(
         self, reference: Any, actor: Any, trial: Trial
     ) -> tuple[Measurement | None, bool]:
-        """Return what a job has come to, None for another try; and whether its actor lives on."""
+        """Return the measurement of a job (None: run it again) and whether its actor is usable."""
         try:
             answer: Answer = ray.get(reference)
         except RayError as error:
@@ -182,20 +182,20 @@ class RayExecutor(Executor):
                 raise error.cause from None
             return self._died(actor, trial, error), False
         _keep(trial.job, answer)
-        if answer.worn:
+        if answer.unusable:
             self._pool.replace(actor)
-        if answer.measurement.error_kind == "worker-death":  # it lives, and is good for nothing
+        if answer.measurement.error_kind == "worker-death":  # it cannot go on
             return self._once_more(trial, answer.measurement.error), False
-        return answer.measurement, not answer.worn
+        return answer.measurement, not answer.unusable
 
     def _died(self, actor: Any, trial: Trial, error: RayError) -> Measurement | None:
-        """Replace the actor; return what its job has come to, None for another try."""
+        """Replace a dead actor; return the measurement of its job, None to run it again."""
         what = type(error).__name__
         self._worth_reading = True
-        # A cluster that was started here has one node, and it lives.
+        # A cluster that was started here has only this node.
         gone = not self._owner and self._pool.lost_its_node(actor, error)
         self._pool.replace(actor)
-        if isinstance(error, OutOfMemoryError):  # the machine's, of which Ray keeps watch
+        if isinstance(error, OutOfMemoryError):  # of the machine, detected by Ray
             return Measurement.failure("oom-host", "the machine ran out of memory")
         if not gone:
             return self._once_more(trial, f"its worker died: {what}")
@@ -206,7 +206,7 @@ class RayExecutor(Executor):
         return Measurement.failure("worker-death", f"its node went {LOSSES} times: {what}")
 
     def _once_more(self, trial: Trial, what: str) -> Measurement | None:
-        """Return what a job has come to whose worker is gone, None for another try."""
+        """Return the measurement of a job that lost its worker, None to run it again."""
         self._worth_reading = True
         trial.tries += 1
         if trial.tries < KINDS["worker-death"].tries:
@@ -215,14 +215,14 @@ class RayExecutor(Executor):
         return Measurement.failure("worker-death", f"{what} ({trial.tries} times)")
 
     def _make(self) -> Any:
-        """Ask Ray for an actor."""
+        """Request an actor from Ray and return its handle."""
         self._made += 1
         title = f"evonas {self.name} worker {self._made}"
         options = {
             "name": f"evonas:{self.name}:{os.getpid()}:worker-{self._made}",
             "num_cpus": self.setting.threads,
             "num_gpus": self._gpu_share,
-            "max_restarts": 0,  # a new actor takes a dead one's place, see Pool
+            "max_restarts": 0,  # dead actors are replaced by Pool
             "max_task_retries": 0,
         }
         made = self._worker.options(**options)
@@ -233,11 +233,11 @@ class RayExecutor(Executor):
         self._metrics.trial(status, seconds, best)
 
     def expect(self, trained: int, budget: int) -> None:
-        """Export both to Ray's metrics; see ``Executor.expect``."""
+        """Export the progress to Ray's metrics; see ``Executor.expect``."""
         self._metrics.expect(trained, budget)
 
     def notes(self) -> list[str]:
-        """Return the cluster, and the dashboard's address with the way to its token."""
+        """Return lines on the cluster, the dashboard's address and how to get its token."""
         lines = [] if self._owner else [f"Ray cluster {_cluster.joined()}"]
         if self._owner:
             lines += crowding(self.workers, self.setting.threads, self._cores)
@@ -245,11 +245,11 @@ class RayExecutor(Executor):
         return [*lines, f"Ray dashboard: http://{address} (its token: `ray get-auth-token`)"]
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._worth_reading |= isinstance(error, Exception)  # not so Ctrl-C
+        self._worth_reading |= isinstance(error, Exception)  # not after Ctrl-C
         super().__exit__(kind, error, trace)
 
     def close(self) -> None:
-        """Give the actors back; a cluster that was started here ends, others go on."""
+        """Stop the actors, and the cluster if this process started it."""
         self._metrics.close()
         if self._owner and ray.is_initialized():
             _own_cluster.stop(self._worth_reading)
@@ -262,9 +262,9 @@ class RayExecutor(Executor):
 
 
 def _keep(job: Job, answer: Answer) -> None:
-    """Write the files of a job that was done on another node.
+    """Write the weights and the checkpoint of a job that ran on another node.
 
-    What a full disk has no room for, children and the second rung of a race do without.
+    On a full disk they are left out: trainings that would start from them start anew.
     """
     for name, made in ((job.weights, answer.weights), (job.paused, answer.paused)):
         if made:
@@ -274,22 +274,22 @@ def _keep(job: Job, answer: Answer) -> None:
 
 
 def _left(running: Mapping[Any, _Running]) -> float:
-    """Return the seconds until the first job has had its time, or until the next look around."""
+    """Return the seconds until the first time limit ends or Ray's servers are checked again."""
     end = min((one.end for one in running.values()), default=math.inf)
     return min(max(end - time.monotonic(), 0.0), _PULSE)
 
 
 def _late(running: Mapping[Any, _Running], finished: Sequence[Any]) -> list[Any]:
-    """Return the jobs that have had their time and are not finished."""
+    """Return the jobs that exceeded their time limit."""
     now = time.monotonic()
     late = [r for r, one in running.items() if one.end <= now and r not in finished]
-    # They may all have been done while this process was kept waiting, by its disk for example.
+    # They may have finished while this process waited, for its disk for example.
     done = ray.wait(late, num_returns=len(late), timeout=0)[0] if late else []
     return [reference for reference in late if reference not in done]
 
 
 def crowding(workers: int, threads: int, cores: int) -> list[str]:
-    """Return a warning where workers want more cores than there are, which is allowed."""
+    """Return a warning if workers use more cores than there are, which is allowed."""
     if workers * threads <= cores:
         return []
     each = f" of {threads} threads" if threads > 1 else ""
@@ -297,7 +297,7 @@ def crowding(workers: int, threads: int, cores: int) -> list[str]:
 
 
 def _origin(setting: TrainingContext) -> Origin:
-    """Start what reads out the features, on this very node, for workers on others."""
+    """Start the actor on this node that reads the features for workers on other nodes."""
     here = ray.get_runtime_context().get_node_id()
     source = ray.remote(Source).options(
         num_cpus=0,

@@ -26,18 +26,6 @@ from evonas.estimation.training.precision import exact
 from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Task
 
-__all__ = [
-    "Diverged",
-    "NotANumber",
-    "Outcome",
-    "Training",
-    "TrainingData",
-    "kept",
-    "predict",
-    "train",
-    "validate",
-]
-
 #: Images of one step where nothing is learned.
 LARGE = 256
 

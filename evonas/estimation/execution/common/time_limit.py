@@ -1,4 +1,4 @@
-"""How long a training may take: many times the median of those that are done."""
+"""Time limit of a job: a multiple of the median seconds per epoch of the finished ones."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from evonas.core.settings import TimeLimitSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 
-_FEWEST = 5  # trainings that a median is taken of
-_MOST = 201  # the latest of them, which know the machine's load of today
+_FEWEST = 5  # trainings that a median needs
+_MOST = 201  # latest trainings that count, since the load of the machine changes
 
 
 class OverTime(BaseException):
-    """A training has had its time. No Exception, which a network's own code might catch."""
+    """A training exceeded its time limit. No Exception, so that no network's code catches it."""
 
 
 class TimeLimit:
-    """Of each training, from the seconds an epoch of the others.
+    """Computes time limits from the seconds per epoch of finished trainings.
 
     Args:
-        settings: how many times the median, and the bounds.
+        settings: factor on the median, and bounds.
     """
 
     def __init__(self, settings: TimeLimitSettings) -> None:
@@ -35,13 +35,13 @@ class TimeLimit:
         self._seconds: deque[float] = deque(maxlen=_MOST)
 
     def learn(self, job: Job, measurement: Measurement) -> None:
-        """Take note of a training that is done; one that went on says nothing of a whole one."""
+        """Record a finished training; a resumed one is left out, for its seconds are of a part."""
         whole = job.until or not job.paused
         if whole and measurement.status == "ok" and measurement.epochs > 0:
             self._seconds.append(measurement.seconds / measurement.epochs)
 
     def of(self, job: Job) -> float:
-        """Return the seconds that a job may take; infinite: as long as it likes."""
+        """Return the time limit of a job in seconds; infinite if there is none."""
         settings = self._settings
         if not settings.times:
             return math.inf
@@ -53,16 +53,16 @@ class TimeLimit:
 
 
 def over_time(limit: float) -> Measurement:
-    """Return what a training that took longer has come to."""
+    """Return the measurement of a training that exceeded its time limit."""
     return Measurement.failure("timeout", f"it took more than {limit:.4g} s", seconds=limit)
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Break off what runs inside after so many seconds, as soon as Python is at it again.
+    """Interrupt a ``with`` block after some seconds, by a signal and thus between bytecodes.
 
-    In the main thread alone, for there are the signals. The time in which the process is
-    stopped (Ctrl-Z) does not count.
+    Without effect outside the main thread. Time in which the process is stopped (Ctrl-Z) does
+    not count.
 
     Raises:
         OverTime: the seconds have passed.
@@ -76,7 +76,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
     def ring(number: int, frame: FrameType | None) -> None:
         nonlocal left
-        left -= 1  # of a process that is stopped, all rings are one
+        left -= 1  # a stopped process gets a single signal
         if left <= 0:
             raise OverTime
 

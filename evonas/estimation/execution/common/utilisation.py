@@ -1,7 +1,7 @@
-"""How well workers were used: their busy time, and their idle time by cause.
+"""Utilisation of workers: busy time, and idle time by cause.
 
-An executor sees when it got jobs and when each was done. With ``left`` jobs unfinished at
-most ``left`` workers have work, so from these moments alone follows who had none, and why.
+Both follow from the times at which jobs are submitted and finished: with ``left`` unfinished jobs
+at most ``left`` workers are busy.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import asdict, dataclass, field
 
 @dataclass
 class Usage:
-    """Worker seconds of one process' work, from its first job on.
+    """Worker seconds since the first job of this process.
 
     Attributes:
-        workers: how many there are.
-        wall: seconds so far, times ``workers`` the seconds that there were.
-        busy: trained, as the workers measured it.
-        few: a generation had fewer candidates than there are workers.
-        tail: the last of a generation were still training.
-        between: the strategy was asked and told, and files were written.
-        candidates: how many were trained.
+        workers: number of workers.
+        wall: seconds of wall time.
+        busy: spent in trainings, as measured by the workers.
+        few: idle since a generation had fewer candidates than there are workers.
+        tail: idle while the last candidates of a generation were training.
+        between: idle while the optimizer ran and files were written.
+        candidates: number of trained candidates.
     """
 
     workers: int
@@ -40,28 +40,28 @@ class Usage:
 
     @property
     def hand_over(self) -> float:
-        """Worker seconds that went into handing over jobs and results, by subtraction."""
+        """Worker seconds of scheduling delay: the rest, after all other causes."""
         return max(0.0, self.workers * self.wall - self.busy - self.few - self.tail - self.between)
 
     @property
     def share(self) -> float:
-        """Busy time as a share of all there was; 0 before the first job."""
+        """Busy time over all worker time; 0 before the first job."""
         return min(1.0, self.busy / (self.workers * self.wall)) if self.wall else 0.0
 
     def begin(self, jobs: int) -> None:
-        """Take note that jobs are handed out."""
+        """Record the start of a generation of jobs."""
         self.between += self.workers * self._passed()
         self._all = self._left = jobs
 
     def done(self, seconds: float) -> None:
-        """Take note that a job is done, which its worker spent so many seconds on."""
+        """Record a finished job and the seconds that its worker spent on it."""
         self._waited()
         self._left -= 1
         self.busy += seconds
         self.candidates += 1
 
     def end(self) -> None:
-        """Take note that the last result was taken."""
+        """Record the end of a generation."""
         self._waited()
 
     def to_dict(self) -> dict[str, float]:
@@ -71,7 +71,7 @@ class Usage:
         return {key: round(value, 3) for key, value in parts.items()}
 
     def statement(self) -> str:
-        """Return a line for people; empty before the first job."""
+        """Return one line for the user; empty before the first job."""
         if not self.wall:
             return ""
         causes = {

@@ -1,4 +1,4 @@
-"""The actors of a search: which are alive and where, which are on their way."""
+"""Pool of Ray actors: which are ready and where, which are starting."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from evonas.estimation.execution.ray_cluster.job_queue import Place
 from evonas.estimation.execution.ray_cluster.worker import versions
 
 _STARTS = 10  # of actors in a row that die before they are ready: something is broken
-_PATIENCE = 30.0  # seconds without any worker before a word about it
+_PATIENCE = 30.0  # seconds without any worker before a warning
 _log = logging.getLogger("evonas")
 
 
 class Pool:
-    """As many actors as there are workers. One that dies is replaced by a new one.
+    """Keeps one actor per worker and replaces those that die.
 
-    A new actor may have no node to run on: it gets jobs once it is ready, and Ray starts
-    it by itself when a node has room for it.
+    A new actor may wait for a node: Ray starts it when a node has room, and it gets jobs once it
+    is ready.
 
     Args:
-        make: asks Ray for an actor.
-        workers: how many.
+        make: requests an actor from Ray.
+        workers: number of actors.
     """
 
     def __init__(self, make: Callable[[], Any], workers: int) -> None:
         self._make = make
         self.alive: dict[Any, Place] = {}
-        self._starting: dict[Any, Any] = {}  # what becomes known when it is ready -> actor
+        self._starting: dict[Any, Any] = {}  # reference of ``ready`` -> actor
         self._false_starts = 0
         for _ in range(workers):
             self._spawn()
 
     def wait(self, running: list[Any], seconds: float = math.inf) -> tuple[list[Any], list[Any]]:
-        """Wait for something to happen.
+        """Wait until a job finishes or an actor becomes ready.
 
         Args:
-            running: jobs.
-            seconds: to wait at most, while workers are alive.
+            running: references of jobs.
+            seconds: longest time to wait while workers are alive.
 
         Returns:
             Jobs that are finished, and actors that have become ready.
@@ -67,7 +67,7 @@ class Pool:
         return finished, [actor for r in ready if (actor := self._begun(r)) is not None]
 
     def _begun(self, reference: Any) -> Any | None:
-        """Return the actor that has started; none, but a new one on its way, if it died."""
+        """Return an actor that has become ready; replace it and return None if it died."""
         actor = self._starting.pop(reference)
         try:
             place, host, there = ray.get(reference)
@@ -91,16 +91,15 @@ class Pool:
         return bool(ray.wait([*running, *self._starting], timeout=0)[0])
 
     def lost_its_node(self, actor: Any, error: RayError) -> bool:
-        """Whether a worker went with its node, which is no fault of its candidate.
+        """Whether a worker was lost with its node, which is no failure of its candidate.
 
-        What Ray tells: a node that lives reports the death of its own worker at once, as
-        ``ActorDiedError``. Of a node that went, nothing is heard: that is
-        ``ActorUnavailableError`` a second later, or ``ActorDiedError`` once the cluster
-        has given the node up. A link that is down looks the same as a node that is.
+        A live node reports the death of its worker at once, as ``ActorDiedError``. For a lost
+        node Ray raises ``ActorUnavailableError`` after a second, or ``ActorDiedError`` once the
+        cluster has given the node up. A lost network connection looks like a lost node.
 
         Args:
             actor: the worker.
-            error: what its job ended with.
+            error: of its job.
         """
         if isinstance(error, ActorUnavailableError | NodeDiedError):
             return True
@@ -109,13 +108,13 @@ class Pool:
         return place is None or place.node not in living
 
     def replace(self, actor: Any) -> None:
-        """Ask for a new actor in the place of a dead one."""
-        ray.kill(actor)  # it may only be out of reach
+        """Kill an actor and request a new one."""
+        ray.kill(actor)  # it may be alive but unreachable
         self.alive.pop(actor, None)
         self._spawn()
 
     def close(self) -> None:
-        """Give all actors back."""
+        """Kill all actors."""
         for actor in [*self.alive, *self._starting.values()]:
             ray.kill(actor)
         self.alive, self._starting = {}, {}

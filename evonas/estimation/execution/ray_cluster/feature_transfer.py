@@ -1,7 +1,7 @@
-"""Cached features on a machine that did not compute them: fetched by name, block by block.
+"""Transfer of cached features to another machine, by file name and block by block.
 
-A cache file's name is a hash of all that it follows from, so a name says what to ask
-for, wherever the file lies. Nothing here knows how blocks travel: that is ``read``.
+The name of a cache file is a hash of everything that its content depends on, so it identifies
+the file on every machine. The transport is a parameter, ``read``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK = 1 << 24  # bytes: few messages, and little memory on both sides
 
 
 class Source:
-    """Reads out the files of a run and what is noted beside them; no other file.
+    """Reads the cache files of a run and their JSON notes; refuses any other file.
 
     Args:
         files: the cached files.
@@ -38,10 +38,10 @@ class Source:
         self._files = {path.name: path for path in both}
 
     def read(self, name: str, offset: int, size: int) -> bytes:
-        """Return at most ``size`` bytes from ``offset`` on; none behind the end.
+        """Return at most ``size`` bytes from ``offset`` on; none beyond the end.
 
         Raises:
-            RunError: it is no file of the run, or cannot be read any more.
+            RunError: the file is not of the run, or cannot be read any more.
         """
         try:
             with self._files[name].open("rb") as stream:
@@ -57,21 +57,21 @@ class Source:
 
 
 def own(path: Path) -> Path:
-    """Return where a file of the search's cache belongs on this machine."""
+    """Return the path on this machine of a file of the search's cache."""
     folder = os.environ.get(FOLDER)
     return Path(folder).expanduser() / path.name if folder else path
 
 
 def fetch(path: Path, read: Read) -> None:
-    """Make sure that a cached file is on this machine and is what was written.
+    """Fetch a cached file unless an intact copy is on this machine.
 
     Args:
-        path: where it belongs.
-        read: reads the original.
+        path: on this machine.
+        read: reads a block of the original.
 
     Raises:
         InputError: the disk is too small or cannot be written.
-        RunError: what arrives is not what was written.
+        RunError: the checksum of the copy is wrong.
     """
     if intact(path):
         return
@@ -112,7 +112,7 @@ def _download(path: Path, read: Read) -> None:
 
 @contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Let one worker of a machine fetch at a time; the lock ends with its process."""
+    """Hold the lock by which one worker of a machine fetches at a time."""
     with (folder / "fetching.lock").open("w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -1,7 +1,7 @@
-"""The GPUs of this machine as their driver (NVML) describes them, which opens no CUDA context.
+"""GPUs of this machine as described by their driver (NVML), without a CUDA context.
 
-torch opens one to say a GPU's name: half a gigabyte that the search itself has no use for, and
-on a GPU in exclusive mode the workers could not open theirs any more.
+torch needs a context even for the name of a GPU: half a gigabyte that the search does not use,
+and on a GPU in exclusive mode no worker could open another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 @dataclass(frozen=True)
 class Card:
-    """One GPU.
+    """A GPU.
 
     Attributes:
         name: of its model, such as ``NVIDIA H200``.
@@ -28,10 +28,10 @@ class Card:
 
 
 def cards(everyone: bool = False) -> tuple[Card, ...]:
-    """Return the GPUs that this process may use, in the order of their numbers.
+    """Return the GPUs that this process may use, by number.
 
     Args:
-        everyone: those that ``CUDA_VISIBLE_DEVICES`` hides from this process as well.
+        everyone: include GPUs that ``CUDA_VISIBLE_DEVICES`` hides from this process.
     """
     try:
         import pynvml
@@ -62,7 +62,7 @@ def _chosen(nvml: Any, handles: list[Any], visible: str) -> list[Any]:
         elif named := [h for h in handles if _text(nvml.nvmlDeviceGetUUID(h)).startswith(word)]:
             found.append(named[0])
         else:
-            break  # as CUDA does: nothing counts behind what names no GPU
+            break  # as in CUDA, entries behind an invalid one are ignored
     return found
 
 

@@ -1,4 +1,4 @@
-"""Which waiting job goes next to a worker: the longest one that has room there."""
+"""Queue of the jobs of a generation: the longest job that fits on a GPU goes first."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from evonas.estimation.measurement import Measurement
 
 @dataclass(frozen=True)
 class Place:
-    """Where a worker trains, together with others.
+    """The device on which a worker trains, shared with other workers.
 
     Attributes:
-        node: the machine.
-        gpu: which of its GPUs; empty on a CPU.
-        room: bytes of the GPU that all trainings there may have together; 0: not looked at.
+        node: Ray's id of the machine.
+        gpu: id of the GPU; empty on a CPU.
+        room: bytes for all trainings on that GPU together; 0: no limit.
     """
 
     node: str
@@ -28,13 +28,13 @@ class Place:
 
 @dataclass(eq=False)
 class Trial:
-    """A job and what it has been through.
+    """A job and its failed attempts.
 
     Attributes:
         job: the training.
-        tries: how often it took its worker along.
-        losses: how often its node went away under it.
-        alone: it ran out of memory beside others, and is tried with a place of its own.
+        tries: number of workers that died in it.
+        losses: number of nodes that were lost in it.
+        alone: whether it ran out of memory beside others and now needs a GPU of its own.
     """
 
     job: Job
@@ -44,13 +44,13 @@ class Trial:
 
 
 class Queue:
-    """Jobs of one generation, from waiting to running.
+    """Waiting and running jobs of one generation.
 
-    One that runs out of memory runs once more with nobody beside it, after all others.
+    A job that runs out of memory runs once more, alone on its GPU and after all others.
 
     Args:
-        jobs: in the order in which they go as long as nothing is known about them.
-        forecast: of seconds and bytes; None: the order stays, and bytes are not looked at.
+        jobs: in their initial order.
+        forecast: predicts seconds and bytes; None: the order stays, and memory has no limit.
     """
 
     def __init__(self, jobs: Sequence[Job], forecast: Forecast | None) -> None:
@@ -63,7 +63,7 @@ class Queue:
         return bool(self._waiting)
 
     def take(self, place: Place) -> Trial | None:
-        """Return the next trial for a worker; None where none has room there for now."""
+        """Return the next trial that fits at a place; None if there is none at present."""
         if not self._sorted:
             self._sort()
         here = self._running.setdefault(place, {})
@@ -71,7 +71,7 @@ class Queue:
             return None
         for number, trial in enumerate(self._waiting):
             need = self._need(trial, place)
-            # Beside nobody all are let in: if that is not enough, nothing ever will be.
+            # An empty GPU takes any trial: there will never be more room.
             if not here or not (trial.alone or sum(here.values()) + need > place.room > 0):
                 del self._waiting[number]
                 here[trial] = need
@@ -79,11 +79,11 @@ class Queue:
         return None
 
     def ended(self, trial: Trial, place: Place) -> None:
-        """Take note that a trial does not run any more, however it ended."""
+        """Record the end of a trial, finished or failed."""
         self._running[place].pop(trial)
 
     def done(self, trial: Trial, measurement: Measurement) -> Measurement | None:
-        """Return what a trial has come to; None if it is tried once more."""
+        """Return the final measurement of a trial; None if it runs once more."""
         if measurement.error_kind and KINDS[measurement.error_kind].alone:
             if trial.alone:
                 return replace(measurement, error=f"{measurement.error} (alone as well)")
@@ -95,11 +95,11 @@ class Queue:
         return measurement
 
     def again(self, trial: Trial) -> None:
-        """Put a trial back, behind all others."""
+        """Append a trial to the queue."""
         self._waiting.append(trial)
 
     def refine(self) -> bool:
-        """Do one step, of milliseconds, towards a better order; return whether there was one."""
+        """Spend some milliseconds on better predictions; return whether anything was left to do."""
         if self._forecast is None:
             return False
         for trial in self._waiting if self._forecast.pays() else ():
@@ -113,7 +113,7 @@ class Queue:
         return False
 
     def _sort(self) -> None:
-        """Put the longest first, if something is known of all; of some alone it would mislead."""
+        """Sort the longest first, provided that the seconds of all waiting trials are known."""
         assert self._forecast is not None
         found = {trial: self._forecast.seconds(trial.job) for trial in self._waiting}
         known = {trial: seconds for trial, seconds in found.items() if seconds is not None}

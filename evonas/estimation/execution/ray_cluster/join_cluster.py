@@ -1,4 +1,4 @@
-"""Joining a Ray cluster that others started, and leaving it as it was."""
+"""Joins a running Ray cluster by address, and leaves it running."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _users: list[object] = []  # executors that work in it
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a joined cluster has.
+    """Resources of a Ray cluster.
 
     Attributes:
         address: of its head, ``host:port``.
         nodes: machines that are alive.
-        cpus, gpus: their sum.
+        cpus, gpus: sums over the nodes.
     """
 
     address: str
@@ -41,13 +41,13 @@ class Cluster:
 
 
 def join(address: str) -> Cluster:
-    """Join the cluster at an address, unless this process is in it, and return what it has.
+    """Connect this process to the cluster at an address and return its resources.
 
     Args:
         address: ``auto`` or ``host:port``.
 
     Raises:
-        InputError: no cluster answers there, or it does not let this process in.
+        InputError: no cluster answers there, or it refuses this process.
     """
     where = _resolved(address)
     if not ray.is_initialized():
@@ -72,7 +72,7 @@ def join(address: str) -> Cluster:
 
 
 def joined() -> Cluster:
-    """Return what the cluster has that this process is in."""
+    """Return the resources of the cluster that this process is connected to."""
     total = ray.cluster_resources()
     nodes = sum(node["Alive"] for node in ray.nodes())
     gcs = str(ray.get_runtime_context().gcs_address)
@@ -80,25 +80,25 @@ def joined() -> Cluster:
 
 
 def use(user: object) -> None:
-    """Note that an executor works in the cluster that was joined."""
+    """Register an executor as a user of the joined cluster."""
     _users.append(user)
 
 
 def leave(user: object) -> None:
-    """Let go of a cluster that was joined, after the last of its users; it goes on running."""
+    """Disconnect from the joined cluster after its last user; the cluster stays up."""
     if user in _users:
         _users.remove(user)
     if _here and not _users:
         if ray.is_initialized():
-            ray.shutdown()  # of a cluster that was joined, Ray ends the connection alone
+            ray.shutdown()  # ends the connection, not the joined cluster
         _here.clear()
 
 
 def _resolved(address: str) -> str:
-    """Return ``host:port``; Ray knows its clusters by no loopback address.
+    """Return ``host:port`` as Ray names the cluster, without loopback addresses.
 
     Raises:
-        InputError: no cluster runs on this machine, or the address is none.
+        InputError: no cluster runs on this machine, or the address is malformed.
     """
     where = None
     try:
@@ -117,10 +117,12 @@ def _resolved(address: str) -> str:
 
 
 def _knock(address: str, where: str) -> None:
-    """Ask whether Ray answers; ``ray.init`` would wait for longer, and log every try.
+    """Check that a Ray cluster answers at an address, within ``_PATIENCE`` seconds.
+
+    ``ray.init`` and Ray's own client log to standard error and give up after minutes.
 
     Raises:
-        InputError: nothing answers, what answers is not Ray, or it wants another token.
+        InputError: there is no answer, none of Ray, or another token is needed.
     """
     start = time.monotonic()
     host, _, port = where.rpartition(":")
@@ -134,7 +136,7 @@ def _knock(address: str, where: str) -> None:
             f"`ray start --head`, or check the address and what a firewall lets through",
         ) from error
     if os.environ.get("RAY_USE_TLS", "0") == "1":
-        return  # certificates are Ray's own affair
+        return  # Ray handles the certificates
     left = max(0.1, _PATIENCE - (time.monotonic() - start))
     token = _token() if "token" in (os.environ.get("RAY_AUTH_MODE"), _implied(address)) else ""
     headers = [("authorization", f"Bearer {token}")] if token else []
@@ -157,12 +159,12 @@ def _knock(address: str, where: str) -> None:
 
 
 def _implied(address: str) -> str:
-    """Return the mode that Ray takes where none is set: a token, on its own machine alone."""
+    """Return Ray's default authentication mode: ``token``, for ``auto`` only."""
     return "token" if address == "auto" and "RAY_AUTH_MODE" not in os.environ else ""
 
 
 def _token() -> str:
-    """Return the token from where Ray looks for it, in its order; empty if there is none."""
+    """Return the token, looked up in the places and order of Ray; empty if there is none."""
     if "RAY_AUTH_TOKEN" in os.environ:
         return os.environ["RAY_AUTH_TOKEN"]
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()

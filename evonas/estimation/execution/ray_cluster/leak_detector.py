@@ -1,4 +1,4 @@
-"""Whether a long-lived process leaks, from its memory and open files after each training."""
+"""Detects leaks of memory and open files in a long-lived worker."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from pathlib import Path
 
 import torch
 
-#: Bytes of a GPU that a process has for itself: kernels and their handles.
+#: GPU memory of a CUDA context in bytes.
 CONTEXT = 6e8
-_WARM = 8  # trainings after which libraries hold what they need
-_LEAK = 2**30  # bytes above the highest of these
-_FILES = 256  # open files above their most
+_WARM = 8  # first trainings, in which libraries allocate their memory
+_LEAK = 2**30  # bytes above the peak of the first trainings
+_FILES = 256  # open files above the peak of the first trainings
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class LeakDetector:
-    """Compares a process with itself when it was young.
+    """Compares the memory and open files of a process with those of its first trainings.
 
     Args:
-        held: the bytes that it holds.
-        kept: those of them that it keeps on purpose, however late it got them.
-        files: how many files it has open.
+        held: returns the bytes that the process holds.
+        kept: returns how many of them it keeps on purpose, such as features.
+        files: returns the number of open files.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class LeakDetector:
         self._trainings = self._young = self._few = 0
 
     def after_a_training(self) -> bool:
-        """Whether so much has come on top that a new process would be better."""
+        """Return whether the process leaks and should be replaced; call it after each training."""
         self._trainings += 1
         now, files = self._extra(), self._files()
         if self._trainings <= _WARM:
@@ -52,10 +52,9 @@ class LeakDetector:
 
 
 def held() -> int:
-    """Return the bytes that this process alone holds: memory, and of a GPU what is allocated.
+    """Return the bytes of private memory and allocated GPU memory of this process.
 
-    Pages of files, such as mapped features, are not its own. Where the system tells
-    nothing of it (no /proc), they are 0.
+    Pages of mapped files, such as features, do not count. 0 on a system without /proc.
     """
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()
@@ -66,7 +65,7 @@ def held() -> int:
 
 
 def open_files() -> int:
-    """Return how many files, pipes and sockets this process has open; 0 where nothing tells."""
+    """Return the number of open files, pipes and sockets; 0 on a system without /proc."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:

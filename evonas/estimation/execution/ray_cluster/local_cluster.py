@@ -1,4 +1,4 @@
-"""The Ray cluster of one machine that a search starts for itself, and ends with itself."""
+"""Starts, checks and stops a Ray cluster on this machine for one search."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from evonas.errors import RunError, one_line
 
 _log = logging.getLogger("evonas")
 
-_STARTS = 3  # Ray gives its servers half a minute, which a busy machine may not keep to
-_MARK = "evonas"  # file in a session's folder: the process that started it
-_OLD = 7 * 86400.0  # seconds after which nobody looks at the logs of a killed search
-#: What candidates print goes to Ray's logs: bytes of a file, and how many full ones are kept.
+_STARTS = 3  # attempts: on a busy machine Ray's servers may miss their half minute
+_MARK = "evonas"  # file in a session's folder that holds the id of its process
+_OLD = 7 * 86400.0  # seconds after which the logs of a killed search are removed
+#: Rotation of Ray's logs, where the output of candidates goes: size of a file, and old files.
 _LOGS = {"RAY_ROTATION_MAX_BYTES": str(2**24), "RAY_ROTATION_BACKUP_COUNT": "1"}
 
 
 def start(cpus: int, device: str) -> None:
-    """Start Ray on this machine alone.
+    """Start Ray on this machine, reachable from this machine only.
 
     Args:
-        cpus: that Ray may give away, which is a mere number.
-        device: ``cuda:N`` lets it see that GPU alone.
+        cpus: number that Ray may schedule; it need not be that of the machine.
+        device: ``cuda:N`` makes only that GPU visible to Ray.
 
     Raises:
         RunError: Ray does not start.
@@ -65,21 +65,21 @@ def start(cpus: int, device: str) -> None:
 
 
 def _end_half_started(error: Exception) -> None:
-    """End the processes of a start that failed, which Ray would leave until this one ends."""
+    """End the processes of a failed start, which Ray would keep until this process ends."""
     ray.shutdown()
     for frame, _ in walk_tb(error.__traceback__):
         node = frame.f_locals.get("self")
         if isinstance(node, Node):
-            with suppress(AttributeError):  # it had not come so far
+            with suppress(AttributeError):  # the start failed earlier
                 node.kill_all_processes(check_alive=False)
                 _remove(Path(node.get_session_dir_path()))
 
 
 def check() -> None:
-    """Look whether Ray's servers live: without them Ray would end this process, wordlessly.
+    """Check that Ray's servers are alive; without them Ray ends this process without a message.
 
     Raises:
-        RunError: one of them is gone.
+        RunError: a server has ended.
     """
     for name, process in ray._private.worker._global_node.dead_processes():
         if name in (PROCESS_TYPE_RAYLET, PROCESS_TYPE_GCS_SERVER):
@@ -87,10 +87,10 @@ def check() -> None:
 
 
 def stop(keep: bool) -> None:
-    """End Ray.
+    """Stop Ray.
 
     Args:
-        keep: whether somebody may want to read its logs.
+        keep: whether to keep its logs.
     """
     session = _session()
     ray.shutdown()
@@ -99,7 +99,7 @@ def stop(keep: bool) -> None:
 
 
 def clear(folder: Path) -> None:
-    """Remove what killed searches left in Ray's temporary folder, once it is old."""
+    """Remove old session folders of killed searches from Ray's temporary folder."""
     for mark in folder.glob(f"session_*/{_MARK}"):
         with suppress(OSError, ValueError):
             owner = int(mark.read_text(encoding="ascii"))
@@ -126,7 +126,7 @@ def _session() -> Path:
 
 @contextmanager
 def _environment(wanted: dict[str, str]) -> Iterator[None]:
-    """Set variables that are not set."""
+    """Set environment variables inside a ``with`` block, except those that are set."""
     new = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(new)
     try:
@@ -138,7 +138,7 @@ def _environment(wanted: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _only(device: str) -> Iterator[None]:
-    """Let what starts here see one GPU, if it has a number: of those that this process sees."""
+    """Make only the GPU of a device ``cuda:N`` visible to processes started in the block."""
     number = device.partition(":")[2]
     name = "CUDA_VISIBLE_DEVICES"
     before = os.environ.get(name)

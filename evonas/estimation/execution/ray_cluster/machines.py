@@ -1,4 +1,4 @@
-"""The machines of a Ray cluster, which say themselves what processors and GPUs they have."""
+"""Machines of a Ray cluster: processor and GPUs, as reported by a task on each node."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _ACCELERATOR = "accelerator_type:"
 
 @dataclass(frozen=True)
 class Machine:
-    """One node of a cluster.
+    """A node of a Ray cluster.
 
     Attributes:
-        host: its name.
-        cpus, gpus: how many Ray gives away.
-        processor: model of its CPU.
-        cards: its GPUs; empty where their driver cannot be asked.
-        accelerator: Ray's name for their kind; empty if it has none.
+        host: name of the machine.
+        cpus, gpus: numbers that Ray schedules.
+        processor: model of the CPU.
+        cards: GPUs; empty if their driver does not answer.
+        accelerator: Ray's name of their kind; empty if it has none.
     """
 
     host: str
@@ -38,7 +38,7 @@ class Machine:
     accelerator: str = ""
 
     def kind(self, device: str) -> str:
-        """Return the model of the processor or, but for device ``cpu``, of the GPUs."""
+        """Return the model of the processor for device ``cpu``, else that of the GPUs."""
         if device == "cpu":
             return self.processor
         names = sorted({card.name for card in self.cards})
@@ -46,10 +46,10 @@ class Machine:
 
 
 def machines() -> list[Machine]:
-    """Return the nodes of the cluster that this process has joined; waits for none to be idle.
+    """Return the nodes of the joined cluster, without waiting for idle ones.
 
     Raises:
-        RunError: one does not answer.
+        RunError: a node does not answer.
     """
     alive = [node for node in ray.nodes() if node["Alive"]]
     describe = ray.remote(_described)
@@ -68,9 +68,9 @@ def machines() -> list[Machine]:
 
 
 def _described() -> tuple[str, tuple[Card, ...]]:
-    """Return the processor and the GPUs of the node where this runs.
+    """Return the processor and the GPUs of the node that runs this task.
 
-    Ray hides all GPUs from a task that takes none, and one that takes some might have to wait.
+    Ray hides the GPUs from a task that reserves none, and a task that reserves one might wait.
     """
     return processor(), cards(everyone=True)
 

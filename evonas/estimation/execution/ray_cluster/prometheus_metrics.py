@@ -1,4 +1,4 @@
-"""What a search exports to Ray's metrics, and so to Prometheus: docs/MONITORING.md.
+"""Metrics of a search, exported through Ray to Prometheus; see docs/MONITORING.md.
 
 Ray puts ``ray_`` before each name, and adds the tags of the node.
 """
@@ -15,10 +15,10 @@ _BEAT = 1.0  # seconds: Ray forgets a gauge that is not set for two of its repor
 
 
 class Metrics:
-    """The numbers of one search; the tag ``run`` tells it from others of the same cluster.
+    """Metrics of one search, with the tag ``run``.
 
     Args:
-        run: its label.
+        run: value of the tag, different for each search of a cluster.
     """
 
     def __init__(self, run: str) -> None:
@@ -39,11 +39,11 @@ class Metrics:
         self._over = threading.Event()
 
     def start(self) -> None:
-        """Keep gauges alive until ``close``, also while a long training tells nothing new."""
+        """Export all gauges every second until ``close``, also during a long training."""
         threading.Thread(target=self._keep, name="evonas metrics", daemon=True).start()
 
     def close(self) -> None:
-        """Let the gauges fade."""
+        """Stop exporting gauges."""
         self._over.set()
 
     def beat(self) -> None:
@@ -60,7 +60,7 @@ class Metrics:
         gauge.set(value)
 
     def expect(self, trained: int, budget: int) -> None:
-        """Export what is to be done, and what was done before."""
+        """Export the budget and the number of networks trained before this start."""
         self._trained = trained
         self._set(self._count, trained)
         self._set(self._budget, budget)
@@ -75,6 +75,6 @@ class Metrics:
             self._set(self._best, best)
 
     def workers(self, alive: int, busy: int) -> None:
-        """Export how many workers there are, and how many of them train."""
+        """Export the numbers of workers alive and busy."""
         self._set(self._workers, alive)
         self._set(self._busy, busy)

@@ -1,8 +1,8 @@
-"""How long a training will take, and how much memory, from those that are done.
+"""Forecast of the time and memory of a training from the finished ones.
 
-Seconds a training are a sum of non-negative shares: so much a multiply-add, a number that is
-written, a layer that is started, and a rest. They are fitted to relative errors (C. L. Lawson
-and R. J. Hanson 1974, non-negative least squares), since trainings differ 30-fold and more.
+The seconds per epoch are modelled as linear in multiply-adds, output elements and layers with
+non-negative coefficients, fitted to relative errors (C. L. Lawson and R. J. Hanson 1974,
+non-negative least squares), since trainings differ 30-fold and more.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.training import LARGE
 
-_FEWEST = 8  # trainings that the four shares are fitted to
-_PAYS = 50  # times the seconds of counting that a training takes, or its order is not worth them
-_MOST = 500  # the latest of them, which know the machine's load of today
+_FEWEST = 8  # trainings that the fit of the four coefficients needs
+_PAYS = 50  # least ratio of seconds of a training to seconds of counting its workload
+_MOST = 500  # latest trainings that count, since the load of the machine changes
 #: Bytes a parameter: weight, gradient, two moments of AdamW, and the average.
 _OF_PARAMETER = 20
 #: Bytes an output: itself and its gradient.
@@ -34,27 +34,27 @@ _CAUTION = 2.0
 
 @dataclass
 class Mean:
-    """Of the numbers that were added so far; 0 before."""
+    """Running mean; 0 before the first value."""
 
     number: int = 0
     total: float = 0.0
 
     @property
     def value(self) -> float:
-        """The mean."""
+        """Mean of the values."""
         return self.total / self.number if self.number else 0.0
 
     def add(self, value: float) -> None:
-        """Take one more."""
+        """Add a value."""
         self.number += 1
         self.total += value
 
 
 class Forecast:
-    """Predicts trainings.
+    """Predicts the seconds and the memory of trainings.
 
     Args:
-        work: counts a job, which takes milliseconds.
+        work: returns the workload of a job, which takes milliseconds.
     """
 
     def __init__(self, work: Callable[[Job], Work]) -> None:
@@ -62,34 +62,34 @@ class Forecast:
         self._works: dict[str, Work | None] = {}
         self._late: deque[tuple[Job, Measurement]] = deque(maxlen=_MOST)
         self._seen: deque[tuple[Work, float]] = deque(maxlen=_MOST)
-        self._new = 0  # of those seen, since the last fit
+        self._new = 0  # trainings since the last fit
         self._shares: NDArray[np.float64] | None = None
         self._ratios: deque[float] = deque(maxlen=_MOST)
         self._counting = Mean()
         self._training = Mean()
 
     def pays(self) -> bool:
-        """Whether trainings are long enough, as far as that is known, to count networks."""
+        """Whether trainings are long enough for counting workloads to pay."""
         return self._training.value >= _PAYS * self._counting.value > 0
 
     def knows(self, job: Job) -> bool:
-        """Whether a job was counted."""
+        """Whether the workload of a job was counted."""
         return job.architecture.digest in self._works
 
     def count(self, job: Job) -> Work | None:
-        """Count a job, once; None where that fails, as its training will."""
+        """Return the workload of a job, counted once; None where the network cannot be built."""
         digest = job.architecture.digest
         if digest not in self._works:
             start = time.perf_counter()
             try:
                 self._works[digest] = self._count(job)
-            except Exception:  # the worker will say what is wrong with it
+            except Exception:  # the training will report the error
                 self._works[digest] = None
             self._counting.add(time.perf_counter() - start)
         return self._works[digest]
 
     def learn(self, job: Job, measurement: Measurement) -> None:
-        """Take note of a training that is done; one that went on says nothing of a whole one."""
+        """Record a finished training; a resumed one is left out, for its seconds are of a part."""
         if job.paused and not job.until:
             return
         if measurement.status == "ok" and measurement.seconds > 0 and measurement.epochs > 0:
@@ -97,9 +97,9 @@ class Forecast:
             self._training.add(measurement.seconds)
 
     def catch_up(self) -> bool:
-        """Do one step of what ``learn`` left to be done; return whether there was one.
+        """Count one recorded training or refit; return whether there was anything to do.
 
-        Counting takes time in which nobody may be kept waiting.
+        ``learn`` does neither, since jobs would wait for it.
         """
         if self._late and (self.pays() or not self._counting.number):
             job, measurement = self._late.popleft()
@@ -109,7 +109,7 @@ class Forecast:
                 if measurement.memory:
                     self._ratios.append(measurement.memory / _formula(work, job))
             return True
-        # Often in the beginning, seldom later.
+        # Fits are frequent at the start and rare later.
         if len(self._seen) >= _FEWEST and self._new >= max(_FEWEST, len(self._seen) // 10):
             rows = np.array([_row(work) for work, _ in self._seen])
             seconds = np.array([seconds for _, seconds in self._seen])
@@ -119,14 +119,14 @@ class Forecast:
         return False
 
     def seconds(self, job: Job) -> float | None:
-        """Return the seconds of a job; None where they are not known yet."""
+        """Return the predicted seconds of a job; None before the first fit."""
         work = self._works.get(job.architecture.digest)
         if work is None or self._shares is None:
             return None
         return float(np.dot(_row(work), self._shares)) * (job.until or job.training.epochs)
 
     def memory(self, job: Job) -> float:
-        """Return the bytes of a job beside the features."""
+        """Return the predicted GPU memory of a job in bytes, without the features."""
         work = self.count(job)
         factor = max(self._ratios) if len(self._ratios) >= _FEWEST else _CAUTION
         return factor * _formula(work, job) if work else 0.0

@@ -1,7 +1,6 @@
-"""The process behind an actor: answers jobs, from features that it fetches when it lacks them.
+"""Ray actor that runs jobs, and fetches the features that its node lacks.
 
-It looks at its own memory and open files: one that leaks, or cannot go on, says so, and a new
-process takes its place.
+A worker that leaks memory or files, or cannot use its GPU any more, reports it and is replaced.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from evonas.estimation.training.batches import SHARE
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the search runs, for workers on other nodes.
+    """Node of the search, for workers on other nodes.
 
     Attributes:
         node: Ray's id of the search's node.
-        source: the actor there that reads out files.
+        source: actor on that node that reads files.
     """
 
     node: str
@@ -46,23 +45,23 @@ class Origin:
 
 @dataclass(frozen=True)
 class Answer:
-    """What comes of a job.
+    """Result of a job.
 
     Attributes:
         measurement: of the training.
-        weights: the trained ones, where they are kept on another node.
-        paused: content of the file of a training that stopped in between, likewise.
-        worn: the process leaks, or cannot go on, and should be given up.
+        weights: content of the file of trained weights, if they belong on another node.
+        paused: content of the checkpoint of a paused training, likewise.
+        unusable: whether the process leaks or cannot go on, and has to be replaced.
     """
 
     measurement: Measurement
     weights: bytes = b""
     paused: bytes = b""
-    worn: bool = False
+    unusable: bool = False
 
 
 def file_content(path: Path) -> bytes:
-    """Return the content of a file; nothing where it cannot be read."""
+    """Return the content of a file; empty if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError:
@@ -70,18 +69,18 @@ def file_content(path: Path) -> bytes:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that have to be the same on every node, for the same results."""
+    """Return the versions that have to be equal on all nodes for equal results."""
     return {"evonas": __version__, "torch": torch.__version__}
 
 
 class Worker:
-    """Long-lived; one candidate at a time.
+    """Runs jobs one at a time, in a process that outlives them.
 
     Args:
-        setting: what all jobs share.
-        estimator: what to make of it.
-        name: for dashboards.
-        origin: where the search runs; None: nowhere but on this machine.
+        setting: context that all jobs share.
+        estimator: builds the estimator from the context.
+        name: on dashboards.
+        origin: node of the search; None: all workers run on this machine.
     """
 
     def __init__(
@@ -89,33 +88,33 @@ class Worker:
     ) -> None:
         self._name = name
         self._node = ray.get_runtime_context().get_node_id()
-        # On the search's own node its files are used where they lie.
+        # On the node of the search its files are used in place.
         self._origin = None if origin is None or origin.node == self._node else origin
         self._setting = setting if self._origin is None else _moved(setting)
         self._estimate = estimator(self._setting)
         self._there: set[Path] = set()
         features = getattr(self._estimate, "features_kept", lambda: 0)
-        self._wear = LeakDetector(held, features, open_files)
+        self._leaks = LeakDetector(held, features, open_files)
 
     def __repr__(self) -> str:
-        # Ray asks for it also where the constructor did not come to an end.
+        # Ray calls it even if the constructor failed.
         return getattr(self, "_name", "evonas worker")
 
     def ready(self) -> tuple[Place, str, dict[str, str]]:
-        """Return where this is, the node's name and the versions there."""
+        """Return the place of this worker, the host name and its versions."""
         return self._place(), socket.gethostname(), versions()
 
     def estimate(self, job: Job, parent: bytes = b"", paused: bytes = b"") -> Answer:
-        """Return the answer to a job.
+        """Run a job and return its result.
 
         Args:
             job: the training.
-            parent: the weights that it starts with, where their file is on another node.
-            paused: content of the file that the training goes on from, likewise; empty: none.
+            parent: content of the file of the parent's weights, if it is on another node.
+            paused: content of the checkpoint to resume from, likewise; empty: none.
         """
         answer = self._estimated(job, parent, paused)
         dead = answer.measurement.error_kind == "worker-death"
-        return replace(answer, worn=self._wear.after_a_training() or dead)
+        return replace(answer, unusable=self._leaks.after_a_training() or dead)
 
     def _estimated(self, job: Job, parent: bytes, paused: bytes) -> Answer:
         if self._origin is None:
@@ -125,7 +124,7 @@ class Worker:
                 fetch(path, self._read)
                 self._there.add(path)
         with tempfile.TemporaryDirectory() as folder:
-            # The job's paths are those of the search's node: here they may be somebody else's.
+            # The paths of the job are of the search's node, and may belong to others here.
             kept, given, rung = (Path(folder) / name for name in ("weights", "parent", "paused"))
             given.write_bytes(parent)
             if paused:
@@ -137,7 +136,7 @@ class Worker:
                 paused=str(rung) if job.paused else "",
             )
             measurement = self._estimate(here)
-            # Whoever trains on from the rung may be on any node, so the file goes back as well.
+            # The checkpoint goes back, since any node may resume the training.
             return Answer(measurement, file_content(kept), file_content(rung) if job.until else b"")
 
     def _place(self) -> Place:
@@ -158,12 +157,12 @@ class Worker:
 
 
 def _moved(setting: TrainingContext) -> TrainingContext:
-    """Return the setting with its files where they belong on this machine."""
+    """Return the context with the paths of its files on this machine."""
     files = {
         source: {tap: tuple(own(path) for path in paths) for tap, paths in taps.items()}
         for source, taps in setting.files.items()
     }
     folder = setting.timing.folder
-    # its name is one that the cache knows, of a folder and not of a file
+    # a folder of the cache, with a known name
     timing = setting.timing if folder is None else replace(setting.timing, folder=own(folder))
     return replace(setting, files=files, timing=timing)
