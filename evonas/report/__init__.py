@@ -1,1 +1,1 @@
-"""What a person sees: the live view and tables. Never torch, never ray."""
+"""Output for people: live view, tables, report page, lineage figure; without torch and ray."""

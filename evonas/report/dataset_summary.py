@@ -1,4 +1,4 @@
-"""What a data set holds, in words and as a contact sheet."""
+"""Summary of a data set: tables of splits, labels and classes, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _LISTED = 10  # names in a line of the table's notes
 
 @dataclass
 class Survey:
-    """A data set, read once from end to end.
+    """Summary of a data set after decoding every image.
 
     Attributes:
-        dataset: what was read.
-        unreadable: image name -> why it cannot be decoded.
+        dataset: the data set.
+        unreadable: image name -> error of its decoding.
         sheet: the contact sheet; None where no image is readable.
     """
 
@@ -38,7 +38,7 @@ class Survey:
 
     @classmethod
     def of(cls, dataset: Dataset, progress: Callable[[str, int, int], None]) -> Survey:
-        """Decode every image; those of the sheet are spread evenly over the data set."""
+        """Decode every image and draw a contact sheet of evenly spaced ones."""
         survey, panels = cls(dataset), []
         shown = set(np.linspace(0, len(dataset) - 1, _COLUMNS * _ROWS).astype(int).tolist())
         for index in range(len(dataset)):
@@ -55,7 +55,7 @@ class Survey:
         return survey
 
     def tables(self) -> list[Table]:
-        """Return splits, quantities, classes and key points, each where there are any."""
+        """Return tables of splits, quantities, key points and classes, without empty ones."""
         data = self.dataset
         rows = [
             [side, str(len(where)), str(len(np.unique(data.groups[where])))]
@@ -119,7 +119,7 @@ class Survey:
 
 
 def panel(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> Image.Image:
-    """Return an image's standard crop with its labels drawn and written on it."""
+    """Return the standard crop of an image with its labels drawn on it."""
     height, width = image.shape[:2]
     x, y = round(width * dataset.margin), round(height * dataset.margin)
     inner = Image.fromarray(image[y : height - y, x : width - x])
@@ -136,7 +136,7 @@ def panel(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> Image.Image
 
 
 def _words(dataset: Dataset, index: int) -> str:
-    """Return an image's labels, as short as they can be said."""
+    """Return the labels of an image as one line."""
     found = []
     for name, values in dataset.labels.items():
         names = dataset.classes.get(name)

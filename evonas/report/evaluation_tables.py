@@ -1,4 +1,4 @@
-"""Tables of ``evonas test``: errors in the form of the literature, ranges, confusion."""
+"""Tables of an evaluation: errors as in the literature, errors by range, confusion matrix."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from evonas.report.published_results import Row
 from evonas.report.tables import Table, with_spread
 
-#: Order and heads of head pose columns in the literature (Ruiz et al. 2018 and after).
+#: Order and heads of head pose columns as in Ruiz et al. (2018) and later papers.
 _POSE = {
     "mae_yaw": "yaw",
     "mae_pitch": "pitch",
@@ -16,7 +16,7 @@ _POSE = {
     "mae": "MAE",
     "geodesic": "geodesic",
 }
-#: At the end of the titles of tables of flip tests.
+#: Suffix of the title of a flip test.
 FLIPPED = ", FLIP TEST"
 _RANGE = "|"  # in the name of a metric on part of the images: mae|yaw 0-30
 _COUNT = "n"
@@ -46,7 +46,7 @@ def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Seque
 
 
 def more(results: Sequence[Any], metrics: Sequence[str]) -> list[Table]:
-    """Return what else was measured: further errors, and all errors by range."""
+    """Return tables of the other metrics and of all errors by range of the label."""
     first: Mapping[str, float] = results[0].repeats[0]
     others = [name for name in first if name not in metrics and _RANGE not in name]
     tables = []
@@ -79,7 +79,7 @@ def more(results: Sequence[Any], metrics: Sequence[str]) -> list[Table]:
 
 
 def confusion(result: Any) -> Table | None:
-    """Return the confusion matrix of a network, where its task has one."""
+    """Return the confusion matrix of a network; None if its task has none."""
     if result.matrix is None:
         return None
     names = [str(name) for name in result.matrix.names]
@@ -92,13 +92,13 @@ def confusion(result: Any) -> Table | None:
 
 
 def published(rows: Sequence[Row], train: str, images: int, flip: bool = False) -> list[Table]:
-    """Return published results, one table a protocol, each saying whether it is ours.
+    """Return published results, one table per protocol, which says whether ours is the same.
 
     Args:
         rows: on one test set.
-        train: name of the data set that our networks were trained on.
-        images: on how many images of the test set ours were tested.
-        flip: ours is a flip test.
+        train: name of the training data set of our networks.
+        images: number of images that our evaluation used.
+        flip: whether our evaluation is a flip test.
     """
     tables = []
     for protocol in dict.fromkeys(row.protocol for row in rows):
@@ -130,7 +130,7 @@ def _costs(result: Any) -> list[str]:
 
 
 def _ordered(metrics: Sequence[str]) -> list[str]:
-    """Return the names with those of head pose first, in the order of the literature."""
+    """Return metric names, head pose first in the order of the literature."""
     return [m for m in _POSE if m in metrics] + [m for m in metrics if m not in _POSE]
 
 

@@ -1,4 +1,4 @@
-"""Drawing on images: head axes, key points, a line of text."""
+"""Drawing on images: head axes, key points, bars, captions, grids of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Box = tuple[float, float, float, float]
 def axes(
     picture: Image.Image, angles: Sequence[float], length: float = 0.36, box: Box | None = None
 ) -> None:
-    """Draw a head's three axes from the middle of a picture, or of a box in it, in place.
+    """Draw the three axes of a head at the centre of a picture or box, in place.
 
     x (red) points to the image's right of a frontal head, y (green) down, z (blue)
     out of the face.
@@ -29,14 +29,14 @@ def axes(
     Args:
         picture: RGB.
         angles: yaw, pitch, roll in degrees.
-        length: of an axis that lies in the image plane, in sides of the picture or box.
+        length: of an axis in the image plane, as a fraction of the side of the picture or box.
         box: left, top, right, bottom, pixels; None: the whole picture.
     """
     pen = ImageDraw.Draw(picture)
     left, top, right, bottom = box or (0, 0, *picture.size)
     middle, side = np.array([left + right, top + bottom]) / 2, min(right - left, bottom - top)
     rotation = matrices(np.asarray(angles, np.float64)[None])[0]
-    order = np.argsort(rotation[2])  # the axis that comes out furthest is drawn last
+    order = np.argsort(rotation[2])  # back to front
     for axis in order.tolist():
         tip = middle + rotation[:2, axis] * length * side
         thick = max(2, round(side) // 48)
@@ -53,9 +53,9 @@ def points(
 
     Args:
         picture: RGB.
-        places: (k, 3) x and y in sides of the picture or box, and 0 (left out), 1 (hidden) or
-            2 (visible).
-        bones: points with a line between them, by number; without one that is left out.
+        places: (k, 3) x and y as fractions of the picture or box, and 0 (not labelled),
+            1 (hidden) or 2 (visible).
+        bones: pairs of point indices to connect; pairs with an unlabelled point are skipped.
         box: left, top, right, bottom, pixels; None: the whole picture.
     """
     pen = ImageDraw.Draw(picture)
@@ -73,7 +73,7 @@ def points(
 
 
 def bars(picture: Image.Image, shares: Mapping[str, float], box: Box | None = None) -> None:
-    """Draw shares as bars with their names, in place, at the lower edge.
+    """Draw named horizontal bars at the lower edge, in place.
 
     Args:
         picture: RGB.
@@ -92,7 +92,7 @@ def bars(picture: Image.Image, shares: Mapping[str, float], box: Box | None = No
 
 
 def captioned(picture: Image.Image, text: Sequence[str], line: int = 12) -> Image.Image:
-    """Return the picture with lines of text below it, cut to its width."""
+    """Return the picture with lines of text below it, clipped to its width."""
     whole = Image.new("RGB", (picture.width, picture.height + line * len(text)), (255, 255, 255))
     whole.paste(picture)
     pen = ImageDraw.Draw(whole)
@@ -104,7 +104,7 @@ def captioned(picture: Image.Image, text: Sequence[str], line: int = 12) -> Imag
 
 
 def grid(pictures: Sequence[Image.Image], columns: int, gap: int = 4) -> Image.Image:
-    """Return pictures of one size side by side, row by row."""
+    """Return pictures of one size as a grid, row by row."""
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
     columns = min(columns, len(pictures))

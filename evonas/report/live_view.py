@@ -1,4 +1,4 @@
-"""The live view of a search: a panel in a terminal, plain lines in a pipe."""
+"""Live view of a search: a panel in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _BARS = "▁▂▃▄▅▆▇█"
 
 
 class Tally:
-    """Counts trials.
+    """Counts of the trials of a search, for its live view.
 
     Args:
         budget: distinct trainings of the whole run.
-        known: trainings that the journal holds already; they are not timed.
-        clock: seconds from any moment on.
+        known: trainings in the journal at the start; they do not count for the rate.
+        clock: returns monotonic seconds.
 
     Attributes:
-        counts: trials by status.
-        failures: failed trainings by kind, such as ``diverged``.
+        counts: status -> number of trials.
+        failures: kind, such as ``diverged`` -> number of failed trainings.
         best: the trial of lowest fitness; None before the first success.
-        history: the lowest fitness after each training that followed the first success.
-        generation: the last one of which a trial is known, from 0.
+        history: lowest fitness after each training since the first success.
+        generation: highest generation of a trial, from 0.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Tally:
         self._clock, self._start = clock, clock()
 
     def take(self, trial: Trial) -> bool:
-        """Take a trial into account; return whether it is the new best."""
+        """Count a trial; return whether it is the new best."""
         self.counts[trial.status] += 1
         self.generation = max(trial.generation, self.generation)
         if trial.status == "failed":
@@ -67,30 +67,30 @@ class Tally:
 
     @property
     def spent(self) -> float:
-        """Seconds since this began."""
+        """Seconds since the start."""
         return self._clock() - self._start
 
     @property
     def rate(self) -> float | None:
-        """Trainings a minute of this start; None before the first."""
+        """Trainings per minute since the start; None before the first."""
         new, spent = self.trained - self.known, self.spent
         return None if new < 1 or spent <= 0 else 60 * new / spent
 
     @property
     def left(self) -> float | None:
-        """Seconds to the end of the budget at this rate; None before the first training."""
+        """Predicted seconds until the budget is used up; None before the first training."""
         return None if self.rate is None else 60 * (self.budget - self.trained) / self.rate
 
 
 class SearchView:
-    """Shows trials as they come.
+    """Shows the trials of a search as they finish.
 
     Args:
         console: where to draw; a panel if it is a terminal, lines otherwise.
         budget: distinct trainings of the whole run.
         metric: name of the error, and its unit.
-        known: trainings that the journal holds already; they are not timed.
-        clock: seconds from any moment on.
+        known: trainings in the journal at the start; they do not count for the rate.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class SearchView:
         self._metric, self._unit = metric
         self._tally = Tally(budget, known, clock)
         self._finals = 0
-        self._terminal = console.is_terminal  # asking it is dearer than showing a trial
+        self._terminal = console.is_terminal  # slow to compute
         self._live = Live(console=console, get_renderable=self.panel, refresh_per_second=4)
 
     def __enter__(self) -> Self:
@@ -118,18 +118,18 @@ class SearchView:
             self._live.stop()
 
     def finals(self, trainings: int) -> None:
-        """Say that the search is over and its best are trained again, so many times in all."""
+        """Announce the finals: further trainings of the best networks with other seeds."""
         self._finals = trainings
         if not self._terminal:
             self._print(f"Finals: {trainings} further training(s) of the best, with other seeds")
 
     def catch_up(self, known: Iterable[Trial]) -> None:
-        """Take into account what the journal holds, before anything new."""
+        """Count the trials in the journal, before any new one."""
         for trial in known:
             self._tally.take(trial)
 
     def show(self, trial: Trial) -> None:
-        """Take a new trial into account."""
+        """Count and show a new trial."""
         better = self._tally.take(trial)
         if self._terminal or trial.status == "final":
             return
@@ -147,13 +147,13 @@ class SearchView:
         return self._tally.trained
 
     def panel(self) -> RenderableType:
-        """Return what a terminal shows: rows that are cut, not wrapped, where it is narrow."""
+        """Return the panel of a terminal, with rows clipped to its width."""
         rows = [
             Text(plain(f"{name:<9}{words}"), overflow="ellipsis", no_wrap=True)
             for name, words in self._rows()
         ]
         width = min(_BAR, self._console.width)
-        bar = Table.grid()  # ends the bar's row, which it does not do itself
+        bar = Table.grid()  # a ProgressBar does not end its row
         bar.add_row(ProgressBar(self._tally.budget, self.trained, width=width))
         return Group(bar, *rows)
 
@@ -187,7 +187,7 @@ class SearchView:
         )
 
     def _best(self) -> list[str]:
-        """Return what the best reaches, and what it costs."""
+        """Return fitness, error and costs of the best trial."""
         best = self._tally.best
         if best is None:
             return ["no result yet"]
@@ -203,17 +203,17 @@ class SearchView:
         return "?" if self._tally.left is None else duration(self._tally.left)
 
     def _print(self, line: str) -> None:
-        # an error's words may look like markup, or hold what moves the cursor
+        # an error message may hold markup or control characters
         self._console.print(Text(plain(line)), soft_wrap=True)
 
 
 def plain(text: str) -> str:
-    """Return a text without characters that steer a terminal."""
+    """Return a text without control characters."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time for people: ``42 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    """Return a duration as text: ``42 s``, ``3 min 05 s``, ``2 h 07 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -223,9 +223,9 @@ def duration(seconds: float) -> str:
 
 
 def sparkline(values: Sequence[float], width: int) -> str:
-    """Return a row of bars of at most ``width`` characters, the lowest value as the lowest bar.
+    """Return a sparkline of at most ``width`` characters, scaled to the range of the values.
 
-    Of more values than that, each bar shows the last of its share.
+    With more values than characters, a bar shows the last value of its segment.
     """
     if not values:
         return ""

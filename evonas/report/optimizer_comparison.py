@@ -1,4 +1,4 @@
-"""Search strategies side by side: a table and a picture, against distinct trainings."""
+"""Comparison of optimizers by best fitness and hypervolume over distinct trainings."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ _SHARES = (0.25, 0.5, 1.0)  # of the budget, at which the table looks
 
 @dataclass(frozen=True)
 class Curve:
-    """One search.
+    """Progress of one search.
 
     Attributes:
         strategy: name of the optimizer.
         seed: of the search.
         best: (n,) lowest fitness after 1 to n distinct trainings; inf before a success.
-        repeats: proposals that were answered without training.
-        seconds: wall time, features not counted.
-        winner: mean fitness of the named winner over further seeds; nan without finals.
-        axes: (n, m) error and the logarithms of costs, of each training; nan where it failed.
+        repeats: number of proposals answered without training.
+        seconds: wall time without the computation of features.
+        winner: mean fitness of the winner over further seeds; nan without finals.
+        axes: (n, m) error and log10 of the costs of each training; nan where it failed.
     """
 
     strategy: str
@@ -52,9 +52,9 @@ class Curve:
         objective: Objective,
         finals: int | None = None,
     ) -> Curve:
-        """Return the curve of a journal, sorted by generation and index.
+        """Return the curve of the trials of a journal, sorted by generation and index.
 
-        ``finals`` is how many networks took part in them; None: all that were trained again.
+        ``finals`` is the number of finalists; None: all networks that were trained again.
         """
         trained = [trial for trial in trials if trial.trained]
         best = np.minimum.accumulate(np.array([trial.value for trial in trained], np.float64))
@@ -68,11 +68,11 @@ class Curve:
         return cls(strategy, seed, best, repeats, seconds, sure, axes)
 
     def at(self, trainings: int) -> float:
-        """Return the lowest fitness after so many trainings, or after all there were."""
+        """Return the lowest fitness after a number of trainings, or after all."""
         return float(self.best[min(trainings, len(self.best)) - 1]) if len(self.best) else np.inf
 
     def volume(self, trainings: int, low: Array, high: Array) -> float:
-        """Return the hypervolume after so many trainings, as a share of the box low..high."""
+        """Return the hypervolume after a number of trainings, relative to the box low..high."""
         points = self.axes[:trainings]
         points = points[np.isfinite(points).all(axis=1)]
         scaled = (points - low) / np.where(high > low, high - low, 1.0)
@@ -80,7 +80,7 @@ class Curve:
 
 
 def table(curves: Sequence[Curve], budget: int, title: str, warnings: Sequence[str] = ()) -> Table:
-    """Return mean and spread over the seeds of each strategy, the best strategy first."""
+    """Return a table of mean and spread over seeds per optimizer, the best first."""
     places = [max(round(share * budget), 1) for share in _SHARES]
     rows: list[tuple[float, list[str]]] = []
     sure = all(math.isfinite(curve.winner) for curve in curves)
@@ -113,9 +113,9 @@ def table(curves: Sequence[Curve], budget: int, title: str, warnings: Sequence[s
 
 
 def picture(curves: Sequence[Curve], budget: int, title: str, path: Path) -> None:
-    """Save a PNG: the median over the seeds of each strategy, its range as a band.
+    """Save a PNG with the median over seeds per optimizer, and its range as a band.
 
-    Left the best fitness, right the hypervolume of the front, where it is known.
+    The left panel shows the best fitness, the right one the hypervolume, if it is known.
     """
     from matplotlib.figure import Figure  # slow to import, and only pictures need it
 
@@ -138,7 +138,7 @@ def picture(curves: Sequence[Curve], budget: int, title: str, path: Path) -> Non
         axes.set(xlabel="distinct trainings", ylabel=label)
     finite = [curve.best[np.isfinite(curve.best)] for curve in curves]
     known = np.concatenate([values for values in finite if len(values)] or [np.ones(1)])
-    # The first random networks would leave no room for what is compared.
+    # The poor first networks would squeeze the curves.
     top = float(np.quantile(known, 0.9))
     panels[0].set_ylim(float(known.min()) - 0.03 * (top - float(known.min())), top)
     panels[0].legend(loc="upper right")
@@ -151,7 +151,7 @@ def _grouped(curves: Sequence[Curve]) -> dict[str, list[Curve]]:
 
 
 def _box(curves: Sequence[Curve]) -> tuple[Array, Array] | None:
-    """Return the lowest and highest value on each axis over all trainings."""
+    """Return the lowest and highest value of each axis over all trainings; None without any."""
     points = np.concatenate([curve.axes for curve in curves])
     points = points[np.isfinite(points).all(axis=1)]
     return (points.min(axis=0), points.max(axis=0)) if len(points) else None

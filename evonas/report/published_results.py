@@ -1,4 +1,4 @@
-"""Published results to put beside one's own, each with its source and protocol."""
+"""Published results to compare with, each with its source and protocol."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Figures = tuple[float | None, ...]
 
 @dataclass(frozen=True)
 class Protocol:
-    """How published figures came about.
+    """Evaluation protocol of published results.
 
     Attributes:
         train, test: names of the data sets.
-        images: how many were tested; None where papers differ or do not say.
-        text: in a sentence.
-        flip: figures are known to be of flip tests.
+        images: number of test images; None if papers differ or do not say.
+        text: description in one sentence.
+        flip: whether the results are known to be of flip tests.
     """
 
     train: str
@@ -31,18 +31,18 @@ class Protocol:
     flip: bool = False
 
     def followed_by(self, train: str, images: int, flip: bool = False) -> bool:
-        """Return whether own results on the test set were got the same way."""
+        """Return whether own results on the test set follow this protocol."""
         return (train, images, flip) == (self.train, self.images, self.flip)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A published result; a kind of figures each has a class of its own.
+    """Base class of published results.
 
     Attributes:
-        method: as its paper calls it.
-        source: where the figures were printed.
-        note: what keeps them from being plain figures under the protocol.
+        method: name in its paper.
+        source: publication of the figures.
+        note: deviations from the protocol.
     """
 
     heads: ClassVar[tuple[str, ...]]
@@ -54,17 +54,17 @@ class Row:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        """The figures as a table shows them, in the order of ``heads``."""
+        """Figures as text, in the order of ``heads``."""
         raise NotImplementedError
 
     @property
     def place(self) -> float:
-        """By which rows are sorted, the best first."""
+        """Sort key of rows, lowest first."""
         raise NotImplementedError
 
     @property
     def remarks(self) -> str:
-        """The source, and whatever a reader has to know about the figures."""
+        """Source and notes."""
         return "; ".join([self.source, *([self.note] if self.note else [])])
 
 
@@ -73,9 +73,9 @@ class PoseRow(Row):
     """A published head pose error.
 
     Attributes:
-        errors: yaw, pitch, roll and their mean, degrees; None where not printed.
-        geodesic: degrees, where printed.
-        megabytes: of the weight file, where printed.
+        errors: of yaw, pitch, roll and their mean, degrees; None if not published.
+        geodesic: geodesic error in degrees, if published.
+        megabytes: size of the weight file, if published.
     """
 
     heads = ("yaw", "pitch", "roll", "MAE", "geodesic", "MB")
@@ -91,12 +91,12 @@ class PoseRow(Row):
 
     @property
     def place(self) -> float:
-        """The mean error."""
+        """Mean error."""
         return self.errors[-1] or 0.0
 
     @property
     def remarks(self) -> str:
-        """Source and note, and a mean that does not follow from its angles."""
+        """Source and notes, and a warning if the mean is not that of the three angles."""
         *three, mean = self.errors
         known = [error for error in three if error is not None]
         if mean is None or len(known) < 3 or abs(sum(known) / 3 - mean) <= 0.02:
@@ -133,7 +133,7 @@ class PointsRow(Row):
 
     @property
     def place(self) -> float:
-        """The AP, the highest first."""
+        """Negative AP."""
         return -(self.precision[0] or 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Whether short trainings rank networks as long ones do."""
+"""Rank correlation of errors between the search and the retraining."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _LEAST = 3  # networks below which a rank correlation says nothing
 
 @dataclass(frozen=True)
 class RankCorrelation:
-    """Of the errors in the search and after retraining, over the networks that have both.
+    """Rank correlation of the errors in the search and after retraining.
 
     Attributes:
         spearman: Spearman's rho.
         kendall: Kendall's tau-b.
-        networks: how many.
+        networks: number of networks with both errors.
     """
 
     spearman: float
@@ -27,7 +27,7 @@ class RankCorrelation:
     networks: int
 
     def statement(self, epochs: int) -> str:
-        """Return a line for people; ``epochs`` are those of the search."""
+        """Return one line for the user; ``epochs`` are those of the search."""
         return (
             f"Rank correlation of errors in the search (epochs: {epochs}, one seed) and retrained: "
             f"Spearman {self.spearman:.2f}, Kendall {self.kendall:.2f}, over "

@@ -1,4 +1,4 @@
-"""What a search came to, in a few lines for the terminal."""
+"""Summary of a finished search in a few lines for the terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NAMED = 3  # networks as good and cheaper that are named one by one
 def winner(
     finalists: Sequence[Finalist], metric: str, unit: str, constant: float | None = None
 ) -> Iterator[str]:
-    """Yield lines on the winner and on how sure it is.
+    """Yield lines on the winner and the reliability of its error.
 
     Args:
         finalists: the winner first.
-        metric, unit: of what counts as the error.
-        constant: the error of the best constant prediction, where it is known.
+        metric, unit: of the error.
+        constant: error of the best constant prediction, if known.
     """
     best = finalists[0]
     error, own = best.metrics()[metric], best.trial.metrics[metric]
@@ -58,7 +58,7 @@ def failed_finals(trials: Sequence[Trial]) -> str:
 def statistically_tied(
     finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: str
 ) -> str:
-    """Return a line on cheaper networks within seed noise of the winner; empty: none is known."""
+    """Return a line on cheaper networks within seed noise of the winner; empty if none is."""
     if not cheaper:
         return ""
     named = [
@@ -74,12 +74,12 @@ def statistically_tied(
 
 
 def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) -> str:
-    """Return a line on the front.
+    """Return a line on the Pareto front.
 
     Args:
         trials: on the front, the cheapest first, at least one.
-        metric, unit: of what counts as the error.
-        axes: names of what is traded off.
+        metric, unit: of the error.
+        axes: names of the objectives.
     """
     low, high = trials[0], trials[-1]
     ends = f"{low.metrics[metric]:.3f}{_in(unit)} at {_cost(low)}"
@@ -91,7 +91,7 @@ def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) 
 def baselines(
     rivals: Sequence[tuple[str, str, Measurement]], metric: str, unit: str
 ) -> Iterator[str]:
-    """Yield a line for each hand-made network that was trained as briefly."""
+    """Yield a line per hand-made network, trained as in the search."""
     for name, _, measurement in rivals:
         error = measurement.metrics.get(metric, math.nan)
         result = measurement.error or f"{metric} {error:.3f}{_in(unit)}"

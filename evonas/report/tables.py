@@ -1,4 +1,4 @@
-"""Tables for the terminal and for Markdown."""
+"""Tables for the terminal and for Markdown, and those of a retraining."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NARROW = 26  # width that a name's column may always have
 
 @dataclass(frozen=True)
 class Table:
-    """A title, column heads, rows of text, and notes below.
+    """A table of text: title, column heads, rows, and notes below.
 
-    The first ``names`` columns say what a row is about; the others hold figures.
+    The first ``names`` columns name a row; the others hold figures.
     """
 
     title: str
@@ -32,13 +32,13 @@ class Table:
 def errors(
     contenders: Sequence[Any], unit: str, folds: int = 0, warnings: Sequence[str] = ()
 ) -> Table:
-    """Return the errors of a retraining: on the test split if there is one.
+    """Return the errors of a retraining, on the test split if there is one.
 
     Args:
         contenders: what ``evonas.workflows.retraining`` returns.
         unit: of the errors.
-        folds: of the cross-validation; 0 if it was none.
-        warnings: lines that have to stand below the table.
+        folds: of the cross-validation; 0 without one.
+        warnings: lines below the table.
     """
     first: Mapping[str, float] = next((c.results[0] for c in contenders if c.results), {})
     prefix = "test_" if any(name.startswith("test_") for name in first) else ""
@@ -89,7 +89,7 @@ def with_spread(mean: float, spread: float | None, form: str = ".3f") -> str:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table; one that is wider than the console in parts, each with the first columns."""
+    """Print a table, split by columns if it is wider than the console."""
     for number, columns in enumerate(_parts(table, console.width)):
         drawn = RichTable(title=table.title + (" (continued)" if number else ""))
         for i in columns:
@@ -103,7 +103,7 @@ def show(table: Table, console: Console) -> None:
 
 
 def _parts(table: Table, width: int) -> list[list[int]]:
-    """Return which columns to print together so that no figure is broken."""
+    """Return the columns of each part of a table that fits the width."""
     cells = [table.columns, *table.rows]
     needs = [max(len(row[i]) for row in cells) + 3 for i in range(len(table.columns))]
     names = [min(need, _NARROW) for need in needs[: table.names]]  # names may be folded
@@ -127,7 +127,7 @@ def markdown(table: Table) -> str:
 
 
 def _error(contender: Any, name: str, loss: bool) -> str:
-    """Return a metric's mean and spread; a loss may be small, and a constant has none."""
+    """Return mean and spread of a metric; ``-`` for the missing loss of a constant prediction."""
     mean, spread = contender.mean(name), contender.spread(name)
     if loss and math.isnan(mean):
         return "-"

@@ -1,14 +1,11 @@
-"""Batches of cached maps, drawn by index, from wherever the maps lie.
+"""Batches of cached feature maps, gathered by index without loader processes.
 
-There is no loader with processes and queues between: maps of all views are arrays of one
-shape, so a batch is one gather. Where they lie is decided once a training:
+The feature maps of all views have one shape, so a batch is one gather, in one of three ways that
+give the same batches:
 
-- on a CPU they stay memory-mapped, in the pages that all workers of a machine share;
-- on a GPU they are copied there whole where they fit, once for all candidates of a worker;
-- where they do not fit, a thread gathers the next batches in pinned memory while the
-  present one trains.
-
-All three give the same batches.
+- on a CPU from memory maps, whose pages all workers of a machine share;
+- on a GPU from maps that were copied there once for all candidates of a worker, if they fit;
+- otherwise by a thread that gathers the next batches in pinned memory during training.
 """
 
 from __future__ import annotations
@@ -29,18 +26,18 @@ from evonas.core.array_types import Array
 
 Indices = NDArray[np.intp]
 Maps = list[NDArray[np.float16]]
-#: Share of a GPU's memory that maps may take, of all workers on it; the rest is for training.
+#: Fraction of a GPU's memory for the maps of all its workers; the rest is for training.
 SHARE = 0.5
-#: Batches that wait in pinned memory.
+#: Batches gathered ahead in pinned memory.
 AHEAD = 4
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """The cached maps of one tap, with targets.
+    """Cached feature maps of one tap, with targets.
 
     Attributes:
-        maps: one (n, c, h, w) array a view; the first view is the plain one.
+        maps: an (n, c, h, w) array per view; the first view is the plain one.
         targets: (n_views, n, k): the targets of each view, in the labels' units.
         train, validation: indices into n.
     """
@@ -52,20 +49,20 @@ class TrainingData:
 
 
 class Source(Protocol):
-    """Where batches come from."""
+    """Protocol of a source of batches."""
 
     def batches(self, indices: Indices, views: Indices, size: int) -> Iterator[tuple[Tensor, ...]]:
         """Yield maps (b, c, h, w), 16-bit floats, and targets (b, k), on the device.
 
         Args:
-            indices: (m,) of images, in order.
-            views: (m,) of each image.
-            size: of a batch; the last one is smaller if m is no multiple.
+            indices: (m,) images, in order.
+            views: (m,) view of each image.
+            size: of a batch; the last one may be smaller.
         """
 
 
 class Mapped:
-    """Gathers from memory maps; for CPUs."""
+    """Gathers batches from memory maps, on a CPU."""
 
     def __init__(self, data: TrainingData) -> None:
         self._data = data
@@ -87,12 +84,12 @@ class Mapped:
 
 
 class Resident:
-    """Holds all maps on the device; batches are gathered there, without a transfer.
+    """Gathers batches on the device, from maps that it holds there.
 
     Args:
         data: maps and targets.
-        device: where they are put.
-        held: maps of the same data that are on the device already, (views * n, c, h, w).
+        device: ``cuda`` or ``cuda:N``.
+        held: the maps on the device, (views * n, c, h, w); None: copy them.
     """
 
     def __init__(self, data: TrainingData, device: str, held: Tensor | None = None) -> None:
@@ -103,7 +100,7 @@ class Resident:
         self._targets = self._targets.to(device)
 
     def batches(self, indices: Indices, views: Indices, size: int) -> Iterator[tuple[Tensor, ...]]:
-        """Yield batches; see ``Source``. One small transfer an epoch: the indices."""
+        """Yield batches; see ``Source``. Only the indices are transferred, once an epoch."""
         rows = torch.from_numpy(views * self._images + indices).to(self._device)
         for start in range(0, len(rows), size):
             chosen = rows[start : start + size]
@@ -111,7 +108,7 @@ class Resident:
 
 
 class Streamed:
-    """Gathers ahead in a thread, in pinned memory; copies overlap with training, see ``copied``."""
+    """Gathers batches ahead in a thread, in pinned memory; see ``copied`` for the transfer."""
 
     def __init__(self, data: TrainingData, device: str) -> None:
         self._mapped, self._device = Mapped(data), device
@@ -124,7 +121,7 @@ class Streamed:
     def _gathered(
         self, indices: Indices, views: Indices, size: int
     ) -> Generator[tuple[Tensor, ...], None, None]:
-        """Yield batches that lie in memory of the host, gathered before they are asked for."""
+        """Yield batches in host memory, gathered ahead."""
         waiting: deque[Future[tuple[Tensor, ...]]] = deque()
         with ThreadPoolExecutor(1) as pool:
             for start in range(0, len(indices), size):
@@ -141,10 +138,9 @@ class Streamed:
 
 
 def copied(batches: Iterable[tuple[Tensor, ...]], device: str) -> Iterator[tuple[Tensor, ...]]:
-    """Yield batches on a GPU, each of which is copied there while the one before it trains.
+    """Yield batches on a GPU; each is copied while the previous one trains.
 
-    The copies have a stream of their own: on that of the training they would wait for the steps
-    before them, and hold up those behind.
+    Copies use a stream of their own, since on that of the training they would wait for its steps.
 
     Args:
         batches: in pinned memory.
@@ -163,21 +159,21 @@ def copied(batches: Iterable[tuple[Tensor, ...]], device: str) -> Iterator[tuple
 
 
 def _arrived(parts: tuple[Tensor, ...], done: torch.cuda.Event, device: str) -> tuple[Tensor, ...]:
-    """Have the present stream, not the host, wait for a copy; return what was copied."""
+    """Make the current stream (not the host) wait for a copy; return the copied tensors."""
     training = torch.cuda.current_stream(device)
     training.wait_event(done)
     for part in parts:
-        # or the next copy could be given its memory while a step still reads it
+        # else its memory could be reused while a step still reads it
         part.record_stream(training)
     return parts
 
 
 class FeatureStore:
-    """Keeps on a device what the candidates of one worker share.
+    """Keeps feature maps on a GPU for all candidates of one worker.
 
     Args:
         device: ``cpu`` or a GPU.
-        sharers: workers that have the device together.
+        sharers: number of workers on the device.
     """
 
     def __init__(self, device: str, sharers: int = 1) -> None:
@@ -185,18 +181,18 @@ class FeatureStore:
         self._held: dict[Hashable, Tensor] = {}
 
     def source(self, data: TrainingData, key: Hashable) -> Source:
-        """Return where batches come from.
+        """Return the source of batches that suits the device and its free memory.
 
         Args:
             data: maps and targets.
-            key: the same for the same maps.
+            key: identifies the maps.
         """
         if self._device == "cpu":
             return Mapped(data)
         if key not in self._held:
             if not self._fits(data.maps):
-                self._held.clear()  # other taps', which may come again or not
-                torch.cuda.empty_cache()  # else their memory would not count as free
+                self._held.clear()  # maps of other taps
+                torch.cuda.empty_cache()  # counts their memory as free
             if not self._fits(data.maps):
                 return Streamed(data, self._device)
             self._held[key] = on_device(data.maps, self._device)
@@ -204,11 +200,11 @@ class FeatureStore:
 
     @property
     def kept(self) -> int:
-        """Bytes of the maps that it keeps on the device."""
+        """Bytes of the maps on the device."""
         return sum(tensor.nbytes for tensor in self._held.values())
 
     def _fits(self, maps: Maps) -> bool:
-        """Whether maps may lie on the device while networks train beside them."""
+        """Return whether maps fit on the device beside the memory for training."""
         free, total = torch.cuda.mem_get_info(self._device)
         new = sum(values.nbytes for values in maps)
         return new <= free and self.kept + new <= SHARE * total / self._sharers

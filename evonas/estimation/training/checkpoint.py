@@ -1,9 +1,9 @@
-"""Pausing: a training saved between two epochs, which any worker may go on with.
+"""Checkpoints of paused trainings, from which any worker can resume.
 
-The file is safetensors: weights, their average, the optimizer's moments, the kept epoch, the
-state of torch's generator; the rest is JSON in its header. Training on from it gives the
-bits that training in one go gives. The header also holds the identity of the training, and no
-training of another identity goes on from the file.
+A checkpoint is a safetensors file: weights and their moving average, the optimizer's moments, the
+kept epoch's weights, the state of torch's generator, and JSON in the header. A resumed training
+gives the same bits as one without a pause. The header also holds the identity of the training,
+and a training of another identity does not resume from the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LISTED = 5  # differences that a message lists
 
 
 def pause(training: Training, path: Path) -> None:
-    """Save a training and its identity; the file appears whole or not at all.
+    """Save a training and its identity to a checkpoint, in one step.
 
     Raises:
         OSError: the file cannot be written.
@@ -61,17 +61,16 @@ def pause(training: Training, path: Path) -> None:
 
 
 def resume(training: Training, path: Path, most: int | None = None) -> bool:
-    """Bring a new training to where the file left one of the same identity.
+    """Load a checkpoint of the same identity into a new training.
 
     Args:
         training: at its start.
-        path: of the file; it need not exist.
-        most: epochs that the paused training may have done; None: any number.
+        path: of the checkpoint; it need not exist.
+        most: most epochs that the checkpoint may have; None: any number.
 
     Returns:
-        Whether the training goes on: False, and the training still at its start, where there
-        is no such file, it is damaged, or it is of another training. Training from the start
-        gives the same result, only later.
+        Whether the checkpoint was loaded. If it is missing, damaged or of another training, the
+        training is unchanged and gives the same result from the start.
     """
     try:
         notes = load_notes(path)
@@ -119,7 +118,7 @@ def resume(training: Training, path: Path, most: int | None = None) -> bool:
 
 
 def _same(training: Training, stored: object, path: Path) -> bool:
-    """Whether a stored identity is that of a training; log what differs."""
+    """Return whether a stored identity is that of a training; log the differences."""
     known = stored if isinstance(stored, dict) else {}
     found = differences(known, identity(training)) if known else ["it has no identity"]
     if found:

@@ -1,8 +1,8 @@
-"""Training steps as CUDA graphs: captured once a training, then launched as a whole.
+"""CUDA graphs of training steps: captured once per training, then replayed.
 
-A step of a small head network is a few hundred kernels of microseconds each, so a GPU waits for
-the host to launch them; a graph is one launch. What cannot be captured is trained step by step,
-to the same numbers, and the reason is logged.
+A step of a small head network is a few hundred kernels of microseconds each, so the GPU waits for
+their launches; a graph is one launch. A step that cannot be captured runs without a graph, with
+the same results, and the reason is logged.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from torch import Tensor
 from evonas.errors import clear_frames
 from evonas.estimation.training.training_step import Step
 
-#: Steps from which a capture pays: it takes the time of about ten, and empties torch's cache.
+#: Steps from which a capture pays: it takes the time of about ten.
 LEAST = 50
-#: Steps before a capture, in which libraries choose algorithms and allocate their workspace.
+#: Steps before a capture, in which libraries choose algorithms and allocate workspace.
 WARM_UP = 3
-#: Failures after which a worker tries no more; some versions of torch never free the memory of
-#: a capture that failed.
+#: Failed captures of a worker after which it makes no more, since some versions of torch never
+#: free the memory of a failed capture.
 PATIENCE = 3
 
 _Run = Callable[[], Tensor]
 
 
 class Recorder(Protocol):
-    """Makes something that can be replayed of a call."""
+    """Protocol of recorders, which turn a call into a replay."""
 
     def record(self, run: _Run) -> _Run:
-        """Call ``run``, as often as it takes, and return what repeats its work on the device.
+        """Call ``run``, possibly several times, and return a replay of its work on the device.
 
-        ``run`` works on tensors that keep their place; the replay returns its result, the same
-        tensor every time. All that ``run`` changes is put back by the caller.
+        ``run`` works on tensors of fixed addresses; the replay returns the same result tensor
+        every time. The caller restores everything that ``run`` changes.
         """
 
 
@@ -46,7 +46,7 @@ class Graphs:
 
     Args:
         device: ``cpu`` (nothing is replayed) or ``cuda``.
-        recorder: what captures; by default CUDA graphs, on a GPU.
+        recorder: captures steps; by default CUDA graphs, on a GPU.
     """
 
     def __init__(self, device: str, recorder: Recorder | None = None) -> None:
@@ -54,24 +54,24 @@ class Graphs:
         self._failures = 0
 
     def replayed(self, step: Step, ahead: int) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return what to call instead of a step.
+        """Return a callable to use in the place of a step.
 
         Args:
             step: on maps (b, c, h, w) and targets (b, k).
-            ahead: how many steps will be taken.
+            ahead: number of steps to come.
 
         Returns:
-            Either the step itself or one that gives the same, whose loss is to be used before
-            the next call. It is captured from its first batch on.
+            The step itself, or a replay that is captured at its first batch. The loss of a replay
+            has to be read before the next call.
         """
         if self._recorder is None or ahead < LEAST or self._failures >= PATIENCE:
             return step
         return _Replayed(step, self)
 
     def capture(self, step: Step, maps: Tensor, targets: Tensor) -> _Run | None:
-        """Return a replay of a step on these very tensors; None, with a log line, if it fails.
+        """Return a replay of a step on these tensors; None, with a log line, if it fails.
 
-        Either way the training stands where it stood.
+        The state of the training is unchanged.
         """
         assert self._recorder is not None
         try:
@@ -79,7 +79,7 @@ class Graphs:
                 return self._recorder.record(lambda: step(maps, targets))
         except Exception as error:
             reason = _reason(error)
-            clear_frames(error)  # or the cache below could not give their tensors back
+            clear_frames(error)  # else torch could not free their tensors
         self._failures += 1
         with suppress(RuntimeError):  # raised after a broken capture by some versions of torch
             torch.cuda.empty_cache()
@@ -90,7 +90,7 @@ class Graphs:
 def _reason(error: Exception) -> str:
     """Return in one line why a capture failed.
 
-    Ending a broken capture raises as well; what broke it says more.
+    Ending a broken capture raises too; the cause is the error before.
     """
     cause = error.__context__ or error
     words = str(cause).strip().splitlines() or [""]
@@ -98,7 +98,7 @@ def _reason(error: Exception) -> str:
 
 
 class _Replayed:
-    """A step that is captured with its first batch, and replayed where shapes allow."""
+    """A step that is captured at its first batch and replayed for batches of the same shape."""
 
     def __init__(self, step: Step, graphs: Graphs) -> None:
         self._step, self._graphs = step, graphs
@@ -119,7 +119,7 @@ class _Replayed:
 
 
 class CudaRecorder:
-    """Captures CUDA graphs, all on one side stream: a graph cannot be captured on the main one.
+    """Captures CUDA graphs on a side stream, since the main stream allows none.
 
     Args:
         device: ``cuda``, or one of several as ``cuda:1``.
@@ -133,8 +133,8 @@ class CudaRecorder:
         """Warm up, capture, and return the launch of the graph; see ``Recorder``.
 
         Raises:
-            RuntimeError: something in it cannot be captured, such as waiting for the device;
-                or the graph's own memory does not suffice.
+            RuntimeError: an operation cannot be captured, such as waiting for the device, or the
+                memory does not suffice.
         """
         with torch.cuda.device(self._device):
             self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -171,7 +171,7 @@ class CudaRecorder:
 
 @contextmanager
 def unchanged(step: Step) -> Iterator[None]:
-    """Put back in place, at the end, all that steps inside changed, random generators too."""
+    """Restore, after a ``with`` block, everything that its steps changed, also random states."""
     before = [(tensor, tensor.detach().clone()) for tensor in step.tensors()]
     known = {id(tensor) for tensor, _ in before}
     host = torch.get_rng_state()
@@ -192,9 +192,9 @@ def unchanged(step: Step) -> Iterator[None]:
 
 @contextmanager
 def _no_waiting() -> Iterator[None]:
-    """Have torch raise where the host would wait for the device.
+    """Make torch raise where the host would wait for the device.
 
-    A capture would break there as well, but leave more behind than a warm-up does.
+    A capture would fail there too, but with more to clean up than a warm-up.
     """
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():

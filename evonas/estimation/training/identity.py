@@ -1,7 +1,7 @@
-"""Identity of a training: the facts that its result follows from, as plain JSON values.
+"""Identity of a training: everything that its result depends on, as plain JSON values.
 
-A paused training may go on only in a training of the same identity: then the bits are those of
-one training without a pause.
+A training resumes only from a checkpoint of the same identity, which gives the same bits as a
+training without a pause.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from evonas.estimation.features.cache_files import sidecar
 if TYPE_CHECKING:
     from evonas.estimation.training.training import Training
 
-FORMAT = 2  # of a file with a paused training; 1 had no identity
-_SHOWN = 24  # characters of a value that a message repeats: hashes and lists are longer
+FORMAT = 2  # of a checkpoint; 1 had no identity
+_SHOWN = 24  # longest values that a message repeats: not hashes and lists
 
 
 def identity(training: Training) -> dict[str, Any]:
-    """Return the facts that a training's result follows from.
+    """Return everything that a training's result depends on.
 
-    File names stand without their folders, so that a run directory or a feature cache may move.
+    File names are without folders, so that a run directory or a feature cache may move.
     """
     data, task, device = training.data, training.task, training.device.partition(":")[0]
     facts = {
@@ -53,17 +53,17 @@ def identity(training: Training) -> dict[str, Any]:
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Return a hash of the values of a module's weights, wherever and however they lie."""
+    """Return a hash of a module's weights, independent of device and memory layout."""
     return _hash(_tensor(value) for value in module.state_dict().values())
 
 
 def differences(stored: Mapping[str, Any], own: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return each fact in which two identities differ, with the values where they are short.
+    """Return the entries in which two identities differ, with their values if short.
 
     Args:
         stored: identity in a file.
         own: identity of the training at hand.
-        prefix: of the names, for nested facts.
+        prefix: of the names, for nested entries.
     """
     found = []
     for name in sorted({*stored, *own}):
@@ -77,9 +77,9 @@ def differences(stored: Mapping[str, Any], own: Mapping[str, Any], prefix: str =
 
 
 def _layers(module: nn.Module) -> str:
-    """Return a hash of the names and types of a network's layers, and of its tensors' shapes.
+    """Return a hash of the names and types of a network's layers and of its tensors' shapes.
 
-    A file's tensors could not tell two networks apart that differ in their activations alone.
+    The tensors alone would not distinguish networks that differ in their activations.
     """
     types = [(name, type(part).__qualname__) for name, part in module.named_modules()]
     shapes = [(name, tuple(value.shape)) for name, value in module.state_dict().items()]
@@ -87,23 +87,23 @@ def _layers(module: nn.Module) -> str:
 
 
 def _maps(view: NDArray[Any]) -> list[Any]:
-    """Return what identifies the features of a view.
+    """Return the identity of the features of a view.
 
     The name of a cached file is a hash of backbone, data set, tap and view, and the checksum of
-    its content lies beside it, so gigabytes need not be read again.
+    its content is stored beside it, so the file itself is not read.
     """
     shape = list(view.shape)
     if isinstance(view, np.memmap) and view.filename is not None:
         path = Path(view.filename)
         try:
             return [path.name, sidecar(path)["crc32"], shape]
-        except (OSError, ValueError, KeyError, TypeError):  # a file that no cache has made
+        except (OSError, ValueError, KeyError, TypeError):  # not a file of the cache
             pass
     return [_hash([view]), shape]
 
 
 def _plain(value: object) -> object:
-    """Return what JSON can hold in the place of a value that it cannot."""
+    """Return a JSON value in the place of one that JSON cannot hold."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, np.ndarray | np.generic):

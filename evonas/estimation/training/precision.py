@@ -1,4 +1,4 @@
-"""In which precision networks compute: what ``training.precision`` comes to on a device."""
+"""Precision of computations on a device: ``training.precision``, and float32 without TF32."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AMPERE = 8
 
 
 def lower(device: str, precision: str) -> AbstractContextManager[Any]:
-    """Return a context in which networks compute as the settings' ``precision`` says."""
+    """Return a context in which networks compute in a ``training.precision``."""
     half = precision == "bfloat16" or (precision == "auto" and computes_bfloat16(device))
     if not half:
         return nullcontext()
@@ -24,10 +24,10 @@ def lower(device: str, precision: str) -> AbstractContextManager[Any]:
 
 
 def computes_bfloat16(device: str) -> bool:
-    """Whether a device is a GPU with arithmetic of its own for bfloat16.
+    """Return whether a device is a GPU that computes in bfloat16 natively.
 
     Args:
-        device: ``cpu``, ``cuda`` or ``cuda:N``; this very one is asked, not the current one.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
     """
     if device == "cpu":
         return False
@@ -38,9 +38,9 @@ def computes_bfloat16(device: str) -> bool:
 
 @contextmanager
 def exact(device: str) -> Iterator[None]:
-    """Have float32 be float32 on a GPU, not TF32, whose fractions have 10 bits instead of 23.
+    """Compute in float32 on a GPU inside a ``with`` block, not in TF32 (10 bits of mantissa).
 
-    torch would take TF32 in convolutions. Afterwards the process is as it was.
+    torch uses TF32 in convolutions by default. The settings are restored afterwards.
     """
     with ExitStack() as stack:
         if device != "cpu":
@@ -52,7 +52,7 @@ def exact(device: str) -> Iterator[None]:
 
 
 def _switches() -> list[tuple[Callable[[], Any], Callable[[Any], None], Any]]:
-    """Return what reads and writes torch's permissions for TF32, and the value that forbids it."""
+    """Return (getter, setter, value that forbids TF32) of each of torch's TF32 settings."""
     cudnn: Any = torch.backends.cudnn  # a module for type checkers, which has no ``conv``
     matmul = torch.backends.cuda.matmul
     try:

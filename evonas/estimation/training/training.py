@@ -1,9 +1,8 @@
-"""Training of one head network on cached features.
+"""Training of one head network on cached features, in a search or a retraining.
 
-The same routine serves a search's short budget and the long retraining. On a CPU
-its result follows from (module, data, settings, seed) alone: it runs on one thread,
-and batch order and augmentation come from generators of their own. It may be written down
-between two epochs and go on elsewhere, with the same result; see ``paused``.
+On a CPU the result depends on (module, data, settings, seed) alone: the training runs on one
+thread, with random generators of its own for batch order and augmentation. It can be paused
+between two epochs and resumed elsewhere, with the same result; see ``checkpoint``.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from evonas.estimation.training.precision import exact
 from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
 from evonas.tasks.base import Task
 
-#: Images of one step where nothing is learned.
+#: Batch size of validation and prediction.
 LARGE = 256
 
 
 @dataclass
 class Outcome:
-    """What training gave: the kept epoch's metrics and weights, and the history.
+    """Result of a training: metrics and weights of the kept epoch, and the history.
 
     Attributes:
-        metrics: of the kept epoch, its number among them (``epoch``, from 1).
-        state: its weights.
+        metrics: of the kept epoch, with its number (``epoch``, from 1).
+        state: weights of the kept epoch.
         history: mean training loss and metrics of each epoch.
-        first_loss: training loss of the first batch, before anything was learned.
+        first_loss: training loss of the first batch, before the first step.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
@@ -48,7 +47,7 @@ class Outcome:
 
     @property
     def loss_rose(self) -> bool:
-        """Whether the kept epoch's mean training loss is above that of the untrained network."""
+        """Whether the mean training loss of the kept epoch is above ``first_loss``."""
         return self.history[int(self.metrics["epoch"]) - 1]["loss"] > self.first_loss
 
 
@@ -57,7 +56,7 @@ class Diverged(Exception):
 
 
 class NotANumber(Diverged):
-    """The very first loss, or a metric of the task, is not finite: learning is not the cause."""
+    """The first loss or a metric of the task is not finite, which training did not cause."""
 
 
 def train(
@@ -80,27 +79,27 @@ def train(
 
 
 class Training:
-    """One training, epoch by epoch.
+    """Trains a network epoch by epoch.
 
-    It ends early where the settings have patience and keep the best epoch; the history
-    shows the epochs that ran. (With ``keep="last"`` patience has no effect: there,
-    validation images may be those that judge, and must choose nothing.)
+    Training stops early if the settings have patience and keep the best epoch. With
+    ``keep="last"`` patience has no effect, since the validation images may be those of the
+    final evaluation, which must not choose an epoch.
 
     Args:
-        module: the head network, as it starts.
-        data: what to train on and validate with.
+        module: the head network with its initial weights.
+        data: training and validation data.
         task: loss and metrics.
-        settings: how.
+        settings: of the training.
         seed: of batch order, views and dropout.
         device: ``cpu`` or ``cuda``.
-        source: where batches come from; by default whatever suits the device.
+        source: of batches; by default the one that suits the device.
 
     Attributes:
         step: one training step, with the optimizer.
-        epoch: how many are done.
-        outcome: what they gave.
-        facts: by name, what else the result follows from, such as the architecture's digest;
-            plain data, part of the identity that a paused training is compared by.
+        epoch: number of finished epochs.
+        outcome: result so far.
+        facts: name -> plain value of whatever else the result depends on, such as the digest of
+            the architecture; part of the identity in a checkpoint.
     """
 
     def __init__(
@@ -140,12 +139,12 @@ class Training:
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
         graphs: Graphs | None = None,
     ) -> None:
-        """Go on to the end, or until so many epochs are done.
+        """Train to the end, or until a number of epochs is finished.
 
         Args:
             until: epochs, counted from the start of the training.
             on_epoch: called with the number of the epoch, from 0, and its metrics.
-            graphs: a worker's, for steps that are replayed; by default its own.
+            graphs: CUDA graphs of the worker; by default those of this training.
 
         Raises:
             Diverged: loss or outputs became nan or infinite.
@@ -182,7 +181,7 @@ class Training:
         return max(len(self.data.train) // self.settings.batch_size, 1)
 
     def _epoch(self, take: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """Train one epoch; return its mean loss, which is looked at only here, at the end."""
+        """Train one epoch; return its mean loss, read once at the end to spare the GPU a wait."""
         settings, data, steps = self.settings, self.data, self._steps
         self.module.train()
         order = self.rng.permutation(data.train)
@@ -232,7 +231,7 @@ def predict(
     source: Source | None = None,
     view: int = 0,
 ) -> Array:
-    """Return the outputs on one view, by default the plain one, (len(indices), n_outputs)."""
+    """Return the outputs on one view, by default the plain one: (len(indices), n_outputs)."""
     module, form = placed(module, device).eval(), layout(module)
     dtype = next((p.dtype for p in module.parameters()), torch.float32)
     source = source or FeatureStore(device).source(data, "")
@@ -250,9 +249,9 @@ def _floating(module: nn.Module) -> list[Tensor]:
 
 
 def kept(module: nn.Module) -> dict[str, Tensor]:
-    """Return a copy of the weights of a module, name -> tensor, in the layout of files.
+    """Return a copy of a module's weights, name -> tensor, on the CPU and contiguous.
 
-    While it trains and predicts, a module has the layout that is fastest.
+    During training and prediction a module has its fastest memory layout.
     """
     plain = torch.contiguous_format
     return {k: v.detach().cpu().clone(memory_format=plain) for k, v in module.state_dict().items()}
@@ -281,7 +280,7 @@ class _Average:
         torch._foreach_lerp_(self._own, self._new, 1.0 - keep)
 
     def verify(self) -> None:
-        """Check that the averages reach the module that is validated; see ``check_views``."""
+        """Check that the validated module holds the averages; see ``check_views``."""
         if self._decay:
             check_views(self.module, self._row)
 

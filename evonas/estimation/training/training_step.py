@@ -1,7 +1,7 @@
-"""One training step, in which a device waits for nothing and the host for no device.
+"""Training step without synchronisation between host and GPU.
 
-All that changes from step to step lies in tensors that keep their place, on a GPU the learning
-rate as well, so that a step may be captured once and replayed; see ``graphs``.
+Everything that changes between steps is in tensors of fixed addresses, on a GPU also the learning
+rate, so that a step can be captured as a CUDA graph; see ``cuda_graphs``.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from evonas.estimation.training.precision import exact, lower
 from evonas.models.batchnorm_folding import scales_and_shifts
 from evonas.tasks.base import Task
 
-_CLIP = 5.0  # largest norm of all gradients together
-#: Largest gradient that may go without a visible change of its parameter: rounding noise.
+_CLIP = 5.0  # largest norm of the gradient vector
+#: Largest gradient without a visible change of its parameter: rounding noise.
 _NOISE = 1e-6
 
 
 class Untrained(Exception):
-    """A training step did not reach a parameter, so the result would not be one of training."""
+    """Training steps did not update a parameter."""
 
 
 class Step:
@@ -32,15 +32,15 @@ class Step:
         settings: how to train.
         device: ``cpu`` or ``cuda``.
 
-    All parameters lie in one row, their gradients in another: a small network has a hundred
-    tensors of a few numbers, and clipping, AdamW and the average of the weights would spend
-    their time on going from one to the next.
+    All parameters are views of one vector and all gradients of another, since a small network
+    has a hundred tensors of a few elements, and clipping, AdamW and averaging would spend their
+    time on the overhead of each.
 
     Attributes:
         module: the head network.
-        parameters: all of its own, (n,), in the order of ``flattened``.
-        optimizer: with the rate as a number on a CPU, as one tensor for all groups elsewhere.
-        device: where it all lies.
+        parameters: (n,) vector of all parameters, in the order of ``flattened``.
+        optimizer: AdamW; its rate is a number on a CPU and one tensor on a GPU.
+        device: of module and optimizer.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Step:
                 group["lr"] = held
 
     def set_rate(self, rate: float) -> None:
-        """Set the learning rate of the steps that follow."""
+        """Set the learning rate of the next steps."""
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(rate)
@@ -77,7 +77,7 @@ class Step:
                 group["lr"] = rate
 
     def __call__(self, maps: Tensor, targets: Tensor) -> Tensor:
-        """Train on maps (b, c, h, w) and targets (b, k); return the loss before, 0-dim."""
+        """Train on maps (b, c, h, w) and targets (b, k); return the loss before the step, 0-dim."""
         with exact(self.device):  # the backward pass reads it as well
             with lower(self.device, self._precision):
                 outputs = self.module(maps.to(self._dtype, memory_format=self._layout))
@@ -90,15 +90,15 @@ class Step:
         return loss.detach()
 
     def tensors(self) -> list[Tensor]:
-        """Return what a step changes in place: weights, buffers, the optimizer's moments.
+        """Return the tensors that a step changes: weights, buffers, moments of the optimizer.
 
-        Before the first step there are no moments yet; that step makes them, of zeros.
+        The first step creates the moments.
         """
         moments = [value for state in self.optimizer.state.values() for value in state.values()]
         return [self.parameters, *self.module.buffers(), *moments]
 
     def verify(self) -> None:
-        """Check that the steps so far trained every parameter of the module.
+        """Check that the steps so far updated every parameter of the module.
 
         Raises:
             Untrained: a parameter or its gradient lies outside the vectors that steps work on,
@@ -129,7 +129,7 @@ class Step:
                 raise Untrained(f"{name} has a gradient but still has its initial value")
 
     def _groups(self, decaying: int, decay: float) -> list[dict[str, object]]:
-        """Weights decay; biases, norms and activation slopes do not."""
+        """Return parameter groups: weights with decay; biases, norms and slopes without."""
         groups: list[dict[str, object]] = []
         for chosen, own in ((slice(decaying), decay), (slice(decaying, None), 0.0)):
             part = nn.Parameter(self.parameters[chosen])
@@ -140,11 +140,11 @@ class Step:
 
 
 def flattened(module: nn.Module) -> tuple[Tensor, int]:
-    """Put the parameters of a module into one row; they become views of it.
+    """Copy the parameters of a module to one vector, of which they become views.
 
     Returns:
-        The row, (n,): first the weights of layers, which decay, then the rest (biases, norms,
-        slopes); and how many numbers the weights have. Each parameter keeps its order in memory.
+        The (n,) vector, first the weights of layers, which decay, then biases, norms and slopes;
+        and the number of elements of the weights. Each parameter keeps its memory format.
     """
     every, decay = list(module.parameters()), _decaying(module)
     weights = [p for p in every if id(p) in decay]
@@ -163,8 +163,8 @@ def flattened(module: nn.Module) -> tuple[Tensor, int]:
 def _decaying(module: nn.Module) -> set[int]:
     """Return the ids of the weights of layers: parameters of two dimensions and more.
 
-    Not among them are scales and shifts that a captured graph keeps of its norms: they have two
-    dimensions more there than in the norm that they were.
+    Scales and shifts of norms do not count, though a captured graph stores them with two more
+    dimensions.
     """
     graphs = [part for part in module.modules() if isinstance(part, fx.GraphModule)]
     spared = {id(parameter) for graph in graphs for parameter in scales_and_shifts(graph)}
@@ -175,7 +175,7 @@ def check_views(module: nn.Module, row: Tensor) -> None:
     """Check that the parameters of a module are still views of their vector; see ``flattened``.
 
     Raises:
-        Untrained: one was moved or replaced, so that updates of the vector no longer reach it.
+        Untrained: a parameter was moved or replaced, so updates of the vector do not reach it.
     """
     for name, parameter in module.named_parameters():
         if parameter.untyped_storage().data_ptr() != row.untyped_storage().data_ptr():
@@ -188,9 +188,9 @@ def check_views(module: nn.Module, row: Tensor) -> None:
 def placed(module: nn.Module, device: str) -> nn.Module:
     """Move a module to a device in its fastest memory layout, in place; return the module.
 
-    A tensor that is already there in that layout keeps its memory: after ``flattened``,
-    parameters are views of the vector that the optimizer updates. ``Module.to(memory_format=...)``
-    would copy a weight of shape (O, 1, 1, 1) every time, since its strides fit both layouts.
+    A tensor that is on the device in that layout keeps its memory, since after ``flattened``
+    parameters are views of the optimizer's vector. ``Module.to(memory_format=...)`` would copy a
+    weight of shape (O, 1, 1, 1), whose strides fit both layouts.
     """
     module.to(device)
     form = layout(module)
@@ -201,10 +201,10 @@ def placed(module: nn.Module, device: str) -> nn.Module:
 
 
 def layout(module: nn.Module) -> torch.memory_format:
-    """Return the order in memory in which a network trains fastest.
+    """Return the memory format in which a network trains fastest.
 
-    Depthwise convolutions are up to 1.6 times as fast with channels last, dilated ones slower,
-    others alike: so the former decide.
+    Channels last if it has grouped convolutions: depthwise ones are up to 1.6 times as fast then,
+    dilated ones slower, others equal.
     """
     depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in module.modules())
     return torch.channels_last if depthwise else torch.contiguous_format

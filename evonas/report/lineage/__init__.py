@@ -1,1 +1,1 @@
-"""Figure of the ancestry of a search's networks."""
+"""Lineage figure of a search."""

@@ -24,9 +24,9 @@ Step = tuple[str, str, str]
 
 
 def lines(family: Family) -> Iterator[tuple[str, str, str]]:
-    """Yield digest, colour and words of the networks whose descent is shown.
+    """Yield digest, colour and legend of each network whose line of descent is drawn.
 
-    That is the winner, and the lowest of the search itself where finals named another one.
+    That is the winner, and the lowest fitness of the search if the finals named another winner.
     """
     if family.winner == family.lowest:
         yield family.winner, WINNER, "from the first ancestor to the winner"
@@ -36,13 +36,13 @@ def lines(family: Family) -> Iterator[tuple[str, str, str]]:
 
 
 def kin(family: Family) -> set[str]:
-    """Return the digests of all that have the winner's first ancestor."""
+    """Return the digests of all networks that share the winner's first ancestor."""
     groups = ({trial.digest for trial in group} for group in family.families().values())
     return next((group for group in groups if family.winner in group), set())
 
 
 def thickness(share: float) -> float:
-    """Return the width of a link, in points, by the share that was inherited."""
+    """Return the width of a link in points from the inherited fraction of weights."""
     return 0.4 + 1.8 * share
 
 
@@ -89,7 +89,7 @@ def list_steps(figure: Figure, found: Sequence[Step], rows: int, left: float) ->
 
 
 def ticks(plot: Axes) -> None:
-    """Number the generations; tell fitness in plain numbers, also on a logarithmic axis."""
+    """Format the axes: generations as integers, fitness as plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     plot.xaxis.set_major_locator(MaxNLocator(nbins=24, integer=True, steps=[1, 2, 5, 10]))
@@ -109,7 +109,7 @@ def ticks(plot: Axes) -> None:
 
 
 def legend(plot: Axes, family: Family, radius: Mapping[str, float]) -> None:
-    """Say right of the plot what everything in it means, and only of what there is."""
+    """Draw the legend to the right of the plot, with entries for what the plot contains."""
     from matplotlib.lines import Line2D
 
     networks = family.networks.values()
@@ -163,7 +163,7 @@ def legend(plot: Axes, family: Family, radius: Mapping[str, float]) -> None:
 def title(
     figure: Figure, family: Family, name: str, place: tuple[float, float], line: float
 ) -> None:
-    """Write above the plot what it shows, and its numbers."""
+    """Write the title and the counts above the plot."""
     short = clipped(name, _NAME)
     own = [trial for trial in family.networks.values() if trial.trained]
     given = len(family.networks) - len(own)
@@ -181,7 +181,7 @@ def title(
 
 
 def _count(number: int) -> str:
-    """Return a number of operations in three digits."""
+    """Return a number of operations with three significant digits."""
     for unit, word in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= unit:
             return f"{number / unit:.3g} {word}"

@@ -1,4 +1,4 @@
-"""Who descends from whom in a search, as plain data."""
+"""Parents and children among the networks of a search, as plain data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from evonas.runs.run_store import Trial
 _HAVE_A_PLACE = ("ok", "stopped", "earlier")
 _CLIP = 20  # characters of a gene's value on a label
 
-#: A setting, what it was in the parent, what it is in the child; None: it has no such setting.
+#: Name of a setting, value in the parent, value in the child; None: no such setting.
 Change = tuple[str, Any, Any]
 
 
@@ -21,11 +21,11 @@ class Family:
     """The networks of a search and their parents.
 
     Attributes:
-        networks: digest -> trial, of each distinct network that has a fitness, in order; those
-            that were taken over from another run count too.
-        parents: digest of a child -> digest of its parent; both are among the networks.
+        networks: digest -> trial of each distinct network with a fitness, in order, also of those
+            from an earlier run.
+        parents: digest of a child -> digest of its parent; both are in ``networks``.
         failed: trainings that failed.
-        winner: digest of the network that the search names; empty where there is none.
+        winner: digest of the winner; empty if there is none.
     """
 
     networks: Mapping[str, Trial]
@@ -35,11 +35,11 @@ class Family:
 
     @classmethod
     def of(cls, trials: Sequence[Trial], winner: str = "") -> Family:
-        """Return the family of a journal in order.
+        """Return the family of the trials of a journal.
 
         Args:
             trials: of the search.
-            winner: digest; if empty or unknown: that of the finals, or of the lowest fitness.
+            winner: its digest; if empty or unknown, that of the finals or of the lowest fitness.
         """
         networks: dict[str, Trial] = {}
         for trial in trials:
@@ -57,25 +57,25 @@ class Family:
 
     @property
     def lowest(self) -> str:
-        """Digest of the lowest fitness in the search itself; empty where there is none."""
+        """Digest of the lowest fitness in the search itself; empty if there is none."""
         known = [trial for trial in self.networks.values() if trial.succeeded]
         return min(known, key=lambda trial: trial.value).digest if known else ""
 
     def descent(self, digest: str = "") -> list[Trial]:
-        """Return a network's ancestors, the first one first, and last itself.
+        """Return the line of descent of a network, from its first ancestor to itself.
 
         Args:
             digest: of the network; the winner if empty.
         """
         line: dict[str, Trial] = {}
         at = digest or self.winner
-        while at in self.networks and at not in line:  # a journal could have been tampered with
+        while at in self.networks and at not in line:  # no endless loop in a damaged journal
             line[at] = self.networks[at]
             at = self.parents.get(at, "")
         return list(line.values())[::-1]
 
     def families(self) -> dict[str, list[Trial]]:
-        """Return digest of a first ancestor -> it and all that descend from it, in order."""
+        """Return digest of a first ancestor -> this ancestor and its descendants, in order."""
         founders: dict[str, str] = {}
         found: dict[str, list[Trial]] = {}
         for digest, trial in self.networks.items():
@@ -89,7 +89,7 @@ class Family:
 
 
 def changes(parent: Trial, child: Trial) -> list[Change]:
-    """Return what differs between two networks, in the order of the child's settings."""
+    """Return the settings that differ between parent and child, in the order of the child."""
     before, after = _genes(parent), _genes(child)
     return [
         (gene, before.get(gene), after.get(gene))
@@ -99,7 +99,7 @@ def changes(parent: Trial, child: Trial) -> list[Change]:
 
 
 def step(parent: Trial, child: Trial, named: int = 2) -> str:
-    """Return what differs in words: so many changes, and how many more there are."""
+    """Return the first ``named`` changes from parent to child as text, and the number of others."""
     found = changes(parent, child)
     words = [f"{gene}: {_value(old)} → {_value(new)}" for gene, old, new in found[:named]]
     if len(found) > named:
@@ -118,5 +118,5 @@ def _value(value: Any) -> str:
 
 
 def clipped(text: str, most: int) -> str:
-    """Return a text of at most so many characters."""
+    """Return a text, shortened to at most ``most`` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

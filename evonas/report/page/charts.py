@@ -17,15 +17,15 @@ PALETTE = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, "#000000", "#b8a600")
 
 @dataclass(frozen=True)
 class Series:
-    """Points that belong together.
+    """A data series of a chart.
 
     Attributes:
         name: for the legend; empty: not in it.
-        x, y: of each point; of ``bars``, y are names.
-        marks: ``line``, ``steps`` (a value holds until the next), ``points``, ``bars`` (lying).
+        x, y: values; for ``bars``, y holds names.
+        marks: ``line``, ``steps`` (a value holds until the next), ``points``, horizontal ``bars``.
         color: ``#rrggbb``.
-        hover: of each point, lines parted by a newline; none: the numbers alone.
-        errors: half the length of an error bar, of each point; none if empty.
+        hover: multi-line text of each point; empty: the values.
+        errors: half the length of each error bar; empty: no error bars.
         size: of points; width of lines.
         symbol: of points.
         opacity: 0..1.
@@ -45,18 +45,18 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Two axes and what lies between.
+    """A chart with two axes.
 
     Attributes:
-        key: of the file and of the place on the page.
-        title, note: above and below it.
-        x, y: what the axes show, with the unit.
-        series: what is drawn, the later over the earlier.
+        key: name of the file, and id on the page.
+        title, note: above and below the chart.
+        x, y: labels of the axes, with units.
+        series: drawn in this order.
         logarithmic: ``x``, ``y``, ``xy`` or empty.
-        limits: vertical lines, each with its place and its name.
-        top: where the y axis ends, so that a few bad values do not hide the rest; None: all.
-        wide: needs the whole width of a page.
-        span: where the x axis begins and ends at first; None: all.
+        limits: x and name of vertical lines.
+        top: upper end of the y axis, below a few outliers; None: automatic.
+        wide: whether the chart takes the whole width of a page.
+        span: initial range of the x axis; None: automatic.
     """
 
     key: str
@@ -77,9 +77,9 @@ class Coordinate:
     """An axis of parallel coordinates.
 
     Attributes:
-        name: above it.
-        values: of each line.
-        ticks: place -> what is written there; empty: plain numbers.
+        name: above the axis.
+        values: one of each line.
+        ticks: (value, label); empty: plain numbers.
     """
 
     name: str
@@ -89,7 +89,7 @@ class Coordinate:
 
 @dataclass(frozen=True)
 class Parallel:
-    """Parallel coordinates: a line for each network, coloured by the last coordinate.
+    """Parallel coordinates: a line per network, coloured by the last coordinate.
 
     Attributes:
         key, title, note: as of a ``Chart``.

@@ -1,4 +1,4 @@
-"""Several runs side by side, as parts of a page."""
+"""Sections of the page that compares several runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evonas.report.tables import Table, with_spread
 
 
 def sections(runs: Sequence[Run]) -> Iterator[Section]:
-    """Yield the parts of a comparison."""
+    """Yield the sections of a comparison."""
     lines = list(warnings(runs))
     yield Section("outcome", "Side by side", lines, [table(runs)])
     yield Section("progress", "Progress", figures=[progress(runs), progress(runs, True)])
@@ -29,12 +29,12 @@ def sections(runs: Sequence[Run]) -> Iterator[Section]:
 
 
 def figures(runs: Sequence[Run]) -> list[Chart]:
-    """Return all charts of a comparison, for pictures."""
+    """Return all charts of a comparison."""
     return [progress(runs), progress(runs, True), trade_off(runs)]
 
 
 def warnings(runs: Sequence[Run]) -> Iterator[str]:
-    """Yield why these runs cannot be compared, where they cannot."""
+    """Yield reasons why these runs cannot be compared."""
     objectives = [dict(run.experiment.get("objective", {})) for run in runs]
     for objective in objectives:
         objective.pop("axes", None)
@@ -51,7 +51,7 @@ def warnings(runs: Sequence[Run]) -> Iterator[str]:
 
 
 def table(runs: Sequence[Run]) -> Table:
-    """Return a row a run, the best winner first."""
+    """Return a table with a row per run, the best winner first."""
     rows: list[tuple[float, list[str]]] = []
     for run in runs:
         metric = run.error[0]
@@ -75,7 +75,7 @@ def table(runs: Sequence[Run]) -> Table:
 
 
 def progress(runs: Sequence[Run], by_time: bool = False) -> Chart:
-    """Return the best fitness so far of every run, against distinct trainings or minutes."""
+    """Return the chart of the best fitness so far over distinct trainings or minutes."""
     drawn, values = [], []
     for run, color in zip(runs, _colors(runs), strict=True):
         rows = [(n, trial) for n, trial in enumerate(run.trained, 1) if trial.fitness is not None]
@@ -99,7 +99,7 @@ def progress(runs: Sequence[Run], by_time: bool = False) -> Chart:
 
 
 def trade_off(runs: Sequence[Run]) -> Chart:
-    """Return the front of every run and its winner."""
+    """Return the chart of the Pareto front and the winner of every run."""
     drawn = []
     for run, color in zip(runs, _colors(runs), strict=True):
         x = [trial.macs / 1e6 for trial in run.front]
@@ -123,7 +123,7 @@ def trade_off(runs: Sequence[Run]) -> Chart:
 
 
 def differences(runs: Sequence[Run]) -> Table:
-    """Return the settings in which the runs differ, and what each has."""
+    """Return a table of the settings in which the runs differ."""
     flat = [dict(facts.flat(run.experiment)) for run in runs]
     keys = dict.fromkeys(key for one in flat for key in one)
     rows = [
@@ -135,7 +135,7 @@ def differences(runs: Sequence[Run]) -> Table:
 
 
 def _colors(runs: Sequence[Run]) -> list[str]:
-    """Return a colour for each run: that of its strategy, if there are several a strategy."""
+    """Return a colour per run: that of its optimizer if the optimizers differ."""
     names = [run.experiment.get("optimizer", {}).get("name", "-") for run in runs]
     kinds = list(dict.fromkeys(names))
     keys = [kinds.index(name) for name in names] if len(kinds) > 1 else list(range(len(runs)))

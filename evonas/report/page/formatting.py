@@ -1,4 +1,4 @@
-"""Trials and figures in words, for hover texts and tables."""
+"""Text of trials and numbers, for hover texts and tables."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from evonas.report.page.run_data import Run, portable
 from evonas.runs.run_store import Trial
 
-#: Networks that a chart shows at most, so that a page of a long search still opens at once.
+#: Most networks of a chart, which bounds the size of the page.
 MOST = 2000
 _CLIP = 40  # characters of a setting's value
 
 
 def architecture(run: Run, trial: Trial) -> str:
-    """Return a network in lines: name, what it reached, what it costs, its settings."""
+    """Return digest, error, costs and settings of a network in several lines."""
     error = run.error_of(trial)
     lines = [f"{trial.digest}, generation {trial.generation} #{trial.index}"]
     if error is not None:
@@ -30,14 +30,14 @@ def architecture(run: Run, trial: Trial) -> str:
 
 
 def line(run: Run, trial: Trial) -> str:
-    """Return a network in one line: name, what it reached, what it costs."""
+    """Return digest, error and cost of a network in one line."""
     error = run.error_of(trial)
     reached = "" if error is None else f", {run.error[0]} {error:.3f}"
     return f"{trial.digest}{reached}, {amount(trial.macs)} multiply-adds"
 
 
 def thinned(trials: Sequence[Trial], most: int) -> list[Trial]:
-    """Return at most so many trials, in their order: the best third, and others evenly spread."""
+    """Return at most ``most`` trials, in order: one third the best, the others evenly spaced."""
     if len(trials) <= most:
         return list(trials)
     best = sorted(range(len(trials)), key=lambda i: trials[i].value)[: most // 3]
@@ -48,7 +48,7 @@ def thinned(trials: Sequence[Trial], most: int) -> list[Trial]:
 
 
 def settings(told: Mapping[str, Any]) -> list[str]:
-    """Return the settings of an architecture, three a line."""
+    """Return the settings of an architecture, three per line."""
     words = [f"{key} {short(value)}" for key, value in told.get("settings", {}).items()]
     words = words or [str(told.get("network", ""))]
     return [", ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
@@ -61,7 +61,7 @@ def short(value: Any) -> str:
 
 
 def number(value: float) -> str:
-    """Return a figure with four significant digits, whole thousands as they are."""
+    """Return a number with four significant digits, from 10 000 on without decimals."""
     return f"{value:.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
@@ -71,7 +71,7 @@ def millions(macs: float) -> str:
 
 
 def amount(count: float) -> str:
-    """Return a number of operations or parameters in words: ``192``, ``131 k``, ``4.76 M``."""
+    """Return a number of operations or parameters: ``192``, ``131 k``, ``4.76 M``."""
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if count >= size:
             return f"{count / size:.3g}{letter}"
@@ -79,11 +79,11 @@ def amount(count: float) -> str:
 
 
 def kind_of(trial: Trial) -> str:
-    """Return the kind of a failure: the first word of its line."""
+    """Return the kind of failure of a trial."""
     return trial.error.partition(":")[0].strip() or "unknown"
 
 
 def top(values: NDArray[np.float64]) -> float | None:
-    """Return where an axis ends so that a few bad networks do not hide the others; None: at all."""
+    """Return the upper end of an axis that leaves out outliers; None if there are none."""
     low, most, high = float(values.min()), float(np.quantile(values, 0.9)), float(values.max())
     return most + 0.5 * (most - low) if high - low > 3 * (most - low) > 0 else None

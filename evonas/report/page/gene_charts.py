@@ -1,4 +1,4 @@
-"""What the genes have to do with the fitness: importance and parallel coordinates."""
+"""Charts of genes: importance for the fitness, and parallel coordinates."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from evonas.report.page.gene_importance import LEAST, importance
 from evonas.report.page.run_data import Run
 from evonas.space.gene import Gene
 
-_AXES = 9  # genes that parallel coordinates show
-_LINES = 1000  # networks that they show
-_BARS = 12  # genes whose importance is drawn
-_SURE = 0.2  # share of the variance below which a model tells nothing
+_AXES = 9  # most genes in parallel coordinates
+_LINES = 1000  # most networks in parallel coordinates
+_BARS = 12  # most genes in the chart of importance
+_SURE = 0.2  # explained variance below which the importance is meaningless
 
 
 def figures(run: Run) -> Iterator[Figure]:
-    """Yield gene importance, and parallel coordinates of the genes that matter most."""
+    """Yield charts of gene importance and of parallel coordinates of the most important genes."""
     if run.space is None:
         return
     known = [trial for trial in run.networks if trial.status in ("ok", "earlier")]
@@ -53,7 +53,7 @@ def figures(run: Run) -> Iterator[Figure]:
 
 
 def few(run: Run) -> str:
-    """Return why there is no importance; empty where there is."""
+    """Return the reason for missing gene importance; empty if it is there."""
     known = [trial for trial in run.networks if trial.status in ("ok", "earlier")]
     if len(known) >= LEAST:
         return ""

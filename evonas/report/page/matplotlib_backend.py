@@ -1,4 +1,4 @@
-"""Charts as pictures: the same data as on the page, drawn by matplotlib as PNG or SVG."""
+"""Draws the charts of the page with matplotlib, as PNG or SVG."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _SYMBOLS = {"circle": "o", "star": "*", "diamond": "D", "cross": "X"}
 
 
 def picture(figure: Figure, form: str) -> bytes:
-    """Return a figure as a file's content.
+    """Return a chart as the content of a file.
 
     Args:
-        figure: what to draw.
+        figure: the chart.
         form: ``png`` or ``svg``.
     """
     from matplotlib.figure import Figure as Canvas  # slow to import, and only pictures need it
@@ -34,7 +34,7 @@ def picture(figure: Figure, form: str) -> bytes:
 
 
 def _height(figure: Figure) -> float:
-    """Return how many inches high a figure is: bars need a row each."""
+    """Return the height of a chart in inches; horizontal bars need a row each."""
     if isinstance(figure, Parallel) or not _lying(figure):
         return 4.6
     return 0.35 * max(len(series.y) for series in figure.series) + 1.6
@@ -76,7 +76,7 @@ def _chart(axes: Axes, chart: Chart) -> None:
 
 
 def _tick(value: float, _: int) -> str:
-    """Return a tick as a plain number: matplotlib's own is a formula."""
+    """Return the label of a tick as a plain number, not as a power of ten."""
     return f"{value:g}"
 
 

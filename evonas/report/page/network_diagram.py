@@ -1,4 +1,4 @@
-"""A network as a picture: its blocks in a row, with what each gives and costs."""
+"""Diagram of a network: its blocks in rows, with output shape and cost."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SHARES = 0.14  # inches that the bar of a block is high
 
 
 def network(run: Run, form: str) -> bytes:
-    """Return the winner's blocks as a picture; a bar in each shows its share of the operations.
+    """Return the diagram of the winner; a bar in each block shows its share of multiply-adds.
 
     Args:
-        run: with blocks in its best.json.
+        run: whose best.json holds the blocks of the winner.
         form: ``png`` or ``svg``.
     """
     from matplotlib.figure import Figure  # slow to import, and only pictures need it
@@ -80,7 +80,7 @@ def _write(
 
 
 def _arrow(axes: Axes, x: float, y: float) -> None:
-    """Draw the way into a box, from the left."""
+    """Draw an arrow into a box from the left."""
     style = {"arrowstyle": "-|>", "color": "#7c8794", "lw": 1.2}
     reach = _GAP if x > _GAP else _GAP / 2  # the first of a row stands at the edge
     axes.annotate("", (x, y - _HIGH / 2), (x - reach, y - _HIGH / 2), arrowprops=style)

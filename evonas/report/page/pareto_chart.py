@@ -1,4 +1,4 @@
-"""Error against cost: every network of a run, the front, the winner and hand-made networks."""
+"""Chart of error against cost: networks of a run, Pareto front, winner, hand-made networks."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from evonas.report.page.run_data import Run
 from evonas.runs.run_store import Trial
 
 _NOTE = "Errors of one short training each; of the winner, the mean of its further seeds."
-_WIDE = 20  # the dearest network costs so many times the cheapest: a logarithmic axis
+_WIDE = 20  # ratio of highest to lowest cost from which the axis is logarithmic
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs.
+    """A cost of networks, as an axis of a chart.
 
     Attributes:
-        name: of the trial's attribute.
+        name: attribute of a trial.
         told: key of a hand-made network in best.json.
-        unit: so much is 1 on the axis.
+        unit: value that is 1 on the axis.
         key: of the chart.
-        words: in its title.
-        axis: under it.
+        words: name in the title.
+        axis: label of the axis.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Cost:
     axis: str
 
     def of(self, trial: Trial) -> float:
-        """Return what a network costs, in the axis' units."""
+        """Return the cost of a network in units of the axis."""
         return float(getattr(trial, self.name)) / self.unit
 
 
@@ -62,7 +62,7 @@ MILLISECONDS = Cost(
 
 
 def trade_off(run: Run, cost: Cost) -> Chart | None:
-    """Return the chart for a cost; None where no network has one."""
+    """Return the chart of a cost; None if no network has one."""
     known = [trial for trial in run.networks if cost is MULTIPLY_ADDS or cost.of(trial)]
     if not known:
         return None
@@ -141,7 +141,7 @@ def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
 
 
 def _beyond(run: Run, cost: Cost, span: tuple[float, float]) -> str:
-    """Return a sentence on hand-made networks that lie outside; they would squeeze the rest."""
+    """Return a sentence on hand-made networks outside the range of the chart."""
     metric = run.error[0]
     places = [(one, one[cost.told] / cost.unit) for one in _told(run, cost)]
     outside = [
@@ -153,7 +153,7 @@ def _beyond(run: Run, cost: Cost, span: tuple[float, float]) -> str:
 
 
 def _told(run: Run, cost: Cost) -> list[Mapping[str, Any]]:
-    """Return the hand-made networks that have a result and a cost."""
+    """Return the hand-made networks with a result and a cost."""
     metric = run.error[0]
     told = run.best.get("baselines", [])
     return [one for one in told if metric in one.get("metrics", {}) and one.get(cost.told)]

@@ -1,4 +1,4 @@
-"""Charts as plotly's plain data, to be drawn by its script in a browser."""
+"""Converts charts to plotly's JSON, which its script draws in a browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BAR = 34  # pixels a bar
 
 
 def plain(figure: Figure) -> dict[str, Any]:
-    """Return ``{"data": [...], "layout": {...}}`` as plotly takes it."""
+    """Return a chart as plotly's ``{"data": [...], "layout": {...}}``."""
     return _parallel(figure) if isinstance(figure, Parallel) else _chart(figure)
 
 
@@ -56,7 +56,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
 
 
 def _exponent(x: float, chart: Chart) -> float:
-    """Return where plotly puts a note: on a logarithmic axis it takes the exponent."""
+    """Return plotly's coordinate of an annotation or range: log10 on a logarithmic axis."""
     return math.log10(x) if "x" in chart.logarithmic else x
 
 
@@ -117,11 +117,11 @@ def _layout(height: int) -> dict[str, Any]:
 
 
 def _rounded(value: Any) -> float | None:
-    """Return a figure with six significant digits: more only make the page larger."""
+    """Return a number with six significant digits, which keeps the page small; None if infinite."""
     found = float(f"{float(value):.6g}")
     return found if abs(found) != float("inf") and found == found else None
 
 
 def _text(words: str) -> str:
-    """Return text that plotly shows as it is; it would take tags for formatting."""
+    """Return text with HTML escaped, since plotly interprets tags."""
     return html.escape(words, quote=False).replace("\n", "<br>")

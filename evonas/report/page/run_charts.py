@@ -1,4 +1,4 @@
-"""The charts of one run: progress, trade-off, training curves, failures, use of the workers."""
+"""Charts of one run: progress, trade-off, training curves, failures, utilisation."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ _PARTS = {
 
 
 def all_charts(run: Run) -> Iterator[Chart]:
-    """Yield the charts that the run has something for, in the order of the page."""
+    """Yield the charts for which the run has data, in the order of the page."""
     costs = (trade_off(run, MULTIPLY_ADDS), trade_off(run, MILLISECONDS))
     made = (progress(run), progress(run, True), *costs, curves(run), use(run), kinds(run))
     yield from (chart for chart in made if chart is not None)
 
 
 def progress(run: Run, by_time: bool = False) -> Chart | None:
-    """Return the best fitness so far against distinct trainings, or against minutes."""
+    """Return the chart of the best fitness so far over distinct trainings or minutes."""
     rows = [(number, trial) for number, trial in enumerate(run.trained, 1)]
     rows = [(number, trial) for number, trial in rows if trial.fitness is not None]
     if not rows:
@@ -76,7 +76,7 @@ def progress(run: Run, by_time: bool = False) -> Chart | None:
 
 
 def curves(run: Run) -> Chart | None:
-    """Return the error on the validation split after each epoch, of the best networks."""
+    """Return the validation error of the best networks over epochs."""
     winner = run.finalists[0].trial.digest if run.finalists else ""
     known = [trial for trial in run.networks if len(trial.curve) > 1 and trial.status == "ok"]
     known = sorted(known, key=lambda trial: trial.value)[:_CURVES]
@@ -110,7 +110,7 @@ def curves(run: Run) -> Chart | None:
 
 
 def use(run: Run) -> Chart | None:
-    """Return how the workers' time was used, in percent."""
+    """Return the chart of the workers' time by use, in percent."""
     whole = run.usage.get("workers", 0) * run.usage.get("wall", 0.0)
     if not whole:
         return None
@@ -121,7 +121,7 @@ def use(run: Run) -> Chart | None:
 
 
 def kinds(run: Run) -> Chart | None:
-    """Return how many trials failed, by kind."""
+    """Return the chart of failed trials by kind."""
     failed = [trial for trial in run.trials if trial.error and trial.fitness is None]
     if not failed:
         return None

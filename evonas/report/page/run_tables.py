@@ -1,4 +1,4 @@
-"""What a run came to, as tables and sentences: for the page and for Markdown."""
+"""Results of a run as tables and sentences, for the page and for Markdown."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _STATES = {
     "stopped": "stopped before its end",
     "finished": "finished",
 }
-_CHEAPER = 3  # networks as good and cheaper that the table names
+_CHEAPER = 3  # most cheaper networks within seed noise in the table
 
 
 def headline(run: Run) -> str:
-    """Return the run in a sentence."""
+    """Return optimizer, seed, progress and state of a run in one sentence."""
     told = run.experiment
     strategy = told.get("optimizer", {}).get("name", "an unknown strategy")
     words = f"{strategy}, seed {told.get('seed', '?')}: {len(run.trained)} of {run.budget} networks"
@@ -31,7 +31,7 @@ def headline(run: Run) -> str:
 
 
 def sentences(run: Run) -> Iterator[str]:
-    """Yield what came out, as a search says it at its end."""
+    """Yield the summary that a search prints at its end."""
     if not run.finalists:
         yield "No network was trained successfully."
         return
@@ -47,7 +47,7 @@ def sentences(run: Run) -> Iterator[str]:
 
 
 def contenders(run: Run) -> Table:
-    """Return the winner, cheaper networks that are as good, and the hand-made ones."""
+    """Return a table of the winner, cheaper networks within seed noise, and hand-made networks."""
     metric = run.error[0]
     rows = []
     timed = any(one.trial.latency for one in run.finalists)
@@ -82,7 +82,7 @@ def contenders(run: Run) -> Table:
 
 
 def retrained(run: Run) -> Table | None:
-    """Return the errors of the retraining; None if there was none."""
+    """Return the table of a retraining; None if there was none."""
     told = run.retrained.get("contenders", [])
     metric = run.error[0]
     rows = []
@@ -108,7 +108,7 @@ def retrained(run: Run) -> Table | None:
 
 
 def counts(run: Run) -> Table:
-    """Return how many trials there were of each status."""
+    """Return the number of trials per status, and the hours spent."""
     found = Counter(trial.status for trial in run.trials)
     meaning = {
         "ok": "trained to the end",
@@ -136,7 +136,7 @@ def _share(usage: Mapping[str, float]) -> str:
 
 
 def failures(run: Run) -> Table | None:
-    """Return the failures by kind, with the first line of each kind; None if there are none."""
+    """Return the failures by kind, each with its first message; None if there are none."""
     failed = [trial for trial in run.trials if trial.error and trial.fitness is None]
     if not failed:
         return None
@@ -152,7 +152,7 @@ def failures(run: Run) -> Table | None:
 
 
 def blocks(run: Run) -> Table | None:
-    """Return the winner block by block; None where no file tells."""
+    """Return the table of the winner's blocks; None if no file has them."""
     told = run.best.get("blocks", [])
     if not told:
         return None
@@ -171,7 +171,7 @@ def blocks(run: Run) -> Table | None:
 
 
 def origin(run: Run) -> Table:
-    """Return what the run follows from: seeds, versions, hashes."""
+    """Return seeds, versions and hashes of a run."""
     told = run.environment
     rows = [["seed", str(run.experiment.get("seed", "-"))]]
     for key in ("evonas", "code", "data", "backbone", "images", "python", "platform"):
@@ -184,7 +184,7 @@ def origin(run: Run) -> Table:
 
 
 def again(run: Run) -> list[str]:
-    """Return the commands that make the run again, from its own experiment.yaml."""
+    """Return the command that repeats the run from its experiment.yaml."""
     where = [
         f"{key}=..."  # a path of the machine where it ran
         for key, value in flat(run.experiment)
@@ -204,7 +204,7 @@ def flat(content: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def front(run: Run, most: int = 12) -> Table:
-    """Return the front, the cheapest first; with many networks, some of them."""
+    """Return at most ``most`` networks of the Pareto front, the cheapest first."""
     chosen: Sequence[Any] = run.front
     if len(chosen) > most:
         chosen = [chosen[round(i * (len(chosen) - 1) / (most - 1))] for i in range(most)]

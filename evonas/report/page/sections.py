@@ -1,4 +1,4 @@
-"""What stands on the page of a run, part by part."""
+"""Sections of the page of one run."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from evonas.report.tables import Table
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page.
+    """A section of the page.
 
     Attributes:
-        key, title: of the part.
+        key, title: of the section.
         lines: sentences.
         tables, figures: in this order.
-        drawings: SVG, from our own code alone.
-        text: set as it is, line by line.
-        folded: shown when it is asked for.
+        drawings: trusted SVG, made by this package.
+        text: preformatted text.
+        folded: whether the section is collapsed at first.
     """
 
     key: str
@@ -40,16 +40,16 @@ class Section:
 
 
 def figures(run: Run) -> list[Figure]:
-    """Return all charts of a run, for pictures."""
+    """Return all charts of a run."""
     return [*run_charts.all_charts(run), *genes.figures(run)]
 
 
 def of_run(run: Run, pedigree: str) -> Iterable[Section]:
-    """Yield the parts of a run's page; each says why where there is nothing to show.
+    """Yield the sections of a run; one without data gives the reason.
 
     Args:
-        run: what to show.
-        pedigree: SVG of its lineage; empty if it has none.
+        run: the run.
+        pedigree: SVG of the lineage figure; empty if there is none.
     """
     drawn = {one.key: one for one in run_charts.all_charts(run)}
 

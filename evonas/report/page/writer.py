@@ -24,10 +24,10 @@ FILE = "report.html"
 
 
 def write(path: Path, runs: Sequence[Run], refresh: int = 0) -> None:
-    """Write the page in one step, so that a browser never sees half of it.
+    """Write the page in one step, so that a browser never loads a partial file.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the page cannot be written.
     """
     pedigree = _pedigree(runs[0]).decode() if len(runs) == 1 else ""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
 
     Args:
         runs: at least one.
-        refresh: seconds after which a browser loads it again; 0: never.
-        pedigree: SVG of the one run's lineage; empty if it has none.
+        refresh: seconds after which a browser reloads the page; 0: never.
+        pedigree: SVG of the lineage figure of a single run; empty if there is none.
     """
     sections = list(of_run(runs[0], pedigree) if len(runs) == 1 else several.sections(runs))
     title = runs[0].name if len(runs) == 1 else f"{len(runs)} searches"
@@ -65,10 +65,10 @@ def page(runs: Sequence[Run], refresh: int = 0, pedigree: str = "") -> str:
 
 
 def save_figures(folder: Path, runs: Sequence[Run]) -> int:
-    """Save every chart as PNG and SVG; return how many files these are.
+    """Save every chart as PNG and SVG; return the number of files.
 
     Raises:
-        OSError: one cannot be written.
+        OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     drawn = figures(runs[0]) if len(runs) == 1 else several.figures(runs)
@@ -84,7 +84,7 @@ def save_figures(folder: Path, runs: Sequence[Run]) -> int:
 
 
 def text(runs: Sequence[Run]) -> str:
-    """Return the runs as Markdown, short enough for a pull request."""
+    """Return a short report as Markdown."""
     if len(runs) > 1:
         lines = [f"## {len(runs)} searches", "", *several.warnings(runs), ""]
         tables = [several.table(runs), several.differences(runs)]
@@ -105,11 +105,11 @@ def text(runs: Sequence[Run]) -> str:
 
 
 def _pedigree(run: Run, form: str = "svg") -> bytes:
-    """Return the picture of a run's lineage; nothing if it has none."""
+    """Return the lineage figure of a run; empty if it has none."""
     return lineage.picture(run.trials, form, run.name, str(run.best.get("digest", ""))) or b""
 
 
 def _for_a_script(content: Any) -> str:
-    """Return JSON that ends no script, whatever texts it holds."""
+    """Return JSON that is safe inside a ``<script>`` element."""
     text = json.dumps(content, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
