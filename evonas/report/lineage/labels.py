@@ -93,8 +93,8 @@ def ticks(plot: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     plot.xaxis.set_major_locator(MaxNLocator(nbins=24, integer=True, steps=[1, 2, 5, 10]))
-    told = FuncFormatter(lambda value, _: "earlier" if value < 0 else f"{value:g}")
-    plot.xaxis.set_major_formatter(told)
+    formatter = FuncFormatter(lambda value, _: "earlier" if value < 0 else f"{value:g}")
+    plot.xaxis.set_major_formatter(formatter)
     plot.tick_params(axis="x", length=0, pad=5)
     plot.annotate("generation", (1.0, 0.0), (7, -5), xycoords="axes fraction",
                   textcoords="offset points", va="top", annotation_clip=False)  # fmt: skip

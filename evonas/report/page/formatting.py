@@ -47,10 +47,10 @@ def thinned(trials: Sequence[Trial], most: int) -> list[Trial]:
     return [trials[i] for i in sorted({*best, *spread})]
 
 
-def settings(told: Mapping[str, Any]) -> list[str]:
+def settings(content: Mapping[str, Any]) -> list[str]:
     """Return the settings of an architecture, three per line."""
-    words = [f"{key} {short(value)}" for key, value in told.get("settings", {}).items()]
-    words = words or [str(told.get("network", ""))]
+    words = [f"{key} {short(value)}" for key, value in content.get("settings", {}).items()]
+    words = words or [str(content.get("network", ""))]
     return [", ".join(words[i : i + 3]) for i in range(0, len(words), 3)]
 
 

@@ -28,10 +28,10 @@ def figures(run: Run) -> Iterator[Figure]:
     found = importance(run.space, known)
     order = list(found.genes) if found else []
     if found:
-        told = f"A random forest on {len(known)} networks explains {100 * found.explained:.0f} % "
-        told += "of the variance of log fitness in networks that it has not seen."
+        text = f"A random forest on {len(known)} networks explains {100 * found.explained:.0f} % "
+        text += "of the variance of log fitness in networks that it has not seen."
         if found.explained < _SURE:
-            told += " That is too little: do not read anything into the order."
+            text += " That is too little: do not read anything into the order."
         means = [max(mean, 0.0) for mean in found.means[:_BARS]]
         bars = Series(
             "", means, found.genes[:_BARS], "bars", charts.BLUE, errors=found.spreads[:_BARS]
@@ -43,7 +43,7 @@ def figures(run: Run) -> Iterator[Figure]:
             "",
             [bars],
             wide=True,
-            note=f"{told} A strategy looks closer where networks are good, so genes that it "
+            note=f"{text} A strategy looks closer where networks are good, so genes that it "
             "settled early look less important than they are.",
         )
     genes = [gene for gene in run.space.genes if not (gene.values and len(gene.values) < 2)]

@@ -27,15 +27,15 @@ def network(run: Run, form: str) -> bytes:
     """
     from matplotlib.figure import Figure  # slow to import, and only pictures need it
 
-    told = list(run.best["blocks"])
+    blocks = list(run.best["blocks"])
     settings = run.best.get("architecture", {}).get("settings", {})
     tap = str(settings.get("tap", run.experiment.get("tap", "image")))
     first = {"name": f"tap {tap}", "layers": "features of the backbone", "shape": [], "macs": 0}
-    boxes = [{**first, "params": 0}, *told]
+    boxes = [{**first, "params": 0}, *blocks]
     rows = -(-len(boxes) // _ROW)
     width = min(len(boxes), _ROW) * (_WIDE + _GAP)
     height = rows * (_HIGH + _BETWEEN)
-    whole = max(sum(one["macs"] for one in told), 1)
+    whole = max(sum(one["macs"] for one in blocks), 1)
     with figure_style():
         figure = Figure(figsize=(width, height))
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))

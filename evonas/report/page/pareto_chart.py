@@ -24,7 +24,7 @@ class Cost:
 
     Attributes:
         name: attribute of a trial.
-        told: key of a hand-made network in best.json.
+        field: key of a hand-made network in best.json.
         unit: value that is 1 on the axis.
         key: of the chart.
         words: name in the title.
@@ -32,7 +32,7 @@ class Cost:
     """
 
     name: str
-    told: str
+    field: str
     unit: float
     key: str
     words: str
@@ -128,10 +128,10 @@ def _winner(run: Run, cost: Cost) -> Iterator[Series]:
 
 
 def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
-    metric, known = run.error[0], _told(run, cost)
+    metric, known = run.error[0], _rivals(run, cost)
     yield Series(
         "hand-made",
-        [one[cost.told] / cost.unit for one in known],
+        [one[cost.field] / cost.unit for one in known],
         [one["metrics"][metric] for one in known],
         color=charts.ORANGE,
         hover=[f"{one['name']}, trained as briefly" for one in known],
@@ -143,7 +143,7 @@ def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
 def _beyond(run: Run, cost: Cost, span: tuple[float, float]) -> str:
     """Return a sentence on hand-made networks outside the range of the chart."""
     metric = run.error[0]
-    places = [(one, one[cost.told] / cost.unit) for one in _told(run, cost)]
+    places = [(one, one[cost.field] / cost.unit) for one in _rivals(run, cost)]
     outside = [
         f"{one['name']} ({one['metrics'][metric]:.1f} at {place:.3g})"
         for one, place in places
@@ -152,19 +152,19 @@ def _beyond(run: Run, cost: Cost, span: tuple[float, float]) -> str:
     return f" Beyond the edge: {', '.join(outside)}." if outside else ""
 
 
-def _told(run: Run, cost: Cost) -> list[Mapping[str, Any]]:
+def _rivals(run: Run, cost: Cost) -> list[Mapping[str, Any]]:
     """Return the hand-made networks with a result and a cost."""
     metric = run.error[0]
-    told = run.best.get("baselines", [])
-    return [one for one in told if metric in one.get("metrics", {}) and one.get(cost.told)]
+    rivals = run.best.get("baselines", [])
+    return [one for one in rivals if metric in one.get("metrics", {}) and one.get(cost.field)]
 
 
 def _limits(run: Run, cost: Cost) -> Iterator[tuple[float, str]]:
-    told = run.experiment.get("objective", {})
-    targets = {"macs": told.get("target_mflops", 0.0) / 2, "latency": told.get("target_ms", 0.0)}
+    spec = run.experiment.get("objective", {})
+    targets = {"macs": spec.get("target_mflops", 0.0) / 2, "latency": spec.get("target_ms", 0.0)}
     found: dict[float, list[str]] = {}
-    if cost is MULTIPLY_ADDS and told.get("max_macs"):
-        found.setdefault(told["max_macs"] / 1e6, []).append("limit")
-    if run.penalised == cost.name and told.get("weight") and targets[cost.name]:
+    if cost is MULTIPLY_ADDS and spec.get("max_macs"):
+        found.setdefault(spec["max_macs"] / 1e6, []).append("limit")
+    if run.penalised == cost.name and spec.get("weight") and targets[cost.name]:
         found.setdefault(targets[cost.name], []).append("target T")
     yield from ((place, " and ".join(names)) for place, names in found.items())

@@ -20,7 +20,7 @@ _PARTS = {
     "tail": "end of generations",
     "few": "fewer candidates than workers",
     "between": "strategy and files",
-    "hand_over": "hand-over",
+    "hand_over": "scheduling delay",
 }
 
 

@@ -24,10 +24,10 @@ _CHEAPER = 3  # most cheaper networks within seed noise in the table
 
 def headline(run: Run) -> str:
     """Return optimizer, seed, progress and state of a run in one sentence."""
-    told = run.experiment
-    strategy = told.get("optimizer", {}).get("name", "an unknown strategy")
-    words = f"{strategy}, seed {told.get('seed', '?')}: {len(run.trained)} of {run.budget} networks"
-    return f"{words} trained, {_STATES[run.state]}."
+    experiment = run.experiment
+    strategy = experiment.get("optimizer", {}).get("name", "an unknown strategy")
+    words = f"{strategy}, seed {experiment.get('seed', '?')}: {len(run.trained)} of {run.budget}"
+    return f"{words} networks trained, {_STATES[run.state]}."
 
 
 def sentences(run: Run) -> Iterator[str]:
@@ -65,13 +65,13 @@ def contenders(run: Run) -> Table:
         cost += [f"{one.trial.latency:.3f}"] if timed else []
         seeds = f"{len(one.further)} further" if one.further else "1"
         rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
-    for told in run.best.get("baselines", []):
-        value = told.get("metrics", {}).get(metric)
-        name, _, tap = str(told.get("name", "")).rpartition(" on ")
+    for net in run.best.get("baselines", []):
+        value = net.get("metrics", {}).get(metric)
+        name, _, tap = str(net.get("name", "")).rpartition(" on ")
         error = "failed" if value is None else f"{value:.3f}"
-        cost = [millions(told["macs"]), f"{told['params'] / 1e3:.1f}"] if told.get("macs") else []
+        cost = [millions(net["macs"]), f"{net['params'] / 1e3:.1f}"] if net.get("macs") else []
         cost = cost or ["-", "-"]
-        cost += [f"{told['latency_ms']:.3f}" if told.get("latency_ms") else "-"] if timed else []
+        cost += [f"{net['latency_ms']:.3f}" if net.get("latency_ms") else "-"] if timed else []
         rows.append([name, tap, error, "1", *cost])
     columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
     columns += ["ms"] if timed else []
@@ -83,11 +83,11 @@ def contenders(run: Run) -> Table:
 
 def retrained(run: Run) -> Table | None:
     """Return the table of a retraining; None if there was none."""
-    told = run.retrained.get("contenders", [])
+    entries = run.retrained.get("contenders", [])
     metric = run.error[0]
     rows = []
-    prefix = "test_" if any(f"test_{metric}" in r for c in told for r in c["results"]) else ""
-    for one in told:
+    prefix = "test_" if any(f"test_{metric}" in r for c in entries for r in c["results"]) else ""
+    for one in entries:
         values = [result[prefix + metric] for result in one["results"] if prefix + metric in result]
         if not values:
             continue
@@ -153,8 +153,8 @@ def failures(run: Run) -> Table | None:
 
 def blocks(run: Run) -> Table | None:
     """Return the table of the winner's blocks; None if no file has them."""
-    told = run.best.get("blocks", [])
-    if not told:
+    found = run.best.get("blocks", [])
+    if not found:
         return None
     rows = [
         [
@@ -164,7 +164,7 @@ def blocks(run: Run) -> Table | None:
             f"{one['macs']:,}".replace(",", " "),
             f"{one['params']:,}".replace(",", " "),
         ]
-        for one in told
+        for one in found
     ]
     columns = ["block", "layers", "gives", "multiply-adds", "parameters"]
     return Table(f"The winner, {run.best.get('digest', '')}", columns, rows)
@@ -172,14 +172,14 @@ def blocks(run: Run) -> Table | None:
 
 def origin(run: Run) -> Table:
     """Return seeds, versions and hashes of a run."""
-    told = run.environment
+    environment = run.environment
     rows = [["seed", str(run.experiment.get("seed", "-"))]]
     for key in ("evonas", "code", "data", "backbone", "images", "python", "platform"):
-        if told.get(key) not in (None, ""):
+        if environment.get(key) not in (None, ""):
             name = {"code": "hash of evonas' code", "data": "hash of the data"}.get(key, key)
             name = "hash of the backbone" if key == "backbone" else name
-            rows.append([name, str(told[key])])
-    rows += [[name, str(value)] for name, value in told.get("packages", {}).items()]
+            rows.append([name, str(environment[key])])
+    rows += [[name, str(value)] for name, value in environment.get("packages", {}).items()]
     return Table("Seeds, versions, hashes", ["what", "value"], rows, names=1)
 
 

@@ -39,7 +39,7 @@ class Usage:
         self._all = self._left = 0
 
     @property
-    def hand_over(self) -> float:
+    def scheduling_delay(self) -> float:
         """Worker seconds of scheduling delay: the rest, after all other causes."""
         return max(0.0, self.workers * self.wall - self.busy - self.few - self.tail - self.between)
 
@@ -67,7 +67,7 @@ class Usage:
     def to_dict(self) -> dict[str, float]:
         """Return the worker seconds, rounded to milliseconds."""
         parts = {key: value for key, value in asdict(self).items() if key != "clock"}
-        parts |= {"hand_over": self.hand_over, "utilisation": self.share}
+        parts |= {"hand_over": self.scheduling_delay, "utilisation": self.share}
         return {key: round(value, 3) for key, value in parts.items()}
 
     def statement(self) -> str:
@@ -78,7 +78,7 @@ class Usage:
             "end of generations": self.tail,
             "fewer candidates than workers": self.few,
             "strategy and files": self.between,
-            "hand-over": self.hand_over,
+            "scheduling delay": self.scheduling_delay,
         }
         whole = self.workers * self.wall
         idle = [f"{name} {100 * s / whole:.1f} %" for name, s in causes.items() if s / whole > 5e-4]

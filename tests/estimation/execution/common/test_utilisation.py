@@ -34,12 +34,12 @@ def test_two_workers_a_generation_of_three_and_one_of_one() -> None:
     assert usage.tail == pytest.approx(4.0)  # from 5 to 9 one was left
     assert usage.between == pytest.approx(2.0)
     assert usage.few == pytest.approx(3.0)
-    assert usage.hand_over == pytest.approx(0.1)
+    assert usage.scheduling_delay == pytest.approx(0.1)
     assert usage.share == pytest.approx(16.9 / 26)
     assert usage.to_dict()["candidates"] == 4
     assert usage.statement() == (
         "Utilisation 65.0 % of 2 worker(s) over 13.0 s; idle: end of generations 15.4 %, "
-        "fewer candidates than workers 11.5 %, strategy and files 7.7 %, hand-over 0.4 %."
+        "fewer candidates than workers 11.5 %, strategy and files 7.7 %, scheduling delay 0.4 %."
     )
 
 
