@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optimizer_problems import (
+from evonas.testing.optimizer_problems import (
     build,
     by_digest,
     drive,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from documented_parts import installed
 from documents import ROOT
-from optimizer_problems import bowl, build, drive, mixed, ordinal
+from evonas.testing.optimizer_problems import bowl, build, drive, mixed, ordinal
 
 from evonas.core import registry
 

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from optimizer_problems import build, by_digest, distinct, drive, mixed, ordinal, space_of
+from evonas.testing.optimizer_problems import (
+    build,
+    by_digest,
+    distinct,
+    drive,
+    mixed,
+    ordinal,
+    space_of,
+)
 
 from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings

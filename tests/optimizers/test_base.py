@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from optimizer_problems import conditional, cost, ordinal, space_of
+from evonas.testing.optimizer_problems import conditional, cost, ordinal, space_of
 
 from evonas.errors import InputError
 from evonas.optimizers.base import Optimizer, guarded_global_rng, number_in

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optimizer_problems import bowl, build, cost, drive, ordinal, space_of
+from evonas.testing.optimizer_problems import bowl, build, cost, drive, ordinal, space_of
 from scipy.stats import norm, spearmanr
 
 from evonas.errors import InputError

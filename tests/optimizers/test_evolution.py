@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from evolving import B0, EVOPOSE, Array, changes, digests, evolution, told
-from optimizer_problems import (
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,

@@ -9,7 +9,7 @@ import pytest
 from evolving import B0, EVOPOSE, Array, changes, digests, evolution, ruled, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_problems import (
+from evonas.testing.optimizer_problems import (
     by_digest,
     cost,
     distinct,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from optimizer_problems import (
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,

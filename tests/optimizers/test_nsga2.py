@@ -8,7 +8,15 @@ import moocore
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from optimizer_problems import build, by_digest, cost, distinct, drive, mixed, ordinal
+from evonas.testing.optimizer_problems import (
+    build,
+    by_digest,
+    cost,
+    distinct,
+    drive,
+    mixed,
+    ordinal,
+)
 
 from evonas.errors import InputError
 from evonas.optimizers import nsga2

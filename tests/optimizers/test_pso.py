@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optimizer_problems import (
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,

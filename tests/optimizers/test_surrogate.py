@@ -9,7 +9,7 @@ import statistics
 import numpy as np
 import pytest
 from conftest import SHARED
-from optimizer_problems import (
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,

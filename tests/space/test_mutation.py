@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_problems import space_of
+from evonas.testing.optimizer_problems import space_of
 
 from evonas.space import Genome, Mutation, SearchSpace
 
