@@ -112,12 +112,15 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "testing": (
         "Conformance suites",
         "What every part must do, as tests that a package runs on its own parts.",
-        tuple(
-            f"evonas.testing.{name}"
-            for name in (
-                *("conformance", "optimizers", "failed_evaluations", "warm_start", "networks"),
-                *("network_settings", "backbones", "tasks", "loggers"),
-            )
+        (
+            "evonas.testing",
+            *(
+                f"evonas.testing.{name}"
+                for name in (
+                    *("conformance", "optimizers", "ask_tell", "failed_evaluations", "warm_start"),
+                    *("networks", "network_settings", "backbones", "tasks", "loggers"),
+                )
+            ),
         ),
     ),
     "registry": (

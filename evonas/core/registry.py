@@ -110,7 +110,7 @@ def load(kind: str, name: str) -> Any:
 
 
 def name_of(part: type) -> str:
-    """Return a name by which ``load`` finds a class: a file's, an entry point's or the dotted one."""
+    """Return a name by which ``load`` finds a class, the dotted one where it has no other."""
     package, _, stem = part.__module__.rpartition(".")
     dotted = f"{part.__module__}:{part.__qualname__}"
     for kind in KINDS.values():

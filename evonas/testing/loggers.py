@@ -178,8 +178,9 @@ class LoggerConformance(Conformance, ABC):
         self, name: str, tmp_path: Path
     ) -> None:
         """One line that names the logger."""
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / self.blockers.get(name, name)).write_text("in the way")
+        blocker = tmp_path / "run" / self.blockers.get(name, name)
+        blocker.parent.mkdir(parents=True)
+        blocker.write_text("in the way")
         with pytest.raises(
             InputError, match=rf"^logger={name}: its log cannot be opened \("
         ) as caught:

@@ -126,7 +126,7 @@ class TestBackbones(BackboneConformance):
 
     names = tuple(CASES)
     drawable = tuple(case for case, (name, _) in CASES.items() if name not in NO_RANDOM)
-    free = ("none",)
+    free = weightless = ("none",)
     distinct = ("synthetic_face", "face_recognition", "vgg_face", "light_cnn")
 
     @classmethod

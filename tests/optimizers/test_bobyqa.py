@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from evonas.errors import InputError
+from evonas.optimizers import bobyqa
+from evonas.optimizers.common.ask_tell_thread import CallbackBridge
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -21,10 +25,6 @@ from evonas.testing.optimizer_problems import (
     ordinal,
     space_of,
 )
-
-from evonas.errors import InputError
-from evonas.optimizers import bobyqa
-from evonas.optimizers.common.ask_tell_thread import CallbackBridge
 
 ROOT = Path(__file__).parents[2]
 

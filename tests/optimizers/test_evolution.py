@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from evolving import B0, EVOPOSE, Array, changes, digests, evolution, told
+
+from evonas.errors import InputError
+from evonas.space import Mutation
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -19,9 +22,6 @@ from evonas.testing.optimizer_problems import (
     ordinal,
     space_of,
 )
-
-from evonas.errors import InputError
-from evonas.space import Mutation
 
 # ------------------------------------------------------------------- (mu + lambda)
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from evonas.errors import InputError
+from evonas.optimizers.ga import _Tournaments
+from evonas.optimizers.pymoo_support.operators import OneGene
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -16,10 +20,6 @@ from evonas.testing.optimizer_problems import (
     space_of,
     trainings,
 )
-
-from evonas.errors import InputError
-from evonas.optimizers.ga import _Tournaments
-from evonas.optimizers.pymoo_support.operators import OneGene
 
 
 def test_no_architecture_is_asked_twice() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
+from evonas.errors import InputError
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -15,8 +17,6 @@ from evonas.testing.optimizer_problems import (
     ordinal,
     space_of,
 )
-
-from evonas.errors import InputError
 
 
 @pytest.mark.parametrize("acceptance", ["first", "steepest"])

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from evonas.errors import InputError
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -20,8 +22,6 @@ from evonas.testing.optimizer_problems import (
     space_of,
     trainings,
 )
-
-from evonas.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 
