@@ -146,7 +146,7 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
 
 @pytest.mark.usefixtures("package")
 class TestOptimizer(OptimizerConformance):
-    names = ("halving", "outside_package:Halving")
+    names = ("outside_package:Halving",)
 
 
 @pytest.mark.usefixtures("package")
