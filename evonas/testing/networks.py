@@ -114,9 +114,9 @@ class NetworkConformance(Conformance):
             y = module(torch.randn(2, *in_shape))
             assert is_answer(name, y, 2)
             (y - 1.0).square().mean().backward()
-            for name, parameter in module.named_parameters():
-                assert parameter.grad is not None, (architecture, name)
-                assert parameter.grad.isfinite().all(), (architecture, name)
+            for key, parameter in module.named_parameters():
+                assert parameter.grad is not None, (architecture, key)
+                assert parameter.grad.isfinite().all(), (architecture, key)
             # Batch norm of two values is nearly a step function: its gradient can be huge.
             torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
             optimizer.step()
