@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optimizer_problems import (
+
+from evonas.optimizers.evolution import Evolution
+from evonas.space import SearchSpace
+from evonas.testing.optimizer_problems import (
     build,
     by_digest,
     drive,
 )
-
-from evonas.optimizers.evolution import Evolution
-from evonas.space import SearchSpace
 
 EVOPOSE = SearchSpace.from_file(Path(__file__).parents[1] / "search_spaces" / "evopose2d.yaml")
 B0 = EVOPOSE.ancestors[0]

@@ -6,12 +6,8 @@ from evonas.core import registry
 
 
 def _parts(kind: str) -> tuple[str, ...]:
-    """Return the modules of a kind of part: its base class first, then every registered name."""
-    folder, base, _ = registry.KINDS[kind]
-    return (
-        base,
-        *(f"evonas.{folder.replace(chr(47), chr(46))}.{name}" for name in registry.names(kind)),
-    )
+    """Return the modules of a kind of part: its base class first, then evonas's own parts."""
+    return (registry.KINDS[kind].base_module, *registry.modules(kind))
 
 
 #: page -> title, a sentence, modules
@@ -49,8 +45,8 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     ),
     "networks": (
         "Networks",
-        "Families of networks that a search space describes.",
-        _parts("network"),
+        "Families of networks that a search space describes, and the blocks of their stages.",
+        (*_parts("network"), *_parts("block")),
     ),
     "backbones": (
         "Backbones",
@@ -113,10 +109,24 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             "evonas.workflows.evaluation",
         ),
     ),
+    "testing": (
+        "Conformance suites",
+        "What every part must do, as tests that a package runs on its own parts.",
+        (
+            "evonas.testing",
+            *(
+                f"evonas.testing.{name}"
+                for name in (
+                    *("conformance", "optimizers", "ask_tell", "failed_evaluations", "warm_start"),
+                    *("networks", "network_settings", "backbones", "tasks", "loggers"),
+                )
+            ),
+        ),
+    ),
     "registry": (
         "Registry",
         "How names become parts.",
-        ("evonas.core.registry",),
+        ("evonas.core.registry", "evonas.core.outside_parts", "evonas.core.dotted_names"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""What there is to choose from, listed from file names without importing any of it; data sets."""
+"""What there is to choose from, of evonas itself and of other packages; data sets."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def list_parts(kind: str | None = None) -> dict[str, dict[str, str]]:
     """Return all parts with a line about each, by kind.
 
     Args:
-        kind: ``optimizer``, ``network``, ``backbone``, ``data``, ``task``, ``executor``,
-            ``logger``, ``experiment`` or ``space``; None: all of them.
+        kind: ``optimizer``, ``network``, ``block``, ``backbone``, ``data``, ``task``,
+            ``executor``, ``logger``, ``experiment`` or ``space``; None: all of them.
 
     Returns:
-        Kind -> name -> what it is, in one line.
+        Kind -> name -> what it is, in one line. Of evonas's own parts none is imported; those
+        of other packages are, and the line of one that cannot be loaded says why.
 
     Raises:
         InputError: there is no such kind.
@@ -117,11 +118,18 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
 def _described(kind: str) -> dict[str, str]:
     if kind in registry.KINDS:
-        return {name: registry.summary(kind, name) for name in registry.names(kind)}
+        return {name: _summary(kind, name) for name in registry.names(kind)}
     from evonas.core.experiment import places  # of pydantic, which the other lists do without
 
     files = [path for place in places() for path in sorted((place / FILES[kind]).glob("*.yaml"))]
     return {path.stem: _comment(path.read_text(encoding="utf-8")) for path in reversed(files)}
+
+
+def _summary(kind: str, name: str) -> str:
+    try:
+        return registry.summary(kind, name)
+    except InputError as error:  # one broken package does not hide the others
+        return f"Cannot be loaded: {error}"
 
 
 def _comment(text: str) -> str:

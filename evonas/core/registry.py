@@ -1,8 +1,11 @@
-"""Names of the exchangeable parts: a file's name is the public name.
+"""Names of the exchangeable parts: of evonas itself, of other packages, and dotted names.
 
-``evonas/optimizers/cma.py`` is the optimizer ``cma``. Nothing registers itself:
-listing reads file names, and a module is imported only when its part is used, so
-adding a part touches one file and listing costs nothing.
+- A part of evonas itself is a file, whose name is the public name:
+  ``evonas/optimizers/cma.py`` is the optimizer ``cma``. Listing reads file names, and a module is
+  imported only when its part is used.
+- Another installed package names its parts in entry points; see ``outside_parts``.
+- ``package.module:Class`` is any class that can be imported, also from the working directory.
+  Such a name runs the module's code, so it is trusted as a program is.
 """
 
 from __future__ import annotations
@@ -12,48 +15,122 @@ import importlib
 import inspect
 from abc import ABCMeta
 from collections.abc import Mapping
+from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from evonas.core.dotted_names import imported, working_directory
+from evonas.core.outside_parts import Offer, offers
 from evonas.errors import InputError, nearest
 
-_PACKAGE = Path(__file__).parents[1]
+#: Folders of the package ``evonas`` in which files of parts are looked for.
+_SOURCES = [Path(__file__).parents[1]]
+_FORM = "package.module:Class, such as my_package:Mine"
 
-#: kind -> (folder, module and name of the base class)
-KINDS: dict[str, tuple[str, str, str]] = {
-    "optimizer": ("optimizers", "evonas.optimizers.base", "Optimizer"),
-    "network": ("models/networks", "evonas.models.networks.base", "Network"),
-    "backbone": ("models/backbones", "evonas.models.backbones.base", "Backbone"),
-    "data": ("data", "evonas.data.base", "Dataset"),
-    "task": ("tasks", "evonas.tasks.base", "Task"),
-    "executor": ("estimation/execution", "evonas.estimation.execution.base", "Executor"),
-    "logger": ("runs/loggers", "evonas.runs.loggers.base", "Logger"),
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of part.
+
+    Attributes:
+        package: whose modules are evonas's own parts; its module ``base`` holds the base class.
+        base: name of the base class.
+        group: of the entry points of other packages.
+        dotted: whether a dotted name may stand for a part.
+    """
+
+    package: str
+    base: str
+    group: str
+    dotted: bool = True
+
+    @property
+    def base_module(self) -> str:
+        """The module that holds the base class."""
+        return f"{self.package}.base"
+
+
+KINDS: dict[str, Kind] = {
+    "optimizer": Kind("evonas.optimizers", "Optimizer", "evonas.optimizers"),
+    "network": Kind("evonas.models.networks", "Network", "evonas.networks"),
+    # A gene names blocks, and genes are data: nothing that is not installed is imported for one.
+    "block": Kind("evonas.models.networks.blocks", "Block", "evonas.blocks", dotted=False),
+    "backbone": Kind("evonas.models.backbones", "Backbone", "evonas.backbones"),
+    "data": Kind("evonas.data", "Dataset", "evonas.datasets"),
+    "task": Kind("evonas.tasks", "Task", "evonas.tasks"),
+    "executor": Kind("evonas.estimation.execution", "Executor", "evonas.executors"),
+    "logger": Kind("evonas.runs.loggers", "Logger", "evonas.loggers"),
 }
 
 
 def names(kind: str) -> list[str]:
     """Return the public names of a kind, sorted, without importing any of them.
 
+    Those of other packages are among them; dotted names that are no entry points are not.
+
     Raises:
         InputError: there is no such kind (the nearest is offered).
     """
-    folder = _PACKAGE / _entry(kind)[0]
-    stems = (path.stem for path in folder.glob("*.py"))
-    return sorted(stem for stem in stems if not stem.startswith("_") and stem != "base")
+    own = _own(_entry(kind))
+    return sorted({*own, *offers(KINDS[kind].group, own)})
+
+
+def modules(kind: str) -> list[str]:
+    """Return the modules of evonas's own parts of a kind, sorted, without importing any of them.
+
+    Raises:
+        InputError: there is no such kind.
+    """
+    return [f"{KINDS[kind].package}.{name}" for name in sorted(_own(_entry(kind)))]
 
 
 def load(kind: str, name: str) -> Any:
-    """Return the class behind a public name.
+    """Return the class behind a public or a dotted name.
 
     Raises:
-        InputError: there is no such kind, or no part of it has the name (the nearest is
-            offered).
+        InputError: there is no such kind, no part of it has the name (the nearest is offered),
+            or the name is of another package's part and that is no such part or cannot be
+            imported.
     """
-    folder, base_module, base_name = _entry(kind)
-    _check_name(kind, name)
-    base = getattr(importlib.import_module(base_module), base_name)
-    module = importlib.import_module(f"evonas.{folder.replace(chr(47), chr(46))}.{name}")
+    entry = _entry(kind)
+    own = _own(entry)
+    offered = offers(entry.group, own)
+    base = getattr(importlib.import_module(entry.base_module), entry.base)
+    if isinstance(name, str):
+        if name in own:
+            return _only_part(importlib.import_module(f"{entry.package}.{name}"), base)
+        if name in offered:
+            return _outside(offered[name], base)
+        if ":" in name and entry.dotted:
+            where = f"{kind} {name!r}"
+            with working_directory():
+                return _checked_part(imported(name, where, _FORM), base, where)
+    raise InputError(f"unknown {kind} {name!r}: {nearest(str(name), {*own, *offered})}")
+
+
+def name_of(part: type) -> str:
+    """Return a name by which ``load`` finds a class, the dotted one where it has no other."""
+    package, _, stem = part.__module__.rpartition(".")
+    dotted = f"{part.__module__}:{part.__qualname__}"
+    for kind in KINDS.values():
+        if package == kind.package:
+            return stem
+        for name, offer in offers(kind.group, _own(kind)).items():
+            if offer.target == dotted:
+                return name
+    return dotted
+
+
+def _own(entry: Kind) -> dict[str, Path]:
+    """Return name -> file of evonas's own parts."""
+    inner = entry.package.split(".")[1:]
+    files = [path for root in _SOURCES for path in root.joinpath(*inner).glob("*.py")]
+    return {path.stem: path for path in files if path.stem not in ("__init__", "base")}
+
+
+def _only_part(module: Any, base: type) -> Any:
+    """Return the one part that a module of evonas itself defines."""
     own = [
         value
         for key, value in vars(module).items()
@@ -66,10 +143,32 @@ def load(kind: str, name: str) -> Any:
     if len(found) != 1:
         lacking = [f"{value.__name__} lacks {_abstract(value)}" for value in own if not found]
         raise TypeError(
-            f"{module.__name__} must define exactly one public {base_name}, has "
+            f"{module.__name__} must define exactly one public {base.__name__}, has "
             f"{', '.join(lacking) or found}"
         )
     return found[0]
+
+
+def _outside(offer: Offer, base: type) -> Any:
+    where = f"{offer} = {offer.target!r}"
+    return _checked_part(imported(offer.target, where, _FORM), base, where)
+
+
+def _checked_part(found: Any, base: type, where: str) -> Any:
+    """Return a class of another package.
+
+    Raises:
+        InputError: it is no class, no subclass of the base class, or abstract.
+    """
+    wanted = f"{base.__module__}.{base.__qualname__}"
+    if not inspect.isclass(found) or not issubclass(found, base):
+        what = f"class {found.__qualname__}" if inspect.isclass(found) else type(found).__name__
+        raise InputError(f"{where}: expected a subclass of {wanted}, got a {what}")
+    if inspect.isabstract(found):
+        raise InputError(
+            f"{where}: expected a complete {wanted}, but {found.__name__} lacks {_abstract(found)}"
+        )
+    return found
 
 
 def _abstract(value: type) -> str:
@@ -78,15 +177,20 @@ def _abstract(value: type) -> str:
 
 
 def summary(kind: str, name: str) -> str:
-    """Return the first line of a part's docstring, read from its file, not imported.
+    """Return the first line of a part's docstring.
+
+    That of evonas's own parts is read from the file, which is not imported.
 
     Raises:
         InputError: as ``load``.
     """
-    _check_name(kind, name)
-    source = (_PACKAGE / KINDS[kind][0] / f"{name}.py").read_text(encoding="utf-8")
-    text = ast.get_docstring(ast.parse(source)) or ""
-    return text.split("\n", 1)[0]
+    path = _own(_entry(kind)).get(str(name))
+    if path is not None:
+        text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        return text.split("\n", 1)[0]
+    part = load(kind, name)
+    text = inspect.cleandoc(vars(part).get("__doc__") or "")
+    return text.split("\n", 1)[0] or f"{part.__module__}.{part.__qualname__}"
 
 
 def options(kind: str, name: str) -> list[str]:
@@ -132,24 +236,18 @@ class CheckedCall(ABCMeta):
         Raises:
             InputError: unknown option, or one that is missing.
         """
-        package, _, name = cls.__module__.rpartition(".")
-        folder = package.rpartition(".")[2]
-        kind = next((kind for kind, entry in KINDS.items() if entry[0] == folder), folder)
+        bases = {(owner.__module__, owner.__name__) for owner in cls.__mro__}
+        kind = next(k for k, entry in KINDS.items() if (entry.base_module, entry.base) in bases)
+        name = name_of(cls)
         own = _parameters(cls)
         _check_keys(kind, name, own, list(own)[len(args) :], given)
         return super().__call__(*args, **given)
 
 
-def _entry(kind: str) -> tuple[str, str, str]:
+def _entry(kind: str) -> Kind:
     if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"unknown kind of part {kind!r}: {nearest(str(kind), KINDS)}")
     return KINDS[kind]
-
-
-def _check_name(kind: str, name: str) -> None:
-    known = names(kind)
-    if name not in known:
-        raise InputError(f"unknown {kind} {name!r}: {nearest(str(name), known)}")
 
 
 def _check_keys(

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, StrictStr
 
 from evonas.core.files import checked, keep, read_json
+from evonas.core.registry import name_of
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 
@@ -198,7 +199,7 @@ def _groups(dataset: Dataset) -> NDArray[np.str_]:
     known = dataset.known_groups()
     if known is None:
         return np.full(len(dataset), "", np.str_)
-    reader = type(dataset).__module__.rpartition(".")[2]
+    reader = name_of(type(dataset))
     return np.array([f"{reader}/{name}" for name in known.tolist()], np.str_)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ def test_the_parts_of_every_kind_are_found() -> None:
     known = {
         "optimizer": {"bobyqa", "cma", "ga", "local", "pso", "random"},
         "network": {"master_module", "linear_probe", "residual_head"},
+        "block": {"conv", "residual", "ghost"},
         "backbone": {"synthetic_face", "face_recognition"},
         "data": {"synthetic_faces", "pointing04"},
         "task": {"head_pose"},
@@ -38,7 +40,25 @@ def test_the_parts_of_every_kind_are_found() -> None:
         assert names <= set(found)
         assert found == sorted(found)
         assert "base" not in found
-        assert not [name for name in found if name.startswith("_")]
+        assert [f"{registry.KINDS[kind].package}.{name}" for name in found] == registry.modules(
+            kind
+        )
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_a_folder_of_parts_holds_parts_and_their_base_alone(kind: str) -> None:
+    """Helpers live in sub-packages, so that every file of the folder is a part by its name."""
+    entry = registry.KINDS[kind]
+    package = importlib.import_module(entry.package)
+    base = getattr(importlib.import_module(entry.base_module), entry.base)
+    folder = Path(package.__path__[0])
+    stems = {path.stem for path in folder.glob("*.py")} - {"__init__", "base"}
+    assert stems == set(registry.names(kind))
+    for stem in stems:
+        assert not stem.startswith("_")
+        assert issubclass(registry.load(kind, stem), base)
+    for inner in (path for path in folder.iterdir() if path.is_dir()):
+        assert not inner.name.startswith("_") or inner.name == "__pycache__"
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)
@@ -85,7 +105,7 @@ CALLS = {
     [
         ("optimizers", "unknown kind of part 'optimizers': did you mean 'optimizer'? (known: "),
         ("Network", "unknown kind of part 'Network': did you mean 'network'? (known: "),
-        ("", "unknown kind of part '': known: backbone, data, "),
+        ("", "unknown kind of part '': known: backbone, block, data, "),
         (None, "unknown kind of part None: "),
         (["optimizer"], "unknown kind of part ['optimizer']: "),
     ],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +115,23 @@ def test_the_optimizer_finds_what_random_search_does_not(
     assert found["differential"] < found["random"] / 10
     result = searched(evonas, tiny_file, "optimizer={name: differential, population_size: 4}")
     assert result["experiment"]["optimizer"]["name"] == "differential"
+
+
+@pytest.mark.parametrize("shown", ["optimizer"], indirect=True)
+def test_the_suite_of_the_page_runs_on_the_strategy_of_the_page(
+    shown: None, tmp_path: Path
+) -> None:
+    """As a user runs it: pytest in a folder of its own, without the settings of this project."""
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_my_package.py")
+    done = subprocess.run(
+        [sys.executable, *words, "-k", "misuse or misspelt or enqueue or best_so_far or silence"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.parametrize("shown", ["space"], indirect=True)

@@ -92,8 +92,8 @@ def test_every_verb_and_option_is_on_its_page(pages: dict[str, ModuleType]) -> N
 def test_the_reference_shows_what_is_public(pages: dict[str, ModuleType]) -> None:
     """Every part of the registry, and modules that are there."""
     shown = {m for _, _, modules in pages["reference"].PAGES.values() for m in modules}
-    for kind, (folder, base, _) in registry.KINDS.items():
-        names = {f"evonas.{folder}.{name}" for name in registry.names(kind)} | {base}
+    for kind, entry in registry.KINDS.items():
+        names = {*registry.modules(kind), entry.base_module}
         assert names <= shown, names - shown
     for name in shown:
         assert inspect.getdoc(importlib.import_module(name)), name

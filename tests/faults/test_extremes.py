@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from optimizer_problems import build, by_digest, distinct, drive, mixed, ordinal, space_of
 
 from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
@@ -24,6 +23,15 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import SearchSpace
+from evonas.testing.optimizer_problems import (
+    build,
+    by_digest,
+    distinct,
+    drive,
+    mixed,
+    ordinal,
+    space_of,
+)
 from evonas.workflows.loop import Search
 
 Array = NDArray[np.float64]

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from optimizer_problems import conditional, cost, ordinal, space_of
 
 from evonas.errors import InputError
 from evonas.optimizers.base import Optimizer, guarded_global_rng, number_in
@@ -21,6 +20,7 @@ from evonas.optimizers.common.global_state_guards import no_logging_setup
 from evonas.optimizers.common.identity import Identity
 from evonas.optimizers.common.sampling import Sampler
 from evonas.space import SearchSpace
+from evonas.testing.optimizer_problems import conditional, cost, ordinal, space_of
 
 LINE = space_of({"kind": "integer", "low": 1, "high": 100})
 

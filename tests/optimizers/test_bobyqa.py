@@ -12,11 +12,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optimizer_problems import bowl, build, by_digest, distinct, drive, ordinal, space_of
 
 from evonas.errors import InputError
 from evonas.optimizers import bobyqa
 from evonas.optimizers.common.ask_tell_thread import CallbackBridge
+from evonas.testing.optimizer_problems import (
+    bowl,
+    build,
+    by_digest,
+    distinct,
+    drive,
+    ordinal,
+    space_of,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,7 +243,7 @@ def test_threads_end_with_the_search_and_with_the_optimizer() -> None:
 
 def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
     program = (
-        "from optimizer_problems import bowl, build, drive, ordinal\n"
+        "from evonas.testing.optimizer_problems import bowl, build, drive, ordinal\n"
         "optimizer = build('bobyqa', ordinal(), budget=100)\n"
         "drive(optimizer, bowl, asks=4)\n"
         "optimizer.ask()\n"

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from optimizer_problems import bowl, build, cost, drive, ordinal, space_of
 from scipy.stats import norm, spearmanr
 
 from evonas.errors import InputError
 from evonas.optimizers.common.preselection import Preselection
+from evonas.testing.optimizer_problems import bowl, build, cost, drive, ordinal, space_of
 
 
 def test_it_draws_from_its_own_generator() -> None:

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from evolving import B0, EVOPOSE, Array, changes, digests, evolution, told
-from optimizer_problems import (
+
+from evonas.errors import InputError
+from evonas.space import Mutation
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -19,9 +22,6 @@ from optimizer_problems import (
     ordinal,
     space_of,
 )
-
-from evonas.errors import InputError
-from evonas.space import Mutation
 
 # ------------------------------------------------------------------- (mu + lambda)
 

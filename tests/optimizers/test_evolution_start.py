@@ -9,7 +9,9 @@ import pytest
 from evolving import B0, EVOPOSE, Array, changes, digests, evolution, ruled, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_problems import (
+
+from evonas.space import Mutation, SearchSpace
+from evonas.testing.optimizer_problems import (
     by_digest,
     cost,
     distinct,
@@ -17,8 +19,6 @@ from optimizer_problems import (
     mixed,
     ordinal,
 )
-
-from evonas.space import Mutation, SearchSpace
 
 # ------------------------------------------------- ancestors, limits, initial_genomes
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from optimizer_problems import (
+
+from evonas.errors import InputError
+from evonas.optimizers.ga import _Tournaments
+from evonas.optimizers.pymoo_support.operators import OneGene
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -16,10 +20,6 @@ from optimizer_problems import (
     space_of,
     trainings,
 )
-
-from evonas.errors import InputError
-from evonas.optimizers.ga import _Tournaments
-from evonas.optimizers.pymoo_support.operators import OneGene
 
 
 def test_no_architecture_is_asked_twice() -> None:

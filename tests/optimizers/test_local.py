@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from optimizer_problems import (
+
+from evonas.errors import InputError
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -15,8 +17,6 @@ from optimizer_problems import (
     ordinal,
     space_of,
 )
-
-from evonas.errors import InputError
 
 
 @pytest.mark.parametrize("acceptance", ["first", "steepest"])

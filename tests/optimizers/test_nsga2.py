@@ -8,12 +8,20 @@ import moocore
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from optimizer_problems import build, by_digest, cost, distinct, drive, mixed, ordinal
 
 from evonas.errors import InputError
 from evonas.optimizers import nsga2
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
+from evonas.testing.optimizer_problems import (
+    build,
+    by_digest,
+    cost,
+    distinct,
+    drive,
+    mixed,
+    ordinal,
+)
 
 SPACE = ordinal(6, 4)  # 4096 architectures
 #: Shares of the hypervolume after 60 trainings from seeds 0, 1, 2.

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from optimizer_problems import (
+
+from evonas.errors import InputError
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -20,8 +22,6 @@ from optimizer_problems import (
     space_of,
     trainings,
 )
-
-from evonas.errors import InputError
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,16 @@ import statistics
 import numpy as np
 import pytest
 from conftest import SHARED
-from optimizer_problems import (
+from scipy.optimize import check_grad
+from scipy.stats import norm
+
+from evonas.errors import InputError
+from evonas.optimizers.bayesian.acquisition import Belief, log_expected_improvement, normal_scores
+from evonas.optimizers.bayesian.encoding import Encoding
+from evonas.optimizers.bayesian.gaussian_process import JITTER, GaussianProcess
+from evonas.optimizers.bayesian.kernel import INACTIVE, SLOPE, Kernel
+from evonas.space import Architecture, SearchSpace
+from evonas.testing.optimizer_problems import (
     bowl,
     build,
     by_digest,
@@ -21,15 +30,6 @@ from optimizer_problems import (
     ordinal,
     space_of,
 )
-from scipy.optimize import check_grad
-from scipy.stats import norm
-
-from evonas.errors import InputError
-from evonas.optimizers.bayesian.acquisition import Belief, log_expected_improvement, normal_scores
-from evonas.optimizers.bayesian.encoding import Encoding
-from evonas.optimizers.bayesian.gaussian_process import JITTER, GaussianProcess
-from evonas.optimizers.bayesian.kernel import INACTIVE, SLOPE, Kernel
-from evonas.space import Architecture, SearchSpace
 
 TABLE = SHARED / "nas_bench" / "nas_bench_macro_cifar10.csv"
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from optimizer_problems import space_of
 
 from evonas.space import Genome, Mutation, SearchSpace
+from evonas.testing.optimizer_problems import space_of
 
 EVOPOSE = SearchSpace.from_file(Path(__file__).parents[2] / "search_spaces" / "evopose2d.yaml")
 B0 = EVOPOSE.ancestors[0]

@@ -7,16 +7,12 @@ only from a file or a command line that you trust.
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
+from evonas.core.dotted_names import imported, working_directory
 from evonas.errors import InputError, one_line
 from evonas.models.backbones.common.hooked_module import Hooked, seeded, shared_weights
 from evonas.models.backbones.common.taps import IMAGENET_MEAN, IMAGENET_STD, Channels, Triple
@@ -71,7 +67,7 @@ class TorchModule(Hooked):
                 f"backbone.weights={weights!r} and backbone.random={random} exclude each other: "
                 "give only one"
             )
-        with _working_directory():
+        with working_directory():
             make = _function(callable)
             net = _made(make, callable, arguments or {}, random or 0)
             if weights is not None:
@@ -92,58 +88,17 @@ class TorchModule(Hooked):
             )
 
 
-@contextmanager
-def _working_directory() -> Iterator[None]:
-    """Let imports find modules beside the experiment, behind everything installed."""
-    here = os.getcwd()
-    sys.path.append(here)
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
 def _function(name: str) -> Callable[..., Any]:
     """Return the function that ``package.module:function`` names."""
-    path, colon, attribute = name.partition(":")
-    if not (colon and all(p.isidentifier() for p in (*path.split("."), *attribute.split(".")))):
-        raise InputError(
-            f"backbone.callable={name!r}: expected package.module:function, "
-            "such as torchvision.models:resnet18"
-        )
-    found: Any = _module(name, path)
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            public = [key for key in dir(found) if not key.startswith("_")]
-            close = difflib.get_close_matches(part, public, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "none is close"
-            place = getattr(found, "__file__", None) or getattr(found, "__name__", path)
-            raise InputError(f"backbone.callable={name!r}: {place} has no {part!r}: {hint}")
-        found = getattr(found, part)
+    where = f"backbone.callable={name!r}"
+    form = "package.module:function, such as torchvision.models:resnet18"
+    found: Any = imported(name, where, form)
     if isinstance(found, nn.Module) or not hasattr(found, "__call__"):  # noqa: B004 - shadowed
         raise InputError(
-            f"backbone.callable={name!r}: expected a function that returns an nn.Module, "
-            f"got a {type(found).__name__}"
+            f"{where}: expected a function that returns an nn.Module, got a {type(found).__name__}"
         )
     function: Callable[..., Any] = found
     return function
-
-
-def _module(name: str, path: str) -> Any:
-    try:
-        return importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        absent = error.name or path
-        if path == absent or path.startswith(f"{absent}."):
-            reason = f"there is no module {absent!r} among what is installed or in {os.getcwd()}"
-        else:
-            reason = f"importing {path!r} needs {absent!r}, which is not installed"
-        raise InputError(f"backbone.callable={name!r}: {reason}") from error
-    except Exception as error:  # it is a user's code that runs here
-        raise InputError(
-            f"backbone.callable={name!r}: importing {path!r} fails ({one_line(error)})"
-        ) from error
 
 
 def _made(make: Callable[..., Any], name: str, arguments: dict[str, Any], seed: int) -> nn.Module:

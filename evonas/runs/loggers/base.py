@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evonas.core.registry import name_of
 from evonas.errors import InputError
 from evonas.runs.run_store import Trial
 
@@ -36,7 +37,7 @@ class Logger(ABC):
         try:
             importlib.import_module(package)
         except ImportError as error:
-            name = type(self).__module__.rpartition(".")[2]
+            name = name_of(type(self))
             raise InputError(
                 f"logger={name}: expected the package {package}, which cannot be imported here "
                 f"({error}): pip install '{install}'"

@@ -16,15 +16,18 @@ Fitness = Callable[[SearchSpace, NDArray[np.float64]], NDArray[np.float64]]
 
 
 def space_of(*genes: dict[str, Any]) -> SearchSpace:
+    """Return a space of genes named g0, g1, ..."""
     named = [{"name": f"g{i}", **gene} for i, gene in enumerate(genes)]
     return SearchSpace.from_dict({"name": "toy", "network": "none", "genes": named})
 
 
 def ordinal(n_genes: int = 6, n_values: int = 8) -> SearchSpace:
+    """Return a space of ordinal genes."""
     return space_of(*[{"kind": "ordinal", "choices": list(range(n_values))}] * n_genes)
 
 
 def mixed() -> SearchSpace:
+    """Return a space of one gene of each kind."""
     return space_of(
         {"kind": "choice", "choices": ["a", "b", "c", "d"]},
         {"kind": "ordinal", "choices": [1, 3, 5]},
@@ -64,9 +67,16 @@ def cost(architecture: Architecture) -> int:
 
 
 def build(name: str, space: SearchSpace, **arguments: Any) -> Optimizer:
+    """Return a strategy with a budget of 40 and seed 7, unless given otherwise."""
     arguments = {"budget": 40, "seed": 7, **arguments}
     optimizer: Optimizer = registry.load("optimizer", name)(space, **arguments)
     return optimizer
+
+
+def best_genome(optimizer: Optimizer) -> NDArray[np.float64]:
+    """Return the best genome of a search that has one, (dim,)."""
+    assert optimizer.best_genome is not None
+    return optimizer.best_genome
 
 
 def drive(
