@@ -120,7 +120,7 @@ def test_minimize_evaluates_a_point_once_and_repeats_itself(optimizer: str) -> N
         assert sorted(seen) == sorted(set(seen))
     assert runs[0].evaluations == runs[1].evaluations
     assert (runs[0].settings, runs[0].fitness) == ({"x": 0}, 0.0)
-    assert runs[0].stop_reason == "The space is exhausted: all 10 architectures were met."
+    assert runs[0].stop_reason == "The space is exhausted: all 10 architectures have been seen."
 
 
 def test_minimize_goes_on_after_failures() -> None:

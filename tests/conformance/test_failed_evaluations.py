@@ -52,7 +52,9 @@ class Record:
         if type(self.optimizer).__module__.rpartition(".")[2] in MODELS:
             return
         failed = {digest for digest in parents if digest not in self.good}
-        infeasible = {digest for digest, excess in self.optimizer.archive.met.items() if excess > 0}
+        infeasible = {
+            digest for digest, excess in self.optimizer.archive.seen.items() if excess > 0
+        }
         assert failed <= infeasible, "a failure is a parent"
 
 

@@ -69,7 +69,7 @@ def _values(genome: np.ndarray, n: int) -> np.ndarray:
 
 
 def test_the_model_halves_the_trainings() -> None:
-    assert trainings("ga", screen=6) <= 0.7 * trainings("ga", screen=1)
+    assert trainings("ga", preselection=6) <= 0.7 * trainings("ga", preselection=1)
 
 
 def test_without_crossover_a_child_is_one_of_the_best_parents_with_one_gene_mutated() -> None:
@@ -155,7 +155,7 @@ def test_options_out_of_range(option: str, value: float) -> None:
 
 def test_children_have_the_genes_of_successes_alone() -> None:
     """The first success outshines all later ones; four failures stand beside it."""
-    optimizer = build("ga", ordinal(8, 8), budget=60, screen=1)
+    optimizer = build("ga", ordinal(8, 8), budget=60, preselection=1)
     genes = [set() for _ in range(8)]
     for generation in range(9):
         genomes = optimizer.ask()

@@ -138,11 +138,11 @@ def test_a_swarm_at_rest_is_pushed_by_a_bin_and_walls_reflect(place: float) -> N
 
 
 def test_each_particle_takes_the_most_promising_of_its_flights() -> None:
-    assert trainings("pso", screen=12) <= 0.8 * trainings("pso", screen=1)
+    assert trainings("pso", preselection=12) <= 0.8 * trainings("pso", preselection=1)
 
 
 def test_what_a_particle_did_not_take_leaves_no_trace() -> None:
-    optimizer = build("pso", ordinal(6, 6), budget=200, screen=8)
+    optimizer = build("pso", ordinal(6, 6), budget=200, preselection=8)
     for _ in range(6):
         genomes = optimizer.ask()
         particles = optimizer._asked_particles
