@@ -195,7 +195,7 @@ def test_outputs_for_mirrored_images_lead_to_the_mirrored_predictions(task: Task
 class Silent(registry.load("task", "regression")):  # type: ignore[misc]
     """A task of a user that says nothing about flip tests."""
 
-    unmirrored = Task.unflip_outputs
+    unflip_outputs = Task.unflip_outputs
 
 
 def test_a_task_that_does_not_know_refuses_a_flip_test(dataset: Faces) -> None:
