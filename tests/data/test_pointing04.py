@@ -150,7 +150,7 @@ def test_a_box_without_area_is_named(tmp_path: Path, column: int, value: str) ->
     row = ROWS[1].split(",")
     row[column] = value
     said = refusal(write(tmp_path, [ROWS[0], ",".join(row), *ROWS[2:]]))
-    assert "line 3: the face box has no area" in said
+    assert "line 3: expected a face box with an area" in said
 
 
 @pytest.mark.parametrize("column", HEAD.split(","))

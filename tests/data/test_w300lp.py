@@ -241,11 +241,11 @@ def refusal(root: Path, **options: Any) -> str:
 
 
 def test_folders_that_are_not_there_are_named(root: Path, tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path}: data.root must be the folder that holds AFW")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: expected the folders AFW")
     assert "no such folder" in refusal(root, subsets=("LFPW",))
     assert "did you mean 'AFW'?" in refusal(root, subsets=("AFV",))
     (tmp_path / "AFW").mkdir()
-    assert "no image is left" in refusal(tmp_path, split="author_70_30")
+    assert "none is left" in refusal(tmp_path, split="author_70_30")
 
 
 def test_unknown_options_are_answered_with_the_known_ones(root: Path) -> None:

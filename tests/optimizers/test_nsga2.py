@@ -111,7 +111,7 @@ def test_preselection_brings_more_in_few_trainings() -> None:
 def test_parents_are_the_best_of_all_ever_told() -> None:
     optimizer = build("nsga2", SPACE, budget=150)
     asked, met = search(optimizer, asks=25)
-    parents = optimizer._nsga2.pop
+    parents = optimizer._algorithm.pop
     front = met[moocore.is_nondominated(met, keep_weakly=True)]
     assert len(front) > len(parents) == 8
     own = parents.get("F")
@@ -158,7 +158,7 @@ def test_failures_are_no_parents_and_stop_nothing() -> None:
     assert optimizer.trained == 100
     assert share(met) > 0.85
     failed = {tuple(genome) for genomes in asked[:-1] for genome in genomes[::3]}
-    assert not failed & {tuple(genome) for genome in optimizer._nsga2.pop.get("X")}
+    assert not failed & {tuple(genome) for genome in optimizer._algorithm.pop.get("X")}
 
 
 def test_a_success_without_usable_axes_is_no_error() -> None:

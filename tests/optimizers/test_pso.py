@@ -97,7 +97,7 @@ def test_a_particle_learns_from_a_known_place_it_passes() -> None:
     first = optimizer.ask()
     optimizer.tell(np.arange(5.0) + 1.0)
     optimizer._swarm.position[4] = first[0]
-    optimizer._learn(np.array([4]), np.array([1.0]))
+    optimizer._update_bests(np.array([4]), np.array([1.0]))
     assert optimizer._swarm.pbest_cost.tolist() == [1.0, 2.0, 3.0, 4.0, 1.0]
     assert np.array_equal(optimizer._swarm.pbest_pos[4], first[0])
 
@@ -206,6 +206,6 @@ def test_a_particle_without_success_follows_the_best_and_takes_any_success() -> 
     assert swarm.pbest_cost[:2].tolist() == [5.0, 7.0]
     assert np.all(np.isinf(swarm.pbest_cost[2:]))
     assert np.array_equal(swarm.pbest_pos, first[[0, 1, 0, 0, 0]])
-    optimizer._learn(np.array([2, 3]), np.array([1e6, 4.0]))
+    optimizer._update_bests(np.array([2, 3]), np.array([1e6, 4.0]))
     assert swarm.pbest_cost.tolist() == [5.0, 7.0, 1e6, 4.0, np.inf]
     assert np.array_equal(swarm.pbest_pos[4], swarm.pbest_pos[3]), "the best, as it is by now"
