@@ -163,7 +163,7 @@ def refusal(root: Path, **options: Any) -> str:
 def test_a_missing_mat_file_is_named(tmp_path: Path) -> None:
     write_aflw2000(tmp_path, photos=2)
     (tmp_path / "image00003.mat").unlink()
-    assert refusal(tmp_path).startswith(f"{tmp_path / 'image00003.mat'}: missing")
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'image00003.mat'}: expected a .mat file")
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:

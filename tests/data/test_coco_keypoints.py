@@ -200,7 +200,10 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
         ({**content(), "images": None}, "expected a list under the key 'images', got NoneType"),
         ({**content(), "annotations": [{"id": 5}]}, "annotations: the entry with the id 5 has no"),
         ({**content(), "images": [{"id": 5}]}, "the entry with the id 5 has no key 'width'"),
-        ({**content(), "images": content()["images"] * 2}, "expected unique image ids, got 1 twice"),
+        (
+            {**content(), "images": content()["images"] * 2},
+            "expected unique image ids, got 1 twice",
+        ),
         (content(person(image_id=77)), "annotation 1: expected the id of a listed image, got 77"),
         (content(person(keypoints=[1, 2, 2])), "annotation 1: expected 9 finite number(s) under"),
         (content(person(keypoints=[1, 2, 3] * 3)), "annotation 1: expected key points that are"),
@@ -227,9 +230,15 @@ def test_missing_photos_are_counted_and_the_first_three_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "person_keypoints_val2017.json: expected an annotation file, there is none: give the files"),
+        (
+            {},
+            "person_keypoints_val2017.json: expected an annotation file, there is none: give the files",
+        ),
         ({"train": FILE, "category": "persn"}, "no category 'persn': did you mean 'person'?"),
-        ({"train": FILE, "category": "car"}, "expected unique key points under 'keypoints' of category 'car'"),
+        (
+            {"train": FILE, "category": "car"},
+            "expected unique key points under 'keypoints' of category 'car'",
+        ),
         ({"train": FILE, "images": {"val": "x"}}, "data.images: no file of split 'val': known: t"),
         ({"train": FILE, "images": "../x"}, "4 of 4 files are not in"),
         ({"test": FILE, "shares": {"test": 1.0}}, "remove the option"),

@@ -183,7 +183,7 @@ def test_a_mistake_in_the_table_is_named(tmp_path: Path, head: str, row: str, sa
         ("left,top,right,bottom", "5,up,9,9", "line 2: top is 'up', expected a finite number"),
         ("left,top,right,bottom", "5,inf,9,9", "top is 'inf'"),
         ("left,top,right,bottom,x0,y0,x1,y1", "1,1,9,9,1,1,9,9", "expected one box"),
-        ("split", "trian", "line 2: split is 'trian', no split: did you mean 'train'?"),
+        ("split", "trian", "line 2: split is 'trian', expected a split: did you mean 'train'?"),
     ],
 )
 def test_an_odd_box_or_split_is_named(tmp_path: Path, head: str, row: str, said: str) -> None:
@@ -220,9 +220,15 @@ def test_a_file_that_is_no_table_is_named(tmp_path: Path, content: bytes, said: 
         ({"images": "photos"}, "4 of 4 files are not in"),
         ({"targets": ["agee"]}, "'agee' is missing: did you mean 'age'?"),
         ({"group": "who"}, "the column 'who' is missing"),
-        ({"classes": {"mod": ["a", "b"]}}, "expected names of targets, got 'mod': did you mean 'mood'?"),
+        (
+            {"classes": {"mod": ["a", "b"]}},
+            "expected names of targets, got 'mod': did you mean 'mood'?",
+        ),
         ({"classes": {"mood": ["a", "a"]}}, "expected two or more different names"),
-        ({"classes": {"mood": ["hapy", "sad"]}}, "line 2: mood is 'happy', expected a declared class: did"),
+        (
+            {"classes": {"mood": ["hapy", "sad"]}},
+            "line 2: mood is 'happy', expected a declared class: did",
+        ),
         ({"shares": {"train": 0.5, "validation": 0.6}}, "with the sum 1"),
         ({"shares": {"trian": 1.0}}, "unknown split 'trian': did you mean 'train'?"),
         ({"size": 2}, "data.size: expected 8 to 2048 pixels, got 2"),

@@ -211,7 +211,7 @@ def test_a_mistake_in_the_table_is_named(tmp_path: Path, head: str, last: str, s
     ("options", "said"),
     [
         ({"validation": 0.0}, "expected shares of the photos"),
-        ({"validation": 0.5, "test": 0.5}, "that leave some to train on, got 0.5 and 0.5"),
+        ({"validation": 0.5, "test": 0.5}, "that leave some for training, got 0.5 and 0.5"),
         ({"validation": 0.01}, "the validation split is empty"),
         ({"context": -1}, "data.context: expected a side"),
         ({"size": 1}, "data.size: expected 8 to 2048 pixels, got 1"),
