@@ -185,11 +185,11 @@ def refusal(root: Path, **options: Any) -> str:
         (["01/frame_00003_rgb.png,9,2,1,4"], "line 2: expected left < right"),
         (
             ["frame_00003_rgb.png,1,2,9,9"],
-            "line 2: expected each frame at most once, as 01/frame_00003_rgb.png, got 'frame_00003_rgb.png', which is not",
+            "line 2: expected each frame",
         ),
         (
             ["01/frame_00003_rgb.png,1,2,9,9"] * 2,
-            "got '01/frame_00003_rgb.png', which has a box already",
+            "line 3: expected each frame",
         ),
     ],
 )

@@ -232,7 +232,7 @@ def test_missing_photos_are_counted_and_the_first_three_named(tmp_path: Path) ->
     [
         (
             {},
-            "person_keypoints_val2017.json: expected an annotation file, there is none: give the files",
+            "person_keypoints_val2017.json: expected an annotation file, there is none",
         ),
         ({"train": FILE, "category": "persn"}, "no category 'persn': did you mean 'person'?"),
         (
