@@ -49,7 +49,7 @@ class Bobyqa(Optimizer):
         radius: initial trust region radius as a share of each gene's range, in (0, 0.5];
             raised if necessary so that a step of this size changes every gene. Long first steps
             jump over neighbours that are worse than both ends.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; number of
+        population_size: genomes per ask, other arguments as in ``Optimizer``; number of
             parallel runs; default: 2, the smallest, since each run spends dim + 2 evaluations
             before its first model step.
     """

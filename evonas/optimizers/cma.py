@@ -59,7 +59,7 @@ class CMAES(Optimizer):
         preselection: new draws for each asked genome, from which the model chooses, in
             1 .. 100; 1: no preselection. More than 24 help little, and not at all with strong
             interactions of genes and many trainings.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; at least 4, of
+        population_size: genomes per ask, other arguments as in ``Optimizer``; at least 4, of
             which two update the mean; default: 6, less than the usual 4 + 3 ln(dim), since the
             asked genomes are preselected.
     """

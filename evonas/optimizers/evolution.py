@@ -60,7 +60,7 @@ class Evolution(Optimizer):
             in [0, 1].
         generation0: size of the first generation, at least 1, if no ancestor is asked; default:
             ``population_size``.
-        population_size: this and the rest of ``common``: as in ``Optimizer``, but at least 1;
+        population_size: genomes per ask, other arguments as in ``Optimizer``, but at least 1;
             default: 16.
     """
 

@@ -47,7 +47,7 @@ class Genetic(GeneticOptimizer):
         parents: number of best architectures that may mate, at least 2.
         preselection: children generated for each asked one, from which the model chooses, at
             least 1; 1: no preselection. Default: 6.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; default: 5.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 5.
     """
 
     def __init__(

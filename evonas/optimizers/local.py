@@ -29,7 +29,7 @@ class LocalSearch(Optimizer):
     Args:
         acceptance: ``first`` moves to the best genome of a batch as soon as one improves,
             ``steepest`` evaluates all neighbours before it moves.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; default: 10.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 10.
     """
 
     def __init__(

@@ -50,7 +50,7 @@ class NSGA2(GeneticOptimizer):
             crowding, at least 2.
         preselection: children generated for each asked one, from which the models choose, at
             least 1; 1: no preselection. Default: 6.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; default: 5.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 5.
     """
 
     def __init__(

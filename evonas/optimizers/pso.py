@@ -62,7 +62,7 @@ class ParticleSwarm(Optimizer):
         social: attraction to the swarm's best position, in [0, 4].
         preselection: moves that each particle tries, from which the model chooses, at least
             1; 1: no preselection.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; default: 5.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 5.
     """
 
     def __init__(

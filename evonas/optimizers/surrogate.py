@@ -57,7 +57,7 @@ class Surrogate(Optimizer):
     Args:
         start: size of the initial design, spread over the space, at least 2; None: 2 if
             ``macs`` is given, else 6.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; default: 1.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 1.
 
     Raises:
         InputError: an argument is out of its range.

@@ -34,7 +34,7 @@ class GeneticOptimizer(Optimizer):
         parents: number of architectures that may mate, at least 2.
         step: standard deviation of a mutation of ordered values, in (0, 1] of the range.
         preselection: children generated for each asked one, at least 1.
-        population_size: this and the rest of ``common``: as in ``Optimizer``; default: 5.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 5.
     """
 
     def __init__(
