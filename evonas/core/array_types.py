@@ -1,4 +1,4 @@
-"""Types of arrays that all packages exchange."""
+"""Array type shared by all packages."""
 
 from __future__ import annotations
 

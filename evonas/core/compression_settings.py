@@ -1,4 +1,4 @@
-"""How to probe, prune and quantise: the checked values of an experiment."""
+"""Settings of an experiment for probing, pruning and quantization."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class ProbeSettings(Settings):
-    """How taps are probed; see ``transfer.probe``.
+    """Linear probing of the taps of a backbone.
 
     Attributes:
-        labels: of the data set, to be learnt from pooled features; empty: those of the task.
-        folds: parts, by group, of the training split; each is held out once.
-        classes: how classes are fitted: by ``logistic`` regression, or as John et al. (2019)
-            regress them, by ``least_squares`` on their indicators, 0 or 1.
-        thresholds: of knees, as shares of a curve's range.
-        keep: how many of the best taps are recommended as the range of a tap gene.
+        labels: labels to predict from pooled features; empty: those of the task.
+        folds: number of cross-validation folds of the training split, by group.
+        classes: model of classes: ``logistic`` regression, or ``least_squares`` on indicators 0
+            and 1, as used by John et al. (2019).
+        thresholds: thresholds of the knees, as shares of the range of a curve.
+        keep: number of best taps that are recommended as values of a tap gene.
     """
 
     labels: tuple[str, ...] = ()
@@ -32,16 +32,16 @@ class ProbeSettings(Settings):
 
 
 class PruneSettings(Settings):
-    """How a backbone is pruned for a task, and trained on afterwards; see ``transfer.prune``.
+    """Pruning of a backbone for a task, and fine-tuning afterwards.
 
     Attributes:
-        threshold: of the knee up to which a map's filters are kept, as a share of the range
-            of its characteristic curve.
-        shared: which maps decide on filters that are added up over several layers:
-            ``union`` of what each chooses, or what the ``last`` one does.
-        folds: parts, by group, of the training split; each is held out once.
-        training: of backbone and head together, on images; ``keep=last`` by default, so
-            that the images that judge choose no epoch.
+        threshold: threshold of the knee up to which the filters of a map are kept, as a share
+            of the range of its characteristic curve.
+        shared: selection of filters that are added up over several layers: ``union`` of the
+            selections of their maps, or that of the ``last`` map.
+        folds: number of cross-validation folds of the training split, by group.
+        training: fine-tuning of backbone and head together, on images; ``keep=last`` by default,
+            so that the images of the evaluation do not select the epoch.
     """
 
     threshold: Threshold = 0.01
@@ -53,14 +53,15 @@ class PruneSettings(Settings):
 
 
 class QuantizeSettings(Settings):
-    """How a network becomes one of 8-bit integers; see ``transfer.quantize``.
+    """Quantization of a network to 8-bit integers.
 
     Attributes:
-        road: ``onnx`` (ONNX Runtime: as accurate, and the fastest without a compiler) or
-            ``pt2e`` (torchao: a program of torch, fast through torch.compile alone).
-        images: of the training split, that ranges of activations are taken from.
-        aware: whether it is trained on with simulated rounding (quantisation-aware).
-        training: of that; the rate decays by ``decay`` after every epoch or at milestones.
+        road: backend: ``onnx`` (ONNX Runtime: equally accurate, and the fastest without a
+            compiler) or ``pt2e`` (torchao: a torch program, fast only with torch.compile).
+        images: number of training images for the calibration of activation ranges.
+        aware: whether to fine-tune with simulated rounding (quantization-aware training).
+        training: quantization-aware training; the rate is multiplied by ``decay`` after every
+            epoch or at milestones.
     """
 
     road: Literal["onnx", "pt2e"] = "onnx"
@@ -74,6 +75,6 @@ class QuantizeSettings(Settings):
     @classmethod
     def _no_average(cls, value: TrainingSettings) -> TrainingSettings:
         if value.ema:
-            # Ranges of activations are observed, not learnt: an average of weights misfits them.
+            # Activation ranges are observed with the current weights and do not fit averaged ones.
             raise PydanticCustomError("ema", "expected ema=0 in quantisation-aware training")
         return value

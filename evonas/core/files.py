@@ -1,4 +1,4 @@
-"""Files: JSON and YAML that a user might hand us, bounded and never unpickled; safe replacing."""
+"""Read untrusted JSON and YAML files within limits, and write files atomically."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ValidationError
 
 from evonas.errors import EvonasError, InputError, RunError
 
-_MAX_BYTES = 1_000_000  # of a YAML file: beyond it, it is none that a person wrote
-_MAX_VALUES = 100_000  # in it, each alias counted as what it stands for
-_NAMED = 40  # characters of a file name that its draft repeats: names have 255 bytes at most
+_MAX_BYTES = 1_000_000  # size of a YAML file; nobody writes a larger one by hand
+_MAX_VALUES = 100_000  # values in a YAML file, with all aliases expanded
+_NAMED = 40  # characters of the file name in the name of its draft (255 bytes are allowed)
 
 
 @contextmanager
@@ -64,10 +64,10 @@ def _failed(path: Path | str, how: str, error: Exception, remedy: str) -> str:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return what a YAML file holds (safe loader).
+    """Return the mapping in a YAML file (safe loader).
 
     Raises:
-        InputError: the file cannot be read, is too large, or is no mapping.
+        InputError: the file cannot be read, is too large, or is not a mapping.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -84,7 +84,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file.
 
     Raises:
-        InputError: the file is missing or holds no JSON object.
+        InputError: the file is missing or does not contain a JSON object.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -96,15 +96,15 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def checked(content: dict[str, Any], shape: type[BaseModel], where: str) -> dict[str, Any]:
-    """Return plain data as they are, if they have a shape.
+    """Return the content of a file unchanged if it has the given schema.
 
     Args:
-        content: of a file.
-        shape: which keys have to be what; others may be anything.
-        where: names the file in messages.
+        content: content of the file.
+        shape: schema of the required keys; other keys may have any value.
+        where: name of the file, for messages.
 
     Raises:
-        InputError: a value is none that evonas writes there.
+        InputError: a key is missing or has a wrong value.
     """
     try:
         shape.model_validate(content)
@@ -118,30 +118,30 @@ def checked(content: dict[str, Any], shape: type[BaseModel], where: str) -> dict
 
 
 def move_into_place(draft: Path, path: Path) -> None:
-    """Replace a file by a finished draft in one step, which also survives a power cut.
+    """Replace a file by a finished draft atomically, also across a power failure.
 
-    A rename may reach the disk before the content does, which would leave an empty file where
-    a whole one was.
+    Content and folder are flushed, since otherwise the renaming might reach the disk before the
+    content, which would leave an empty file.
 
     Raises:
-        OSError: it cannot be written; the old file stays.
+        OSError: the file cannot be written; the old file stays.
     """
-    _settle(draft)
+    _flush(draft)
     os.replace(draft, path)
-    _settle(path.parent)
+    _flush(path.parent)
 
 
 @contextmanager
 def draft_of(path: Path, suffix: str = ".draft") -> Iterator[Path]:
-    """Yield a draft's path beside a file; at the end the draft replaces the file in one step.
+    """Yield the path of a draft beside a file; on exit the draft atomically replaces the file.
 
-    The draft's name is random, so no two writers of one file share a draft, whether they are
-    threads of a process or processes of several machines on one disk. After an error the old
-    file stays and the draft is removed.
+    The draft has a random name, so that several writers of a file never share a draft, be they
+    threads or processes on several machines with a common disk. After an error the old file stays
+    and the draft is removed.
 
     Args:
-        path: of the file.
-        suffix: of the draft's name.
+        path: path of the file.
+        suffix: suffix of the draft's name.
 
     Raises:
         OSError: the file cannot be replaced.
@@ -156,10 +156,10 @@ def draft_of(path: Path, suffix: str = ".draft") -> Iterator[Path]:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step: whoever reads it sees the old or the new.
+    """Write a file atomically: a reader sees the old content or the new one.
 
     Raises:
-        OSError: it cannot be written; the old one stays.
+        OSError: the file cannot be written; the old file stays.
     """
     with draft_of(path) as draft:
         if isinstance(content, str):
@@ -169,18 +169,18 @@ def write_file(path: Path, content: str | bytes) -> None:
 
 
 def keep(path: Path, content: str | bytes) -> None:
-    """Write a result in one step.
+    """Write a result file atomically, with an error message for users.
 
     Raises:
-        RunError: it cannot be written; the old one stays.
+        RunError: the file cannot be written; the old file stays.
     """
     remedy = "free some space or change the rights, or choose another folder, then do it again"
     with writing(path, remedy, RunError):
         write_file(path, content)
 
 
-def _settle(path: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk."""
+def _flush(path: Path) -> None:
+    """Flush a file, or the entries of a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -189,18 +189,18 @@ def _settle(path: Path) -> None:
 
 
 def make_folder(folder: Path, option: str = "--out") -> None:
-    """Make a folder for results, and those above it; one that is there will do.
+    """Create a folder for results, with its parents, unless it exists.
 
     Args:
-        folder: to make.
-        option: of the command line that chooses another.
+        folder: folder to create.
+        option: command-line option for another folder, for messages.
 
     Raises:
-        InputError: it cannot be made, or nothing can be written into it.
+        InputError: the folder cannot be created or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):  # said now, not after hours of training
+        if not os.access(folder, os.W_OK | os.X_OK):  # refused before hours of training
             raise PermissionError(errno.EACCES, "it may not be written into")
     except OSError as error:
         raise InputError(
@@ -209,14 +209,18 @@ def make_folder(folder: Path, option: str = "--out") -> None:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what a YAML text holds (safe loader).
+    """Return the value of a YAML text (safe loader).
+
+    Args:
+        text: YAML text.
+        where: description of the source, for messages.
 
     Raises:
-        InputError: it is not YAML, or its aliases unfold beyond all measure.
+        InputError: the text is not YAML, or its aliases expand to too many values.
     """
     try:
         data = yaml.safe_load(text)
-    except Exception as error:  # a tag before what it does not fit fails in any way whatever
+    except Exception as error:  # a tag on an unfitting value raises various exceptions
         raise InputError(f"{where}: cannot be read as YAML: {_flat(error)}") from error
     if _unfolds(data):
         raise InputError(f"{where}: its aliases unfold to more than {_MAX_VALUES} values")
@@ -224,7 +228,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def _unfolds(data: Any) -> bool:
-    """Whether a few aliases stand for more values than anyone writes (or for themselves)."""
+    """Return whether the data have too many values with all aliases expanded, maybe endless."""
     waiting, seen = [data], 0
     while waiting and seen <= _MAX_VALUES:
         item, seen = waiting.pop(), seen + 1

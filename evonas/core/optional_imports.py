@@ -1,4 +1,4 @@
-"""Libraries of the extras ``quantize`` and ``export``: imported late, quiet, refused in a line."""
+"""Import libraries of the extras ``quantize`` and ``export`` when they are needed, quietly."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from evonas.errors import InputError, one_line
 
-#: Loggers that speak of what they are told to do, or could not load for other processors.
-_TALKATIVE = (
+#: Loggers whose messages do not help a user.
+_NOISY = (
     "torchao",
     "torch.utils._pytree",
     "torch.export",
@@ -25,20 +25,20 @@ _TALKATIVE = (
 
 
 def library(name: str, what: str, extra: str = "quantize") -> Any:
-    """Import a module of an extra.
+    """Import a module of an optional dependency.
 
     Args:
-        name: of the module.
-        what: needs it, for messages.
-        extra: of evonas that has it.
+        name: name of the module.
+        what: the feature that needs it, for messages.
+        extra: the extra of evonas that installs it.
 
     Raises:
-        InputError: it is not installed, or not fit for the torch that is.
+        InputError: the package is not installed, or cannot be imported with this torch.
     """
     try:
         with quiet():
             return importlib.import_module(name)
-    except Exception as error:  # a library built for another torch fails in many ways
+    except Exception as error:  # a library built for another torch raises various exceptions
         package = name.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         reason = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
@@ -49,8 +49,8 @@ def library(name: str, what: str, extra: str = "quantize") -> Any:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the libraries' warnings and logs from the user; what fails is raised anyway."""
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
+    """Suppress warnings and log messages of these libraries; exceptions still propagate."""
+    loggers = [logging.getLogger(name) for name in _NOISY]
     before = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,15 +1,14 @@
-"""Overrides: what a command line changes of an experiment, merged in one order.
+"""Overrides of an experiment by the command line or by keyword arguments.
 
-Values come from, the weaker first: the defaults in the code, the experiment's file, and the
-command line. ``key=value`` words and named options (``--budget 20``) are of equal rank, and their
-order does not matter: all of them hold in the resulting experiment, or ``merged`` refuses those
-that contradict each other. It takes three steps:
+In order of increasing priority, values come from the defaults in the code, the experiment file
+and the command line. ``key=value`` words and named options (``--budget 20``) have equal priority
+and no order: the resulting experiment contains all of them, or ``merged`` refuses those that
+contradict each other. It has three rules:
 
 1. A mapping (``optimizer={name: ga, parents: 4}``) replaces the whole section of the file.
-2. The name of a part (``optimizer=ga``, ``optimizer.name=ga``, ``--optimizer ga``), where it is
-   not the file's, drops what the file has beside the old name, which would not fit. Options given
-   on the command line stay.
-3. Every other value takes the place of the file's.
+2. The name of another part (``optimizer=ga``, ``optimizer.name=ga``, ``--optimizer ga``) removes
+   the options of the old part from the section of the file. Options of the command line stay.
+3. Every other value replaces that of the file.
 """
 
 from __future__ import annotations
@@ -24,21 +23,21 @@ from evonas.core import recommended_taps as recommended
 from evonas.core.files import parse_yaml
 from evonas.errors import InputError
 
-#: Section -> the key that a plain value for the whole section is short for, and its type.
+#: Section -> (key, type): a value of this type for the section is short for this key.
 Short = Mapping[str, tuple[str, type]]
 # YAML 1.1 reads 1e-3 as text; here it is a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
-_SHOWN = 80  # characters of an override that a message shows
+_SHOWN = 80  # characters of an override in a message
 
 
 @dataclass(frozen=True)
 class Override:
-    """One value of an experiment that a command line sets.
+    """A value of an experiment that the command line or a keyword argument sets.
 
     Attributes:
         path: keys from the outermost section inwards.
         value: plain data.
-        said: how the person gave it, for messages: ``budget=20`` or ``--budget 20``.
+        said: the override as the user wrote it, for messages: ``budget=20`` or ``--budget 20``.
     """
 
     path: tuple[Any, ...]
@@ -47,19 +46,19 @@ class Override:
 
     @property
     def key(self) -> str:
-        """The path as a person writes it."""
+        """The path with dots, as in ``training.epochs``."""
         return ".".join(map(str, self.path))
 
 
-#: An override as it is typed (``key=value``), or one that a named option stands for.
+#: An override as text (``key=value``), or that of a named option.
 Word = str | Override
 
 
 def parse(word: Word) -> Override:
-    """Return the override that a ``key=value`` word says.
+    """Return the override of a ``key=value`` word.
 
     Raises:
-        InputError: the word is not of this form, or its value is no YAML.
+        InputError: the word has another form, or its value is not YAML.
     """
     if isinstance(word, Override):
         return word
@@ -67,19 +66,19 @@ def parse(word: Word) -> Override:
     path = tuple(key.split("."))
     if not equals or not all(path):
         raise InputError(f"{word!r}: expected key=value, such as training.epochs=5")
-    # YAML cannot begin a word with the sign of a file of taps.
-    named = text.startswith(recommended.SIGN)
-    value = text if named else plain(parse_yaml(text, f"{key}={text[:40]!r}"))
+    # A YAML word cannot begin with the prefix of a file of taps.
+    is_reference = text.startswith(recommended.SIGN)
+    value = text if is_reference else plain(parse_yaml(text, f"{key}={text[:40]!r}"))
     return Override(path, value, f"{key}={text}"[:_SHOWN])
 
 
 def given(changes: Mapping[str, Any]) -> list[Override]:
-    """Return the overrides that Python's keyword arguments stand for.
+    """Return the overrides of Python keyword arguments.
 
-    A mapping stands for one override of each value in it, so that it changes what it names alone.
+    A mapping gives one override per value in it, so that other values of the section stay.
 
     Args:
-        changes: key, with dots or without, -> value; see ``as_data``.
+        changes: key, with or without dots -> value; see ``as_data``.
     """
     return [
         Override(leaf.path, leaf.value, f"{leaf.key}={leaf.value!r}"[:_SHOWN])
@@ -89,7 +88,7 @@ def given(changes: Mapping[str, Any]) -> list[Override]:
 
 
 def as_data(value: Any) -> Any:
-    """Return a Python value as YAML would have it: paths become text, tuples lists."""
+    """Convert a Python value to the types of YAML: paths to text, tuples to lists."""
     if isinstance(value, Mapping):
         return {key: as_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -98,10 +97,10 @@ def as_data(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Return a deep copy of plain data with numbers in any notation as numbers.
+    """Return a deep copy of plain data in which numbers like ``1e-3`` are numbers, not text.
 
-    Aliases of YAML become values of their own; two sections that share an anchor would otherwise
-    change together.
+    Aliases of YAML are copied too; two sections with the same anchor would otherwise change
+    together.
     """
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
@@ -111,23 +110,23 @@ def plain(value: Any) -> Any:
 
 
 def merged(data: Mapping[str, Any], words: Iterable[Word], short: Short) -> dict[str, Any]:
-    """Return plain data in which every override holds; ``data`` stays as it is.
+    """Return a copy of ``data`` with all overrides applied.
 
     Args:
-        data: of the experiment's file.
-        words: the overrides, in any order.
-        short: the sections that a plain value may stand for.
+        data: content of the experiment file.
+        words: overrides, in any order.
+        short: sections that may be given by a plain value.
 
     Raises:
         InputError: two overrides contradict each other, one is not of the form ``key=value``,
-            or one sets a key inside a value that is no section.
+            or one sets a key inside a value that is not a section.
     """
-    found = [_written_out(parse(word), short) for word in words]
-    leaves = [leaf for override in found for leaf in _leaves(override)]
-    leaves.sort(key=lambda one: len(one.path))  # an empty mapping before what goes into it
+    overrides = [_written_out(parse(word), short) for word in words]
+    leaves = [leaf for override in overrides for leaf in _leaves(override)]
+    leaves.sort(key=lambda leaf: len(leaf.path))  # an empty mapping before the values inside it
     _refuse_contradictions(leaves)
     result: dict[str, Any] = plain(data)
-    for override in sorted(found, key=lambda one: len(one.path)):
+    for override in sorted(overrides, key=lambda override: len(override.path)):
         if isinstance(override.value, Mapping):
             _put(result, override.path, {}, short)
     for leaf in leaves:
@@ -142,7 +141,7 @@ def merged(data: Mapping[str, Any], words: Iterable[Word], short: Short) -> dict
 
 
 def saying(words: Iterable[Word], key: str, short: Short) -> str:
-    """Return how a person set a key, or a key inside of it; empty if nobody did."""
+    """Return the text of the override that sets a key or a key inside it; empty if none does."""
     path = tuple(key.split("."))
     for word in words:
         for leaf in _leaves(_written_out(parse(word), short)):
@@ -152,7 +151,7 @@ def saying(words: Iterable[Word], key: str, short: Short) -> str:
 
 
 def _written_out(override: Override, short: Short) -> Override:
-    """Return an override of ``optimizer.name`` for one of ``optimizer`` alone."""
+    """Expand a short form: an override of ``optimizer`` by a name becomes ``optimizer.name``."""
     if len(override.path) == 1 and override.path[0] in short:
         key, kind = short[override.path[0]]
         if isinstance(override.value, kind):
@@ -161,7 +160,7 @@ def _written_out(override: Override, short: Short) -> Override:
 
 
 def _leaves(override: Override) -> Iterator[Override]:
-    """Yield an override for each value of a mapping; the override itself if it holds no mapping."""
+    """Yield an override for each value of a mapping; the override itself for other values."""
     if isinstance(override.value, Mapping) and override.value:
         for key, value in override.value.items():
             yield from _leaves(Override((*override.path, key), value, override.said))
@@ -170,11 +169,11 @@ def _leaves(override: Override) -> Iterator[Override]:
 
 
 def _refuse_contradictions(leaves: Sequence[Override]) -> None:
-    """Refuse overrides of which one would undo another.
+    """Check that no override undoes another.
 
     Raises:
-        InputError: two set one key to different values, or one sets a key inside what is a plain
-            value for another.
+        InputError: two set the same key to different values, or one sets a key inside a section
+            that another sets to a plain value.
     """
     known: dict[tuple[Any, ...], Override] = {}
     for leaf in leaves:
@@ -195,15 +194,15 @@ def _refuse_contradictions(leaves: Sequence[Override]) -> None:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal; true is not 1."""
+    """Return whether two values are equal; true and 1 are different."""
     return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _put(data: dict[str, Any], path: Sequence[Any], value: Any, short: Short) -> None:
-    """Set a value, creating the sections around it.
+    """Set a value, and create its sections if they are missing.
 
     Raises:
-        InputError: one of these sections is a plain value.
+        InputError: one of the sections is a plain value.
     """
     target: Any = data
     for depth, part in enumerate(path[:-1]):
@@ -214,6 +213,8 @@ def _put(data: dict[str, Any], path: Sequence[Any], value: Any, short: Short) ->
             inside = target[part] = {short[part][0]: inside}
         if not isinstance(inside, dict):
             section = ".".join(map(str, path[: depth + 1]))
-            raise InputError(f"{'.'.join(map(str, path))}: {section} is no section: got {inside!r}")
+            raise InputError(
+                f"{'.'.join(map(str, path))}: expected a section {section}, got {inside!r}"
+            )
         target = inside
     target[path[-1]] = plain(value)

@@ -1,4 +1,4 @@
-"""Progress bars for what takes longer than a moment."""
+"""Progress bars in the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.progress import (
 
 @contextmanager
 def progress_bars(console: Console) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield a callback (label, done, total) that draws one bar a label; silent in a pipe."""
+    """Yield a callback (label, done, total) that draws one bar per label; plain text in a pipe."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

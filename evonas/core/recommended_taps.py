@@ -1,4 +1,4 @@
-"""Taps that a probe recommends, in probe.json, and ``tap=@probe.json`` in an experiment."""
+"""Recommended taps in probe.json, and the value ``tap=@probe.json`` in an experiment."""
 
 from __future__ import annotations
 
@@ -9,50 +9,50 @@ from typing import Any
 from evonas.core.files import read_json
 from evonas.errors import InputError
 
-#: Begins a value that is the name of a probe.json.
+#: Prefix of a value that is the path of a probe.json.
 SIGN = "@"
 _FORMAT = 1
 
 
 def header(ranked: Sequence[str], taps: Sequence[str], keep: int) -> dict[str, Any]:
-    """Return what ``resolved`` reads of a probe.json.
+    """Return the keys of a probe.json that ``resolved`` reads.
 
     Args:
         ranked: taps, the best first.
-        taps: the same from input to output.
-        keep: how many to recommend.
+        taps: the same taps, from input to output.
+        keep: number of taps to recommend.
     """
     return {"format": _FORMAT, "taps": list(ranked[:keep]), "order": list(taps)}
 
 
 def resolved(data: Any) -> Any:
-    """Return an experiment's plain data with the taps of ``@probe.json`` written out.
+    """Return the plain data of an experiment with ``@probe.json`` replaced by taps.
 
-    ``space.tap`` becomes all that are recommended, from input to output, as a gene that has
-    an order wants them; ``tap`` the best one. What a run stores are then taps, so it does
-    not follow a file that changes later.
+    ``space.tap`` becomes all recommended taps, from input to output, as an ordered gene needs
+    them; ``tap`` becomes the best one. A run stores the taps, so that it does not depend on later
+    changes of the file.
 
     Raises:
-        InputError: such a file is missing, or is no probe.json.
+        InputError: the file is missing, or is not a probe.json.
     """
     if not isinstance(data, dict):
         return data
-    found, space = dict(data), data.get("space")
-    if _named(data.get("tap")):
+    result, space = dict(data), data.get("space")
+    if _is_reference(data.get("tap")):
         best, _ = _read("tap", data["tap"])
-        found["tap"] = best[0]
-    if isinstance(space, dict) and _named(space.get("tap")):
+        result["tap"] = best[0]
+    if isinstance(space, dict) and _is_reference(space.get("tap")):
         best, order = _read("space.tap", space["tap"])
-        found["space"] = {**space, "tap": sorted(best, key=order.index)}
-    return found
+        result["space"] = {**space, "tap": sorted(best, key=order.index)}
+    return result
 
 
-def _named(value: Any) -> bool:
+def _is_reference(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(SIGN)
 
 
 def _read(key: str, value: str) -> tuple[list[str], list[str]]:
-    """Return the recommended taps, the best first, and all from input to output."""
+    """Return the recommended taps, the best first, and all taps from input to output."""
     path = Path(value.removeprefix(SIGN)).expanduser()
     try:
         content = read_json(path)

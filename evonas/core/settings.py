@@ -1,4 +1,4 @@
-"""How to train and what to minimise: the checked values of an experiment."""
+"""Settings of an experiment: training, objective, finals, racing, features and execution."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ Axis = Literal["error", "macs", "params", "latency"]
 
 
 class Settings(BaseModel):
-    """Frozen values that refuse unknown keys, infinities and nan."""
+    """Base class of settings: frozen, without unknown keys, infinities and nan."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class TrainingSettings(Settings):
-    """How long and how to train a head network.
+    """Training of a head network.
 
     Attributes:
         epochs: passes over the training split.
-        batch_size: images a step.
-        learning_rate: the highest, for batches of ``reference_batch``.
-        reference_batch: size of the batches that ``learning_rate`` is meant for. The highest
-            rate grows with the batch (Goyal et al. 2017, arXiv 1706.02677, section 2.1), and
-            warm-up begins at ``learning_rate`` itself; McNally et al. (2021) have 2.5e-4 for
-            32. 0: ``learning_rate`` is meant for these batches, and warm-up begins near 0.
+        batch_size: images per step.
+        learning_rate: highest learning rate for batches of ``reference_batch`` images.
+        reference_batch: batch size that ``learning_rate`` refers to. The highest rate is
+            proportional to the batch size (Goyal et al. 2017, arXiv 1706.02677, section 2.1), and
+            warm-up begins at ``learning_rate``; McNally et al. (2021) use 2.5e-4 for 32. 0:
+            ``learning_rate`` refers to ``batch_size``, and warm-up begins near 0.
         schedule: ``cosine`` to zero, ``exponential`` (times ``decay`` after every
             epoch; Matak 2020 uses 0.8), ``step`` (times ``decay`` after each of the
             ``milestones``) or ``constant``.
         decay: factor of the exponential and the step schedule.
-        milestones: numbers of epochs, rising, after which the step schedule takes its
-            steps; (8, 18) is: epochs 9 to 18 at ``decay``, the later ones at its square.
-        warmup: share of all steps over which the rate rises linearly.
-        weight_decay: decoupled (AdamW, Loshchilov & Hutter 2019, arXiv 1711.05101); with
-            0 the optimizer is Adam (Kingma & Ba 2015, arXiv 1412.6980), as Ruiz et al.
-            (2018, arXiv 1710.00925) have it.
-        ema: decay per step of the exponential moving average of the weights that is
-            validated and kept; 0 keeps the last weights themselves.
-        keep: the epoch whose weights count, ``best`` on validation by ``objective.error`` or
+        milestones: increasing numbers of epochs after which the step schedule multiplies the
+            rate; with (8, 18), epochs 9 to 18 have the factor ``decay``, later ones its square.
+        warmup: share of all steps in which the rate rises linearly.
+        weight_decay: decoupled weight decay (AdamW, Loshchilov & Hutter 2019, arXiv
+            1711.05101); with 0 the optimizer is Adam (Kingma & Ba 2015, arXiv 1412.6980), as used
+            by Ruiz et al. (2018, arXiv 1710.00925).
+        ema: decay per step of an exponential moving average of the weights, which is validated
+            and kept; 0: the weights themselves are.
+        keep: epoch whose weights are kept: ``best`` on validation by ``objective.error``, or
             ``last``.
-        patience: stop early when ``objective.error`` has had no new best on validation for
-            so many epochs; 0 never does. Only with ``keep=best``.
-        precision: in which networks compute while they train: ``float32`` (never TF32, which
-            torch would take in a GPU's convolutions), ``bfloat16`` (weights stay float32), or
-            ``auto``: bfloat16 on a GPU of compute capability 8.0 or later, which has arithmetic
-            for it, and float32 elsewhere. Predictions are float32 always.
-        start: file of a state dict whose tensors replace the fresh ones where name and
-            shape fit (see ``start.start_from``); empty for a fresh start.
+        patience: stop after this many epochs without a new best ``objective.error`` on
+            validation; 0: never. Only with ``keep=best``.
+        precision: precision of the training: ``float32`` (without TF32, which torch uses for
+            convolutions on a GPU), ``bfloat16`` (weights stay float32), or ``auto``: bfloat16 on
+            a GPU of compute capability 8.0 or later, which supports it, else float32. Predictions
+            are always float32.
+        start: file of a state dict whose tensors replace the initial ones of equal name and
+            shape; empty: random initial weights.
     """
 
     epochs: Annotated[int, Field(ge=1)] = 5
@@ -79,33 +79,33 @@ class TrainingSettings(Settings):
 
     @property
     def highest_rate(self) -> float:
-        """The learning rate after warm-up, for these batches."""
+        """Learning rate after warm-up, for batches of ``batch_size``."""
         return self.learning_rate * self.batch_size / (self.reference_batch or self.batch_size)
 
     @field_validator("milestones")
     @classmethod
     def _milestones_fit(cls, value: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        schedule = info.data.get("schedule")  # missing where it is itself wrong
+        schedule = info.data.get("schedule")  # missing if it is invalid itself
         if schedule == "step" and not value:
             raise PydanticCustomError(
                 "milestones", "expected at least one epoch for schedule=step, such as [8, 18]"
             )
         if schedule not in ("step", None) and value:
-            # Taken silently, they would promise steps that never come.
+            # Ignored milestones would suggest steps that never happen.
             raise PydanticCustomError(
                 "milestones",
                 "expected none with schedule={schedule}: choose schedule=step, or milestones=[]",
                 {"schedule": schedule},
             )
         if any(late <= early for early, late in zip((0, *value), value, strict=False)):
-            raise PydanticCustomError("milestones", "expected rising numbers of epochs from 1")
+            raise PydanticCustomError("milestones", "expected increasing numbers of epochs from 1")
         return value
 
     @field_validator("patience")
     @classmethod
     def _patience_keeps_the_best(cls, value: int, info: ValidationInfo) -> int:
         if value and info.data.get("keep") == "last":
-            # The last epoch would be one chosen for having got no better.
+            # The kept last epoch would be one without improvement.
             raise PydanticCustomError(
                 "patience", "expected 0 with keep=last: stopping early needs keep=best"
             )
@@ -113,27 +113,27 @@ class TrainingSettings(Settings):
 
 
 class ObjectiveSettings(Settings):
-    """Error times a penalty on cost; see ``objective.Objective``.
+    """Objective of a search: the error times a penalty on the cost of the network.
 
     Attributes:
-        error: what is multiplied: the task's own ``metric`` (100 - OKS of key points, degrees
-            of head pose), or its ``loss`` on the validation images, ``held_out_loss``, as
-            McNally et al. (2021) have it. It also chooses the epoch whose weights are kept, in
-            the search and in retraining, and is the error of races, finals and fronts.
+        error: the error: the task's ``metric`` (100 - OKS for key points, degrees for head
+            pose), or its ``loss`` on the validation images, ``held_out_loss``, as used by McNally
+            et al. (2021). It also selects the epoch whose weights are kept, in the search and in
+            retraining, and is the error in races, finals and Pareto fronts.
         mode: ``one_sided`` or ``soft``.
-        cost: F, what is penalised: ``macs`` (as floating point operations), ``params``, or
-            ``latency``, which is measured on the machine that trains (batch 1, of the head
-            network) and so is not the same twice.
-        target_mflops: T, in millions of floating point operations (2 a multiply-add)
-            of the head network.
-        target_mparams: T where parameters are penalised, in millions.
-        target_ms: T where latency is penalised, in milliseconds.
-        latency_threads: that a network has on a CPU while its latency is measured.
+        cost: F, the penalised cost: ``macs`` (as floating point operations), ``params``, or
+            ``latency`` of the head network for one image, which is measured on the training
+            machine and therefore not exactly repeatable.
+        target_mflops: T for ``macs``, in millions of floating point operations (2 per
+            multiply-add) of the head network.
+        target_mparams: T for ``params``, in millions.
+        target_ms: T for ``latency``, in milliseconds.
+        latency_threads: CPU threads of a network while its latency is measured.
         weight: w, the exponent of the penalty.
-        max_macs: hard limit on the head network's multiply-adds, checked before
-            training; none if left out.
-        axes: what the archive ``front.json`` and a strategy for fronts trade off:
-            ``error``, and one or more of ``macs``, ``params``, ``latency``.
+        max_macs: hard limit on the multiply-adds of the head network, checked before training;
+            None: no limit.
+        axes: objectives of the Pareto front in ``front.json`` and of multi-objective
+            strategies: ``error``, and one or more of ``macs``, ``params``, ``latency``.
     """
 
     error: Literal["metric", "loss"] = "metric"
@@ -149,7 +149,7 @@ class ObjectiveSettings(Settings):
 
     @field_validator("axes")
     @classmethod
-    def _trade_something(cls, value: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    def _axes_are_valid(cls, value: tuple[Axis, ...]) -> tuple[Axis, ...]:
         if value[:1] != ("error",) or len(value) < 2 or len(set(value)) < len(value):
             raise PydanticCustomError(
                 "axes", "expected error first, then one or more of macs, params, latency"
@@ -158,11 +158,11 @@ class ObjectiveSettings(Settings):
 
 
 class FinalsSettings(Settings):
-    """How the winner is named: the best are trained again; see ``finals``.
+    """Selection of the winner: the best networks are trained again with further seeds.
 
     Attributes:
-        networks: how many of the best; 0: none, the search's own results decide.
-        seeds: further seeds of each.
+        networks: number of best networks; 0: none, the results of the search decide.
+        seeds: number of further seeds per network.
     """
 
     networks: Annotated[int, Field(ge=0)] = 3
@@ -170,13 +170,13 @@ class FinalsSettings(Settings):
 
 
 class FidelitySettings(Settings):
-    """How much of a training a candidate gets; see ``racing``.
+    """Full trainings, or races that stop the worse candidates of a generation early.
 
     Attributes:
-        name: ``full``: all of it; ``racing``: a first rung, and the rest only for the better
-            part of a generation.
-        rung: share of the epochs that is the first rung, at least one epoch.
-        go_on: share of a generation that goes on, at least one candidate.
+        name: ``full``: every training is complete; ``racing``: only the better candidates of a
+            generation continue after a first rung.
+        rung: share of the epochs in the first rung, at least one epoch.
+        go_on: share of a generation that continues, at least one candidate.
     """
 
     name: Literal["full", "racing"] = "full"
@@ -190,15 +190,16 @@ class FidelitySettings(Settings):
 
 
 class InheritanceSettings(Settings):
-    """Whether networks start with the weights of a parent; see ``lineage``.
+    """Weight inheritance: networks start with the weights of a parent.
 
     Attributes:
-        enabled: whether they do; ``inherit: true`` is short for it.
-        fresh_epochs: of a network that has no parent, as in the first generation, or takes too
-            little from it, and in the finals, where all start afresh; 0: ``training.epochs``.
-        least: share of a network's numbers that it has to take for ``training.epochs`` to do.
-        keep: the weights of how many networks, the best, are kept as those of possible parents,
-            where the strategy does not say who may become one.
+        enabled: whether weights are inherited; ``inherit: true`` is short for it.
+        fresh_epochs: epochs of a network that has no parent, as in the first generation, or
+            inherits too little, and of all networks in the finals; 0: ``training.epochs``.
+        least: least fraction of parameters inherited from the parent; below it the network trains
+            for ``fresh_epochs``.
+        keep: number of best networks whose weights are kept for possible children, if the
+            strategy does not track parents.
     """
 
     enabled: bool = False
@@ -213,13 +214,13 @@ class InheritanceSettings(Settings):
 
 
 class FeatureSettings(Settings):
-    """What of the backbone is cached.
+    """Cache of backbone features.
 
     Attributes:
-        jitters: jittered copies of each image beside the plain one; each also
+        jitters: number of jittered copies of each image beside the original; all are also
             mirrored.
-        strict: refuse a data set of which images cannot be decoded, instead of
-            leaving these out.
+        strict: whether to refuse a data set with images that cannot be decoded, instead of
+            leaving them out.
         cache: folder of the cache.
     """
 
@@ -235,13 +236,13 @@ def _device(value: str) -> str:
 
 
 class TimeLimitSettings(Settings):
-    """How long one training may take; beyond, it counts as failed (``timeout``).
+    """Time limit of a training, after which it counts as failed (``timeout``).
 
     Attributes:
-        times: of the running median of the trainings that are done, in seconds an epoch; 0: no
-            limit at all.
-        least: seconds that every training may take.
-        most: seconds that none may take, also before there is a median.
+        times: limit as a multiple of the median seconds per epoch of the finished trainings; 0:
+            no limit.
+        least: lower bound on the limit, seconds.
+        most: upper bound on the limit, seconds; it also holds before there is a median.
     """
 
     times: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
@@ -251,26 +252,25 @@ class TimeLimitSettings(Settings):
     @model_validator(mode="after")
     def _least_is_less(self) -> Self:
         if self.least > self.most:
-            raise PydanticCustomError("time_limit", "expected least to be no more than most")
+            raise PydanticCustomError("time_limit", "expected least to be at most as large as most")
         return self
 
 
 class ExecutionSettings(Settings):
-    """Where candidates are trained, and for how long at most.
+    """Executor, workers, device and time limit of the trainings.
 
     Attributes:
-        executor: ``local``, ``ray``, or ``auto``: ray for more than one worker or a
-            GPU.
-        workers: how many candidates train at once; ``auto`` is one a core or GPU.
-        device: ``cpu``, ``gpu``, ``gpu:N`` (one GPU by its number), or ``auto``: a GPU where
-            there is one; with ``address``, in the cluster.
-        threads: of each worker on a CPU; ``auto``: so many that all workers together have one a
-            core. More than one sums in another order, so the last bits of results, and a
-            search with them, then depend on their number; with 1 they depend on nothing.
-        address: of a Ray cluster to join, ``auto`` (the one that runs on this machine) or
-            ``host:port``; workers ``auto`` is then one a CPU of the cluster. Empty: the
-            Ray of this process, or one started for the run.
-        time_limit: of one training.
+        executor: ``local``, ``ray``, or ``auto``: ray for more than one worker or a GPU.
+        workers: number of candidates that train at once; ``auto``: one per core or GPU.
+        device: ``cpu``, ``gpu``, ``gpu:N`` (a GPU by its index), or ``auto``: a GPU if there is
+            one; with ``address``, in the cluster.
+        threads: CPU threads per worker; ``auto``: the cores divided by the workers. The number
+            of threads changes the order of sums and so the last bits of results, and the search
+            with them; with 1, results do not depend on the machine's cores.
+        address: Ray cluster to join: ``auto`` (the one running on this machine) or
+            ``host:port``; workers ``auto`` is then one per CPU of the cluster. Empty: the Ray of
+            this process, or one started for the run.
+        time_limit: time limit of a training.
     """
 
     executor: str = "auto"
@@ -291,7 +291,7 @@ class ExecutionSettings(Settings):
         if not value:
             return value
         if value.startswith("ray://"):
-            # Ray Client runs the driver elsewhere: it has no node to serve features from.
+            # With Ray Client, the driver is not on a node of the cluster and cannot serve features.
             raise PydanticCustomError(
                 "address",
                 "expected auto or host:port, no ray://: run evonas on a machine of the "
@@ -301,7 +301,7 @@ class ExecutionSettings(Settings):
             raise PydanticCustomError(
                 "address", "expected auto or host:port, such as 192.168.1.2:6379"
             )
-        executor = info.data.get("executor")  # missing where it is itself wrong
+        executor = info.data.get("executor")  # missing if it is invalid itself
         if executor not in ("auto", "ray", None):
             raise PydanticCustomError(
                 "address",
@@ -313,19 +313,19 @@ class ExecutionSettings(Settings):
 
 
 class TableSettings(Settings):
-    """A table of finished trainings to search in; see ``table.Table``.
+    """Tabular benchmark: a table of finished trainings that a search looks up.
 
     Attributes:
-        file: CSV with a header.
-        genes: columns that say what an architecture is; or ``digits`` instead:
-        digits: column of words of one length, each character of which is a gene.
-        error: column of what is minimised; or ``accuracy`` instead:
-        accuracy: column in percent; the error is 100 minus it.
-        cost: column of the cost, for the penalty and the limit; without, it is 0.
-        cost_in: what it counts: ``flops`` (two a multiply-add) or ``macs``.
-        params: column of parameters, for ``objective.axes``; without, it is 0.
-        unordered: genes whose numbers are mere names, so that 1 is no nearer to 2 than to
-            5; ``true``: all of them. A gene of words is unordered anyway.
+        file: CSV file with a header.
+        genes: columns of the genes of an architecture; or give ``digits``.
+        digits: column of words of equal length, each character of which is a gene.
+        error: column of the error to minimise; or give ``accuracy``.
+        accuracy: column of the accuracy in percent; the error is 100 minus it.
+        cost: column of the cost, for penalty and limit; without it, the cost is 0.
+        cost_in: unit of the cost: ``flops`` (two per multiply-add) or ``macs``.
+        params: column of the number of parameters, for ``objective.axes``; without it, 0.
+        unordered: genes whose numbers have no order; ``true``: all of them. A gene of words is
+            always unordered.
     """
 
     file: str
@@ -339,9 +339,9 @@ class TableSettings(Settings):
     unordered: bool | tuple[str, ...] = ()
 
     @model_validator(mode="after")
-    def _says_what_is_what(self) -> Self:
+    def _columns_are_given(self) -> Self:
         if bool(self.genes) == bool(self.digits) or bool(self.error) == bool(self.accuracy):
             raise PydanticCustomError(
-                "table", "expected genes or digits, and error or accuracy, one of each two"
+                "table", "expected either genes or digits, and either error or accuracy"
             )
         return self

@@ -1,3 +1,3 @@
-"""The version of evonas: the one place that states it."""
+"""Version of evonas."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""AFLW2000-3D: 2000 real faces in the wild with pose labels, for testing; 1969 are used.
+"""AFLW2000-3D: 2000 real faces in the wild with head poses, for testing; 1969 are used.
 
 X. Zhu, Z. Lei, X. Liu, H. Shi, S. Z. Li (2016), "Face Alignment Across Large Poses: A 3D
 Solution", https://arxiv.org/abs/1511.07212. The protocol of N. Ruiz, E. Chong,
@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.data.images.face_boxes import Widening
+from evonas.data.images.cropping import Widening
 from evonas.data.images.image_io import Box
 from evonas.data.readers.face_crops import Crop, FaceCrops, landmark_box
 from evonas.data.readers.mat_labels import read_all
@@ -28,14 +28,14 @@ _LANDMARKS = ("pt2d", "pt3d_68")
 
 
 class AFLW2000(FaceCrops):
-    """Square face crops with yaw, pitch and roll in degrees; a ``test`` split alone.
+    """Square face crops with yaw, pitch and roll in degrees; only a ``test`` split.
 
     Args:
         root: folder of the images and .mat files.
         crop: ``hopenet`` or ``fsanet``, see ``FaceCrops``.
-        landmarks: the box is around the visible of the 21 annotated points (``pt2d``),
-            as in the published programs, or around 68 points of the fitted face
-            (``pt3d_68``); the other ones serve where these give no box.
+        landmarks: landmarks that define the box: ``pt2d``, the visible ones of 21 annotated
+            points, as in the published programs, or ``pt3d_68``, 68 points of the fitted face;
+            the other ones are used if these give no box.
         size: side of the returned square, pixels.
 
     Raises:
@@ -60,8 +60,8 @@ class AFLW2000(FaceCrops):
         photos = sorted(folder.glob("image*.jpg"))
         if not photos:
             raise InputError(
-                f"{folder}: data.root must be the folder that holds image00002.jpg, "
-                f"image00002.mat, ...: found no such image"
+                f"{folder}: expected image00002.jpg, image00002.mat, ..., there are none: set "
+                f"data.root to the folder that contains them"
             )
         order = (landmarks, *(name for name in _LANDMARKS if name != landmarks))
         angles, points = read_all(photos, order)
@@ -78,15 +78,15 @@ class AFLW2000(FaceCrops):
         self.check()
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return None: no two photos belong together."""
+        """Return None: every photo is its own group."""
         return None
 
 
 def _box(groups: list[NDArray[np.float64]], photo: Path) -> Box:
-    """Return the box around the first landmarks that give one."""
+    """Return the box around the first of several sets of landmarks that gives one."""
     for points in groups:
-        # A hidden landmark is stored as (-1, -1). With it, as in HopeNet's program, the
-        # box of every turned face would begin at the photo's corner; FSA-Net's leaves it out.
+        # A hidden landmark is stored as (-1, -1). HopeNet's program includes it, so that the box
+        # of every turned face begins at the photo's corner; FSA-Net's program leaves it out.
         box = landmark_box(points, inside=True)
         if box is not None:
             return box

@@ -1,4 +1,4 @@
-"""What every data set offers: images, labels, groups and a split."""
+"""Base class of all data sets: images, labels, groups and splits."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ _NONE: Mapping[str, Any] = MappingProxyType({})
 class Dataset(ABC):
     """Images with labels, in a fixed order.
 
-    A reader sets the first four attributes in its constructor and calls ``check``.
-    It never shuffles: order, split and content follow from its options alone.
+    The constructor of a reader sets the first four attributes and calls ``check``. Order, splits
+    and content depend on its options only.
 
     Attributes:
-        labels: label name -> (n,) float32. Angles are in degrees (``yaw``, ``pitch``,
-            ``roll``). A key point ``nose`` has the labels ``nose.x`` and ``nose.y``, in
-            sides of the standard crop (0 left or top, 1 right or bottom), and ``nose.v``:
-            0 not labelled, 1 hidden, 2 visible.
-        groups: (n,) str; the person (or source photo) an image shows. One group
-            never stands on two sides of a split.
-        splits: ``train``, ``validation`` and, where there is one, ``test`` ->
-            sorted indices. A set made for testing has ``test`` alone.
-        fingerprint: hexadecimal hash of everything that images and labels follow
-            from (file contents, or the generator's version and options).
-        margin: share of the image's side, at each edge, that lies outside the
-            standard crop; augmentation may look there. 0: the image is the crop.
-        classes: label name -> names of its classes, for labels whose values are
-            numbers of classes; a label that is not named is a quantity.
-        protocol: how images were chosen and split, as a table's note says it.
-        leaky: why validation flatters, where the split is known to leak; else empty.
-        dropped: why -> names of the images that were left out.
-        framing: how a photo and a box become an image of this set, so that photos of others
-            can; None where a photo is an image as it is.
+        labels: label name -> (n,) float32. Angles (``yaw``, ``pitch``, ``roll``) are in degrees.
+            A key point ``nose`` has the labels ``nose.x`` and ``nose.y``, in sides of the
+            standard crop (0 left or top, 1 right or bottom), and ``nose.v``: 0 not labelled, 1
+            hidden, 2 visible.
+        groups: (n,) str, the person or source photo of each image. All images of a group are in
+            the same split.
+        splits: ``train``, ``validation`` and ``test`` -> sorted indices. ``test`` is optional; a
+            set for testing has only ``test``.
+        fingerprint: hexadecimal hash of everything that determines images and labels (file
+            contents, or version and options of the generator).
+        margin: share of the image's side, at each edge, that is outside the standard crop and
+            available to augmentation. 0: the image is the standard crop.
+        classes: label name -> names of its classes, for labels whose values are class indices;
+            all other labels are quantities.
+        protocol: description of the selection and split of the images, for tables.
+        leaky: reason why validation results are too good, if the split is known to leak; else
+            empty.
+        dropped: reason -> names of the images that were left out.
+        framing: how an image is cropped from a photo and a box, to crop other photos alike;
+            None: a photo is used as it is.
     """
 
     labels: Mapping[str, NDArray[np.float32]]
@@ -71,22 +72,21 @@ class Dataset(ABC):
         """
 
     def describe(self, index: int) -> str:
-        """Return what a person would call image ``index``: a file name."""
+        """Return a name of image ``index`` for messages, such as its file name."""
         return f"image {index}"
 
     def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of the photo behind each image, (n,), which recognises it anywhere.
+        """Return a hash of the photo of each image, (n,), by which data sets are compared.
 
-        Two crops of one photo have the same hash, wherever the photo lies and whichever reader
-        reads it. By default the pixels of the image are hashed; a reader of files hashes the
-        files, which decodes nothing.
+        Crops of the same photo have the same hash, independently of folder and reader. By default
+        the pixels of the image are hashed; readers of files hash the files without decoding them.
         """
         return np.array([self._pixel_hash(index) for index in range(len(self))], np.str_)
 
     def _pixel_hash(self, index: int) -> str:
         try:
             image = self.image(index)
-        except UnreadableImage:  # nothing is known of it, so it is no other image
+        except UnreadableImage:  # it is unknown, so it must not equal another image
             content, shape = f"{self.fingerprint} {index}".encode(), "unreadable"
         else:
             content, shape = np.ascontiguousarray(image).tobytes(), str(image.shape)
@@ -94,10 +94,10 @@ class Dataset(ABC):
         return hashlib.blake2b(content, key=key, digest_size=HASH_BYTES).hexdigest()
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return each image's group by a name that holds in every set of this reader, (n,).
+        """Return the (n,) groups by names that are valid in every data set of this reader.
 
-        None where names say nothing beyond this set. By default: where every image is a group
-        of its own, such as a number or a file name.
+        None if group names have no meaning outside this data set; by default, if every image is
+        its own group.
         """
         return self.groups if len(np.unique(self.groups)) < len(self) else None
 
@@ -106,34 +106,37 @@ class Dataset(ABC):
         return {name: tuple(self.classes.get(name, ())) for name in self.labels}
 
     def sides(self) -> Mapping[str, NDArray[np.intp]]:
-        """Return the splits of a set that can train.
+        """Return the splits; check that the data set can be used for training.
 
         Raises:
-            InputError: it has no training or no validation split.
+            InputError: there is no training or no validation split.
         """
         for side in ("train", "validation"):
             if side not in self.splits:
                 raise InputError(
-                    f"data: this set has no {side} split, only {', '.join(self.splits)}: "
-                    f"train on another one, and name this one in `evonas test`"
+                    f"data: expected a {side} split, got only {', '.join(self.splits)}: train on "
+                    f"another data set, and name this one in `evonas test`"
                 )
         return self.splits
 
     def check(self) -> None:
-        """Refuse labels that cannot be trained on and splits that leak unsaid.
+        """Check labels and splits; the constructor of a reader calls it last.
 
         Raises:
-            InputError: there is no image, a label is not finite, a split is empty, or
-                a group stands on both sides of a split that is not called leaky.
+            InputError: there is no image, a label is not finite, a split is empty, or a group is
+                in two splits although ``leaky`` is empty.
         """
         if not len(self):
-            raise InputError("data: no image is left: see what was dropped, and why")
+            raise InputError(
+                "data: expected at least one image, none is left: check the data and its options"
+            )
         for name, values in self.labels.items():
             bad = np.flatnonzero(~np.isfinite(values))
             if len(bad):
                 raise InputError(
-                    f"data: {len(bad)} labels {name!r} are not finite, the first is "
-                    f"{values[bad[0]]} of {self.describe(int(bad[0]))}: mend or remove these rows"
+                    f"data: expected finite labels {name!r}, {len(bad)} are not, the first is "
+                    f"{values[bad[0]]} for {self.describe(int(bad[0]))}: correct or remove these "
+                    f"rows"
                 )
         owners: dict[str, str] = {}
         for split, indices in self.splits.items():

@@ -1,17 +1,17 @@
-"""BIWI Kinect head poses: 15,678 frames of 20 persons in 24 videos; for testing, mostly.
+"""BIWI Kinect head poses: 15,678 frames of 20 persons in 24 videos, mostly used for testing.
 
 G. Fanelli, M. Dantone, J. Gall, A. Fossati, L. Van Gool (2013), "Random Forests for Real
-Time 3D Face Analysis", IJCV 101(3). Angles are those of the depth camera's frame, as
-published results use them; the colour camera is turned by about a degree against it.
+Time 3D Face Analysis", IJCV 101(3). Angles are in the frame of the depth camera, as in published
+results; the colour camera is rotated by about a degree relative to it.
 
 Expected under ``root``: ``01`` to ``24`` with ``frame_NNNNN_rgb.png``,
-``frame_NNNNN_pose.txt`` (a 3 x 3 rotation, then the head's centre in mm) and
-``rgb.cal`` (colour camera; a nominal one is assumed where it is not there).
+``frame_NNNNN_pose.txt`` (a 3 x 3 rotation, then the head's centre in mm) and ``rgb.cal`` (colour
+camera; a nominal one is used if the file is missing).
 
-The data set has no face boxes. Published numbers rest on detectors (Dockerface, MTCNN)
-and on the frames where these found a face, and are not comparable with each other: give
-detected boxes as ``boxes``. Without, the crop is a square of fixed physical size around
-the annotated centre, which no published table used; ``protocol`` says so.
+The data set has no face boxes. Published results depend on the detector (Dockerface, MTCNN) and on
+the frames where it detected a face, and cannot be compared with each other: give detected boxes as
+``boxes``. Without them, the crop is a square of fixed physical size around the annotated centre,
+which is not the crop of any published table; ``protocol`` says so.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.rotations import angles, from_biwi
-from evonas.data.images.face_boxes import Widening
+from evonas.data.images.cropping import Widening
 from evonas.data.readers.biwi_files import head_squares, read_boxes, read_poses
 from evonas.data.readers.face_crops import FaceCrops
 from evonas.errors import InputError, nearest
@@ -38,8 +38,8 @@ _CROPS = {
 _K = 0.35
 _WIDENING = Widening(left=0.6 * _K, top=_K, right=0.6 * _K, bottom=0.6 * _K)
 
-# Who was recorded twice (first and second video). Protocol 2 splits by video, so groups
-# are videos; the default sides below also keep both videos of a person together.
+# Second -> first video of the persons who were recorded twice. Protocol 2 splits by video, so the
+# groups are videos; the default splits below also keep both videos of a person together.
 _SAME_PERSON = {"21": "02", "15": "03", "18": "05", "22": "07"}
 
 
@@ -47,24 +47,24 @@ class Biwi(FaceCrops):
     """Square face crops with yaw, pitch and roll in degrees.
 
     Args:
-        root: folder that holds ``01`` to ``24``.
+        root: folder that contains ``01`` to ``24``.
         boxes: CSV with the columns file (such as ``01/frame_00003_rgb.png``), left, top,
-            right, bottom (pixels) from a face detector; frames that are not in it are
-            dropped, as in the published protocols. Needed for the crops below.
+            right, bottom (pixels) from a face detector; other frames are dropped, as in the
+            published protocols. Required for ``hopenet`` and ``fsanet``.
         crop: ``head_centre``: a square around the annotated centre of the head.
             ``hopenet``, ``fsanet``: the published crops around ``boxes``.
-        head_mm: side of the square of ``head_centre``, mm.
-        split: ``test``: all frames are the ``test`` split (protocol 1: trained on
-            300W-LP). ``videos_16_8`` (protocol 2, 70/30): 8 videos test; of the other
-            16, those of ``validation`` validate and the rest train. The published draw
-            of the 8 was random and is not recorded.
-        test: the videos of the test split of ``videos_16_8``.
-        validation: the videos of its validation split.
+        head_mm: with ``head_centre``: side of the square, mm.
+        split: ``test``: all frames are in the ``test`` split (protocol 1: trained on 300W-LP).
+            ``videos_16_8`` (protocol 2, 70/30): 8 videos are the test split, those of
+            ``validation`` the validation split, the others the training split. The published
+            choice of the 8 was random and is not recorded.
+        test: with ``videos_16_8``: videos of the test split.
+        validation: with ``videos_16_8``: videos of the validation split.
         size: side of the returned square, pixels.
 
     Raises:
-        InputError: a file is missing or damaged, a video is not there or on two sides,
-            or options do not fit together.
+        InputError: a file is missing or damaged, a video is missing or in two splits, or options
+            contradict each other.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class Biwi(FaceCrops):
             raise InputError(f"unknown data.crop {crop!r}: {nearest(crop, _CROPS)}")
         if (boxes is None) != (crop == "head_centre"):
             raise InputError(
-                "data.boxes (a CSV of detected faces) and data.crop hopenet or fsanet go together: "
-                f"got boxes {boxes!r} with crop {crop!r}"
+                "data.boxes: expected a CSV of detected faces with data.crop=hopenet or fsanet, "
+                f"and none with head_centre, got {boxes!r} with {crop}"
             )
         if not 50 <= head_mm <= 1000:
-            raise InputError(f"data.head_mm must be in 50..1000 mm, got {head_mm}")
+            raise InputError(f"data.head_mm: expected 50 to 1000 mm, got {head_mm}")
         folder = Path(root)
         photos = [
             photo
@@ -95,23 +95,23 @@ class Biwi(FaceCrops):
         ]
         if not photos:
             raise InputError(
-                f"{folder}: data.root must be the folder that holds 01/frame_00003_rgb.png, ...: "
-                f"found no such image"
+                f"{folder}: expected 01/frame_00003_rgb.png, ..., there are none: set data.root "
+                f"to the folder that contains them"
             )
         rotations, centres = read_poses(photos)
         missing: Mapping[str, Sequence[int]] = {}
         nominal = ""
         if boxes is None:
-            found, uncalibrated = head_squares(photos, centres, head_mm)
+            face_boxes, uncalibrated = head_squares(photos, centres, head_mm)
             nominal = f", nominal camera for videos {', '.join(uncalibrated)}" * bool(uncalibrated)
         else:
-            found, without = read_boxes(Path(boxes), folder, photos)
+            face_boxes, without = read_boxes(Path(boxes), folder, photos)
             missing = {"no face box": without}
         kept = self._fill(
             folder,
             photos,
             angles(from_biwi(rotations)),
-            found,
+            face_boxes,
             "fsanet" if crop == "fsanet" else "hopenet",
             _WIDENING if crop == "hopenet" else None,
             size,
@@ -128,14 +128,14 @@ class Biwi(FaceCrops):
         self.check()
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return the persons, by the first video of each: some were recorded twice."""
+        """Return the persons, named by their first video; some were recorded twice."""
         return np.array([_SAME_PERSON.get(video, video) for video in self.groups.tolist()])
 
 
 def _split(
     name: str, groups: NDArray[np.str_], test: tuple[int, ...], validation: tuple[int, ...]
 ) -> tuple[dict[str, NDArray[np.intp]], str]:
-    """Return the splits and what ``protocol`` says of them."""
+    """Return the splits and their description for ``protocol``."""
     if name == "test":
         return {"test": np.arange(len(groups))}, "all for testing"
     if name != "videos_16_8":
@@ -147,12 +147,15 @@ def _split(
         for video in videos:
             if video not in there:
                 raise InputError(
-                    f"data.{side}: video {video} has no frame under data.root: there are "
-                    f"{', '.join(sorted(there))}"
+                    f"data.{side}: expected some of the videos under data.root, "
+                    f"{', '.join(sorted(there))}, got {video}"
                 )
     twice = sorted(set(names["test"]) & set(names["validation"]))
     if twice:
-        raise InputError(f"data.validation: video {twice[0]} is in data.test too: choose another")
+        raise InputError(
+            f"data.validation: expected videos that are not in data.test, got {twice[0]}: choose "
+            "another"
+        )
     splits = {side: np.flatnonzero(np.isin(groups, videos)) for side, videos in names.items()}
     held_out = np.concatenate(list(splits.values()))
     train = np.setdiff1d(np.arange(len(groups)), held_out)
@@ -165,7 +168,7 @@ def _split(
 
 
 def _leak(groups: NDArray[np.str_], splits: Mapping[str, NDArray[np.intp]]) -> str:
-    """Return a sentence on persons whose two videos are on two sides; empty where none is."""
+    """Return a sentence on persons whose videos are in different splits; empty if none is."""
     owner = {video: side for side, rows in splits.items() for video in set(groups[rows].tolist())}
     apart = [
         f"{first} ({owner[first]}) and {second} ({owner[second]})"

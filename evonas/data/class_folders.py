@@ -1,7 +1,7 @@
-"""Your own images in a folder for each class, with or without train, validation and test above.
+"""Your own images in one folder per class, optionally below train, validation and test.
 
-Expected under ``root``: ``CLASS/*.jpg`` for each class, or ``train/CLASS/*.jpg``,
-``validation/CLASS/*.jpg`` (or ``val``) and ``test/CLASS/*.jpg``, which are then the splits.
+Expected under ``root``: ``CLASS/*.jpg`` for each class; or, with given splits,
+``train/CLASS/*.jpg``, ``validation/CLASS/*.jpg`` (or ``val``) and ``test/CLASS/*.jpg``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import file_hashes
 from evonas.data.images.key_point_crops import check_size, whole
-from evonas.data.readers.csv_table import deal, fingerprint, told
+from evonas.data.readers.csv_table import deal, fingerprint, split_protocol
 from evonas.errors import InputError
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
@@ -26,27 +26,27 @@ _VERSION = "class_folders 1"
 
 
 class ClassFolders(Dataset):
-    """Whole photos, upright, on a black square; the class is the name of their folder.
+    """Whole photos, upright, on a black square; the class is the name of the folder.
 
-    Classes are numbered by name, images ordered by split, class and file name. Folders
-    whose name begins with a point or with ``__`` are passed over.
+    Classes are sorted by name, images by split, class and file name. Folders whose name begins
+    with a dot or with ``__`` are ignored.
 
     Args:
         root: folder of the classes, or of the splits.
         label: name of the label.
-        group_pattern: regular expression with one group, searched in a file's name without
-            its ending, that gives the person: ``^(\\d+)_`` for ``0042_smiling.jpg``. By
-            default every file is its own group.
-        shares: side -> share of the images, where no folder says it; by default train 0.7,
-            validation 0.3. If there are folders of training but not of validation images,
-            the former are shared among these two. Without groups each class is dealt on
-            its own, so that a rare one is on every side.
-        seed: of dealing groups to the sides.
+        group_pattern: regular expression with one group that is searched in a file's name
+            without its extension and gives the person: ``^(\\d+)_`` for ``0042_smiling.jpg``.
+            Default: every file is its own group.
+        shares: split -> share of the images for a random split; default: train 0.7, validation
+            0.3. If there are folders of training but not of validation images, the training
+            images are split into these two. Without groups each class is split on its own, so
+            that a rare class is in every split.
+        seed: seed of the random split.
         size: side of the returned images, pixels.
 
     Raises:
-        InputError: there is no image, fewer than two classes, a class without images or
-            on one side alone; the pattern is none, or a file's name does not match it.
+        InputError: there are no images or fewer than two classes, a class has no images or is in
+            only one split, or the pattern is invalid or does not match a file's name.
     """
 
     def __init__(
@@ -63,33 +63,33 @@ class ClassFolders(Dataset):
         self._persons = group_pattern is not None
         self.framing = Framing("whole", size=size)
         layout = _layout(self._root)
-        found = [
+        entries = [
             (side, folder.name, path)
             for side, parent in layout.items()
             for folder in _folders(parent)
             for path in _images(folder)
         ]
-        names = sorted({name for _, name, _ in found})
+        names = sorted({name for _, name, _ in entries})
         if len(names) < 2:
             raise InputError(
                 f"{root}: expected two or more folders, one for each class, "
                 f"got {', '.join(map(repr, names)) or 'none'}"
             )
-        self._files = [path for _, _, path in found]
-        number = {name: i for i, name in enumerate(names)}
-        numbers = np.array([number[name] for _, name, _ in found])
+        self._files = [path for _, _, path in entries]
+        index = {name: i for i, name in enumerate(names)}
+        numbers = np.array([index[name] for _, name, _ in entries])
         self.labels = {label: numbers.astype(np.float32)}
         self.classes = {label: tuple(names)}
         self.groups = self._grouped(group_pattern)
-        sides = None if "" in layout else [side for side, _, _ in found]
+        sides = None if "" in layout else [side for side, _, _ in entries]
         strata = numbers if group_pattern is None else None
         self.splits = deal(self.groups, sides, shares, seed, strata)
-        self.protocol = f"{told(sides, 'the folder')}; " + (
+        self.protocol = f"{split_protocol(sides, 'the folder')}; " + (
             "all images of one person on one side"
             if group_pattern
             else "no groups: one person's images may be on both sides"
         )
-        self._refuse_lonely(names, numbers)
+        self._check_classes(names, numbers)
         self.check()
         self.fingerprint = fingerprint(
             f"{_VERSION} {size} {names}",
@@ -114,7 +114,7 @@ class ClassFolders(Dataset):
         return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return the persons, where file names tell them."""
+        """Return the persons, if ``group_pattern`` was given."""
         return self.groups if self._persons else None
 
     def _grouped(self, pattern: str | None) -> NDArray[np.str_]:
@@ -124,7 +124,7 @@ class ClassFolders(Dataset):
             compiled = re.compile(pattern)
         except re.error as error:
             raise InputError(
-                f"data.group_pattern: {pattern!r} is no regular expression ({error})"
+                f"data.group_pattern: expected a regular expression, got {pattern!r} ({error})"
             ) from error
         if compiled.groups != 1:
             raise InputError(
@@ -136,40 +136,43 @@ class ClassFolders(Dataset):
             match = compiled.search(path.stem)
             if match is None or not match[1]:
                 raise InputError(
-                    f"data.group_pattern: {pattern!r} finds no group in {path.stem!r} "
-                    f"({self.describe(i)}): rename the file or change the pattern"
+                    f"data.group_pattern: expected a match of {pattern!r} in each file name, got "
+                    f"{path.stem!r} ({self.describe(i)}): rename the file or change the pattern"
                 )
             groups.append(match[1])
         return np.array(groups)
 
-    def _refuse_lonely(self, names: list[str], numbers: NDArray[np.intp]) -> None:
-        """Refuse a class that cannot be learnt, or not be validated or tested anywhere."""
+    def _check_classes(self, names: list[str], numbers: NDArray[np.intp]) -> None:
+        """Check that each class is in the training split and in another one."""
         if len(self.splits) < 2:
             return
-        for number, name in enumerate(names):
-            sides = [s for s, where in self.splits.items() if (numbers[where] == number).any()]
+        for index, name in enumerate(names):
+            sides = [s for s, where in self.splits.items() if (numbers[where] == index).any()]
             if len(sides) < 2 or ("train" in self.splits and "train" not in sides):
                 raise InputError(
-                    f"{self._root}: class {name!r} is in {' and '.join(sides)} alone, expected it "
-                    f"in train and another split: add or move images, or choose another "
+                    f"{self._root}: expected each class in train and another split, got {name!r} "
+                    f"in {' and '.join(sides)} only: add or move images, or choose another "
                     f"data.seed"
                 )
 
 
 def _layout(root: Path) -> dict[str, Path]:
-    """Return split -> folder of its classes; the only split is '' where folders are classes."""
+    """Return split -> folder of its classes; {"": root} if the folders are classes."""
     folders = _folders(root)
     known = [folder for folder in folders if folder.name in _SPLITS]
     if not known or ("train" not in {f.name for f in known} and len(known) < len(folders)):
         return {"": root}
-    odd = [folder.name for folder in folders if folder not in known]
-    if odd:
+    others = [folder.name for folder in folders if folder not in known]
+    if others:
         raise InputError(
-            f"{root}: the folder {odd[0]!r} stands beside splits ({known[0].name}): "
-            f"expected classes or splits, move it"
+            f"{root}: expected folders of classes or of splits, got {others[0]!r} beside the "
+            f"split {known[0].name}: move it"
         )
     if {"val", "validation"} <= {folder.name for folder in known}:
-        raise InputError(f"{root}: has folders 'val' and 'validation': keep one of them")
+        raise InputError(
+            f"{root}: expected one folder of validation images, got 'val' and 'validation': keep "
+            f"one of them"
+        )
     order = list(_SPLITS)
     return {_SPLITS[f.name]: f for f in sorted(known, key=lambda f: order.index(f.name))}
 
@@ -179,13 +182,13 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    found = [p for p in _listing(folder) if p.suffix.lower() in _IMAGES and p.is_file()]
-    if not found:
+    images = [p for p in _listing(folder) if p.suffix.lower() in _IMAGES and p.is_file()]
+    if not images:
         raise InputError(
             f"{folder}: expected images ({', '.join(sorted(_IMAGES))}) directly in the folder, "
-            f"there is none: fill or remove it"
+            f"there are none: fill or remove it"
         )
-    return found
+    return images
 
 
 def _listing(folder: Path) -> list[Path]:

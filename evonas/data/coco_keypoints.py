@@ -1,4 +1,4 @@
-"""COCO key points: one image for each annotated person, with the official rules.
+"""COCO key points: one image per annotated person, from files in COCO's annotation format.
 
 T.-Y. Lin et al. (2014), "Microsoft COCO: Common Objects in Context", ECCV; the format is
 that of https://cocodataset.org/#format-data.
@@ -22,12 +22,12 @@ from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import file_hashes, remembered
 from evonas.data.images.key_point_crops import MARGIN, check_size, cut, point_labels, standard_crops
-from evonas.data.readers.csv_table import SIDES, deal, fingerprint, located, told
+from evonas.data.readers.csv_table import SIDES, deal, fingerprint, located, split_protocol
 from evonas.errors import InputError, nearest
 
 CROWD = "annotation of a crowd (iscrowd)"
 UNLABELLED = "no key point is labelled"
-FLAT = "box or area is zero within the photo"
+FLAT = "box or area is zero within the photo"  # these texts are keys of ``Dataset.dropped``
 
 _VERSION = "coco_keypoints 2"
 _OFFICIAL = {
@@ -35,39 +35,39 @@ _OFFICIAL = {
     "validation": "annotations/person_keypoints_val2017.json",
 }
 _KEPT = ("points", "box", "size", "area", "id", "photo")
-_LARGEST = 100_000  # pixels of a photo's side
-_FARTHEST = 1e10  # of any coordinate or area: the largest photo's
+_LARGEST = 100_000  # largest side of a photo, pixels
+_FARTHEST = 1e10  # largest coordinate or area: that of the largest photo
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
 class CocoKeypoints(Dataset):
-    """Persons with key points, in the order of the files; photos are the groups.
+    """Persons with key points, in the order of the files; groups are photos.
 
-    Left out and listed in ``dropped``: crowds, persons without a labelled key point, and
-    boxes or areas of zero. A box is clipped to its photo; the standard crop is the square
-    around it, ``context`` times as large. Boxes are the annotated ones, not detections.
+    Crowds, persons without a labelled key point, and boxes or areas of zero are left out and
+    listed in ``dropped``. A box is clipped to its photo; the standard crop is the square around
+    it, ``context`` times as large. Boxes are the annotated ones, not detections.
 
     Labels: for each key point of the category, in its order, ``nose.x``, ``nose.y`` and
-    ``nose.v``; ``box.left``, ``box.top``, ``box.side`` (the standard crop, pixels of the
-    photo), ``area`` (annotated, pixels squared) and ``image`` (number of the photo, from 0
-    on, in order of appearance), so that predictions lead back to photos:
-    ``x_photo = box.left + nose.x * box.side``, in the annotation's own coordinates.
+    ``nose.v``; ``box.left``, ``box.top``, ``box.side`` (the standard crop, in pixels of the
+    photo), ``area`` (annotated, squared pixels) and ``image`` (index of the photo in order of
+    appearance). A prediction in coordinates of the annotation is
+    ``x_photo = box.left + nose.x * box.side``.
 
     Args:
         root: folder of annotations and photos.
-        train: annotation file of the training split, below ``root``; alone, its photos are
-            shared among the splits as ``shares`` says.
-        validation: that of the validation split.
-        test: that of the test split. Where none of the three is named, training and
+        train: annotation file of the training split, below ``root``; if it is the only file, its
+            photos are split at random by ``shares``.
+        validation: annotation file of the validation split.
+        test: annotation file of the test split. Without any of the three, training and
             validation are the official files of 2017.
-        images: folder of the photos below ``root``, for all splits or split -> folder; by
-            default the last word of the annotation file's name (``train2017``) or
-            ``images`` if such a folder is there, else the annotation file's own.
+        images: folder of the photos below ``root``, for all splits, or split -> folder; default:
+            the last word of the annotation file's name (``train2017``) or ``images`` if there is
+            such a folder, else the folder of the annotation file.
         category: name of the category.
         context: side of the standard crop in units of the box's longer side.
-        shares: side -> share of the persons; by default train 0.7, validation 0.3.
-        seed: of dealing photos to the sides.
+        shares: split -> share of the persons; default: train 0.7, validation 0.3.
+        seed: seed of the random split.
         size: side of the returned images, pixels.
 
     Raises:
@@ -113,18 +113,25 @@ class CocoKeypoints(Dataset):
             sides += [side] * len(photos)
         names = [part["names"].tolist() for part in parts]
         if any(other != names[0] for other in names):
-            raise InputError(f"{root}: the files of {' and '.join(files)} name other key points")
+            raise InputError(
+                f"{root}: expected the same key points in all annotation files, those of "
+                f"{' and '.join(files)} differ: use files of one format"
+            )
         every: Any = {
             k: np.concatenate([p[k] for p in parts]) for k in ("points", "box", "area", "size")
         }
-        self._crops, self._told = standard_crops(every["box"], context), every["size"]
+        self._crops, self._annotated = standard_crops(every["box"], context), every["size"]
         self.groups = np.array([self._below(path) for path in self._files], np.str_)
         numbers = {name: i for i, name in enumerate(dict.fromkeys(self.groups.tolist()))}
         photo = np.array([numbers[name] for name in self.groups.tolist()], np.intp)
         self.labels = point_labels(names[0], every["points"], self._crops, every["area"], photo)
         self.dropped = {why: tuple(left_out) for why, left_out in dropped.items() if left_out}
         self.splits = deal(self.groups, sides, shares, seed) if sides else {}
-        split = "photos dealt at random" if list(files) == ["train"] else told(sides, "the file")
+        split = (
+            "photos split at random"
+            if list(files) == ["train"]
+            else split_protocol(sides, "the file")
+        )
         self.protocol = f"{split}; crops around annotated boxes"
         self._size = size
         self.framing = Framing("square", context, margin=self.margin, size=size)
@@ -137,13 +144,13 @@ class CocoKeypoints(Dataset):
         """Return the (size, size, 3) RGB standard crop with its margin; black outside the photo.
 
         Raises:
-            UnreadableImage: the photo is damaged or not of the annotated size.
+            UnreadableImage: the photo is damaged or has not the annotated size.
         """
-        width, height = self._told[index].tolist()
+        width, height = self._annotated[index].tolist()
         return cut(self._files[index], self._crops[index], self._size, (width, height))
 
     def describe(self, index: int) -> str:
-        """Return the photo's file name and the annotation's number."""
+        """Return the photo's file name and the annotation's id."""
         return self._names[index]
 
     def image_hashes(self) -> NDArray[np.str_]:
@@ -151,7 +158,7 @@ class CocoKeypoints(Dataset):
         return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return None: a group is a photo, which its hash recognises in any folder."""
+        """Return None: groups are photos, which are compared by their hashes."""
         return None
 
     def _folder(self, annotations: Path, chosen: str | None) -> Path:
@@ -165,15 +172,17 @@ class CocoKeypoints(Dataset):
 
 
 def _remembered(path: Path, category: str) -> dict[str, Any]:
-    """Return what one file says: parsing the official one of 2017 takes seconds and gigabytes.
+    """Return the content of an annotation file, cached.
+
+    Parsing the official files of 2017 takes seconds and gigabytes.
 
     Raises:
         InputError: see ``_read``.
     """
     if not path.is_file():
         raise InputError(
-            f"{path}: there is no such file: name the annotation files in data.train, "
-            f"data.validation or data.test, below data.root"
+            f"{path}: expected an annotation file, there is none: give the files below data.root "
+            f"in data.train, data.validation or data.test"
         )
     return remembered(f"{_VERSION} {category}", [path], lambda: _read(path, category))
 
@@ -182,9 +191,9 @@ def _read(path: Path, category: str) -> Arrays:
     """Return the persons of an annotation file.
 
     Returns:
-        ``names`` (k,) of key points; for n persons ``points`` (n, k, 3) and ``box`` (n, 4)
-        in pixels, ``size`` (n, 2) of the photo, ``area`` (n,), ``id`` (n,) and ``photo``
-        (n,), its file's name; for each reason the names of the annotations that it drops.
+        ``names`` (k,) of key points; for n persons ``points`` (n, k, 3) and ``box`` (n, 4) in
+        pixels, ``size`` (n, 2) of the photo, ``area`` (n,), ``id`` (n,) and ``photo`` (n,), the
+        file name; for each reason the names of the annotations that are left out.
     """
     content = read_json(path)
     kind = _category(path, content, category)
@@ -194,7 +203,9 @@ def _read(path: Path, category: str) -> Arrays:
         number = _get(path, "images", entry, "id")
         width, height = (_size(path, number, entry, key) for key in ("width", "height"))
         if number in photos:
-            raise InputError(f"{path}: two images have the id {number}: remove one of them")
+            raise InputError(
+                f"{path}: expected unique image ids, got {number} twice: remove one of the images"
+            )
         photos[number] = (str(_get(path, "images", entry, "file_name")), width, height)
     kept: dict[str, list[Any]] = {key: [] for key in _KEPT}
     dropped: dict[str, list[str]] = {CROWD: [], UNLABELLED: [], FLAT: []}
@@ -204,7 +215,7 @@ def _read(path: Path, category: str) -> Arrays:
         number, image = (_get(path, "annotations", entry, key) for key in ("id", "image_id"))
         if image not in photos:
             raise InputError(
-                f"{path}: annotation {number} is of image {image!r}, which is not listed: "
+                f"{path}: annotation {number}: expected the id of a listed image, got {image!r}: "
                 f"restore the image's entry or remove the annotation"
             )
         name, width, height = photos[image]
@@ -212,7 +223,7 @@ def _read(path: Path, category: str) -> Arrays:
         if not np.isin(points[:, 2], (0, 1, 2)).all():
             raise InputError(
                 f"{path}: annotation {number}: expected key points that are 0 not labelled, "
-                f"1 hidden or 2 visible, got {points[:, 2].tolist()}: mend or remove it"
+                f"1 hidden or 2 visible, got {points[:, 2].tolist()}: correct or remove it"
             )
         box = _numbers(path, entry, "bbox", 4)
         area = float(_numbers(path, entry, "area", 1)[0])
@@ -254,8 +265,8 @@ def _category(path: Path, content: Mapping[str, Any], name: str) -> Mapping[str,
     points = known[name].get("keypoints")
     if not points or not isinstance(points, list) or len(set(map(str, points))) < len(points):
         raise InputError(
-            f"{path}: category {name!r} names no key points, or some twice, under 'keypoints': "
-            f"expected a file such as person_keypoints_val2017.json"
+            f"{path}: expected unique key points under 'keypoints' of category {name!r}, got "
+            f"{points!r:.80}: use a file such as person_keypoints_val2017.json"
         )
     _get(path, "categories", known[name], "id")
     return dict(known[name])
@@ -266,13 +277,13 @@ def _list(path: Path, content: Mapping[str, Any], key: str) -> list[Any]:
     if not isinstance(value, list):
         raise InputError(
             f"{path}: expected a list under the key {key!r}, got {type(value).__name__}: "
-            f"expected a file such as person_keypoints_val2017.json"
+            f"use a file such as person_keypoints_val2017.json"
         )
     return value
 
 
 def _get(path: Path, where: str, entry: Any, key: str) -> Any:
-    """Return a value that an entry must have; a plain one unless it is a list's."""
+    """Return the scalar value of a required key of an entry."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if value is None or isinstance(value, dict | list):
         number = entry.get("id", "?") if isinstance(entry, dict) else "?"
@@ -301,6 +312,6 @@ def _numbers(path: Path, entry: Mapping[str, Any], key: str, n: int) -> NDArray[
         got = f"{len(values)} values" if isinstance(values, list) else repr(values)
         raise InputError(
             f"{path}: annotation {entry.get('id')}: expected {n} finite number(s) under {key!r}, "
-            f"got {got}: mend or remove it"
+            f"got {got}: correct or remove it"
         )
     return np.array(values, np.float64)

@@ -1,8 +1,8 @@
-"""Your own images with a CSV beside them: numbers or classes, groups and boxes if there are any.
+"""Your own images with a CSV table of numbers or classes, and optional groups, boxes and splits.
 
-Expected under ``root``: a table (``labels.csv``) with the column ``file`` and a column for
-each target (``age``, ``emotion``, ``yaw``), and the images that it lists. Cells may be
-separated by commas, semicolons or tabs.
+Expected under ``root``: a table (``labels.csv``) with the column ``file`` and a column for each
+target (``age``, ``emotion``, ``yaw``), and the listed images. Cells may be separated by commas,
+semicolons or tabs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from evonas.data.readers.csv_table import (
     located,
     number,
     read_table,
-    told,
+    split_protocol,
 )
 from evonas.errors import InputError, nearest
 
@@ -38,42 +38,41 @@ Columns = tuple[str, str, str, str]
 
 
 class ImageTable(Dataset):
-    """Images with the targets that a table tells, in its order and its units.
+    """Images with the targets of a table, in its order and its units.
 
-    A column that ``classes`` declares holds classes; one whose every value is a finite
-    number holds numbers; one without any number holds classes, sorted by name.
+    A column named in ``classes`` contains classes. Of the others, a column contains numbers if
+    all its values are finite numbers, and classes, sorted by name, if none is a number.
 
-    With a box, the standard crop is the square around it, ``context`` times as large, and
-    the image shows 0.15 of its side more at each edge. Without one, the image is the whole
-    photo, upright, on a black square: stretching would change apparent angles, and cutting
-    might lose what the label tells about; it has no margin.
+    With a box, the standard crop is the square around it, ``context`` times as large, with a
+    margin of 0.15 of the image's side. Without a box, the image is the whole photo, upright, on
+    a black square, without a margin: stretching would change apparent angles, and cropping might
+    lose the labelled content.
 
     Args:
         root: folder of the table.
-        table: its name.
-        images: folder that file names are told from, below ``root``.
+        table: file name of the table.
+        images: folder of the images, below ``root``.
         file: column of file names.
-        targets: columns to learn, or label name -> column; by default all columns but
-            those of files, groups, splits and boxes.
-        classes: label name -> names of its classes, in the order of their numbers.
-        group: column of the person or source photo, whose images stay on one side; by
-            default ``group``, ``person`` or ``identity`` if there is one that is no target,
-            else every file is its own group.
-        box: columns of left, top, right and bottom, in pixels of the stored file; by
-            default ``left, top, right, bottom`` or ``x0, y0, x1, y1`` if they are there
-            and no targets.
+        targets: columns to learn, or label name -> column; default: all columns except those of
+            files, groups, splits and boxes.
+        classes: label name -> names of its classes, in the order of their indices.
+        group: column of the person or source photo, whose images are all in the same split;
+            default: ``group``, ``person`` or ``identity`` if present and not a target, else every
+            file is its own group.
+        box: columns of left, top, right and bottom, in pixels of the stored file; default:
+            ``left, top, right, bottom`` or ``x0, y0, x1, y1`` if present and not targets.
         context: side of the standard crop in units of the box's longer side.
-        split: column that says ``train``, ``validation`` (``val``) or ``test``; by default
-            ``split`` if there is one.
-        shares: side -> share of the images, where no split is told; by default train 0.7,
-            validation 0.3. A table that tells training but no validation images has the
-            former shared among these two.
-        seed: of dealing groups to the sides.
+        split: column with ``train``, ``validation`` (``val``) or ``test``; default: ``split`` if
+            present.
+        shares: split -> share of the images for a random split; default: train 0.7, validation
+            0.3. If the table has training but no validation images, the training images are
+            split into these two.
+        seed: seed of the random split.
         size: side of the returned images, pixels.
 
     Raises:
-        InputError: the table, a column, a value, a box, a class or a file is missing or
-            wrong; an option contradicts the table.
+        InputError: the table, a column, a value, a box, a class or a file is missing or wrong,
+            or an option contradicts the table.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class ImageTable(Dataset):
         free = set(read.columns) - set(_wanted(targets).values())  # a target is nothing else
         group = group or next((name for name in _GROUPS if name in free), None)
         split = split or ("split" if "split" in free else None)
-        box = box or _found_box(read, free)
+        box = box or _box_columns(read, free)
         other = {file, group, split, *(box or ())}
         if targets is None:
             targets = tuple(name for name in read.columns if name not in other)
@@ -111,7 +110,7 @@ class ImageTable(Dataset):
         self._files = located(Path(root) / images, self._names, str(read.path))
         sides = None if split is None else _sides(read, split)
         self.splits = deal(self.groups, sides, shares, seed)
-        self.protocol = f"{told(sides, f'column {split!r}')}; " + (
+        self.protocol = f"{split_protocol(sides, f'column {split!r}')}; " + (
             f"all images of one {group} on one side"
             if group
             else "no column of persons: one person's images may be on both sides"
@@ -138,7 +137,7 @@ class ImageTable(Dataset):
         return cut(self._files[index], self._crops[index], self._size)
 
     def describe(self, index: int) -> str:
-        """Return the file's name; with its line in the table where it is there twice."""
+        """Return the file's name, with the line of the table if the file occurs twice."""
         name = self._names[index]
         return f"{name} (line {self._lines[index]})" if name in self._repeated else name
 
@@ -159,12 +158,15 @@ class ImageTable(Dataset):
         columns = _wanted(targets)
         if not columns:
             raise InputError(
-                f"{table.path}: no target is left among {', '.join(table.columns)}: "
-                f"add a column with what is to be learnt"
+                f"{table.path}: expected a column to learn, got only {', '.join(table.columns)}: "
+                f"add a column with the target"
             )
         for name in classes:
             if name not in columns:
-                raise InputError(f"data.classes: {name!r} is no target: {nearest(name, columns)}")
+                raise InputError(
+                    f"data.classes: expected names of targets, got {name!r}: "
+                    f"{nearest(name, columns)}"
+                )
         labels, named = {}, {}
         for name, column in columns.items():
             labels[name], names = _values(table, column, classes.get(name))
@@ -181,7 +183,7 @@ def _wanted(targets: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]
 def _values(
     table: Table, column: str, declared: list[str] | None
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Return the values of a target and, if they are numbers of classes, the classes' names."""
+    """Return the values of a target and, if they are class indices, the names of the classes."""
     cells = table.texts(column)
     if declared is not None:
         if len(declared) < 2 or len(set(declared)) < len(declared):
@@ -191,7 +193,7 @@ def _values(
         for i, cell in enumerate(cells):
             if cell not in declared:
                 raise InputError(
-                    f"{table.place(i)}: {column} is {cell!r}, no declared class: "
+                    f"{table.place(i)}: {column} is {cell!r}, expected a declared class: "
                     f"{nearest(cell, declared)}"
                 )
         return _numbered(cells, declared), tuple(declared)
@@ -203,7 +205,7 @@ def _values(
     if len(odd) < len(cells):
         raise InputError(
             f"{table.place(first)}: {column} is {cells[first]!r}, where {len(cells) - len(odd)} of "
-            f"{len(cells)} rows have a finite number: mend the row, or declare data.classes"
+            f"{len(cells)} rows have a finite number: correct the row, or declare data.classes"
         )
     if all(number(cell.replace(",", ".")) is not None for cell in cells):
         raise InputError(
@@ -219,14 +221,15 @@ def _numbered(cells: Sequence[str], names: Sequence[str]) -> NDArray[np.float32]
     return np.array([numbers[cell] for cell in cells], np.float32)
 
 
-def _found_box(table: Table, free: set[str]) -> Columns | None:
-    found = [box for box in _BOXES if set(box) <= free]
-    if len(found) > 1:
+def _box_columns(table: Table, free: set[str]) -> Columns | None:
+    present = [box for box in _BOXES if set(box) <= free]
+    if len(present) > 1:
         raise InputError(
-            f"{table.path}: two boxes, {', '.join(found[0])} and {', '.join(found[1])}: "
+            f"{table.path}: expected one box, got {', '.join(present[0])} and "
+            f"{', '.join(present[1])}: "
             f"name the columns of one in data.box"
         )
-    return found[0] if found else None
+    return present[0] if present else None
 
 
 def _boxes(table: Table, columns: Columns) -> NDArray[np.float64]:
@@ -235,7 +238,7 @@ def _boxes(table: Table, columns: Columns) -> NDArray[np.float64]:
     if len(flat):
         raise InputError(
             f"{table.place(int(flat[0]))}: the box {boxes[flat[0]].tolist()} has no area: "
-            f"expected {', '.join(columns)} in pixels, mend or remove the row"
+            f"expected {', '.join(columns)} in pixels, correct or remove the row"
         )
     return boxes
 
@@ -245,7 +248,7 @@ def _sides(table: Table, column: str) -> list[str]:
     for i, cell in enumerate(cells):
         if cell.lower() not in _SPLITS:
             raise InputError(
-                f"{table.place(i)}: {column} is {cell!r}, no split: "
+                f"{table.place(i)}: {column} is {cell!r}, expected a split: "
                 f"{nearest(cell.lower(), _SPLITS)}"
             )
     return [_SPLITS[cell.lower()] for cell in cells]

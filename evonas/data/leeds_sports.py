@@ -1,4 +1,4 @@
-"""Leeds Sports Pose Extended: athletes with 14 joints, one to a photo.
+"""Leeds Sports Pose Extended: athletes with 14 joints, one per photo.
 
 S. Johnson, M. Everingham (2011), "Learning Effective Human Pose Estimation from Inaccurate
 Annotation", CVPR.
@@ -33,28 +33,28 @@ _VERSION = "leeds_sports 1"
 class LeedsSports(Dataset):
     """Persons with 14 joints, in the order of the table; every photo is its own group.
 
-    The third value of a joint is published as its visibility, but where it is 0 the
-    coordinates are empty (0, negative, outside the photo): it says whether the joint was
-    labelled. So ``r_ankle.v`` is 2 or 0, and coordinates of the latter are not used.
+    The third value of a joint is published as its visibility, but its coordinates are invalid (0,
+    negative, outside the photo) if it is 0: it says whether the joint is labelled. So
+    ``r_ankle.v`` is 2 or 0, and coordinates of the latter are not used.
 
-    The standard crop is the square around the labelled joints, ``context`` times as large,
-    and not the whole photo: in half of the first 400 photos the joints span less than 0.4 of
-    the longer side, so a network would see it at less than half the resolution. The labels
-    thus tell where the person is, as annotated boxes do elsewhere.
+    The standard crop is the square around the labelled joints, ``context`` times as large, instead
+    of the whole photo: in half of the first 400 photos the joints span less than 0.4 of the longer
+    side, so a network would see the person at less than half the resolution. The labels thus give
+    the position of the person, as annotated boxes do in other data sets.
 
     Labels besides the joints: ``box.left``, ``box.top``, ``box.side`` (the standard crop),
-    ``area`` (of the box around the labelled joints, as no outline is annotated; all in
-    pixels of the photo) and ``image`` (number of the photo in the table, from 0 on).
+    ``area`` (of the box around the labelled joints, since no outline is annotated; all in pixels
+    of the photo) and ``image`` (index of the photo in the table).
 
     Args:
         root: folder with ``joints.csv`` and ``images/``.
-        validation: share of the photos that validate; they stand after the training ones.
-        test: share of the photos, the last ones, that test; 0: there is no test split.
+        validation: share of the photos in the validation split, after the training photos.
+        test: share of the photos in the test split, the last ones; 0: no test split.
         context: side of the standard crop in units of the joints' larger span.
         size: side of the returned images, pixels.
 
     Raises:
-        InputError: a file or a column is missing, or a value is no number.
+        InputError: a file or a column is missing, or a value is not a number.
     """
 
     margin = MARGIN
@@ -70,15 +70,18 @@ class LeedsSports(Dataset):
         check_size(size, context)
         if not (0 < validation < 1 and 0 <= test < 1 and validation + test < 1):
             raise InputError(
-                f"data.validation, data.test: expected shares of the photos that leave some to "
-                f"train on, got {validation} and {test}"
+                f"data.validation, data.test: expected shares of the photos that leave some for "
+                f"training, got {validation} and {test}"
             )
         table = read_table(Path(root) / "joints.csv")
         points = _points(table)
         names = table.texts("file")
         if len(set(names)) < len(names):
             twice = next(i for i, name in enumerate(names) if name in names[:i])
-            raise InputError(f"{table.place(twice)}: {names[twice]!r} is there twice: remove a row")
+            raise InputError(
+                f"{table.place(twice)}: expected each file once, got {names[twice]!r} twice: "
+                "remove a row"
+            )
         boxes = _boxes(points)
         spans = boxes[:, 2:] - boxes[:, :2]
         kept = np.flatnonzero((spans > 0).all(1))
@@ -89,8 +92,8 @@ class LeedsSports(Dataset):
         self._crops, self._size = standard_crops(boxes[kept], context), size
         self.labels = point_labels(JOINTS, points[kept], self._crops, spans[kept].prod(1), kept)
         self.groups = np.array(self._names, np.str_)
-        # Blocks, not a random choice: should neighbours in the table show one event or
-        # athlete, only those at a border stand on two sides.
+        # Blocks instead of a random choice: if neighbours in the table show the same event or
+        # athlete, only those at a border are in two splits.
         ends = np.round(len(kept) * np.array([1 - validation - test, 1 - test])).astype(int)
         blocks = np.split(np.arange(len(kept)), ends)
         self.splits = dict(zip(SIDES if test else SIDES[:2], blocks, strict=False))
@@ -108,7 +111,7 @@ class LeedsSports(Dataset):
         """Return the (size, size, 3) RGB standard crop with its margin; black outside the photo.
 
         Raises:
-            UnreadableImage: the photo is damaged, or the joints lie outside it.
+            UnreadableImage: the photo is damaged, or the joints are outside it.
         """
         return cut(self._files[index], self._crops[index], self._size)
 
@@ -134,14 +137,14 @@ def _points(table: Table) -> NDArray[np.float64]:
     if row:
         raise InputError(
             f"{table.place(row[0])}: {JOINTS[joint[0]]}_v is {points[row[0], joint[0], 2]:g}, "
-            f"expected 1 labelled or 0 not: mend or remove the row"
+            f"expected 1 labelled or 0 not labelled: correct or remove the row"
         )
     points[..., 2] *= 2
     return points
 
 
 def _boxes(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return (n, 4) around the labelled joints; of no area where there is none."""
+    """Return the (n, 4) boxes around the labelled joints, of zero area if there are none."""
     absent = points[..., 2:] == 0
     low = np.where(absent, np.inf, points[..., :2]).min(1)
     high = np.where(absent, -np.inf, points[..., :2]).max(1)

@@ -1,4 +1,4 @@
-"""Pointing'04: real faces at nominal yaw and pitch angles on a 15 degree grid; no roll.
+"""Pointing'04: real faces with nominal yaw and pitch angles on a grid of 15 degrees; no roll.
 
 N. Gourier, D. Hall, J. Crowley (2004), "Estimating Face Orientation from Robust
 Detection of Salient Facial Structures", FG Net Workshop (Pointing'04).
@@ -8,8 +8,8 @@ Expected under ``root``: ``labels.csv`` with the columns file, person, pitch_deg
 box_cy, box_w, box_h (face box, pixels), and ``images/`` with the files.
 
 The people turned to markers, first about the vertical axis and then up or down, which is
-R = Ry(-yaw) Rx(pitch), not the order of ``evonas.core.rotations``. The labels stay as they are
-published; where both are large, a geodesic error (or axes drawn) from them is nominal too.
+R = Ry(-yaw) Rx(pitch), not the order of ``evonas.core.rotations``. The published labels are used
+unchanged; if both angles are large, geodesic errors and drawn axes are therefore nominal too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from evonas.data.readers.csv_table import located
 from evonas.errors import InputError
 
 _COLUMNS = ("file", "person", "pitch_deg", "yaw_deg", "box_cx", "box_cy", "box_w", "box_h")
-_LABELS = ("pitch_deg", "yaw_deg")  # Dataset.check tells whose are not finite
+_LABELS = ("pitch_deg", "yaw_deg")  # Dataset.check refuses those that are not finite
 _SIDE = 192  # pixels of the returned square
 
 
@@ -38,11 +38,11 @@ class Pointing04(Dataset):
 
     Args:
         root: folder with ``labels.csv`` and ``images/``.
-        validation: persons of the validation split; all others train.
+        validation: persons of the validation split; all others are in the training split.
         context: side of the standard crop in units of the longer side of the box.
 
     Raises:
-        InputError: a file, column or person is missing, or a value is no number.
+        InputError: a file, column or person is missing, or a value is not a number.
     """
 
     margin = 0.15
@@ -64,16 +64,19 @@ class Pointing04(Dataset):
         unknown = sorted(set(validation) - set(persons.tolist()))
         if unknown:
             raise InputError(
-                f"data.validation: person {unknown[0]} is not in {table}: "
-                f"known: {sorted(set(persons.tolist()))}"
+                f"data.validation: expected persons of {table}, "
+                f"{sorted(set(persons.tolist()))}, got {unknown[0]}"
             )
         held_out = np.isin(persons, list(validation))
         self.splits = {"train": np.flatnonzero(~held_out), "validation": np.flatnonzero(held_out)}
         flat = np.flatnonzero((number["box_w"] <= 0) | (number["box_h"] <= 0))
         if len(flat):
             line = int(flat[0]) + 2
-            raise InputError(f"{table}, line {line}: the face box has no area: mend or remove it")
-        # The box is kept a square: a stretched face would change its apparent angles.
+            raise InputError(
+                f"{table}, line {line}: expected a face box with an area, got none: correct or "
+                "remove the row"
+            )
+        # The crop is a square, since a stretched face would have other apparent angles.
         side = context * np.maximum(number["box_w"], number["box_h"]) / (1 - 2 * self.margin)
         corner = np.stack([number["box_cx"], number["box_cy"]], 1) - side[:, None] / 2
         self._boxes = np.concatenate([corner, corner + side[:, None]], 1)
@@ -96,7 +99,7 @@ class Pointing04(Dataset):
         return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return the persons: their names are the same in every copy of the data set."""
+        """Return the persons, whose names are the same in every copy of the data set."""
         return self.groups
 
     def _hash(self, table: Path, context: float) -> str:

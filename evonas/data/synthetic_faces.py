@@ -1,10 +1,9 @@
 """Synthetic faces: rendered 3-D heads with exact pose, landmarks and identity.
 
-A data set that needs no download, for examples, tests and controlled experiments. Who
-is shown (head shape, features, skin, hair) follows from the identity; pose, expression,
-light, background, clothes and occluders are drawn anew for every image. It stands in
-for real faces where a mechanism is to be shown, and says nothing about accuracy on
-photographs.
+A data set without download, for examples, tests and controlled experiments. The identity
+determines head shape, features, skin and hair; pose, expression, light, background, clothes and
+occluders are random for every image. It shows that a method works, but says nothing about accuracy
+on photographs.
 
 ``python -m evonas.data.synthetic_faces sheet.png`` draws a contact sheet.
 """
@@ -27,7 +26,7 @@ from evonas.data.rendered_faces.renderer import Person, Scene, render
 from evonas.data.rendered_faces.scenes import draw_expression, draw_identity, draw_pose, draw_scene
 from evonas.errors import InputError
 
-#: Goes up whenever an image changes for the same options.
+#: Increased whenever an image changes for the same options.
 RENDERER_VERSION = 1
 
 #: Names of the landmarks, in the order of ``SyntheticFaces.landmarks``.
@@ -37,36 +36,35 @@ _REMEMBERED_PEOPLE = 8
 
 
 class SyntheticFaces(Dataset):
-    """Rendered faces; image ``i`` follows from the options and ``i`` alone, bit for bit.
+    """Rendered faces; image ``i`` depends on the options and ``i`` only, bit for bit.
 
-    Images are ordered by identity: image ``i`` shows identity
-    ``i // images_per_identity``. Identities, never images, are split.
+    Images are ordered by identity: image ``i`` shows identity ``i // images_per_identity``. The
+    split is by identity.
 
     Args:
         identities: number of people.
-        images_per_identity: images of each.
+        images_per_identity: images per person.
         size: side of the square images in pixels, 32..160.
-        seed: of everything that is random.
-        train: share of the identities to train on.
-        validation: share to validate on; what is left is the test split.
-        occluded: share of images with glasses, a mask, a bar or a hand.
-        landmarks: add the labels ``NAME.x`` and ``NAME.y`` of each of ``LANDMARK_NAMES``,
-            in sides of the image, which is the standard crop. All landmarks are computed at
-            once then, in a fifth of the time that the images take.
+        seed: seed of all random values.
+        train: share of the identities in the training split.
+        validation: share of the identities in the validation split; the rest is the test split.
+        occluded: share of the images with glasses, a mask, a bar or a hand.
+        landmarks: whether to add the labels ``NAME.x`` and ``NAME.y`` of each of
+            ``LANDMARK_NAMES``, in sides of the image, which is the standard crop. They are then
+            computed at once, in a fifth of the time of the images.
 
     Attributes:
         labels: ``yaw``, ``pitch``, ``roll`` in degrees (|yaw| <= 75, |pitch| <= 50,
             |roll| <= 35; yaw > 0 turns the nose to the image's left, pitch > 0 up;
             R = Rx(pitch) Ry(-yaw) Rz(roll)), ``mouth_open``, ``smile``,
-            ``eyes_closed``, ``brow_raise`` (strengths), ``identity`` (a number); and
-            landmarks, if asked for. They have no ``NAME.v``: what hides a landmark
-            (hair, glasses, a hand, the nose) shows only in the rendered image. So
-            hidden ones count as visible, and so does the one in 800, mostly a chin,
-            that lies outside the image.
-        identities: (n,) the number of each image's identity.
-        landmarks: (n, k, 2) float32, x and y in pixels, of ``LANDMARK_NAMES``; "left"
-            is the image's left at yaw 0. The first pixel's centre is (0.5, 0.5).
-            Hidden ones are projected as well. Rendered on first use.
+            ``eyes_closed``, ``brow_raise`` (strengths), ``identity`` (an index); and the
+            landmarks, if requested. These have no ``NAME.v``, since occlusion (by hair, glasses,
+            a hand, the nose) is known only in the rendered image: hidden landmarks count as
+            visible, and so does the one in 800, mostly a chin, that is outside the image.
+        identities: (n,) index of the identity of each image.
+        landmarks: (n, k, 2) float32, x and y in pixels, of ``LANDMARK_NAMES``; "left" is the
+            image's left at yaw 0. The centre of the first pixel is (0.5, 0.5). Hidden landmarks
+            are projected too. Computed on first use.
 
     Raises:
         InputError: an option is outside its range.
@@ -92,8 +90,8 @@ class SyntheticFaces(Dataset):
             _check_share(name, share)
         if train + validation > 1.0 + 1e-9:
             raise InputError(
-                f"data.train + data.validation must be at most 1, got {train} + {validation}: "
-                "lower one of them"
+                f"data.train, data.validation: expected a sum of at most 1, got {train} + "
+                f"{validation}: lower one of them"
             )
         self.size, self.seed, self.occluded = size, seed, float(occluded)
         self._each = images_per_identity
@@ -112,7 +110,7 @@ class SyntheticFaces(Dataset):
             "validation": float(validation),
             "occluded": float(occluded),
         }
-        if landmarks:  # else the fingerprint is what it was before there was the option
+        if landmarks:  # only then, so that the fingerprint without landmarks stays the same
             options["landmarks"] = True
         text = "SyntheticFaces" + json.dumps(options, sort_keys=True)
         self.fingerprint = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
@@ -142,16 +140,17 @@ class SyntheticFaces(Dataset):
         return f"image {index} ({self.groups[index]})"
 
     def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of what each image is drawn from, (n,): seed, person and number.
+        """Return a hash of seed, person and index of each image, (n,).
 
-        Its size and its occluders are left out: they change the picture, not who looks where.
+        Size and occluders are not hashed: they change the image but not person, pose and
+        expression.
         """
         texts = (f"{self.seed} {i // self._each} {i}" for i in range(len(self)))
         hashes = [hashlib.blake2b(t.encode(), digest_size=HASH_BYTES).hexdigest() for t in texts]
         return np.array(hashes, np.str_)
 
     def known_groups(self) -> NDArray[np.str_] | None:
-        """Return the persons with the seed that they are drawn from."""
+        """Return the persons with the seed of the data set."""
         return np.array([f"seed {self.seed} {person}" for person in self.groups.tolist()])
 
     @property
@@ -166,7 +165,7 @@ class SyntheticFaces(Dataset):
         return self._landmarks
 
     def scene(self, index: int) -> Scene:
-        """Return all that image ``index`` shows besides the person."""
+        """Return the scene of image ``index``: everything except the person."""
         rng, pose, expression = self._draw(index)
         return draw_scene(rng, pose, expression, self.size, self.occluded)
 
@@ -190,12 +189,12 @@ class SyntheticFaces(Dataset):
     def _landmark_labels(self) -> dict[str, NDArray[np.float32]]:
         """Return ``NAME.x`` and ``NAME.y`` in sides of the image, (n,) each.
 
-        The first pixel's centre is at half a pixel, so its left edge is 0, as the left edge
-        of the crop is.
+        The centre of the first pixel is at half a pixel, so its left edge is at 0, the left edge
+        of the crop.
         """
-        told = self.landmarks / np.float32(self.size)
+        relative = self.landmarks / np.float32(self.size)
         return {
-            f"{name}.{part}": np.ascontiguousarray(told[:, k, axis])
+            f"{name}.{part}": np.ascontiguousarray(relative[:, k, axis])
             for k, name in enumerate(LANDMARK_NAMES)
             for axis, part in enumerate("xy")
         }
@@ -205,17 +204,17 @@ class SyntheticFaces(Dataset):
     ) -> dict[str, NDArray[np.intp]]:
         first = round(identities * train)
         second = min(identities, first + round(identities * validation))
-        who = self.identities
+        identity = self.identities
         splits = {
-            "train": np.flatnonzero(who < first),
-            "validation": np.flatnonzero((who >= first) & (who < second)),
+            "train": np.flatnonzero(identity < first),
+            "validation": np.flatnonzero((identity >= first) & (identity < second)),
         }
         if second < identities:
-            splits["test"] = np.flatnonzero(who >= second)
+            splits["test"] = np.flatnonzero(identity >= second)
         return splits
 
     def _person(self, identity: int) -> Person:
-        """Return a person, built once while a few images of them are drawn in a row."""
+        """Return a person; the last few are cached, since building one takes long."""
         if identity not in self._people:
             values = draw_identity(np.random.default_rng([self.seed, 1, identity]))
             self._people[identity] = Person(self._grid, values, self._detail)
@@ -231,17 +230,14 @@ def _check_integer(name: str, value: int, low: int, high: int) -> None:
         or not low <= value <= high
     ):
         raise InputError(
-            f"data.{name} must be an integer in {low}..{high}, got {value!r}: "
-            "choose one in that range"
+            f"data.{name}: expected a whole number from {low} to {high}, got {value!r}"
         )
 
 
 def _check_share(name: str, value: float) -> None:
     number = isinstance(value, int | float | np.floating) and not isinstance(value, bool)
     if not number or not 0.0 <= value <= 1.0:
-        raise InputError(
-            f"data.{name} must be a share in 0..1, got {value!r}: choose one in that range"
-        )
+        raise InputError(f"data.{name}: expected a share from 0 to 1, got {value!r}")
 
 
 def contact_sheet(path: str | Path, count: int = 96, columns: int = 12, seed: int = 0) -> None:

@@ -1,12 +1,12 @@
-"""What every search strategy offers: ask for genomes, tell their fitness.
+"""Base class of all search strategies: the ask and tell interface.
 
-The public ``ask`` and ``tell`` keep the books: which architectures were met, what
-the budget still allows, what was best, how a failure is passed on, when a strategy
-only repeats itself. A strategy is one file with ``_ask``, ``_tell`` and ``_restart``.
+The public ``ask`` and ``tell`` check arguments, keep the archive of evaluated architectures,
+count the budget, penalise failed evaluations and restart a strategy that only repeats itself.
+A strategy is one file that implements ``_ask``, ``_tell``, ``parents`` and ``_restart``.
 
-A search need not begin with nothing: ``add_observations`` takes over what an earlier one found out,
-and what ``enqueue`` names is asked first. ``sample``, where strategies start, then offers
-the best of both.
+A search can start from earlier results: ``add_observations`` records them without using budget,
+and the genomes given to ``enqueue`` are asked first. A strategy that draws its first generation
+with ``sample`` starts from the best of both.
 """
 
 from __future__ import annotations
@@ -27,57 +27,56 @@ from evonas.optimizers.common.arguments import (
     checked_space,
     clipped,
     number_in,
-    told_axes,
-    told_fitness,
+    observed_axes,
+    observed_fitness,
     unit_cube,
     whole_number,
 )
 from evonas.optimizers.common.evaluated_archive import EvaluatedArchive
 from evonas.optimizers.common.global_state_guards import guarded_global_rng
-from evonas.optimizers.common.identity import Identity
-from evonas.optimizers.common.sampling import Sampler
+from evonas.optimizers.common.sampling import GenomeIdentifier, Sampler
 from evonas.space import Genome, SearchSpace
 
 __all__ = ["Common", "Cost", "Optimizer", "guarded_global_rng", "number_in"]
 
-#: An ask of mere repeats weighs 3, one of new but infeasible architectures 1: the
-#: latter may be on its way back to feasibility.
+#: A strategy restarts when its stale generations add up to PATIENCE: one with repeats alone counts
+#: 3, one with new but infeasible architectures 1, since it may be returning to feasibility.
 REPEATS, INFEASIBLE, PATIENCE = 3, 1, 9
-#: Restarts in a row that bring nothing new, before the rest is drawn at random.
+#: Consecutive restarts without a new architecture after which the rest is drawn at random.
 FRUITLESS_RESTARTS = 3
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """One generation, as long as it waits for its fitness."""
+    """A generation that was asked and whose fitness is not known yet."""
 
     genomes: NDArray[np.float64]
     digests: tuple[str, ...]
     violations: NDArray[np.float64]
-    own: bool  # proposed by the strategy itself, complete, so that it may learn from it
+    own: bool  # all of what _ask returned, so _tell may be called with its fitness
 
 
 class Optimizer(ABC, metaclass=CheckedCall):
-    """A search strategy that minimises. Two with equal arguments ask the same genomes.
+    """Minimise a fitness over a search space by ask and tell, reproducibly for a given seed.
 
     Args:
         space: the search space.
         budget: number of distinct architectures that may be trained, at least 1.
-        seed: of the strategy's own random state; at least 0.
-        population_size: genomes of one ask, at least 2; None: the strategy's default.
-        macs: exact cost of an architecture in multiply-adds, without training it.
-        max_macs: hard limit on that cost. An architecture above it is infeasible: it
-            must not be trained, costs no budget, and counts as failed whatever is told.
+        seed: seed of the strategy's random generator, at least 0.
+        population_size: genomes per ask, at least 2; None: the strategy's default.
+        macs: function that returns the multiply-adds of an architecture without training it.
+        max_macs: hard limit on the multiply-adds. An architecture above it is infeasible: it
+            must not be trained, uses no budget, and counts as failed whatever fitness is given.
 
-    A strategy with options of its own repeats these keyword-only parameters, adds its
-    own, each with a default, and passes these on: its signature and annotations are
-    what a user's keys and values are checked against.
+    A strategy with its own options declares them as keyword-only parameters with defaults and
+    passes the rest on as ``**common``. A user's keys and values are checked against the
+    signature and its annotations.
 
     Attributes:
-        books: what is known of every architecture that was met.
+        archive: the evaluated architectures, with their fitness and axes.
         trained: number of distinct feasible architectures asked so far.
-        restarts: how often the strategy started afresh.
-        stop_reason: why the search ended, one sentence; empty while it goes on.
+        restarts: number of restarts of the strategy.
+        stop_reason: one sentence on why the search ended; empty while it goes on.
 
     Raises:
         InputError: an argument is out of its range.
@@ -109,86 +108,87 @@ class Optimizer(ABC, metaclass=CheckedCall):
             else whole_number("population_size", population_size, self.least_population_size)
         )
         self.archive = EvaluatedArchive()
-        self._identity = Identity(space, macs, self.max_macs, self.archive.met)
+        self._identifier = GenomeIdentifier(space, macs, self.max_macs, self.archive.seen)
         self.trained = 0
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
         self._asked: _Asked | None = None
-        self._suggestions: list[Genome] = []
-        self._favourites: list[Genome] | None = None  # not looked up yet
+        self._queue: list[Genome] = []
+        self._initial: list[Genome] | None = None  # filled at the first initial_genomes()
         self._stale = 0
         self._fruitless = 0
         self._at_random = False
-        self._sampler = Sampler(self.rng, self._identity)
+        self._sampler = Sampler(self.rng, self._identifier)
 
     # ------------------------------------------------------------------ public
 
     @property
     def best_genome(self) -> Genome | None:
-        """The (dim,) best genome so far; None as long as nothing succeeded."""
+        """The (dim,) genome of lowest fitness so far; None before the first success."""
         return self.archive.best_genome
 
     @property
     def best_fitness(self) -> float:
-        """The lowest fitness so far; inf as long as nothing succeeded."""
+        """The lowest fitness so far; inf before the first success."""
         return self.archive.best_fitness
 
     def add_observations(
         self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None
     ) -> None:
-        """Take over what an earlier search found out, before the first ask.
+        """Add evaluations of an earlier search; call before the first ask.
 
-        These architectures cost no budget, now or later, and the strategy starts from
-        the best of them.
+        These architectures use no budget, now or later, and the strategy starts from the
+        best of them.
 
         Args:
-            genomes: (n, dim) numbers in [0, 1].
-            fitness: (n,) comparable with what will be told; nan or inf: failed.
+            genomes: (n, dim) values in [0, 1].
+            fitness: (n,) on the scale of the fitness given to ``tell``; nan or inf: failed.
             axes: (n, m), as in ``tell``.
 
         Raises:
-            InputError: the search has begun, or a shape is wrong.
+            InputError: ask() was called before, or a shape is wrong.
         """
-        told = self._early("add_observations", genomes)
-        values = told_fitness("add_observations", fitness, len(told))
-        sides = told_axes("add_observations", axes, values, self.archive.width)
-        known = [self.identify(genome) for genome in told]
-        self.archive.met.update(known)
-        values[[violation > 0.0 for _, violation in known]] = np.nan
-        self.archive.remember([digest for digest, _ in known], told, values, sides)
+        observed = self._before_first_ask("add_observations", genomes)
+        values = observed_fitness("add_observations", fitness, len(observed))
+        objectives = observed_axes("add_observations", axes, values, self.archive.width)
+        identified = [self.identify(genome) for genome in observed]
+        self.archive.seen.update(identified)
+        values[[violation > 0.0 for _, violation in identified]] = np.nan
+        self.archive.record([digest for digest, _ in identified], observed, values, objectives)
 
     def enqueue(self, genomes: ArrayLike) -> None:
-        """Ask these before the strategy decides, the first of them soonest.
+        """Queue genomes that are asked, in this order, before those of the strategy.
 
-        They cost their share of the budget. Comes before the first ask.
+        They use budget like all others. Call before the first ask.
 
         Args:
-            genomes: (n, dim) numbers in [0, 1].
+            genomes: (n, dim) values in [0, 1].
 
         Raises:
-            InputError: the search has begun, or the shape is wrong.
+            InputError: ask() was called before, or the shape is wrong.
         """
-        self._suggestions = [*self._early("enqueue", genomes)]
+        self._queue = [*self._before_first_ask("enqueue", genomes)]
 
     def preload(self, known: Mapping[bytes, tuple[str, int]]) -> None:
-        """Be told digest and multiply-adds by a genome's bytes: such a one is not decoded again.
+        """Give the digest and multiply-adds of genomes, so that they need not be decoded.
 
-        The mapping is looked into, not copied: who gives it may take away what was asked.
+        Args:
+            known: bytes of a (dim,) genome -> (digest, multiply-adds). The mapping is not
+                copied: the caller may remove entries of genomes that were asked.
         """
-        self._identity.expected = known
+        self._identifier.preloaded = known
 
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
 
         Returns:
-            (n, dim) genomes in [0, 1]. Repeats of earlier architectures and, with
-            ``max_macs``, infeasible ones may be among them; the new feasible ones
-            never exceed what is left of the budget. n == 0: the search is finished,
-            see ``stop_reason``.
+            (n, dim) genomes in [0, 1]. They may contain repeats of earlier architectures
+            and, with ``max_macs``, infeasible ones; the number of new feasible ones never
+            exceeds the remaining budget. n == 0: the search has ended, see ``stop_reason``.
 
         Raises:
-            InputError: the last generation was not told.
+            InputError: tell() was not called for the last generation.
         """
         if self._asked is not None:
             raise InputError(
@@ -198,75 +198,77 @@ class Optimizer(ABC, metaclass=CheckedCall):
         if not self._begun:
             self._begun = True
             self._check_feasible()
-        own = not self._suggestions
-        genomes = self._none() if self.stop_reason else self._generation()
+        own = not self._queue
+        genomes = np.empty((0, self.space.dim)) if self.stop_reason else self._generation()
         if len(genomes) == 0:
             return genomes
-        self._asked = self._enter(genomes, own)
+        self._asked = self._register(genomes, own)
         return self._asked.genomes.copy()
 
     def tell(self, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
-        """Take the fitness of the last ask.
+        """Report the fitness of the genomes of the last ask.
 
         Args:
             fitness: (n,) in the order of the ask, smaller is better; nan or inf: failed.
-            axes: (n, m) what is traded off, such as error and cost, each smaller is
-                better. Only a strategy that looks for a whole front heeds them; without
-                them it takes the fitness for the only axis.
+            axes: (n, m) objectives to trade off, such as error and cost, smaller is better.
+                Only multi-objective strategies use them; None: the fitness is the only one.
 
         Raises:
-            InputError: nothing was asked, or the shape is wrong (the ask stays open).
+            InputError: ask() was not called, or a shape is wrong; tell() can then be called
+                again for the same generation.
         """
         if self._asked is None:
             raise InputError(
                 "tell() came before ask(): expected an ask first, got fitness; call ask()"
             )
         asked = self._asked
-        told = told_fitness("tell", fitness, len(asked.genomes))
-        told[asked.violations > 0.0] = np.nan
-        sides = told_axes("tell", axes, told, self.archive.width)
+        values = observed_fitness("tell", fitness, len(asked.genomes))
+        values[asked.violations > 0.0] = np.nan
+        objectives = observed_axes("tell", axes, values, self.archive.width)
         self._asked = None
-        self.archive.remember(asked.digests, asked.genomes, told, sides)
+        self.archive.record(asked.digests, asked.genomes, values, objectives)
         if self.trained >= self.budget:
             self._finish(f"The budget of {self.budget} distinct architectures is spent.")
-        elif len(self.archive.met) >= self.space.size:
-            count = len(self.archive.met)
-            self._finish(f"The space is exhausted: all {count} architectures were met.")
+        elif len(self.archive.seen) >= self.space.size:
+            count = len(self.archive.seen)
+            self._finish(f"The space is exhausted: all {count} architectures have been seen.")
         elif asked.own and not self.archive.any_success:
-            # Failures alone rank nothing: whatever stood for them now would be wrong
-            # once the first success shows the scale. Better look elsewhere.
+            # Failures alone cannot be ranked, and a penalty given now would be wrong once the
+            # first success shows the scale: restart elsewhere instead.
             self.restarts += 1
             self._restart()
         elif asked.own:
-            self._tell(asked.genomes.copy(), self.archive.repaired_all(asked.digests, told))
+            self._tell(asked.genomes.copy(), self.archive.penalised_all(asked.digests, values))
 
     # -------------------------------------------------------- for the strategies
 
     @abstractmethod
     def _ask(self) -> NDArray[np.float64]:
-        """Return (n, dim) genomes; numbers outside [0, 1] are clipped; n may be 0 when stuck."""
+        """Return (n, dim) genomes; values outside [0, 1] are clipped; n == 0 causes a restart."""
 
     @abstractmethod
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        """Learn from (n, dim) genomes of the last ``_ask`` and their (n,) finite fitness.
+        """Update the strategy with the (n, dim) genomes of ``_ask`` and their (n,) finite fitness.
 
-        A failure's fitness ranks behind every success so far, not behind later ones: who
-        keeps fitness keeps that of a ``success`` alone, or looks it up with ``fitness_of``.
+        The penalised fitness of a failed evaluation is worse than every success so far, but
+        maybe not than later ones. A strategy that stores fitness therefore stores that of a
+        ``success`` only, or calls ``fitness_of`` each time.
         """
 
     @abstractmethod
     def parents(self) -> list[str]:
-        """Return digests of what the next ask derives from, the best first; [] if from nothing.
+        """Return digests of the architectures that the next ask derives from, the best first.
 
         They are parents, personal bests, the incumbent or all data of a model, ranked as the
-        strategy itself ranks them. A failure may only stand among a model's data, and last.
+        strategy ranks them. Failed ones may only be data of a model, and come last. The list
+        is empty if the next ask derives from none.
         """
 
     def _restart(self) -> None:
-        """Start afresh elsewhere; the generation asked last, if untold, is void."""
+        """Discard the strategy's state; a generation without fitness becomes void."""
 
     def _close(self) -> None:
-        """Free what the strategy holds; the search is finished."""
+        """Free the strategy's resources at the end of the search."""
 
     def _default_population_size(self) -> int:
         return 10
@@ -274,57 +276,60 @@ class Optimizer(ABC, metaclass=CheckedCall):
     def _preferred(
         self, fitness: NDArray[np.float64], axes: NDArray[np.float64]
     ) -> NDArray[np.intp]:
-        """Return indices of what succeeded, first from where the strategy would rather start."""
+        """Return (n,) indices of successes, the preferred starting points first.
+
+        Args:
+            fitness: (n,) fitness of the successes.
+            axes: (n, m) their axes.
+        """
         return np.argsort(fitness, kind="stable")
 
     def initial_genomes(self, n: int) -> NDArray[np.float64]:
-        """Return (m, dim) genomes to start from, m <= n, each once: none in most searches.
+        """Return (m, dim) genomes to start from, m <= n: the best known before the first ask.
 
-        They are the best of what was known before the strategy's first own ask.
+        They come from ``add_observations`` and ``enqueue``, so most searches have none. Each
+        is returned once.
         """
-        if self._favourites is None:
+        if self._initial is None:
             genomes, fitness, axes = self.archive.successes()
             order = self._preferred(fitness, axes).tolist() if len(fitness) else []
-            self._favourites = [genomes[i] for i in order[: self.population_size]]
-        taken, self._favourites = self._favourites[:n], self._favourites[n:]
+            self._initial = [genomes[i] for i in order[: self.population_size]]
+        taken, self._initial = self._initial[:n], self._initial[n:]
         return np.array(taken, dtype=np.float64).reshape(-1, self.space.dim)
 
     def sample(self, n: int) -> NDArray[np.float64]:
-        """Return (n, dim) genomes to start from: initial_genomes, then random ones.
+        """Return (n, dim) genomes to start from: ``initial_genomes``, then random ones.
 
-        The latter are feasible and new as far as draws can find.
+        The random ones are feasible and new unless the sampler finds none.
         """
         first = self.initial_genomes(n)
         rest = self._sampler.start(n - len(first))
         return np.concatenate([first, rest])
 
     def sample_new(self, n: int) -> NDArray[np.float64]:
-        """Return (m, dim) random feasible genomes of m <= n architectures never asked."""
+        """Return (m, dim) random feasible genomes of m <= n distinct unseen architectures."""
         return self._sampler.new(n)
 
     def identify(self, genome: Genome) -> tuple[str, float]:
-        """Return a genome's digest and its cost violation, macs / max_macs - 1 or 0."""
-        return self._identity(genome)
+        """Return a genome's digest and its cost violation, max(0, macs / max_macs - 1)."""
+        return self._identifier(genome)
 
     def is_new(self, digest: str) -> bool:
-        """Whether an architecture was never asked."""
-        return digest not in self.archive.met
+        """Return whether an architecture was neither asked nor added as an observation."""
+        return digest not in self.archive.seen
 
     def success(self, digest: str) -> float | None:
-        """Return the fitness of an architecture that succeeded; None if it never did."""
+        """Return the fitness of a successful evaluation; None if there is none."""
         return self.archive.success(digest)
 
     def fitness_of(self, digest: str) -> float | None:
-        """Return the (repaired) fitness of an architecture that was told, else None.
+        """Return the fitness of an evaluated architecture, penalised if its evaluation failed.
 
-        None too as long as every architecture failed.
+        None if it was not evaluated, and before the first success.
         """
         return self.archive.fitness_of(digest)
 
-    # ---------------------------------------------------------------- the books
-
-    def _none(self) -> NDArray[np.float64]:
-        return np.empty((0, self.space.dim), dtype=np.float64)
+    # ----------------------------------------------------------------- internals
 
     def _check_feasible(self) -> None:
         if self.max_macs is None or self.macs is None or self.stop_reason:
@@ -338,10 +343,10 @@ class Optimizer(ABC, metaclass=CheckedCall):
             )
 
     def _generation(self) -> NDArray[np.float64]:
-        """The strategy's next genomes, restarted where it is stuck, in the end at random."""
-        if self._suggestions:
-            first, rest = np.split(np.array(self._suggestions), [self.population_size])
-            self._suggestions = [*rest]
+        """Return queued genomes, else those of the strategy, else (still stuck) random ones."""
+        if self._queue:
+            first, rest = np.split(np.array(self._queue), [self.population_size])
+            self._queue = [*rest]
             return first
         while not self._at_random:
             if self._stale >= PATIENCE:
@@ -359,31 +364,31 @@ class Optimizer(ABC, metaclass=CheckedCall):
         genomes = self.sample_new(self.population_size)
         if len(genomes) == 0:
             self._finish(
-                f"The space is exhausted: after {len(self.archive.met)} architectures no new "
+                f"The space is exhausted: after {len(self.archive.seen)} architectures no new "
                 f"{'feasible ' if self.max_macs else ''}one could be found."
             )
         return genomes
 
-    def _enter(self, genomes: NDArray[np.float64], own: bool) -> _Asked:
-        """Enter a generation in the books, cut where it would exceed the budget."""
+    def _register(self, genomes: NDArray[np.float64], own: bool) -> _Asked:
+        """Mark a generation as seen and count it, cut off where it would exceed the budget."""
         digests: list[str] = []
         violations: list[float] = []
-        met = self.archive.met
-        met_before, trained_before = len(met), self.trained
+        seen = self.archive.seen
+        seen_before, trained_before = len(seen), self.trained
         for genome in genomes:
             digest, violation = self.identify(genome)
-            if digest not in met:
+            if digest not in seen:
                 if violation == 0.0:
                     if self.trained == self.budget:
                         break
                     self.trained += 1
-                met[digest] = violation
+                seen[digest] = violation
             digests.append(digest)
             violations.append(violation)
         if self.trained > trained_before:
             self._stale = self._fruitless = 0
         else:
-            self._stale += INFEASIBLE if len(met) > met_before else REPEATS
+            self._stale += INFEASIBLE if len(seen) > seen_before else REPEATS
         return _Asked(
             genomes[: len(digests)],
             tuple(digests),
@@ -391,11 +396,14 @@ class Optimizer(ABC, metaclass=CheckedCall):
             own=own and len(digests) == len(genomes) and not self._at_random,
         )
 
-    def _early(self, verb: str, genomes: ArrayLike) -> NDArray[np.float64]:
-        """Return (n, dim) genomes that may still decide where the search starts."""
+    def _before_first_ask(self, method: str, genomes: ArrayLike) -> NDArray[np.float64]:
+        """Return checked (n, dim) genomes; refuse them after the first ask."""
         if self._begun:
-            raise InputError(f"{verb}() came after ask(): expected it before the first ask")
-        return unit_cube(verb, genomes, self.space.dim)
+            raise InputError(
+                f"{method}() came after ask(): expected it before the first ask; create a new "
+                "optimizer"
+            )
+        return unit_cube(method, genomes, self.space.dim)
 
     def _finish(self, reason: str) -> None:
         self.stop_reason = reason

@@ -1,19 +1,20 @@
-"""BOBYQA: quadratic models in a trust region, without derivatives, several starts.
+"""BOBYQA: derivative-free optimization by quadratic models in a trust region, with several starts.
 
 Powell 2009, "The BOBYQA algorithm for bound constrained optimization without
 derivatives", https://www.damtp.cam.ac.uk/user/na/NA_papers/NA2009_06.pdf; library
 Py-BOBYQA: Cartis, Fiala, Marteau, Roberts 2019, https://arxiv.org/abs/1804.00154.
 
-It is made for smooth functions of ordered quantities. Three measures bring genomes of
-bins near to that. A run moves on the places of the values, not on the widths of their
-bins, so that its first steps reach other values and the range ends on values. The
-values of a gene without order are ranked by what is known of them, as regression trees
-do (Fisher 1958, https://doi.org/10.1080/01621459.1958.10501479), anew for each run. And
-runs start at the best architecture known, at first that of a small random design, each
-with other directions of the genes; what an earlier run met is answered from memory and
-costs neither a training nor an ask. For the same reason a run can be repeated for nothing:
-what stood for a failure stays in its model, and as soon as a success is worse than that,
-the run begins anew.
+The method is made for smooth functions of ordered variables. Three measures adapt it to genes
+with discrete values. The coordinates of a run are the positions of the values, not the widths of
+their bins, so that its first steps reach other values and the range ends at values. The values of
+an unordered gene are sorted by their mean fitness rank at the start of each run, as regression
+trees do (Fisher 1958, https://doi.org/10.1080/01621459.1958.10501479). And each run starts at the
+best known architecture, at first the best of a small random design, with other directions of the
+genes.
+
+A point whose fitness is known is answered from the archive, without an ask. A run can therefore be
+repeated at no cost. This is done when a success turns out worse than the penalised fitness of a
+failure that the run's model contains.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ from evonas.optimizers.base import Common, Optimizer, guarded_global_rng, number
 from evonas.optimizers.common.ask_tell_thread import CallbackBridge, Function
 from evonas.space import Genome, SearchSpace
 
-#: Runs at one place of an ask, the present one among them, before a start elsewhere.
+#: Runs in one slot of an ask, the current one included, before a start at a random point.
 STARTS_AT_BEST = 2
-#: A step of this share of the range changes a gene of two values.
+#: Step, as a share of the range, that changes a gene of two values.
 BINARY_STEP = 0.25
 
 
 class Bobyqa(Optimizer):
-    """A random design of dim genomes, then BOBYQA runs side by side from the best.
+    """A random design of dim genomes, then parallel BOBYQA runs from the best one.
 
-    A run that ends, or fails, is replaced by one that starts at the best architecture so
-    far; where this brings nothing new, by one from a random point.
+    A run that has ended or failed is replaced by a run from the best architecture so far, or,
+    if that asks nothing new, from a random point.
 
     Args:
-        radius: initial trust region radius as a share of each gene's range, in
-            (0, 0.5]; raised so that a step of it changes every gene. Long first steps pass
-            over neighbours that are worse than both ends.
-        population_size: and the rest of ``common``: as in ``Optimizer``; number of runs
-            side by side; default: 2, the fewest, since each spends dim + 2 evaluations
+        radius: initial trust region radius as a share of each gene's range, in (0, 0.5];
+            raised if necessary so that a step of this size changes every gene. Long first steps
+            jump over neighbours that are worse than both ends.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; number of
+            parallel runs; default: 2, the smallest, since each run spends dim + 2 evaluations
             before its first model step.
     """
 
@@ -61,18 +62,18 @@ class Bobyqa(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
-        # Places of values are 1 / (n - 1) apart, and half of that changes the value.
+        # Values are 1 / (n - 1) apart, and half of that changes the value.
         steps = [1.0 / (len(g.values) - 1) for g in space.genes if len(g.values) > 2]
         least = max([0.55 * step for step in steps], default=0.0)
         if any(len(g.values) == 2 for g in space.genes):
             least = max(least, 1.1 * BINARY_STEP)
-        # The box must hold 2 radii.
+        # Py-BOBYQA requires bounds that are at least 2 radii apart.
         self._radius = min(max(number_in("radius", radius, 1e-3, 0.5), least), 0.49)
         self._last_radius = min([step / 4.0 for step in steps] + [0.01 if not steps else 1.0])
         self._last_radius = min(self._last_radius, self._radius / 4.0)
         self._state = np.random.RandomState(self.rng.integers(2**31))
         self._runs: list[_Run | None] = [None] * self.population_size
-        self._open: dict[int, str] = {}  # place -> digest that its run waits for
+        self._open: dict[int, str] = {}  # slot -> digest whose fitness its run waits for
 
     def _default_population_size(self) -> int:
         return 2
@@ -90,64 +91,65 @@ class Bobyqa(Optimizer):
     def _ask(self) -> NDArray[np.float64]:
         if len(self.archive.genomes) < self.space.dim and self.restarts == 0:
             return self.sample(self.population_size)
-        answers, self._open = self._open, {}
+        asked, self._open = self._open, {}
         rows: dict[str, Genome] = {}
-        for place in range(self.population_size):
-            found = self._next(place, self.fitness_of(answers[place]) if place in answers else None)
-            if found is not None:
-                self._open[place], genome = found
-                # where two runs meet, one question serves both
-                rows.setdefault(self._open[place], genome)
+        for slot in range(self.population_size):
+            value = self.fitness_of(asked[slot]) if slot in asked else None
+            unknown = self._next(slot, value)
+            if unknown is not None:
+                self._open[slot], genome = unknown
+                # runs may ask the same architecture; it is asked once
+                rows.setdefault(self._open[slot], genome)
         return np.array(list(rows.values()), dtype=np.float64).reshape(-1, self.space.dim)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        """Repeat the runs that took a failure for better than a success of this generation.
+        """Repeat the runs whose model holds a penalty that is better than a later success.
 
-        The rest of what was told stands in the books, where each run looks it up.
+        The runs read the fitness of this generation from the archive at the next ask.
         """
-        for place, run in enumerate(self._runs):
-            failures = [v for d, v in run.answers.items() if self._failed(d)] if run else []
-            if run and failures and min(failures) <= self.archive.worst:
+        for slot, run in enumerate(self._runs):
+            penalties = [v for d, v in run.values.items() if self._failed(d)] if run else []
+            if run and penalties and min(penalties) <= self.archive.worst:
                 run.bridge.close()
-                self._runs[place] = _Run(run.options, run.chart)
-                self._open.pop(place, None)
+                self._runs[slot] = _Run(run.options, run.chart)
+                self._open.pop(slot, None)
 
     def parents(self) -> list[str]:
-        """Return the digests of all data of the present runs' models, as these rank them."""
-        answers = {digest: self.fitness_of(digest) for digest in self._open.values()}
-        found = {digest: value for digest, value in answers.items() if value is not None}
+        """Return the digests of all data of the current runs' models, lowest fitness first."""
+        waiting = {digest: self.fitness_of(digest) for digest in self._open.values()}
+        values = {digest: value for digest, value in waiting.items() if value is not None}
         for run in self._runs:
-            found |= run.answers if run else {}
-        return sorted(found, key=lambda digest: found[digest])
+            values |= run.values if run else {}
+        return sorted(values, key=lambda digest: values[digest])
 
     def _failed(self, digest: str) -> bool:
         return self.success(digest) is None
 
-    def _next(self, place: int, answer: float | None) -> tuple[str, Genome] | None:
-        """Drive the run at a place to its next unknown architecture; None: there is none."""
+    def _next(self, slot: int, value: float | None) -> tuple[str, Genome] | None:
+        """Advance the run of a slot to its next unknown architecture; None: there is none."""
         for start in range(STARTS_AT_BEST + 1):
-            current = self._runs[place]
-            if current is None:
-                current = self._runs[place] = self._start(at_best=start < STARTS_AT_BEST)
-            point = self._advance(current, answer)
+            run = self._runs[slot]
+            if run is None:
+                run = self._runs[slot] = self._start(at_best=start < STARTS_AT_BEST)
+            point = self._advance(run, value)
             while point is not None:
-                genome = current.chart.genome(point)
-                current.asked = self.identify(genome)[0]
-                answer = self.fitness_of(current.asked)
-                if answer is None:
-                    return current.asked, genome
-                point = self._advance(current, answer)
-            self._runs[place] = answer = None
+                genome = run.chart.genome(point)
+                run.asked = self.identify(genome)[0]
+                value = self.fitness_of(run.asked)
+                if value is None:
+                    return run.asked, genome
+                point = self._advance(run, value)
+            self._runs[slot] = value = None
             self.restarts += 1
         return None
 
-    def _advance(self, run: _Run, answer: float | None) -> NDArray[np.float64] | None:
-        if answer is not None:
-            run.answers[run.asked] = answer
-        # The solver moves only inside this call, so fences here hold in its thread.
+    def _advance(self, run: _Run, value: float | None) -> NDArray[np.float64] | None:
+        if value is not None:
+            run.values[run.asked] = value
+        # The solver's thread runs only inside this call, so the guards here also cover it.
         with warnings.catch_warnings(), guarded_global_rng(self._state):
             warnings.simplefilter("ignore")
-            return run.bridge.advance(None if answer is None else _tamed(answer))
+            return run.bridge.advance(None if value is None else _compressed(value))
 
     def _start(self, at_best: bool) -> _Run:
         dim = self.space.dim
@@ -160,7 +162,7 @@ class Bobyqa(Optimizer):
             "npt": dim + 2,
             "rhobeg": self._radius,
             "rhoend": self._last_radius,
-            # most calls repeat; this bounds a run, the budget bounds the search
+            # bounds the calls of one run, most of which repeat known points
             "maxfun": 40 * (dim + 2),
             "do_logging": False,
         }
@@ -168,31 +170,34 @@ class Bobyqa(Optimizer):
 
 
 class _Run:
-    """One run of the solver.
+    """One run of the solver in its coordinates.
+
+    Args:
+        options: keyword arguments of ``pybobyqa.solve``.
+        chart: the coordinates of the run.
 
     Attributes:
-        asked: digest of the architecture that it waits for.
-        answers: digest -> fitness that it was given.
+        asked: digest of the architecture whose fitness the run waits for.
+        values: digest -> fitness that the solver was given.
     """
 
     def __init__(self, options: dict[str, Any], chart: Chart) -> None:
         self.options, self.chart = options, chart
         self.bridge = CallbackBridge(partial(_solve, options))
         self.asked = ""
-        self.answers: dict[str, float] = {}
+        self.values: dict[str, float] = {}
 
 
 class Chart:
-    """The coordinates of one run: each gene's values in some order, evenly over [0, 1].
+    """Coordinates of one run: each gene's values in some order, evenly spaced in [0, 1].
 
     Args:
         space: the search space.
         start: (dim,) genome where the run starts.
-        known: genomes and their finite fitness, smaller is better; they order the
-            values of genes without an order of their own.
-        rng: decides in which direction each gene counts, and which gene comes first:
-            the solver's first steps go up where they can, one coordinate after another,
-            so another chart is another set of first steps.
+        known: genomes and their finite fitness, smaller is better; they order the values of
+            unordered genes.
+        rng: draws the direction and the position of each gene. The solver's first steps go
+            up, one coordinate after another, so another chart gives other first steps.
     """
 
     def __init__(
@@ -202,9 +207,9 @@ class Chart:
         known: list[tuple[Genome, float]],
         rng: np.random.Generator,
     ) -> None:
-        # ranks: one failure must not decide about all values that it has
+        # ranks, so that a single failure does not dominate the values of its genome
         shares = rankdata([value for _, value in known]) / max(len(known), 1)
-        # gene of each coordinate: runs that start at one place part with their first step
+        # gene of each coordinate: runs from the same start differ from the first step on
         self._genes = rng.permutation(space.dim)
         self._orders: list[NDArray[np.int64]] = []
         for i, gene in enumerate(space.genes):
@@ -214,12 +219,12 @@ class Chart:
                 held = np.array([_index(genome[i], n) for genome, _ in known], dtype=np.int64)
                 count = np.bincount(held, minlength=n)
                 total = np.bincount(held, weights=shares, minlength=n)
-                # one observation of average rank stands for a value never seen
+                # one pseudo-observation of average rank covers values never seen
                 order = np.lexsort((rng.random(n), (total + 0.5) / (count + 1.0)))
             if rng.random() < 0.5:
                 order = order[::-1]
             if n == 2 and order[0] != _index(start[i], n):
-                # half a range cannot be told from either end: the start is one end
+                # with two values, the first step has to lead to the other one
                 order = order[::-1]
             self._orders.append(order)
 
@@ -254,10 +259,9 @@ def _solve(options: dict[str, Any], function: Function) -> object:
     return pybobyqa.solve(function, **options)
 
 
-def _tamed(fitness: float) -> float:
-    """arcsinh: the fitness itself near 0, its logarithm far away.
+def _compressed(fitness: float) -> float:
+    """Return arcsinh of the fitness: linear near 0, logarithmic for large values.
 
-    A quadratic through one huge value would be nothing but that value; the order of
-    any two values stays.
+    A single huge value would dominate the quadratic model; the order of values is preserved.
     """
     return float(np.arcsinh(fitness))

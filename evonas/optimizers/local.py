@@ -1,7 +1,7 @@
-"""Local search: change one gene, keep what is better, start again at a local optimum.
+"""Local search: hill climbing by changes of one gene, restarted at a local optimum.
 
-White, Nolen, Savani 2020, "Exploring the loss landscape in neural architecture
-search", https://arxiv.org/abs/2005.02960: on small spaces as good as anything.
+White, Nolen, Savani 2020, "Exploring the loss landscape in neural architecture search",
+https://arxiv.org/abs/2005.02960: competitive with other strategies on small spaces.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ ACCEPTANCE = ("first", "steepest")
 
 
 class LocalSearch(Optimizer):
-    """Hill climbing on the values of the genes, in batches of population_size.
+    """Hill climbing on the values of the genes, in batches of ``population_size``.
 
-    Neighbours differ in one gene: by one value where the values are ordered, by any
-    value where they are not. No architecture is asked twice.
+    Neighbours differ in one gene: by one value if the values are ordered, by any value if they
+    are not. No architecture is asked twice.
 
     Args:
-        acceptance: ``first`` moves on to the best of a batch as soon as it improves,
-            ``steepest`` tries all neighbours before it moves.
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 10.
+        acceptance: ``first`` moves to the best genome of a batch as soon as one improves,
+            ``steepest`` evaluates all neighbours before it moves.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 10.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class LocalSearch(Optimizer):
         return start if len(start) else self.sample_new(self.population_size)
 
     def parents(self) -> list[str]:
-        """Return the digest of the place whose neighbours are asked, if there is one."""
+        """Return the digest of the architecture whose neighbours are asked, if there is one."""
         return [] if self._centre is None else [self.identify(self._centre)[0]]
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
@@ -80,7 +80,7 @@ class LocalSearch(Optimizer):
             self._next = (fitness, genome)
 
     def _move(self) -> None:
-        """Go to the best place seen, on to any known better neighbour, list the unknown ones."""
+        """Move to the best candidate, on to better known neighbours, and list unseen neighbours."""
         while self._next is not None:
             self._centre_fitness, self._centre = self._next
             self._next = None
@@ -113,7 +113,7 @@ class LocalSearch(Optimizer):
 
 
 def _places(x: float, bins: int, ordered: bool) -> list[float]:
-    """Where a gene at x may go: bin centres, or a step aside on a gene without bins."""
+    """Return the neighbouring values of a gene at x: bin centres, or steps without bins."""
     if bins == 0:
         steps = (x - CONTINUOUS_STEP, x + CONTINUOUS_STEP)
         return [min(max(place, 0.0), 1.0) for place in steps]

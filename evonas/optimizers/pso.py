@@ -1,19 +1,19 @@
-"""Particle swarm: particles drawn towards their own best place and the swarm's.
+"""Particle swarm optimization: particles move towards their own and the swarm's best position.
 
 Kennedy and Eberhart 1995, https://doi.org/10.1109/ICNN.1995.488968; inertia weight:
-Shi and Eberhart 1998, https://doi.org/10.1109/ICEC.1998.699146. Genes are values in bins,
-which changes three things. A step is never shorter than a bin in every gene, as it would
-end where it began. A particle that lands on a known architecture flies on at once, since
-that costs no training, and learns from what the architecture is known to be worth. And
-between choices there is no order, hence no way: such a gene is copied, with the same pulls
-as probabilities, as in the binary swarm (Kennedy and Eberhart 1997,
-https://doi.org/10.1109/ICSMC.1997.637339). Flights are free and trainings are not: each
-particle tries several, and a small model of what is known chooses among them (as Regis
-2014, https://doi.org/10.1016/j.jocs.2013.07.004, does with another model; see ``_screen``).
+Shi and Eberhart 1998, https://doi.org/10.1109/ICEC.1998.699146. Genes with discrete values need
+three changes. A step has at least the width of one bin in some gene, since a shorter one would
+decode to the same architecture. A particle that reaches a known architecture uses its recorded
+fitness and moves on in the same ask, since that needs no training. A gene of unordered choices
+has no velocity: it is copied from the own best, the swarm's best or the current position, with
+the coefficients as probabilities, as in the binary swarm (Kennedy and Eberhart 1997,
+https://doi.org/10.1109/ICSMC.1997.637339). Each particle tries several moves, and a model of the
+fitness chooses among them, as Regis 2014, https://doi.org/10.1016/j.jocs.2013.07.004, does with
+another model (``common.preselection``).
 
-Library: pyswarms, https://github.com/ljvmiranda921/pyswarms, of which only the functions
-for one step are used: its optimizers have no ask and tell, log to the root logger and
-write report.log, and its handler classes set up logging each time they are built.
+Library: pyswarms, https://github.com/ljvmiranda921/pyswarms. Only its functions for one step are
+used: its optimizers have no ask and tell, log to the root logger and write report.log, and its
+handler classes set up logging each time they are created.
 """
 
 from __future__ import annotations
@@ -33,35 +33,36 @@ with no_logging_setup():  # merely importing pyswarms writes report.log
     from pyswarms.backend.operators import compute_pbest, compute_position, compute_velocity
     from pyswarms.backend.swarms import Swarm
 
-#: The longest step in a gene, the customary half of the range.
+#: Largest absolute velocity of a gene: the customary half of the range.
 LIMIT = 0.5
-#: The shortest step of a gene without bins.
+#: Smallest step of a gene without bins.
 CONTINUOUS_FLOOR = 0.1
-#: Steps of a particle in one ask that may end at known or infeasible architectures.
-FLIGHTS = 40
-#: As many of them without a floor: a particle that still flies needs no push.
-FREE_FLIGHTS = 3
+#: Moves of a particle in one ask before it is left out, as they all reached known or infeasible
+#: architectures.
+MOVES = 40
+#: The first moves have no minimal step: a particle with enough velocity does not need it.
+FREE_MOVES = 3
 
 
 class ParticleSwarm(Optimizer):
-    """A global-best swarm; population_size is the swarm.
+    """Global-best particle swarm of ``population_size`` particles.
 
-    The pull of the swarm is strong and the inertia small: with some tens of trainings
-    there is no time to circle around the best place, as coefficients for thousands do.
+    The social coefficient is large and the inertia small: a search of some tens of trainings
+    has to converge faster than the usual coefficients, made for thousands of evaluations, allow.
 
-    What failed is no place to remember: a particle that has met no success yet is drawn to
-    the swarm's best place alone.
+    A failed evaluation never becomes a personal best: a particle without a success moves
+    towards the swarm's best position only.
 
-    An ask may be shorter than population_size: a particle that finds nothing new in
-    forty steps sits it out.
+    An ask may have fewer genomes than ``population_size``: a particle that reaches no new
+    architecture in 40 moves is left out.
 
     Args:
         inertia: share of the velocity that is kept, in [0, 1).
-        cognitive: pull of a particle's own best place, in [0, 4].
-        social: pull of the swarm's best place, in [0, 4].
-        screen: flights that each particle tries, among which the model chooses, at least 1;
-            1: no choice.
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 5.
+        cognitive: attraction to a particle's own best position, in [0, 4].
+        social: attraction to the swarm's best position, in [0, 4].
+        preselection: moves that each particle tries, from which the model chooses, at least
+            1; 1: no preselection.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 5.
     """
 
     def __init__(
@@ -71,17 +72,17 @@ class ParticleSwarm(Optimizer):
         inertia: float = 0.3,
         cognitive: float = 0.5,
         social: float = 1.5,
-        screen: int = 24,
+        preselection: int = 24,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
-        self._pulls = {
+        self._coefficients = {
             "w": number_in("inertia", inertia, 0.0, 1.0 - 1e-9),
             "c1": number_in("cognitive", cognitive, 0.0, 4.0),
             "c2": number_in("social", social, 0.0, 4.0),
         }
-        self._tries = whole_number("screen", screen, 1)
-        self._screen = Preselection(space)
+        self._tries = whole_number("preselection", preselection, 1)
+        self._preselection = Preselection(space)
         self._floor = np.where(space.bins > 0.0, space.bins, CONTINUOUS_FLOOR)
         self._movable = np.flatnonzero(space.bins < 1.0)
         # pyswarms draws from numpy's global generator and from nothing else
@@ -100,68 +101,68 @@ class ParticleSwarm(Optimizer):
             self._swarm = Swarm(
                 self.sample(self.population_size),
                 self.rng.uniform(-LIMIT / 2, LIMIT / 2, shape),
-                options=dict(self._pulls),
+                options=dict(self._coefficients),
             )
             self._asked_particles = np.arange(self.population_size)
             return np.array(self._swarm.position)
-        self._asked_particles = np.array(self._chosen(), dtype=np.intp)
+        self._asked_particles = np.array(self._moved(), dtype=np.intp)
         return np.array(self._swarm.position[self._asked_particles])
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         swarm = self._swarm
         swarm.position[self._asked_particles] = genomes
         good = [self.success(self.identify(genome)[0]) is not None for genome in genomes]
-        cost = np.where(good, fitness, np.inf)  # beats no personal best
+        cost = np.where(good, fitness, np.inf)  # a failure never becomes a personal best
         if len(swarm.pbest_cost):
-            self._learn(self._asked_particles, cost)
+            self._update_bests(self._asked_particles, cost)
         elif any(good):
             swarm.pbest_pos, swarm.pbest_cost = genomes.copy(), cost
-            self._follow()
-        else:  # a first generation without a place to fly to
+            self._update_swarm_best()
+        else:  # no success in the first generation, hence no best position
             self.restarts += 1
             self._restart()
 
     def parents(self) -> list[str]:
-        """Return the digests of the personal bests, the best first; one may be of several."""
+        """Return the digests of the personal bests, the best first; particles may share one."""
         if self._swarm is None or len(self._swarm.pbest_cost) == 0:
             return []
         order = np.argsort(self._swarm.pbest_cost, kind="stable")
-        return [self.identify(place)[0] for place in self._swarm.pbest_pos[order]]
+        return [self.identify(position)[0] for position in self._swarm.pbest_pos[order]]
 
-    def _learn(self, particles: NDArray[np.intp], fitness: NDArray[np.float64]) -> None:
-        """Let some particles remember where they are, if it is better than their best."""
+    def _update_bests(self, particles: NDArray[np.intp], fitness: NDArray[np.float64]) -> None:
+        """Update the personal bests of some particles with the fitness of their positions."""
         swarm = self._swarm
         swarm.current_cost = np.full(len(swarm.pbest_cost), np.inf)
         swarm.current_cost[particles] = fitness
         swarm.pbest_pos, swarm.pbest_cost = compute_pbest(swarm)
-        self._follow()
+        self._update_swarm_best()
 
-    def _follow(self) -> None:
+    def _update_swarm_best(self) -> None:
         swarm = self._swarm
         leader = int(np.argmin(swarm.pbest_cost))
         swarm.best_pos, swarm.best_cost = swarm.pbest_pos[leader], float(swarm.pbest_cost[leader])
-        # Whoever has no place of its own is drawn to this one by both pulls.
+        # A particle without a personal best is attracted to the swarm's best by both terms.
         swarm.pbest_pos[np.isinf(swarm.pbest_cost)] = swarm.best_pos
 
-    def _chosen(self) -> list[int]:
-        """Let each particle try several flights and take the most promising; return who did."""
+    def _moved(self) -> list[int]:
+        """Make the most promising of several moves of each particle; return the moved particles."""
         if self._tries == 1:
             with guarded_global_rng(self._state):
-                return self._fly()
+                return self._move()
         swarm = self._swarm
-        place, speed = swarm.position.copy(), swarm.velocity.copy()
+        positions, velocities = swarm.position.copy(), swarm.velocity.copy()
         tried: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
-        # One fence for all: lending a state and taking it back costs more than ten steps.
+        # One guard for all tries: swapping the global state takes longer than ten steps.
         with guarded_global_rng(self._state):
             for _ in range(self._tries):
-                swarm.position, swarm.velocity = place.copy(), speed.copy()
-                for particle in self._fly():
+                swarm.position, swarm.velocity = positions.copy(), velocities.copy()
+                for particle in self._move():
                     tried.append((particle, swarm.position[particle], swarm.velocity[particle]))
-        swarm.position, swarm.velocity = place, speed
+        swarm.position, swarm.velocity = positions, velocities
         history = self.archive.history()
-        self._screen.learn([genome for genome, _ in history], [value for _, value in history])
+        self._preselection.fit([genome for genome, _ in history], [value for _, value in history])
         taken: dict[int, str] = {}
-        for index in self._screen.order([position for _, position, _ in tried]).tolist():
+        for index in self._preselection.order([position for _, position, _ in tried]).tolist():
             particle, position, velocity = tried[index]
             digest = self.identify(position)[0]
             if particle not in taken and digest not in taken.values():
@@ -169,35 +170,37 @@ class ParticleSwarm(Optimizer):
                 swarm.position[particle], swarm.velocity[particle] = position, velocity
         return sorted(taken)
 
-    def _fly(self) -> list[int]:
-        """Move each particle to something new; return those that got there, in order.
+    def _move(self) -> list[int]:
+        """Move each particle until its architecture is new; return the successful particles.
 
-        Draws from the global generator, which has to be fenced.
+        pyswarms draws from numpy's global generator: call this inside ``guarded_global_rng``.
         """
-        found: dict[str, int] = {}
+        moved: dict[str, int] = {}
         pending = np.arange(self.population_size)
-        for flight in range(FLIGHTS):
-            self._step(pending, floor=flight >= FREE_FLIGHTS)
-            stay, known, worth = [], [], []
+        for move in range(MOVES):
+            self._step(pending, floor=move >= FREE_MOVES)
+            remaining, known, values = [], [], []
             for particle in pending.tolist():
                 digest, violation = self.identify(self._swarm.position[particle])
-                if violation == 0.0 and self.is_new(digest) and digest not in found:
-                    found[digest] = particle
+                if violation == 0.0 and self.is_new(digest) and digest not in moved:
+                    moved[digest] = particle
                     continue
-                stay.append(particle)
-                worth_there = self.success(digest)
-                if worth_there is not None:
+                remaining.append(particle)
+                value = self.success(digest)
+                if value is not None:
                     known.append(particle)
-                    worth.append(worth_there)
+                    values.append(value)
             if known:
-                self._learn(np.array(known, dtype=np.intp), np.array(worth, dtype=np.float64))
-            pending = np.array(stay, dtype=np.intp)
+                self._update_bests(
+                    np.array(known, dtype=np.intp), np.array(values, dtype=np.float64)
+                )
+            pending = np.array(remaining, dtype=np.intp)
             if len(pending) == 0:
                 break
-        return sorted(found.values())
+        return sorted(moved.values())
 
     def _step(self, particles: NDArray[np.intp], floor: bool) -> None:
-        """Move some particles by one velocity."""
+        """Move some particles by their velocity, at least a minimal step if ``floor``."""
         swarm = self._swarm
         part = Swarm(
             swarm.position[particles],
@@ -211,34 +214,34 @@ class ParticleSwarm(Optimizer):
         if floor:
             self._push(part)
         position = compute_position(part, (0.0, 1.0), _clipped)
-        # a particle at a wall loses the speed that pushes it out
+        # clipping at the bounds also removes the velocity beyond them
         swarm.velocity[particles] = position - part.position
         swarm.position[particles] = position
 
     def _copied(self, part: Any) -> NDArray[np.float64]:
-        """Return positions with the genes of choices copied; those keep no velocity."""
+        """Return positions whose unordered genes are copied from a best; they have no velocity."""
         choice = ~self.space.ordered
         part.velocity[:, choice] = 0.0
-        pulls = np.cumsum([self._pulls["c2"], self._pulls["c1"], self._pulls["w"]])
-        drawn = self.rng.random(part.position.shape) * max(pulls[-1], 1e-9)
-        copied = np.where(drawn < pulls[1], part.pbest_pos, part.position)
-        copied = np.where(drawn < pulls[0], part.best_pos, copied)
+        bounds = np.cumsum([self._coefficients[key] for key in ("c2", "c1", "w")])
+        drawn = self.rng.random(part.position.shape) * max(bounds[-1], 1e-9)
+        copied = np.where(drawn < bounds[1], part.pbest_pos, part.position)
+        copied = np.where(drawn < bounds[0], part.best_pos, copied)
         copied = np.where(choice, copied, part.position)
         return np.asarray(copied, dtype=np.float64)
 
     def _push(self, part: Any) -> None:
-        """Give each particle the speed of at least a bin in one gene, or another choice there."""
+        """Raise one gene's velocity to at least a bin, or draw another choice, in each particle."""
         if len(self._movable) == 0:
             return
         for row, gene in enumerate(self.rng.choice(self._movable, len(part.position))):
             if self.space.ordered[gene]:
-                x, speed = part.position[row, gene], part.velocity[row, gene]
-                least = self._floor[gene]
-                if abs(speed) < least:
-                    speed = least * self.rng.choice((-1.0, 1.0))
-                # a wall reflects, or the push would be lost
-                inside = 0.0 <= x + speed <= 1.0
-                part.velocity[row, gene] = speed if inside else -speed
+                x, velocity = part.position[row, gene], part.velocity[row, gene]
+                floor = self._floor[gene]
+                if abs(velocity) < floor:
+                    velocity = floor * self.rng.choice((-1.0, 1.0))
+                # a step out of the range is reversed; clipping would undo it
+                inside = 0.0 <= x + velocity <= 1.0
+                part.velocity[row, gene] = velocity if inside else -velocity
             else:
                 values = len(self.space.genes[gene].values)
                 own = max(int(np.ceil(part.position[row, gene] * values)), 1) - 1
@@ -247,7 +250,7 @@ class ParticleSwarm(Optimizer):
 
 
 def _limited(velocity: NDArray[np.float64], clamp: Any, **kwargs: Any) -> NDArray[np.float64]:
-    """At most half the range a step, the customary limit."""
+    """Clip velocities to LIMIT; pyswarms' own handler would set up logging."""
     return np.clip(velocity, -LIMIT, LIMIT)
 
 

@@ -1,8 +1,8 @@
 """Random search: distinct feasible architectures, drawn uniformly.
 
 Bergstra and Bengio 2012, "Random search for hyper-parameter optimization",
-https://jmlr.org/papers/v13/bergstra12a.html. In architecture search the baseline
-that a strategy has to beat: Li and Talwalkar 2019, https://arxiv.org/abs/1902.07638.
+https://jmlr.org/papers/v13/bergstra12a.html. In architecture search it is the usual baseline:
+Li and Talwalkar 2019, https://arxiv.org/abs/1902.07638.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from evonas.optimizers.base import Optimizer
 
 
 class Random(Optimizer):
-    """Uniform draws without repeats. It learns nothing and never stalls."""
+    """Draw genomes uniformly, without repeats, independently of the fitness."""
 
     def _ask(self) -> NDArray[np.float64]:
         return self.sample_new(self.population_size)
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
-        """Random search has no memory."""
+        """Ignore the fitness."""
 
     def parents(self) -> list[str]:
-        """Return no digest: every draw is independent."""
+        """Return an empty list: every draw is independent."""
         return []

@@ -1,9 +1,9 @@
-"""Bayesian optimization: a Gaussian process over architectures says what to train next.
+"""Bayesian optimization: expected improvement under a Gaussian process over architectures.
 
 Jones, Schonlau and Welch 1998, "Efficient global optimization of expensive black-box
 functions", https://doi.org/10.1023/A:1008306431147; in architecture search White,
-Neiswanger and Savani 2021, "BANANAS", https://arxiv.org/abs/1910.11858. Where one
-training takes minutes, the second of computing that an ask may take is well spent.
+Neiswanger and Savani 2021, "BANANAS", https://arxiv.org/abs/1910.11858. An ask may take about
+a second, which is little beside a training of minutes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from evonas.optimizers.base import Common, Optimizer
-from evonas.optimizers.bayesian.acquisition import Belief, knowledge_gains, normal_scores
+from evonas.optimizers.bayesian.acquisition import (
+    CandidatePosterior,
+    normal_scores,
+    variance_reductions,
+)
 from evonas.optimizers.bayesian.encoding import Encoding
 from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
 from evonas.optimizers.bayesian.kernel import Kernel
@@ -27,33 +31,33 @@ Array = NDArray[np.float64]
 
 #: A space up to this size is listed once, and every ask considers all of it.
 LISTABLE = 20_000
-#: Candidates for the start's design, and points that stand for the whole space.
+#: Candidates of the initial design, and points that represent the whole space.
 DESIGN, REFERENCE = 1000, 256
-#: Architectures of the start where the cost gives a first idea, and where it does not.
+#: Size of the initial design with ``macs``, whose prior slope helps, and without.
 START, START_BLIND = 2, 6
-#: In a larger space: draws, and mutants of the BEST architectures. Candidates are not
-#: refined further: far from all data the model is a guess, and an exact maximum over
-#: many genes lies there; to stay near what is good did better on synthetic problems.
+#: Candidates in a larger space: random draws, and mutants of the BEST architectures. The
+#: acquisition is not maximised further: over many genes its exact maximum lies far from all data,
+#: where the model is unreliable. Staying near good architectures did better on synthetic problems.
 DRAWS, MUTANTS, BEST = 600, 900, 10
-#: Where draws find fewer feasible genomes than this, feasible ones are walked to.
+#: With fewer feasible draws than this, the sampler constructs feasible genomes.
 FEW = 8
 #: Step of a gene without bins, as a share of its range.
 CONTINUOUS_STEP = 0.1
-#: The model's hyperparameters are learned anew after this share of new fitness.
-RELEARN = 0.04
+#: The hyperparameters are fitted again after this share of new evaluations.
+REFIT = 0.04
 
 
 class Surrogate(Optimizer):
-    """Expected improvement under a Gaussian process; no architecture is asked twice.
+    """Ask the architectures of greatest expected improvement; no architecture is asked twice.
 
-    The fitness is modelled by rank. Where ``macs`` is given, what the cost says about
-    the fitness is learned too. A failure ranks last. A small population_size learns
-    most from each training: 1, the default, suits a single worker.
+    The Gaussian process models the rank of the fitness; failures rank last. With ``macs`` the
+    cost is an input of the model too. A small ``population_size`` gains most from each
+    training: the default of 1 suits a single worker.
 
     Args:
-        start: architectures that are spread over the space before the model decides,
-            at least 2. None: 2 where ``macs`` is given, else 6.
-        population_size: and the rest of ``common``: as in ``Optimizer``; default: 1.
+        start: size of the initial design, spread over the space, at least 2; None: 2 if
+            ``macs`` is given, else 6.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 1.
 
     Raises:
         InputError: an argument is out of its range.
@@ -69,30 +73,30 @@ class Surrogate(Optimizer):
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
-        usual = START_BLIND if self.macs is None else START
-        self._start = usual if start is None else whole_number("start", start, 2)
-        self._digests: list[str] = []  # of all that was asked
-        self._genomes = np.empty((0, space.dim))
-        self._points = np.empty((0, 0))  # the same as the model sees them
-        self._listing: tuple[Array, Array] | None = None  # all that is left of a small space
-        self._listed = 0  # how much of what was asked is out of the listing
-        self._learned = 0  # how much fitness the hyperparameters have seen
+        default = START_BLIND if self.macs is None else START
+        self._start = default if start is None else whole_number("start", start, 2)
+        self._digests: list[str] = []  # asked or observed, in order
+        self._genomes = np.empty((0, space.dim))  # of the same
+        self._points = np.empty((0, 0))  # of the same, as inputs of the model
+        self._listing: tuple[Array, Array] | None = None  # the remaining part of a small space
+        self._listed = 0  # number of points already removed from the listing
+        self._fitted = 0  # number of evaluations at the last fit of the hyperparameters
         self._process: GaussianProcess | None = None
 
     def _default_population_size(self) -> int:
         return 1
 
     def _ask(self) -> Array:
-        # Sums of several threads differ in the last bit with their number, and a resumed
-        # search, elsewhere, has to ask the same.
+        # The last bits of sums depend on the number of threads, and a search resumed on another
+        # machine has to ask the same genomes.
         with threadpool_limits(1):
-            return self._asked_next()
+            return self._next_batch()
 
-    def _asked_next(self) -> Array:
+    def _next_batch(self) -> Array:
         if self._process is None:
             self._process = self._begin()
         n, known = len(self._digests), self._known()
-        # Before the first success nothing is known of anything: the start goes on.
+        # Before the first success there is no fitness to model: the initial design goes on.
         if len(known) < n:
             batch = self._design(self.population_size)
         elif n < self._start:
@@ -108,15 +112,15 @@ class Surrogate(Optimizer):
         return genomes
 
     def _tell(self, genomes: Array, fitness: Array) -> None:
-        """``fitness_of`` remembers, and moves failures as the scale of the successes unfolds."""
+        """Do nothing: each ask reads the fitness from the archive, with up-to-date penalties."""
 
     def parents(self) -> list[str]:
-        """Return the digests of all data of the model, ranked as it ranks them."""
+        """Return the digests of all data of the model, lowest fitness first."""
         order = np.argsort(self._known(), kind="stable").tolist()
         return [self._digests[index] for index in order]
 
     def _known(self) -> Array:
-        """Return the (n,) recorded fitness, failures last; n = 0 before any success."""
+        """Return the (n,) recorded fitness, failures penalised; n = 0 before any success."""
         fitness = [self.fitness_of(digest) for digest in self._digests]
         return np.array([f for f in fitness if f is not None], dtype=np.float64)
 
@@ -128,24 +132,24 @@ class Surrogate(Optimizer):
         draws = draws[:REFERENCE]
         self._encoding = Encoding(self.space, self.macs, self.max_macs, draws)
         self._reference = self._encoding.feasible(draws)[1]
-        learned = {d: g for d, g in self.archive.genomes.items() if self.archive.met[d] == 0.0}
-        self._digests = list(learned)
-        genomes = np.array(list(learned.values()), dtype=np.float64).reshape(-1, self.space.dim)
+        observed = {d: g for d, g in self.archive.genomes.items() if self.archive.seen[d] == 0.0}
+        self._digests = list(observed)
+        genomes = np.array(list(observed.values()), dtype=np.float64).reshape(-1, self.space.dim)
         self._genomes, self._points = self._encoding.feasible(genomes)
         self._listing = self._list() if self.space.size <= LISTABLE else None
         return GaussianProcess(Kernel(self.space.ordered, cost=self.macs is not None))
 
     def _list(self) -> tuple[Array, Array]:
         """Return all feasible architectures as genomes and points, each once."""
-        places = [(np.arange(len(g.values)) + 0.5) / len(g.values) for g in self.space.genes]
-        grid = np.array(list(itertools.product(*places)), dtype=np.float64)
+        centres = [(np.arange(len(g.values)) + 0.5) / len(g.values) for g in self.space.genes]
+        grid = np.array(list(itertools.product(*centres)), dtype=np.float64)
         genomes, points = self._encoding.feasible(grid)
-        # Genes that do not count make many genomes of one architecture.
+        # Genomes that differ only in inactive genes are the same architecture.
         first = np.sort(np.unique(points, axis=0, return_index=True)[1])
         return genomes[first], points[first]
 
     def _first(self, process: GaussianProcess, missing: int) -> list[Genome]:
-        """Return what the start misses, then, in a large ask, what the cost alone promises."""
+        """Return the missing part of the initial design, filled up by the prior's improvement."""
         batch = self._design(min(missing, self.population_size))
         if not batch or len(batch) == self.population_size:
             return batch
@@ -154,14 +158,14 @@ class Surrogate(Optimizer):
         return self._filled(batch, process, known, *self._pool())
 
     def _design(self, n: int) -> list[Genome]:
-        """Return up to n new genomes that tell most about the whole space."""
+        """Return up to n new genomes that reduce the model's variance over the space most."""
         genomes, points = self._pool()
-        kept = self.rng.permutation(len(genomes))[:DESIGN]
-        genomes, points = genomes[kept], points[kept]
+        drawn = self.rng.permutation(len(genomes))[:DESIGN]
+        genomes, points = genomes[drawn], points[drawn]
         known = self._points
         batch: dict[str, Genome] = {}
         while len(batch) < n and self._process is not None and len(genomes):
-            gains = knowledge_gains(self._process, known, points, self._reference)
+            gains = variance_reductions(self._process, known, points, self._reference)
             index = self._first_new(gains, genomes, batch)
             if index is None:
                 break
@@ -172,36 +176,46 @@ class Surrogate(Optimizer):
         """Return up to population_size new genomes of greatest expected improvement."""
         known = self._points
         scores = normal_scores(fitness)
-        if self._learned == 0 or len(scores) - self._learned > RELEARN * len(scores):
+        if self._fitted == 0 or len(scores) - self._fitted > REFIT * len(scores):
             process.fit(known, scores)
-            self._learned = len(scores)
+            self._fitted = len(scores)
         process.condition(known, scores)
         good = np.array([self.success(digest) is not None for digest in self._digests])
         genomes, points = self._pool()
         if self._listing is None:
             order = np.argsort(fitness, kind="stable")[: min(BEST, int(good.sum()))]
-            mutants, at = self._encoding.feasible(self._mutants(self._genomes[order]))
-            genomes, points = np.concatenate([mutants, genomes]), np.concatenate([at, points])
+            mutants, near = self._encoding.feasible(self._mutants(self._genomes[order]))
+            genomes, points = np.concatenate([mutants, genomes]), np.concatenate([near, points])
         return self._filled([], process, known[good], genomes, points)
 
     def _filled(
-        self, begun: list[Genome], process: GaussianProcess, known: Array, genomes: Array, at: Array
+        self,
+        begun: list[Genome],
+        process: GaussianProcess,
+        known: Array,
+        genomes: Array,
+        points: Array,
     ) -> list[Genome]:
-        """Return a batch, continued with those of genomes and their points that promise most.
+        """Fill up a batch with the candidates of greatest expected improvement.
 
-        The best of ``known`` is what they have to improve on.
+        Args:
+            begun: first genomes of the batch.
+            process: conditioned Gaussian process.
+            known: (k, d) points of the architectures to improve on.
+            genomes: (m, dim) candidates.
+            points: (m, d) their points.
         """
         if len(genomes) == 0:
             return begun
-        # Not the lowest fitness, which may be luck, but the lowest that is believed.
-        belief = Belief(process, at, float(process.predict(known)[0].min()))
+        # The lowest posterior mean, since the lowest observed fitness may be due to noise.
+        posterior = CandidatePosterior(process, points, float(process.predict(known)[0].min()))
         batch = {self.identify(genome)[0]: genome for genome in begun}
         while len(batch) < self.population_size:
-            index = self._first_new(belief.scores(), genomes, batch)
+            index = self._first_new(posterior.scores(), genomes, batch)
             if index is None:
                 break
             if len(batch) < self.population_size:
-                belief.take(index)
+                posterior.take(index)
         return list(batch.values())
 
     def _mutants(self, parents: Array) -> Array:
@@ -210,7 +224,7 @@ class Surrogate(Optimizer):
         for share in (1.0, 0.5):
             rows = np.flatnonzero(self.rng.random(MUTANTS) < share)
             columns = self.rng.integers(self.space.dim, size=len(rows))
-            place = mutants[rows, columns]
+            value = mutants[rows, columns]
             width = self.space.bins[columns]
             step = np.where(
                 width > 0.0,
@@ -219,11 +233,11 @@ class Surrogate(Optimizer):
             )
             near = self.space.ordered[columns] & (self.rng.random(len(rows)) < 0.5)
             anywhere = self.rng.random(len(rows))
-            mutants[rows, columns] = np.where(near, np.clip(place + step, 0.0, 1.0), anywhere)
+            mutants[rows, columns] = np.where(near, np.clip(value + step, 0.0, 1.0), anywhere)
         return mutants
 
     def _pool(self) -> tuple[Array, Array]:
-        """Return all architectures of a small space, draws from a large one: genomes, points."""
+        """Return candidate genomes and points: the rest of a small space, else random draws."""
         if self._listing is not None:
             genomes, points = self._listing
             for asked in self._points[self._listed :]:
@@ -233,12 +247,13 @@ class Surrogate(Optimizer):
             return self._listing
         genomes, points = self._encoding.feasible(self.rng.random((DRAWS, self.space.dim)))
         if len(genomes) < FEW:
-            more, at = self._encoding.feasible(self.sample_new(FEW))
-            genomes, points = np.concatenate([genomes, more]), np.concatenate([points, at])
+            more, more_points = self._encoding.feasible(self.sample_new(FEW))
+            genomes = np.concatenate([genomes, more])
+            points = np.concatenate([points, more_points])
         return genomes, points
 
     def _first_new(self, scores: Array, genomes: Array, batch: dict[str, Genome]) -> int | None:
-        """Add the best-scored new genome to a batch and return its index, None if none is new."""
+        """Add the best-scored new genome to a batch; return its index, or None if all are known."""
         for index in np.argsort(-scores, kind="stable").tolist():
             digest, violation = self.identify(genomes[index])
             if violation == 0.0 and digest not in batch and self.is_new(digest):

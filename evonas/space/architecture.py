@@ -1,4 +1,4 @@
-"""A decoded architecture: frozen plain data with a digest."""
+"""Architecture: the network family and settings that a genome decodes to, with a digest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SETTING = frozenset((str, int, float, bool))
 
 
 class Plain(TypedDict):
-    """An architecture as JSON holds it."""
+    """JSON form of an architecture."""
 
     network: str
     settings: dict[str, str | int | float | bool]
@@ -50,10 +50,14 @@ class Settings(Mapping[str, Any]):
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a genome decodes to: the name of a network and its settings.
+    """Name of a network family and its settings; immutable and hashable.
 
-    Two genomes that decode to equal settings are one architecture: it is trained
-    once. The digest is the name under which that is remembered.
+    Genomes that decode to equal settings are the same architecture, which is trained once. It is
+    identified by its digest.
+
+    Attributes:
+        network: name of the network family.
+        settings: setting name -> value.
     """
 
     network: str
@@ -64,11 +68,11 @@ class Architecture:
 
     @cached_property
     def digest(self) -> str:
-        """Sixteen hexadecimal digits that follow from network and settings alone."""
+        """Hash of network and settings, 16 hexadecimal digits."""
         return hashlib.blake2b(_text(self).encode(), digest_size=8).hexdigest()
 
     def to_dict(self) -> Plain:
-        """Return plain data that JSON can hold."""
+        """Return plain data for JSON."""
         return {"network": self.network, "settings": dict(self.settings.items())}
 
     @classmethod
@@ -76,17 +80,17 @@ class Architecture:
         """Build an architecture from plain data.
 
         Raises:
-            InputError: the data has not the form that ``to_dict`` gives.
+            InputError: the data has not the form of ``to_dict``.
         """
         cls.check(data)
         return cls(data["network"], data["settings"])
 
     @staticmethod
     def check(data: Any) -> None:
-        """Refuse plain data that ``from_dict`` could not build from.
+        """Check that plain data has the form of ``to_dict``.
 
         Raises:
-            InputError: the data has not the form that ``to_dict`` gives.
+            InputError: it has not.
         """
         fits = (
             isinstance(data, dict)
@@ -98,13 +102,13 @@ class Architecture:
                 f"expected an architecture with 'network' and 'settings', got {str(data)[:80]!r}"
             )
         values = data["settings"].values()
-        # nothing else has a digest, a place in a gene or a name in a table
+        # fast path: all values are of these types, and none is nan
         if _SETTING.issuperset(map(type, values)) and not any(map(ne, values, values)):
             return
         for name, value in data["settings"].items():
             if type(value) not in _SETTING or value != value:
                 raise InputError(
-                    f"expected text, a number or true/false as setting {str(name)[:40]!r}, got "
+                    f"expected text, a number or true/false for setting {str(name)[:40]!r}, got "
                     f"{str(value)[:40]!r}"
                 )
 
@@ -112,24 +116,23 @@ class Architecture:
 def _text(architecture: Architecture) -> str:
     """Return the JSON of an architecture, sorted by name and without spaces.
 
-    Searches know every network by it, and space and names are the same in all of them: so what
-    stands for a name or a value is made once, and put together here.
+    A search computes many digests from few names and values, so their JSON is cached.
     """
     try:
         settings = dict(architecture.settings.items())
         parts = [_name(name) + _value(settings[name]) for name in sorted(settings)]
-    except TypeError:  # names or values of other kinds: as json has them, if it has
+    except TypeError:  # names or values of other types: json converts or refuses them
         return json.dumps(architecture.to_dict(), sort_keys=True, separators=(",", ":"))
     return f'{{"network":{json.dumps(architecture.network)},"settings":{{{",".join(parts)}}}}}'
 
 
 def _value(value: Any) -> str:
-    # 0.0 and -0.0 are equal, so a memory would take one for the other
-    return repr(value) if type(value) is float and not value else _written(value)
+    # 0.0 and -0.0 are equal, so a cache would confuse them
+    return repr(value) if type(value) is float and not value else _json(value)
 
 
 @lru_cache(4096, typed=True)
-def _written(value: Any) -> str:
+def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 

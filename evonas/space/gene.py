@@ -1,8 +1,8 @@
-"""One gene: a named quantity and its map from the unit interval.
+"""Gene: a named variable of a search space and its map from the unit interval.
 
-The map of a discrete gene with n values is that of Matak (2020, HeadPoseNAS):
-index = max(ceil(x * n), 1) - 1, so x = 0 gives 0, x = 1 gives n - 1, and value i
-owns the interval (i/n, (i+1)/n].
+A discrete gene with n values is decoded as by Matak (2020, HeadPoseNAS):
+index = max(ceil(x * n), 1) - 1, so x = 0 gives 0, x = 1 gives n - 1, and value i has the interval
+(i/n, (i+1)/n].
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from evonas.errors import InputError, nearest
 
-#: kind -> the keys that describe its range
+#: kind -> keys that define the range
 KINDS: dict[str, tuple[str, ...]] = {
     "choice": ("choices",),
     "ordinal": ("choices",),
@@ -23,10 +23,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "log_float": ("low", "high"),
 }
 
-#: kinds whose values have an order, so that a mutation may go by steps
+#: kinds with discrete ordered values, for which ``step`` limits a mutation
 STEPPED = ("ordinal", "integer")
 
-#: The most values of a whole number, and the largest: more neither memory nor a float holds.
+#: Largest number of values of an integer gene (memory), and largest value (exact as a float).
 _MOST, _LARGEST = 100_000, 2**53
 
 Value = str | int | float | bool
@@ -34,20 +34,21 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Gene:
-    """A named quantity that one coordinate of a genome decides.
+    """A named variable, given by one coordinate of a genome.
 
     Attributes:
-        name: what the architecture's setting is called.
-        kind: ``choice`` (no order), ``ordinal`` (ordered choices), ``integer``
-            (low..high, both included) or ``log_float`` (log-uniform, rounded to
-            three significant digits so that equal architectures are recognised).
-        values: the discrete values in order; empty for ``log_float``.
-        low, high: the range of a ``log_float``; unused otherwise.
-        when: the gene counts only where each named earlier gene has one of the
-            listed values; elsewhere the setting is left out.
-        step: how many values up or down a mutation may move it, at least 1; 0: to any.
-        mutable: the values that a mutation may give it, none: it never mutates; None:
-            all. Only ``Mutation`` heeds this and ``step``; decoding does not.
+        name: name of the setting in an architecture.
+        kind: ``choice`` (unordered), ``ordinal`` (ordered choices), ``integer`` (low..high,
+            both included) or ``log_float`` (log-uniform, rounded to three significant digits so
+            that equal architectures are recognised).
+        values: discrete values in order; empty for ``log_float``.
+        low: least value of a ``log_float``; else unused.
+        high: largest value of a ``log_float``; else unused.
+        when: the gene is active only if each named earlier gene has one of the listed values;
+            the setting of an inactive gene is left out of the architecture.
+        step: largest move of a mutation, in values, at least 1; 0: any.
+        mutable: values that a mutation may choose, empty: the gene never mutates; None: all.
+            Only ``Mutation`` uses this and ``step``; decoding does not.
     """
 
     name: str
@@ -66,13 +67,12 @@ class Gene:
         Args:
             spec: ``name``, ``kind``, the range (``choices`` or ``low`` and
                 ``high``) and optionally ``when``, ``step`` and ``mutable``.
-            where: what an error message calls the place.
+            where: description of the place for error messages.
 
         Raises:
-            InputError: a key is unknown or missing, the range is empty, ``when`` is no
-                mapping of gene names to values, ``step`` is no whole number from 1 or
-                stands where values have no order, or ``mutable`` is no list of values of
-                the gene.
+            InputError: a key is unknown or missing, the range is empty, ``when`` is not a
+                mapping of gene names to values, ``step`` is not a whole number of at least 1 or
+                the values are unordered, or ``mutable`` is not a list of values of the gene.
         """
         if not isinstance(spec, dict) or not isinstance(spec.get("name"), str):
             raise InputError(f"{where}: expected a gene with a name, got {spec!r}")
@@ -97,7 +97,7 @@ class Gene:
 
     @classmethod
     def _of_range(cls, spec: dict[str, Any], where: str) -> Gene:
-        """Return the gene as far as name, kind and range say."""
+        """Return the gene with name, kind and range."""
         name, kind = spec["name"], spec["kind"]
         if "choices" in spec:
             return cls(name, kind, _choices(spec["choices"], where))
@@ -107,7 +107,7 @@ class Gene:
                 raise InputError(f"{where}: expected integers low <= high, got {low!r}, {high!r}")
             if high - low >= _MOST or max(abs(low), abs(high)) > _LARGEST:
                 raise InputError(
-                    f"{where}: expected at most {_MOST} values, got {low} to {high}: take kind "
+                    f"{where}: expected at most {_MOST} values, got {low} to {high}: use kind "
                     "'log_float', or 'ordinal' with fewer choices"
                 )
             return cls(name, kind, tuple(range(low, high + 1)))
@@ -123,7 +123,7 @@ class Gene:
 
     @property
     def numeric(self) -> bool:
-        """Whether all its values are numbers; true and false are none."""
+        """Whether all values are numbers; true and false are not."""
         return all(isinstance(v, int | float) and not isinstance(v, bool) for v in self.values)
 
     def decode(self, x: float) -> Value:
@@ -134,7 +134,7 @@ class Gene:
         return min(max(float(f"{value:.3g}"), self.low), self.high)
 
     def encode(self, value: Value) -> float:
-        """Return the centre of the value's bin (its own place for ``log_float``).
+        """Return the centre of the value's bin (its exact position for ``log_float``).
 
         Raises:
             InputError: the gene cannot take the value.
@@ -155,7 +155,7 @@ class Gene:
         return math.log(float(value) / self.low) / math.log(self.high / self.low)
 
     def takes(self, value: Value) -> bool:
-        """Whether the gene can take the value."""
+        """Return whether ``value`` is a value of the gene."""
         try:
             self.encode(value)
         except InputError:
@@ -182,7 +182,7 @@ def _conditions(when: Any, where: str) -> tuple[tuple[str, tuple[Value, ...]], .
 def _step(step: Any, kind: str, where: str) -> int:
     if kind not in STEPPED:
         raise InputError(
-            f"{where}: expected 'step' on kind {' or '.join(STEPPED)} alone, got kind {kind!r}"
+            f"{where}: expected 'step' with kind {' or '.join(STEPPED)} only, got kind {kind!r}"
         )
     if not (_is_int(step) and step >= 1):
         raise InputError(f"{where}, 'step': expected a whole number of at least 1, got {step!r}")
@@ -195,7 +195,7 @@ def _mutable(values: Any, gene: Gene, where: str) -> tuple[Value, ...]:
             f"{where}, 'mutable': expected a list of the gene's values ([]: none), got {values!r}"
         )
     try:
-        # as the gene has them: 1 where it was written 1.0 is the same value
+        # the gene's own objects: 1 and 1.0 are the same value
         own = [gene.decode(gene.encode(v)) for v in values]
     except InputError as error:
         raise InputError(f"{where}, 'mutable': {error}") from error
@@ -208,10 +208,12 @@ def _choices(choices: Any, where: str) -> tuple[Value, ...]:
     for choice in choices:
         if _is_int(choice) and abs(choice) > _LARGEST:
             raise InputError(f"{where}: expected numbers up to {_LARGEST}, got {str(choice)[:40]}")
-        # Infinities and nan have no JSON, and nan would differ from itself.
+        # JSON has no infinities and no nan, and nan differs from itself.
         infinite = isinstance(choice, float) and not math.isfinite(choice)
         if infinite or not isinstance(choice, str | int | float | bool):
-            raise InputError(f"{where}: a choice is text, a number or true/false, got {choice!r}")
+            raise InputError(
+                f"{where}: expected choices of text, numbers or true/false, got {choice!r}"
+            )
     if len({(type(c), c) for c in choices}) != len(choices):
-        raise InputError(f"{where}: a choice stands twice in {list(choices)}")
+        raise InputError(f"{where}: expected each choice once, got {list(choices)}")
     return tuple(choices)

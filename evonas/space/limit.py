@@ -1,4 +1,4 @@
-"""A limit on a sum of genes, which a mutation keeps."""
+"""Limit on the sum of some genes, which mutations of an evolution respect."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from evonas.errors import InputError, nearest
 from evonas.space.gene import Gene, Value
 
 KEYS = ("genes", "at_most")
-#: Sums of fractions are off by rounding; that much of the limit is no excess.
+#: Tolerance, relative to the limit, for the rounding of sums of fractions.
 ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
 class Limit:
-    """The sum of some numeric genes is at most so much.
+    """Upper limit on the sum of the values of some numeric genes.
 
-    It binds mutations and the start of an evolution alone: a space decodes any point, and
-    other strategies ask it.
+    Only mutations and the first generation of the optimizer ``evolution`` respect it: decoding
+    and the other optimizers ignore it.
 
     Attributes:
-        genes: their names; one that does not count (``when``) adds nothing.
-        at_most: the highest sum of their values.
+        genes: names of the genes; an inactive gene (``when``) counts as 0.
+        at_most: largest sum of their values.
     """
 
     genes: tuple[str, ...]
@@ -36,13 +36,13 @@ class Limit:
         """Build a limit from ``{"genes": [...], "at_most": number}``.
 
         Args:
-            spec: the plain data.
-            genes: of the space, by name.
-            where: what an error message calls the place.
+            spec: plain data.
+            genes: genes of the space, by name.
+            where: description of the place for error messages.
 
         Raises:
-            InputError: a key is unknown or missing, a gene is unknown, stands twice or is
-                not numeric, or ``at_most`` is no finite number.
+            InputError: a key is unknown or missing, a gene is unknown, listed twice or not
+                numeric, or ``at_most`` is not a finite number.
         """
         if not isinstance(spec, dict):
             raise InputError(f"{where}: expected a mapping with {', '.join(KEYS)}, got {spec!r}")
@@ -59,11 +59,11 @@ class Limit:
             if not isinstance(name, str) or name not in genes:
                 raise InputError(f"{where}: no gene {name!r}: {nearest(str(name), genes)}")
             if name in names[:number]:
-                raise InputError(f"{where}: the gene {name!r} stands twice")
+                raise InputError(f"{where}: expected each gene once, got {name!r} twice")
             if not genes[name].numeric:
                 raise InputError(
-                    f"{where}: expected genes whose values are numbers, got {name!r} with "
-                    f"{list(genes[name].values)}"
+                    f"{where}: expected genes whose values are numbers, got {name!r} with the "
+                    f"values {list(genes[name].values)}"
                 )
         is_number = isinstance(most, int | float) and not isinstance(most, bool)
         if not (is_number and abs(most) <= sys.float_info.max):
@@ -71,17 +71,17 @@ class Limit:
         return cls(tuple(names), most)
 
     def holds(self, settings: Mapping[str, Value]) -> bool:
-        """Whether an architecture's settings keep the limit."""
+        """Return whether the settings of an architecture satisfy the limit."""
         numbers = [settings.get(name, 0) for name in self.genes]
         total = math.fsum(number for number in numbers if isinstance(number, int | float))
         return total <= self.at_most + ROUNDING * abs(self.at_most)
 
     def among(self, genes: Iterable[Gene]) -> Limit | None:
-        """Return the limit on those of its genes that are there and numeric; None: on none."""
-        there = {gene.name for gene in genes if gene.numeric}
-        kept = tuple(name for name in self.genes if name in there)
-        return Limit(kept, self.at_most) if kept else None
+        """Return the limit restricted to the numeric ones of ``genes``; None if none is left."""
+        numeric = {gene.name for gene in genes if gene.numeric}
+        names = tuple(name for name in self.genes if name in numeric)
+        return Limit(names, self.at_most) if names else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data from which ``from_dict`` makes an equal limit."""
+        """Return plain data from which ``from_dict`` builds an equal limit."""
         return {"genes": list(self.genes), "at_most": self.at_most}

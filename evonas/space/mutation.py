@@ -1,7 +1,7 @@
-"""One gene changes: mutation by the rules of a space file.
+"""Mutation of one gene, by the rules ``step``, ``mutable`` and ``limits`` of a search space.
 
-Where a gene says ``step: 1`` and the others nothing, this is the mutation of EvoPose2D
-(McNally et al. 2021, arXiv 2011.08446): repeats by one, the rest to any value.
+With ``step: 1`` for the gene of repeats and no rules for the others, this is the mutation of
+EvoPose2D (McNally et al. 2021, arXiv 2011.08446).
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 from evonas.space.gene import Gene
 from evonas.space.search_space import Genome, SearchSpace
 
-#: Standard deviation of a mutation where a gene has no bins.
+#: Standard deviation of the mutation of a gene without bins.
 CONTINUOUS_STEP = 0.2
 
 
 class Mutation:
-    """Draws children of genomes, and tells which keep the limits of their space.
+    """Draw mutated copies of genomes, and check the limits of the space.
 
     Args:
         space: the search space.
 
     Attributes:
-        movable: coordinates of the genes that a mutation may change, in order.
+        movable: indices of the genes that a mutation may change, in order.
     """
 
     def __init__(self, space: SearchSpace) -> None:
@@ -34,16 +34,16 @@ class Mutation:
         self._places = {i: _places(space.genes[i]) for i in self.movable}
 
     def child(self, genome: Genome, rng: np.random.Generator) -> Genome:
-        """Return a (dim,) copy with one gene, any that may move alike, given another draw.
+        """Return a (dim,) copy in which one uniformly chosen movable gene is drawn again.
 
-        A gene with ``step`` goes 1 to ``step`` values up or down, all within reach alike; one
-        without goes to any value, its own included. So the child may be the parent's equal,
-        also where the gene does not count, nothing is within reach or nothing may move:
-        callers draw again. It may break a limit, see ``fits``.
+        A gene with ``step`` moves by 1 to ``step`` values up or down, a gene without it to any
+        value, including its own, all with equal probability. The child can therefore be the same
+        architecture as the parent, also if the gene is inactive or cannot move; callers then draw
+        again. It may violate a limit, see ``fits``.
 
         Args:
-            genome: (dim,) numbers in [0, 1].
-            rng: where the draw comes from.
+            genome: (dim,) values in [0, 1].
+            rng: random generator.
         """
         child = np.array(genome, dtype=np.float64)
         if self.movable:
@@ -52,7 +52,7 @@ class Mutation:
         return child
 
     def fits(self, genome: Genome) -> bool:
-        """Whether a (dim,) genome's architecture keeps all limits of the space."""
+        """Return whether the architecture of a (dim,) genome satisfies all limits of the space."""
         if not self._space.limits:
             return True
         settings = self._space.decode(genome).settings
@@ -69,6 +69,6 @@ class Mutation:
 
 
 def _places(gene: Gene) -> NDArray[np.float64] | None:
-    """Where a mutation may put a gene, bin centres; None: anywhere in [0, 1]."""
+    """Return the bin centres that a mutation may choose; None: all of [0, 1]."""
     values = gene.values if gene.mutable is None else gene.mutable
     return np.array([gene.encode(value) for value in values]) if values else None

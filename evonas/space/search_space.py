@@ -1,4 +1,4 @@
-"""A search space: genes in order, and the total map from genomes to architectures."""
+"""Search space: an ordered list of genes, and the decoding of genomes to architectures."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from evonas.space.gene import Gene, Value
 from evonas.space.limit import Limit
 
 KEYS = ("name", "network", "genes")
-#: What an evolution heeds beside the genes.
+#: Optional keys, which only the optimizer ``evolution`` uses.
 RULES = ("limits", "ancestors")
-#: Decoded genomes that are kept: a strategy, its books and the search ask for the same ones.
+#: Size of the cache of decoded genomes: strategy, archive and search decode the same ones.
 _RECENT = 1024
 
 Genome = NDArray[np.float64]
@@ -30,22 +30,21 @@ Genome = NDArray[np.float64]
 
 @dataclass(frozen=True, init=False)
 class SearchSpace:
-    """Genes in order and, where networks are searched, the family that they describe.
-
-    Every point of the unit cube decodes to an architecture.
+    """A search space: every point of the unit cube decodes to an architecture.
 
     Args:
-        genes: one a coordinate, at least one; see ``Choice``, ``Ordinal``, ``Integer`` and
-            ``LogFloat``.
-        name: of the space, for messages.
-        network: the network family that builds its architectures; empty for a space that
-            describes no networks, such as that of ``evonas.minimize``.
-        limits: on sums of genes, for mutations and the start of an evolution alone:
-            decoding, and so every other strategy, knows nothing of them.
-        ancestors: the architectures that an evolution starts from; none: from random ones.
+        genes: one gene per coordinate, at least one; see ``Choice``, ``Ordinal``, ``Integer``
+            and ``LogFloat``.
+        name: name of the space, for messages.
+        network: network family that builds the architectures; empty for a space without
+            networks, such as that of ``evonas.minimize``.
+        limits: limits on sums of genes, which only the optimizer ``evolution`` respects.
+        ancestors: architectures that the optimizer ``evolution`` starts from; empty: random
+            ones.
 
     Raises:
-        InputError: there is no gene, two share a name, or a ``when`` names no earlier gene.
+        InputError: there is no gene, two have the same name, or a ``when`` names no earlier
+            gene.
 
     Examples:
         >>> space = SearchSpace([Ordinal("width", [8, 16, 32]), LogFloat("rate", 1e-4, 1e-1)])
@@ -78,13 +77,17 @@ class SearchSpace:
     def from_dict(cls, data: Any, where: str = "search space") -> SearchSpace:
         """Build a space from ``{"name", "network", "genes": [...]}``.
 
-        ``limits``, a list as ``Limit.from_dict`` takes them, and ``ancestors``, a list of
-        mappings of genes to values, may be beside.
+        Optional keys are ``limits``, a list for ``Limit.from_dict``, and ``ancestors``, a list
+        of mappings of genes to values.
+
+        Args:
+            data: plain data.
+            where: description of the source for error messages.
 
         Raises:
-            InputError: a key is unknown or missing, a name is no text, a gene is malformed, two
-                genes share a name, a ``when`` names no earlier gene, a limit is malformed, or
-                an ancestor is not of this space, breaks a limit or stands twice.
+            InputError: a key is unknown or missing, a name is not text, a gene is malformed, two
+                genes have the same name, a ``when`` names no earlier gene, a limit is malformed,
+                or an ancestor is not in this space, violates a limit or occurs twice.
         """
         if not isinstance(data, dict):
             raise InputError(f"{where}: expected a mapping with {', '.join(KEYS)}, got {data!r}")
@@ -96,7 +99,7 @@ class SearchSpace:
             if key not in data:
                 raise InputError(f"{where}: the key {key!r} is missing")
         for key in ("name", "network"):
-            # A space that describes no networks has none: see ``network``.
+            # ``network`` may be empty
             if not isinstance(data[key], str) or not (data[key] or key == "network"):
                 raise InputError(f"{where}, {key!r}: expected text, got {data[key]!r}")
         if not isinstance(data["genes"], list) or not data["genes"]:
@@ -109,7 +112,7 @@ class SearchSpace:
         return cls(genes, data["name"], data["network"])._ruled(data, where)
 
     def _ruled(self, data: dict[str, Any], where: str) -> SearchSpace:
-        """Return the space with the limits and ancestors that ``data`` names."""
+        """Return the space with the limits and ancestors of ``data``."""
         for key in RULES:
             if not isinstance(data.get(key, []), list):
                 raise InputError(f"{where}, {key!r}: expected a list, got {data[key]!r}")
@@ -119,23 +122,23 @@ class SearchSpace:
             for number, spec in enumerate(data.get("limits", []), 1)
         )
         space = replace(self, limits=limits)
-        found: list[Architecture] = []
+        ancestors: list[Architecture] = []
         for number, settings in enumerate(data.get("ancestors", []), 1):
             ancestor = space._ancestor(settings, f"{where}, ancestor {number}")
-            if ancestor in found:
+            if ancestor in ancestors:
                 raise InputError(
-                    f"{where}, ancestor {number}: expected one that is new, got ancestor "
-                    f"{found.index(ancestor) + 1} again"
+                    f"{where}, ancestor {number}: expected a new architecture, got ancestor "
+                    f"{ancestors.index(ancestor) + 1} again"
                 )
-            found.append(ancestor)
-        return replace(space, ancestors=tuple(found))
+            ancestors.append(ancestor)
+        return replace(space, ancestors=tuple(ancestors))
 
     def _ancestor(self, settings: Any, where: str) -> Architecture:
-        """Return the architecture that has these settings, as the genes write them.
+        """Return the architecture with these settings.
 
         Raises:
-            InputError: one is unknown, missing, outside or does not count, or they break
-                a limit.
+            InputError: a setting is unknown, missing, out of range or of an inactive gene, or
+                they violate a limit.
         """
         if not isinstance(settings, dict):
             raise InputError(f"{where}: expected a mapping of genes to values, got {settings!r}")
@@ -153,7 +156,7 @@ class SearchSpace:
         ancestor = self.decode(genome)
         for name in names:
             if name in ancestor.settings and name not in settings:
-                raise InputError(f"{where}: expected a value for every gene, got none for {name!r}")
+                raise InputError(f"{where}: expected a value for each gene, got none for {name!r}")
             if name in settings and name not in ancestor.settings:
                 raise InputError(
                     f"{where}: expected no value for {name!r}, whose 'when' does not hold, got "
@@ -172,7 +175,7 @@ class SearchSpace:
         """Read a space from a YAML file.
 
         Raises:
-            InputError: the file is missing, is not YAML, or describes no space.
+            InputError: the file is missing, is not YAML, or is not a valid space.
         """
         if not isinstance(path, Path | str):
             raise InputError(f"search space: expected the path of a YAML file, got {path!r:.80}")
@@ -185,7 +188,7 @@ class SearchSpace:
 
     @cached_property
     def size(self) -> float:
-        """Number of architectures; an upper bound where genes have a ``when``."""
+        """Number of architectures; an upper bound if genes have a ``when``."""
         return math.prod(gene.size for gene in self.genes)
 
     @property
@@ -195,17 +198,17 @@ class SearchSpace:
 
     @property
     def ordered(self) -> NDArray[np.bool_]:
-        """Whether neighbouring values of a coordinate are alike, (dim,)."""
+        """Whether the values of each gene are ordered, (dim,)."""
         return np.array([gene.kind != "choice" for gene in self.genes])
 
     def decode(self, genome: Genome | Sequence[float]) -> Architecture:
         """Return the architecture of a genome.
 
         Args:
-            genome: (dim,) numbers in [0, 1].
+            genome: (dim,) values in [0, 1].
 
         Raises:
-            ValueError: the length is wrong, or a number is outside [0, 1].
+            ValueError: the length is wrong, or a value is outside [0, 1].
         """
         point = np.asarray(genome, dtype=np.float64)
         if point.shape != (self.dim,):
@@ -213,12 +216,12 @@ class SearchSpace:
                 f"{self.name}: expected a genome of shape ({self.dim},), got {point.shape}"
             )
         key = point.tobytes()
-        if (found := self._recent.get(key)) is None:
-            found = self._decoded(point.tolist())
+        if (architecture := self._recent.get(key)) is None:
+            architecture = self._decoded(point.tolist())
             if len(self._recent) >= _RECENT:
                 self._recent.clear()
-            self._recent[key] = found
-        return found
+            self._recent[key] = architecture
+        return architecture
 
     def _decoded(self, point: list[float]) -> Architecture:
         if not all(0.0 <= x <= 1.0 for x in point):
@@ -229,8 +232,8 @@ class SearchSpace:
                 if other not in settings or settings[other] not in needed:
                     break
             else:
-                last = math.ceil(x * len(values)) - 1  # as Gene.decode, without a call of it
-                settings[name] = values[max(last, 0)] if values else gene.decode(x)
+                index = math.ceil(x * len(values)) - 1  # Gene.decode, inlined for speed
+                settings[name] = values[max(index, 0)] if values else gene.decode(x)
         return Architecture(self.network, settings)
 
     @cached_property
@@ -242,14 +245,15 @@ class SearchSpace:
         return {}
 
     def encode(self, architecture: Architecture) -> Genome:
-        """Return the genome of bin centres; a gene that does not count stands at 0.5.
+        """Return the genome of an architecture: bin centres, and 0.5 for inactive genes.
 
         Raises:
-            InputError: the architecture is not one of this space.
+            InputError: the architecture is not in this space.
         """
         if architecture.network != self.network:
             raise InputError(
-                f"space {self.name!r} holds {self.network!r} networks, got {architecture.network!r}"
+                f"space {self.name!r}: expected a network {self.network!r}, got "
+                f"{architecture.network!r}"
             )
         unknown = [key for key in architecture.settings if key not in {g.name for g in self.genes}]
         if unknown:
@@ -267,13 +271,12 @@ class SearchSpace:
     def narrowed(self, ranges: Mapping[str, Any]) -> SearchSpace:
         """Return the space with other ranges for some genes.
 
-        A gene whose ``when`` can no longer hold is left out, and so shortens the genome.
-        Rules of mutation stay as far as they still mean something: values that are gone
-        leave ``mutable``, genes that are gone leave their limit, and an ancestor outside
-        the new space is none of it.
+        A gene whose ``when`` can no longer hold is removed, which shortens the genome. Removed
+        values are removed from ``mutable``, removed genes from their limits, and ancestors that
+        are not in the new space are dropped.
 
         Args:
-            ranges: gene name -> a list of choices, or one value to fix it.
+            ranges: gene name -> a list of choices, or a single value.
 
         Raises:
             InputError: no gene has the name, or the list is empty.
@@ -322,7 +325,7 @@ class SearchSpace:
         return replace(space, ancestors=tuple(ancestors))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data from which ``from_dict`` makes an equal space."""
+        """Return plain data from which ``from_dict`` builds an equal space."""
         listing: list[dict[str, Any]] = []
         for gene in self.genes:
             spec: dict[str, Any] = {"name": gene.name, "kind": gene.kind}
@@ -340,7 +343,7 @@ class SearchSpace:
                 spec["mutable"] = list(gene.mutable)
             listing.append(spec)
         data: dict[str, Any] = {"name": self.name, "network": self.network, "genes": listing}
-        # without rules a space is written as ever: run directories hold it
+        # left out if empty: run directories of earlier versions have no such keys
         if self.limits:
             data["limits"] = [limit.to_dict() for limit in self.limits]
         if self.ancestors:
@@ -349,11 +352,11 @@ class SearchSpace:
 
 
 def _checked_genes(genes: Iterable[Gene], where: str) -> tuple[Gene, ...]:
-    """Return genes that a space can hold.
+    """Return the genes of a space.
 
     Raises:
-        InputError: there is none, one is no gene, two share a name, or a ``when`` names no
-            earlier gene.
+        InputError: there is no gene, an item is not a gene, two have the same name, or a ``when``
+            names no earlier gene.
     """
     if not isinstance(genes, Iterable):
         raise InputError(f"{where}: expected a list of genes, got {genes!r}")
@@ -371,19 +374,20 @@ def _checked_genes(genes: Iterable[Gene], where: str) -> tuple[Gene, ...]:
 
 
 def _check_place(gene: Gene, before: Sequence[Gene], where: str) -> None:
-    """Refuse a gene that cannot stand behind others.
+    """Check a gene against the genes before it.
 
     Raises:
-        InputError: its name is taken, or its ``when`` names no earlier gene or no value of one.
+        InputError: its name is taken, or its ``when`` names no earlier gene or not a value of
+            one.
     """
-    earlier = {one.name: one for one in before}
+    earlier = {previous.name: previous for previous in before}
     if gene.name in earlier:
-        raise InputError(f"{where}: two genes are called {gene.name!r}")
+        raise InputError(f"{where}: expected each gene name once, got {gene.name!r} twice")
     for other, values in gene.when:
         if other not in earlier:
             raise InputError(
-                f"{where}, gene {gene.name!r}: 'when' names {other!r}, which is no "
-                f"earlier gene: {nearest(other, earlier)}"
+                f"{where}, gene {gene.name!r}: expected earlier genes in 'when', got {other!r}: "
+                f"{nearest(other, earlier)}"
             )
         for value in values:
             try:

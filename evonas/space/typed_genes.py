@@ -1,4 +1,4 @@
-"""Constructors of genes, one for each kind: the genes of a search space as Python writes them."""
+"""Constructors of genes for search spaces defined in Python, one for each kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from evonas.space.gene import Gene, Value
 
-#: WarmStart gene -> the value, or the values, at which a gene counts.
+#: Earlier gene -> the value, or the values, for which a gene is active.
 When = Mapping[str, Value | Sequence[Value]]
 
 
@@ -18,16 +18,16 @@ def Choice(  # noqa: N802
     when: When | None = None,
     mutable: Sequence[Value] | None = None,
 ) -> Gene:
-    """Return a gene whose values have no order, such as kinds of blocks.
+    """Return a gene with unordered values, such as kinds of blocks.
 
     Args:
-        name: of the setting that the gene decides.
-        choices: its values, each once: text, numbers or true/false.
-        when: the gene counts only where these earlier genes have these values.
-        mutable: the values that a mutation may give it; None: all.
+        name: name of the setting that the gene controls.
+        choices: values, each once: text, numbers or true/false.
+        when: the gene is active only if these earlier genes have these values.
+        mutable: values that a mutation may choose; None: all.
 
     Raises:
-        InputError: there is no choice, one stands twice or is of another kind.
+        InputError: there are no choices, one occurs twice or is of another type.
 
     Examples:
         >>> Choice("block", ["conv", "ghost"]).decode(0.9)
@@ -44,18 +44,18 @@ def Ordinal(  # noqa: N802
     step: int | None = None,
     mutable: Sequence[Value] | None = None,
 ) -> Gene:
-    """Return a gene with listed values in an order, such as widths.
+    """Return a gene with a list of ordered values, such as widths.
 
     Args:
-        name: of the setting that the gene decides.
-        choices: its values in their order, each once.
-        when: the gene counts only where these earlier genes have these values.
-        step: how many places up or down a mutation may move it; None: to any.
-        mutable: the values that a mutation may give it; None: all.
+        name: name of the setting that the gene controls.
+        choices: values in order, each once.
+        when: the gene is active only if these earlier genes have these values.
+        step: largest move of a mutation, in places of the list; None: any.
+        mutable: values that a mutation may choose; None: all.
 
     Raises:
-        InputError: there is no choice, one stands twice or is of another kind, or ``step`` is no
-            whole number of at least 1.
+        InputError: there are no choices, one occurs twice or is of another type, or ``step`` is
+            not a whole number of at least 1.
 
     Examples:
         >>> Ordinal("width", [8, 16, 32]).decode(0.5)
@@ -76,14 +76,16 @@ def Integer(  # noqa: N802
     """Return a gene of whole numbers from ``low`` to ``high``, both included.
 
     Args:
-        name: of the setting that the gene decides.
-        low, high: the least and the largest value.
-        when: the gene counts only where these earlier genes have these values.
-        step: by how much a mutation may change it; None: to any value.
-        mutable: the values that a mutation may give it; None: all.
+        name: name of the setting that the gene controls.
+        low: least value.
+        high: largest value.
+        when: the gene is active only if these earlier genes have these values.
+        step: largest change by a mutation; None: any.
+        mutable: values that a mutation may choose; None: all.
 
     Raises:
-        InputError: the range is empty, holds more than 100,000 values, or is not of whole numbers.
+        InputError: the range is empty, has more than 100,000 values, or its ends are not whole
+            numbers.
 
     Examples:
         >>> Integer("depth", 1, 4).decode(1.0)
@@ -95,17 +97,18 @@ def Integer(  # noqa: N802
 def LogFloat(  # noqa: N802
     name: str, low: float, high: float, *, when: When | None = None
 ) -> Gene:
-    """Return a gene of numbers, uniform in their logarithm, such as learning rates.
+    """Return a gene of numbers with a log-uniform scale, such as learning rates.
 
     Values are rounded to three significant digits, so that equal settings are recognised.
 
     Args:
-        name: of the setting that the gene decides.
-        low, high: the range, both above 0.
-        when: the gene counts only where these earlier genes have these values.
+        name: name of the setting that the gene controls.
+        low: least value, above 0.
+        high: largest value.
+        when: the gene is active only if these earlier genes have these values.
 
     Raises:
-        InputError: the range is empty, or reaches 0.
+        InputError: the range is empty or contains 0.
 
     Examples:
         >>> LogFloat("rate", 1e-4, 1e-2).decode(0.5)
@@ -119,11 +122,8 @@ def _gene(kind: str, name: str, *, when: When | None, **given: Any) -> Gene:
     for key in ("choices", "mutable"):
         if isinstance(spec.get(key), Sequence) and not isinstance(spec[key], str):
             spec[key] = list(spec[key])
-    if when is not None:
-        several = isinstance(when, Mapping)
-        spec["when"] = (
-            {o: list(v) if isinstance(v, tuple) else v for o, v in when.items()}
-            if (several)
-            else when
-        )
+    if isinstance(when, Mapping):
+        spec["when"] = {o: list(v) if isinstance(v, tuple) else v for o, v in when.items()}
+    elif when is not None:
+        spec["when"] = when  # refused by from_dict
     return Gene.from_dict(spec, "search space")

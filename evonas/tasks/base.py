@@ -1,4 +1,4 @@
-"""What every task offers."""
+"""Base class of all tasks: targets, loss, metrics and decoding of network outputs."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS, Answer
 
-#: What a search multiplies by the cost: the task's own metric, or its loss.
+#: The error that a search minimises: the task's metric, or its loss on held-out images.
 Error = Literal["metric", "loss"]
-_BATCH = 256  # images whose loss is computed at once
+_BATCH = 256  # images per batch of held_out_loss
 
-
+#: Label name -> names of its classes, empty for a quantity.
 Labels = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A small table of counts, such as a confusion matrix.
+    """A square table of counts, such as a confusion matrix.
 
     Attributes:
-        title: what rows and columns are.
-        names: of the rows, and of the columns.
+        title: description of rows and columns.
+        names: names of the rows, which are those of the columns too.
         counts: (n, n).
     """
 
@@ -45,18 +45,18 @@ class Matrix:
 class Task(ABC):
     """A learning problem on the labels of a data set.
 
-    The constructor takes the data set's labels first (label name -> names of its
-    classes, none for a quantity: ``Dataset.schema``), then options.
+    The first argument of a constructor is ``Dataset.schema``: label name -> names of its
+    classes, none for a quantity. The task's options follow.
 
     Attributes:
         n_outputs: length of the network's output, or its channels if ``dense``.
-        metric: name of the metric that a search minimises and that chooses the epoch whose
-            weights are kept; ``minimising`` exchanges it for the loss.
-        unit: the metric's unit, for people.
-        labels: names of the data set's labels that are learnt; ``nose`` stands for the key
-            point of ``nose.x`` and ``nose.y``.
-        dense: the output is a map, (n, n_outputs, height, width), instead of a vector.
-        higher_is_better: metrics of which more is better.
+        metric: name of the metric that a search minimises and that selects the epoch whose
+            weights are kept; ``minimising`` replaces it by the loss.
+        unit: the metric's unit, for display.
+        labels: names of the labels to learn; ``nose`` means the key point with the labels
+            ``nose.x`` and ``nose.y``.
+        dense: whether the output is a map, (n, n_outputs, height, width), instead of a vector.
+        higher_is_better: names of the metrics for which higher is better.
     """
 
     n_outputs: int
@@ -68,7 +68,7 @@ class Task(ABC):
 
     @abstractmethod
     def targets(self, dataset: Dataset) -> Array:
-        """Return the labels to learn, (n, k), in their own units."""
+        """Return the labels to learn, (n, k), in the units of the data set."""
 
     @abstractmethod
     def flip_targets(self, targets: Array) -> Array:
@@ -78,33 +78,34 @@ class Task(ABC):
         """Return the targets of other crops of the same images, (n, k).
 
         Args:
-            targets: of the standard crops, (n, k).
-            corner: (n, 2) x and y of each new crop's left upper corner, and
-            side: (n,) its side, both in sides of the standard crop.
+            targets: (n, k) targets of the standard crops.
+            corner: (n, 2) x and y of the upper left corner of each new crop, in sides of the
+                standard crop.
+            side: (n,) sides of the new crops, in the same unit.
         """
         return targets
 
     def unflip_outputs(self, outputs: Array) -> Array:
-        """Return the outputs for mirrored images as outputs for the plain ones.
+        """Convert outputs for mirrored images to outputs for the original images.
 
-        A flip test averages them with those that a network gives for the plain images.
+        A flip test averages them with the network's outputs for the original images.
 
         Args:
-            outputs: (n, n_outputs[, h, w]); n may be 0, to ask whether the task knows.
+            outputs: (n, n_outputs[, h, w]); n may be 0, to check that the task has a flip test.
 
         Raises:
             InputError: the task has no flip test.
         """
         raise InputError(
-            f"task {type(self).__name__}: has no flip test, since it does not say what outputs for "
-            f"a mirrored image mean for the plain one: test without --flip"
+            f"task {type(self).__name__}: has no flip test, since it does not define how outputs "
+            f"for a mirrored image are converted: test without --flip"
         )
 
     def fit_options(self, targets: Array) -> dict[str, Any]:
-        """Return options that follow from the training targets (n, k), such as a scale.
+        """Return options that are computed from the training targets (n, k), such as a scale.
 
-        They are added to those that the user gave before any network is trained, so
-        that workers, tests and exported files agree on them.
+        They are added to the user's options before any network is trained, so that workers,
+        evaluation and exported files use the same values.
         """
         return {}
 
@@ -115,37 +116,37 @@ class Task(ABC):
     @property
     @abstractmethod
     def answer(self) -> Answer:
-        """What the numbers of ``decode`` are."""
+        """Format of the predictions of ``decode``: kind, columns and unit."""
 
     @abstractmethod
     def decode(self, outputs: Tensor) -> Tensor:
-        """Return what network outputs say, in the labels' own units; ``answer`` tells the shape.
+        """Return the predictions of network outputs in the labels' units; shape: see ``answer``.
 
-        It becomes a part of exported files: operators that ONNX has, the same ones for every
-        image and any number of images.
+        This function is part of exported files: it may use only operators that ONNX has, the
+        same ones for every image and any number of images.
 
         Args:
-            outputs: (n, n_outputs[, h, w]) of any floating type, which the answers have too.
+            outputs: (n, n_outputs[, h, w]) of any floating type, which the predictions have too.
         """
 
     def read(self, outputs: Array) -> Array:
-        """Return the answers of outputs that numpy holds, computed in double precision."""
+        """Return the decoded predictions of a numpy array, computed in double precision."""
         with torch.no_grad():
             wide = torch.from_numpy(np.ascontiguousarray(outputs, np.float64))
-            found: Array = self.decode(wide).numpy().astype(np.float32)
-        return found
+            decoded: Array = self.decode(wide).numpy().astype(np.float32)
+        return decoded
 
     def predictions(self, outputs: Array) -> Array:
-        """Return (n, n_outputs[, h, w]) network outputs in the labels' units, (n, k).
+        """Return (n, k) predictions in the labels' units for (n, n_outputs[, h, w]) outputs.
 
-        By default a row of the answers of each image.
+        By default these are the decoded predictions, one row per image.
         """
-        found = self.read(outputs)
-        return found.reshape(len(found), math.prod(found.shape[1:]))
+        decoded = self.read(outputs)
+        return decoded.reshape(len(decoded), math.prod(decoded.shape[1:]))
 
     @abstractmethod
     def constant_baseline(self, targets: Array) -> Array:
-        """Return the best prediction without looking at the image, (k,)."""
+        """Return the best constant prediction for (n, k) targets, (k,)."""
 
     @abstractmethod
     def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
@@ -155,52 +156,52 @@ class Task(ABC):
         """Return the metrics of the best constant prediction.
 
         Args:
-            known: (n, k) targets that the constant is the best for.
-            judged: (m, k) targets that it is held against.
+            known: (n, k) targets from which the constant is computed.
+            judged: (m, k) targets on which it is evaluated.
         """
-        guess = self.constant_baseline(known)
-        return self.metrics(np.broadcast_to(guess, (len(judged), *guess.shape)), judged)
+        constant = self.constant_baseline(known)
+        return self.metrics(np.broadcast_to(constant, (len(judged), *constant.shape)), judged)
 
     def minimising(self, error: Error) -> Self:
-        """Return the task with the error that a search minimises: its metric, or its loss."""
+        """Return the task with ``metric`` set for a search that minimises metric or loss."""
         if error == "metric":
             return self
-        made = copy(self)
-        made.metric = HELD_OUT_LOSS
-        return made
+        task = copy(self)
+        task.metric = HELD_OUT_LOSS
+        return task
 
     def validate(self, outputs: Array, targets: Array) -> dict[str, float]:
         """Return the metrics of outputs (n, n_outputs[, h, w]) against (n, k) targets.
 
-        ``held_out_loss`` is among them only where it is the metric to minimise.
+        They contain ``held_out_loss`` only if it is the metric to minimise.
         """
-        found = dict(self.metrics(self.predictions(outputs), targets))
+        metrics = dict(self.metrics(self.predictions(outputs), targets))
         if self.metric == HELD_OUT_LOSS:
-            found[HELD_OUT_LOSS] = self.held_out_loss(outputs, targets)
-        return found
+            metrics[HELD_OUT_LOSS] = self.held_out_loss(outputs, targets)
+        return metrics
 
     def held_out_loss(self, outputs: Array, targets: Array) -> float:
-        """Return the mean over images of the loss of batches of 256, in double precision.
+        """Return the mean loss per image over batches of 256, in double precision on the CPU.
 
-        Batches of a fixed size in the order of the images: the result depends neither on the
-        batches that are trained on nor on the device, and large maps need little memory.
+        The batches have a fixed size and order, so that the result depends neither on the
+        training batches nor on the device, and large maps need little memory.
         """
-        # A copy, since a task may keep tensors on the device that it trains on.
+        # A copy, since a task may keep tensors on its training device.
         task, total = copy(self), 0.0
         with torch.no_grad():
             for start in range(0, len(outputs), _BATCH):
                 rows = slice(start, start + _BATCH)
-                said, truth = (
+                batch, truth = (
                     torch.from_numpy(np.ascontiguousarray(values[rows], np.float64))
                     for values in (outputs, targets)
                 )
-                total += float(task.loss(said, truth)) * len(said)
+                total += float(task.loss(batch, truth)) * len(batch)
         return total / len(outputs)
 
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return all that a test reports: the metrics, and more that a search has no use for."""
+        """Return the metrics and the additional ones that only an evaluation reports."""
         return self.metrics(predictions, targets)
 
     def matrix(self, predictions: Array, targets: Array) -> Matrix | None:
-        """Return a confusion matrix, where the task has one."""
+        """Return a confusion matrix; None if the task has none."""
         return None

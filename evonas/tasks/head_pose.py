@@ -1,4 +1,4 @@
-"""Head pose: yaw, pitch and, where labelled, roll, in degrees (see ``evonas.core.rotations``)."""
+"""Head pose: regression of yaw, pitch and roll in degrees (see ``evonas.core.rotations``)."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ from evonas.tasks.common.prediction_format import Answer
 
 
 class HeadPose(Task):
-    """Head pose angles, decoded from one of three representations.
+    """Predict head pose angles with one of three output representations.
 
     The representations are in ``evonas.tasks.common.pose_representations``.
 
     Args:
         labels: names of the data set's labels.
-        angles: which of yaw, pitch, roll to learn; by default all that are labelled.
-        output: ``angles``: one output an angle, with a Huber loss. ``bins``: 66 bins of
-            3 degrees an angle with HopeNet's loss (Ruiz et al. 2018, arXiv 1710.00925);
-            angles of -99 up to, not including, 99. ``rotation6d``: six outputs made a
-            rotation (Zhou et al. 2019, arXiv 1812.07035) with the geodesic distance as
-            loss; near |yaw| = 90 read ``geodesic``, since pitch and roll are defined
-            only together there.
-        delta: of ``angles``: where the Huber loss turns from squared to linear, degrees
-            (Matak 2020 uses 5).
-        alpha: of ``bins``: weight of the squared error (HopeNet publishes 1 and 2).
+        angles: which of yaw, pitch, roll to learn; default: all labelled ones.
+        output: ``angles``: one output per angle, with a Huber loss. ``bins``: 66 bins of 3
+            degrees per angle with HopeNet's loss (Ruiz et al. 2018, arXiv 1710.00925), for
+            angles from -99 to below 99. ``rotation6d``: six outputs that are converted to a
+            rotation (Zhou et al. 2019, arXiv 1812.07035) with the geodesic distance as loss;
+            near |yaw| = 90 use the metric ``geodesic``, since pitch and roll are ambiguous.
+        delta: with ``angles``: error in degrees where the Huber loss turns from squared to
+            linear (Matak 2020 uses 5).
+        alpha: with ``bins``: weight of the squared error (HopeNet publishes 1 and 2).
 
     Raises:
         InputError: an option is out of its range, or an angle is not labelled.
@@ -55,8 +54,8 @@ class HeadPose(Task):
         wrong = [a for a in angles or () if a not in known]
         if wrong or not known or angles == []:
             raise InputError(
-                f"task.angles: the data set labels {', '.join(labels) or 'nothing'}; expected some "
-                f"of {', '.join(known or ANGLES)}, got {angles}"
+                f"task.angles: expected some of {', '.join(known or ANGLES)}, got {angles}; the "
+                f"labels of the data set are {', '.join(labels) or 'none'}"
             )
         if not 0 < delta < np.inf:
             raise InputError(f"task.delta: expected a positive number of degrees, got {delta}")
@@ -76,34 +75,34 @@ class HeadPose(Task):
         """Return the labelled angles, (n, k), degrees.
 
         Raises:
-            InputError: the output has no place for an angle.
+            InputError: an angle is outside the range of the representation.
         """
-        found = np.stack([dataset.labels[a] for a in self.angles], 1).astype(np.float32)
-        rows, columns = np.nonzero(self.output.refused(found))
+        labels = np.stack([dataset.labels[a] for a in self.angles], 1).astype(np.float32)
+        rows, columns = np.nonzero(self.output.out_of_range(labels))
         if len(rows):
             row, column = int(rows[0]), int(columns[0])
             raise InputError(
-                f"task.output=bins: expected angles from -99 up to, not including, 99 degrees, "
-                f"got {self.angles[column]} {found[row, column]:g} of {dataset.describe(row)} and "
-                f"{len(np.unique(rows))} such images in all: leave them out of the data, or use "
+                f"task.output=bins: expected angles from -99 to below 99 degrees, got "
+                f"{self.angles[column]} {labels[row, column]:g} for {dataset.describe(row)}, "
+                f"{len(np.unique(rows))} such images in total: leave them out of the data, or use "
                 f"task.output=rotation6d or angles"
             )
-        return found
+        return labels
 
     def flip_targets(self, targets: Array) -> Array:
         """Return the targets of mirrored images: yaw and roll change sign."""
         return targets * self._signs
 
     def unflip_outputs(self, outputs: Array) -> Array:
-        """Return the outputs of the mirrored rotations.
+        """Convert outputs for mirrored heads to outputs for the original heads.
 
         Raises:
-            InputError: the output is bins.
+            InputError: the representation is ``bins``.
         """
         return self.output.unflip_outputs(outputs)
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of the kind of output."""
+        """Return the mean loss of the output representation."""
         return self.output.loss(outputs, targets)
 
     @property
@@ -120,11 +119,11 @@ class HeadPose(Task):
         return np.median(targets, axis=0).astype(np.float32)
 
     def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return ``mae`` (mean over the angles), one an angle, and ``geodesic``, degrees.
+        """Return ``mae`` (mean over the angles), ``mae_ANGLE`` and ``geodesic``, degrees.
 
-        The errors are plain differences, not wrapped. The geodesic error is the
-        angle of the rotation between both poses, arccos((tr(R1 R2') - 1) / 2); an
-        angle without label counts as 0 on both sides.
+        The errors are plain differences, not differences on the circle. The geodesic error is
+        the angle of the rotation between both poses, arccos((tr(R1 R2') - 1) / 2), where an
+        unlabelled angle is 0 in both.
         """
         errors = np.abs(predictions.astype(np.float64) - targets).mean(0)
         each = {f"mae_{a}": float(e) for a, e in zip(self.angles, errors, strict=True)}
@@ -132,16 +131,16 @@ class HeadPose(Task):
         return {"mae": float(errors.mean()), **each, "geodesic": float(apart.mean())}
 
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return the metrics, further errors, and the errors in ranges of the true yaw.
+        """Return the metrics, further errors, and the errors by range of the true yaw.
 
-        Added are ``wrapped_mae`` (differences on the circle), one an angle, and ``maev``
-        (mean angle between the axes of both heads; Cao et al. 2020, arXiv 2010.07184),
-        degrees.
-        ``mae``, ``wrapped_mae``, ``geodesic`` and ``maev`` follow by |yaw| of the truth,
-        as ``mae|yaw 0-30``, ``30-60``, ``60-90``, with the number of images,
-        ``n|yaw 0-30``. A border belongs to the range above it, 90 to the last; images
-        beyond are in ``>90``. A range without images is left out, and so are all if yaw
-        is not learnt.
+        The further errors are ``wrapped_mae`` (mean difference on the circle),
+        ``wrapped_mae_ANGLE`` and ``maev`` (mean angle between the axes of both heads; Cao et al.
+        2020, arXiv 2010.07184), in degrees.
+
+        If yaw is learnt, ``mae``, ``wrapped_mae``, ``geodesic`` and ``maev`` are also given by
+        |yaw| of the truth, as ``mae|yaw 0-30``, ``30-60``, ``60-90`` and ``>90``, with the number
+        of images, ``n|yaw 0-30``. A bound belongs to the range above it, 90 to the range below.
+        A range without images is left out.
         """
         differences = predictions.astype(np.float64) - targets
         first, second = self._rotations(predictions), self._rotations(targets)
@@ -152,17 +151,17 @@ class HeadPose(Task):
             "geodesic": geodesic(first, second),
             "maev": between_columns(first, second),
         }
-        found = dict(self.metrics(predictions, targets))
-        found["wrapped_mae"] = float(each["wrapped_mae"].mean())
+        details = dict(self.metrics(predictions, targets))
+        details["wrapped_mae"] = float(each["wrapped_mae"].mean())
         for name, error in zip(self.angles, circle.mean(0), strict=True):
-            found[f"wrapped_mae_{name}"] = float(error)
-        found["maev"] = float(each["maev"].mean())
+            details[f"wrapped_mae_{name}"] = float(error)
+        details["maev"] = float(each["maev"].mean())
         if "yaw" in self.angles:
             for span, members in yaw_ranges(targets[:, self.angles.index("yaw")]):
-                found[f"n|yaw {span}"] = float(members.sum())
+                details[f"n|yaw {span}"] = float(members.sum())
                 for name, errors in each.items():
-                    found[f"{name}|yaw {span}"] = float(errors[members].mean())
-        return found
+                    details[f"{name}|yaw {span}"] = float(errors[members].mean())
+        return details
 
     def _rotations(self, angles: Array) -> Matrices:
         full = np.zeros((len(angles), 3))

@@ -1,4 +1,4 @@
-"""Regression: one or more quantities, such as the age, on a scale settled by the training set."""
+"""Regression of one or more quantities, such as the age, standardised by the training set."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _NO_DEFAULT = ("image", "area", "identity")
 
 
 class Regression(Task):
-    """Quantities in their own units; a network's outputs are standardised.
+    """Predict quantities in the units of the labels from standardised network outputs.
 
     Args:
         schema: label name -> names of its classes.
-        labels: which to learn, in this order; by default all quantities but key points
+        labels: labels to learn, in this order; default: all quantities except key points
             (``*.x``, ``*.y``, ``*.v``), ``box.*``, ``image``, ``area`` and ``identity``.
-        loss: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), all of
-            standardised differences d.
-        delta: where the Huber loss turns from squared to linear, standard deviations.
-        centre: the value of each label at output 0; settled: the training mean.
-        scale: a step of 1 of the output, positive; settled: the training standard
-            deviation.
-        unit: what the labels are measured in, for people; "years", say.
-        odd: labels that change sign in the mirror; by default yaw and roll, where they
-            are learnt.
+        loss: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), of standardised
+            differences d.
+        delta: difference, in standard deviations, where the Huber loss turns from squared to
+            linear.
+        centre: value of each label at output 0; default: the training mean.
+        scale: change of each label per unit of output, positive; default: the training
+            standard deviation.
+        unit: unit of the labels, for display, such as "years".
+        odd: labels that change sign in a mirrored image; default: yaw and roll, if learnt.
 
     Raises:
-        InputError: a label is not there or no quantity; an option is out of its range.
+        InputError: a label is missing or not a quantity; an option is out of its range.
     """
 
     metric = "mae"
@@ -83,7 +83,7 @@ class Regression(Task):
         return np.stack([dataset.labels[name] for name in self.labels], 1).astype(np.float32)
 
     def flip_targets(self, targets: Array) -> Array:
-        """Return the targets of mirrored images: those named odd change sign."""
+        """Return the targets of mirrored images: the odd labels change sign."""
         return targets * self._signs
 
     def fit_options(self, targets: Array) -> dict[str, Any]:
@@ -92,27 +92,27 @@ class Regression(Task):
         Raises:
             InputError: a label does not vary among the training targets.
         """
-        found = {}
+        options = {}
         values = targets.astype(np.float64)
         if self.centre is None:
-            found["centre"] = values.mean(0).tolist()
+            options["centre"] = values.mean(0).tolist()
         if self.scale is None:
             for column in np.flatnonzero(np.ptp(values, axis=0) == 0).tolist():
                 raise InputError(
                     f"task.labels: expected labels that vary, got {self.labels[column]!r} with "
-                    f"{values[0, column]:g} for each of {len(values)} training images: leave it "
-                    f"out, or give task.scale"
+                    f"{values[0, column]:g} for each of {len(values)} training images: leave the "
+                    f"label out, or give task.scale"
                 )
-            found["scale"] = values.std(0).tolist()
-        return found
+            options["scale"] = values.std(0).tolist()
+        return options
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of the standardised differences.
 
         Raises:
-            InputError: centre and scale are not settled.
+            InputError: there is no centre or scale.
         """
-        # Filled in on the device: a host that copies numbers there waits for it.
+        # Filled in on the device, since a copy from the host would block.
         centre, scale = (
             torch.stack([outputs.new_full((), value) for value in values.tolist()])
             for values in self._scales()
@@ -125,14 +125,14 @@ class Regression(Task):
 
     @property
     def answer(self) -> Answer:
-        """Values in the labels' own units, (n, k)."""
+        """Values in the labels' units, (n, k)."""
         return Answer("values", self.labels, self.unit)
 
     def decode(self, outputs: Tensor) -> Tensor:
-        """Return values in the labels' own units, (n, k).
+        """Return values in the labels' units, (n, k).
 
         Raises:
-            InputError: centre and scale are not settled.
+            InputError: there is no centre or scale.
         """
         centre, scale = (torch.from_numpy(values).to(outputs) for values in self._scales())
         return outputs * scale + centre
@@ -141,7 +141,7 @@ class Regression(Task):
         """Return the outputs with the values of odd labels negated: o -> -o - 2 centre / scale.
 
         Raises:
-            InputError: centre and scale are not settled.
+            InputError: there is no centre or scale.
         """
         centre, scale = self._scales()
         return (outputs * self._signs + (self._signs - 1) * centre / scale).astype(np.float32)
@@ -151,60 +151,62 @@ class Regression(Task):
         return np.median(targets, axis=0).astype(np.float32)
 
     def metrics(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return ``mae`` and ``rmse`` (means over the labels), one ``mae`` a label, and ``r2``.
+        """Return ``mae`` and ``rmse`` (means over the labels), ``mae_LABEL`` and ``r2``.
 
-        R2 = 1 - SSE / SST, with SST about the mean of the evaluated targets, is the mean
-        over the labels that vary among these targets, and left out where none does.
+        R2 = 1 - SSE / SST, with SST about the mean of the evaluated targets. It is the mean over
+        the labels that vary among these targets, and is left out if none does.
         """
         errors = self._errors(predictions, targets)
-        found = {"mae": float(errors["mae"].mean()), "rmse": float(errors["rmse"].mean())}
+        metrics = {"mae": float(errors["mae"].mean()), "rmse": float(errors["rmse"].mean())}
         for name, value in zip(self.labels, errors["mae"], strict=True):
-            found[f"mae_{name}"] = float(value)
+            metrics[f"mae_{name}"] = float(value)
         varying = errors["r2"][np.isfinite(errors["r2"])]
-        return found | ({"r2": float(varying.mean())} if len(varying) else {})
+        return metrics | ({"r2": float(varying.mean())} if len(varying) else {})
 
     def details(self, predictions: Array, targets: Array) -> Mapping[str, float]:
-        """Return the metrics, and ``rmse`` and ``r2`` of each label, as far as it has them."""
+        """Return the metrics, ``rmse_LABEL`` and, for labels that vary, ``r2_LABEL``."""
         errors = self._errors(predictions, targets)
-        found = dict(self.metrics(predictions, targets))
+        details = dict(self.metrics(predictions, targets))
         for kind in ("rmse", "r2"):
             for name, value in zip(self.labels, errors[kind], strict=True):
                 if np.isfinite(value):
-                    found[f"{kind}_{name}"] = float(value)
-        return found
+                    details[f"{kind}_{name}"] = float(value)
+        return details
 
     def _errors(self, predictions: Array, targets: Array) -> dict[str, NDArray[np.float64]]:
-        """Return each label's errors; R2 is nan where the targets do not vary."""
+        """Return each label's errors; R2 is nan if its targets do not vary."""
         truth = targets.astype(np.float64)
-        missed = predictions.astype(np.float64) - truth
-        squares, spread = (missed**2).sum(0), ((truth - truth.mean(0)) ** 2).sum(0)
-        # A constant's mean may be off by a rounding: only the range tells.
+        differences = predictions.astype(np.float64) - truth
+        squares, spread = (differences**2).sum(0), ((truth - truth.mean(0)) ** 2).sum(0)
+        # The mean of a constant may be rounded, so the range decides whether a label varies.
         varies = np.ptp(truth, axis=0) > 0
         r2 = np.full(len(self.labels), np.nan)
         r2[varies] = 1.0 - squares[varies] / spread[varies]
-        return {"mae": np.abs(missed).mean(0), "rmse": np.sqrt((missed**2).mean(0)), "r2": r2}
+        rmse = np.sqrt((differences**2).mean(0))
+        return {"mae": np.abs(differences).mean(0), "rmse": rmse, "r2": r2}
 
     def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if self.centre is None or self.scale is None:
             raise InputError(
                 "task.centre and task.scale: expected numbers, got none: add what "
-                "settled(training targets) returns to the options"
+                "fit_options(training targets) returns to the options"
             )
         return self.centre, self.scale
 
     def _each(self, option: str, values: Sequence[float] | None) -> NDArray[np.float64] | None:
         if values is None:
             return None
-        found = np.asarray(values, np.float64)
-        if found.shape != (len(self.labels),) or not np.isfinite(found).all():
+        numbers = np.asarray(values, np.float64)
+        if numbers.shape != (len(self.labels),) or not np.isfinite(numbers).all():
             raise InputError(
                 f"task.{option}: expected {len(self.labels)} finite numbers, one for each of "
                 f"{', '.join(self.labels)}, got {list(values)}"
             )
-        return found
+        return numbers
 
 
 def _chosen(schema: Labels, labels: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Return the labels to learn."""
     known = [
         name
         for name, classes in schema.items()
@@ -216,10 +218,10 @@ def _chosen(schema: Labels, labels: tuple[str, ...] | None) -> tuple[str, ...]:
                 f"task.labels: expected quantities (not classes, key points or boxes), got "
                 f"{name!r}: {nearest(name, known)}"
             )
-    found = labels if labels is not None else tuple(n for n in known if n not in _NO_DEFAULT)
-    if not found or len(set(found)) < len(found):
+    chosen = labels if labels is not None else tuple(n for n in known if n not in _NO_DEFAULT)
+    if not chosen or len(set(chosen)) < len(chosen):
         raise InputError(
             f"task.labels: expected at least one quantity, each once, got "
-            f"{', '.join(found) or 'none'}: {nearest('', known)}"
+            f"{', '.join(chosen) or 'none'}: {nearest('', known)}"
         )
-    return found
+    return chosen

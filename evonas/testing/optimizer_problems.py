@@ -97,11 +97,11 @@ def drive(
     return asked
 
 
-def trainings(name: str, screen: int) -> float:
+def trainings(name: str, preselection: int) -> float:
     """Median trainings to the optimum of a bowl of 65536 architectures, over 9 seeds."""
     found = []
     for seed in range(9):
-        optimizer = build(name, ordinal(8, 4), budget=150, seed=seed, screen=screen)
+        optimizer = build(name, ordinal(8, 4), budget=150, seed=seed, preselection=preselection)
         while optimizer.best_fitness > 0.0 and len(genomes := optimizer.ask()):
             optimizer.tell(bowl(optimizer.space, genomes))
         found.append(optimizer.trained)

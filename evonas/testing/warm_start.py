@@ -110,7 +110,7 @@ class WarmStartConformance(StrategyConformance):
         optimizer = build(name, space)
         genomes = optimizer.ask()
         for told in (False, True):
-            late = "came after ask(): expected it before the first ask"
+            late = "came after ask(): expected it before the first ask; create a new optimizer"
             with pytest.raises(InputError) as caught:
                 optimizer.add_observations(genomes, np.zeros(len(genomes)))
             assert str(caught.value) == f"add_observations() {late}"

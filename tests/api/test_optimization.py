@@ -73,14 +73,17 @@ def test_a_space_without_networks_survives_plain_data() -> None:
         (lambda: SearchSpace([]), "expected at least one gene, got \\[\\]"),
         (lambda: SearchSpace([{"name": "x"}]), "expected genes, such as Ordinal"),
         (lambda: SearchSpace(evonas.Integer("x", 0, 1)), "expected a list of genes"),
-        (lambda: SearchSpace([evonas.Integer("x", 0, 1)] * 2), "two genes are called 'x'"),
+        (
+            lambda: SearchSpace([evonas.Integer("x", 0, 1)] * 2),
+            "expected each gene name once, got 'x' twice",
+        ),
         (
             lambda: SearchSpace([evonas.Integer("x", 0, 1, when={"y": 1})]),
-            "'when' names 'y', which is no earlier gene",
+            "expected earlier genes in 'when', got 'y'",
         ),
         (lambda: evonas.Ordinal("x", []), "gene 'x': expected a list with at least one choice"),
         (lambda: evonas.Ordinal("x", "abc"), "expected a list with at least one choice"),
-        (lambda: evonas.Choice("x", [1, 1]), "a choice stands twice"),
+        (lambda: evonas.Choice("x", [1, 1]), "expected each choice once"),
         (lambda: evonas.Integer("x", 3, 1), "expected integers low <= high, got 3, 1"),
         (lambda: evonas.LogFloat("x", 0, 1), "expected numbers 0 < low < high, got 0, 1"),
         (lambda: evonas.LogFloat("x", 1, 2, when=3), "expected 'when' as a mapping"),
@@ -120,7 +123,7 @@ def test_minimize_evaluates_a_point_once_and_repeats_itself(optimizer: str) -> N
         assert sorted(seen) == sorted(set(seen))
     assert runs[0].evaluations == runs[1].evaluations
     assert (runs[0].settings, runs[0].fitness) == ({"x": 0}, 0.0)
-    assert runs[0].stop_reason == "The space is exhausted: all 10 architectures were met."
+    assert runs[0].stop_reason == "The space is exhausted: all 10 architectures have been seen."
 
 
 def test_minimize_goes_on_after_failures() -> None:

@@ -93,7 +93,7 @@ def test_an_experiment_is_loaded_with_changes_as_the_command_line_has_them() -> 
         ({"bugdet": 3}, "unknown key 'bugdet': did you mean 'budget'"),
         ({"budget": "many"}, "budget: input should be a valid integer.*got 'many'"),
         ({"training": {"epochs": 0}}, "training.epochs: .*got '0'"),
-        ({"seed": {"a": 1}}, "seed.a: seed is no section: got 0"),
+        ({"seed": {"a": 1}}, "seed.a: expected a section seed, got 0"),
         (
             {"training": {"epochs": 3}, "training.epochs": 4},
             "training.epochs=3 and training.epochs=4 contradict each other",

@@ -101,7 +101,7 @@ def test_a_label_that_is_not_finite_is_named(evonas: Cli, tiny_file: Path, faces
     table = faces / "labels.csv"
     table.write_text(table.read_text().replace(",15,", ",nan,"))
     line = refused(evonas, tiny_file, *on(faces))
-    assert "'yaw' are not finite, the first is nan of f1.png" in line
+    assert "'yaw', 1 are not, the first is nan for f1.png" in line
 
 
 def test_a_missing_image_is_named(evonas: Cli, tiny_file: Path, faces: Path) -> None:

@@ -220,7 +220,7 @@ def test_data_without_a_training_split_are_refused(
 
     without.__signature__ = inspect.signature(real)  # type: ignore[attr-defined]
     monkeypatch.setattr(SyntheticFaces, "__init__", without)
-    assert "this set has no train split" in said(evonas("quantize", folder))
+    assert "expected a train split" in said(evonas("quantize", folder))
 
 
 def test_aware_training_that_diverges_is_one_line(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from evonas.core.registry import create, summary
 from evonas.data.aflw2000 import AFLW2000
-from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
+from evonas.data.images.cropping import Widening, central_square, fsanet_box, hopenet_box
 from evonas.data.images.image_io import widened
 from evonas.errors import InputError, UnreadableImage
 
@@ -51,7 +51,7 @@ def test_it_is_for_testing_alone(real: AFLW2000) -> None:
     assert real.groups.tolist() == [Path(real.describe(i)).stem for i in range(16)]
     assert real.leaky == ""
     assert "AFLW2000-3D, 16 of 16 images" in real.protocol
-    with pytest.raises(InputError, match="has no train split"):
+    with pytest.raises(InputError, match="expected a train split"):
         real.sides()
 
 
@@ -163,11 +163,11 @@ def refusal(root: Path, **options: Any) -> str:
 def test_a_missing_mat_file_is_named(tmp_path: Path) -> None:
     write_aflw2000(tmp_path, photos=2)
     (tmp_path / "image00003.mat").unlink()
-    assert refusal(tmp_path).startswith(f"{tmp_path / 'image00003.mat'}: missing")
+    assert refusal(tmp_path).startswith(f"{tmp_path / 'image00003.mat'}: expected a .mat file")
 
 
 def test_a_folder_without_images_is_named(tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path}: data.root must be the folder")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: expected image00002.jpg")
     assert "data.root" in refusal(tmp_path / "nowhere")
 
 
@@ -175,7 +175,7 @@ def test_unknown_options_are_answered_with_the_known_ones(tmp_path: Path) -> Non
     assert "did you mean 'hopenet'?" in refusal(tmp_path, crop="hopnet")
     assert "did you mean 'pt2d'?" in refusal(tmp_path, landmarks="pt2")
     write_aflw2000(tmp_path, photos=2)
-    assert "data.size must be in 16..1024" in refusal(tmp_path, size=4)
+    assert "data.size: expected 16 to 1024" in refusal(tmp_path, size=4)
     with pytest.raises(InputError, match=r"data\.crop: input should be 'hopenet' or 'fsanet'"):
         create("data", "aflw2000", {"root": str(tmp_path), "crop": "dlib"})
     assert len(create("data", "aflw2000", {"root": str(tmp_path)})) == 2
@@ -196,5 +196,5 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, content: bytes
 def test_a_box_outside_the_photo_is_named(tmp_path: Path) -> None:
     points = {"pt2d": np.array([[900.0, 990.0], [100.0, 200.0]])}
     write_pair(tmp_path / "image00002", np.zeros((450, 450, 3), np.uint8), np.zeros(3), points)
-    with pytest.raises(UnreadableImage, match="the face box lies outside the photo"):
+    with pytest.raises(UnreadableImage, match="the face box is outside the photo"):
         AFLW2000(str(tmp_path), crop="fsanet").image(0)

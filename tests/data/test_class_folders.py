@@ -71,7 +71,7 @@ def test_folders_of_splits_are_followed(tmp_path: Path, name: str) -> None:
         assert {data.describe(i).split("/")[0] for i in where.tolist()} == {folder}
     assert data.labels["class"].tolist() == [0, 0, 0, 1, 1, 1] * 2 + [0, 1]
     assert len(np.unique(data.groups)) == len(data)
-    assert data.protocol.startswith("split as the folder says;")
+    assert data.protocol.startswith("split as given by the folder;")
     assert "remove the option" in refusal(tmp_path, shares={"train": 0.5, "validation": 0.5})
 
 
@@ -80,7 +80,7 @@ def test_training_images_are_shared_where_none_validate(tmp_path: Path) -> None:
     data = ClassFolders(str(write(tmp_path, files)), shares={"train": 0.6, "validation": 0.4})
     assert {len(where) for where in data.splits.values()} == {4, 2, 6}
     assert data.splits["test"].tolist() == list(range(6, 12))
-    assert "its training images dealt at random" in data.protocol
+    assert "its training images split at random" in data.protocol
 
 
 def test_a_set_may_be_for_testing_only(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_vehicle_may_be_a_train(tmp_path: Path) -> None:
         str(write(tmp_path, [f"{n}/{i}.png" for n in ("test", "c") for i in "123"]))
     )
     assert data.classes == {"class": ("c", "test")}
-    assert "the folder 'c' stands beside splits" in refusal(write(tmp_path, ["train/0.png"]))
+    assert "got 'c' beside the split" in refusal(write(tmp_path, ["train/0.png"]))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,11 +129,11 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
         ([], "expected two or more folders, one for each class, got none"),
         (["a/0.png"], "one for each class, got 'a'"),
         (["train/a/0.png", "val/a/0.png"], "one for each class, got 'a'"),
-        ([*SPLIT, "validation/a/0.png"], "has folders 'val' and 'validation': keep one"),
-        ([*SPLIT, "train/c/0.png"], "class 'c' is in train alone"),
-        ([*SPLIT, "val/c/0.png"], "class 'c' is in validation alone"),
-        ([*SPLIT, "val/c/0.png", "test/c/0.png"], "class 'c' is in validation and test alone"),
-        (["a/0.png", "b/0.png", "c/0.png"], "alone, expected it in train and another split"),
+        ([*SPLIT, "validation/a/0.png"], "got 'val' and 'validation': keep one"),
+        ([*SPLIT, "train/c/0.png"], "got 'c' in train only"),
+        ([*SPLIT, "val/c/0.png"], "got 'c' in validation only"),
+        ([*SPLIT, "val/c/0.png", "test/c/0.png"], "got 'c' in validation and test only"),
+        (["a/0.png", "b/0.png", "c/0.png"], "expected each class in train and another split"),
         ([*PLAIN, "odd/deeper/0.png"], "odd: expected images (.bmp"),
     ],
 )
@@ -154,11 +154,14 @@ def test_an_empty_class_and_a_missing_root_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"group_pattern": "("}, "'(' is no regular expression"),
+        ({"group_pattern": "("}, "expected a regular expression, got '('"),
         ({"group_pattern": "x"}, "expected one group (...), got 0 in 'x'"),
         ({"group_pattern": "(x)(y)"}, "got 2"),
-        ({"group_pattern": "^(x)"}, "'^(x)' finds no group in '0' (calm/0.png)"),
-        ({"group_pattern": "(x?)"}, "finds no group in '0'"),
+        (
+            {"group_pattern": "^(x)"},
+            "expected a match of '^(x)' in each file name, got '0' (calm/0.png)",
+        ),
+        ({"group_pattern": "(x?)"}, "in each file name, got '0'"),
         ({"size": 5000}, "data.size: expected 8 to 2048 pixels"),
         ({"shares": {"train": -1.0, "validation": 2.0}}, "with the sum 1"),
     ],

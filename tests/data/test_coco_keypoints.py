@@ -81,7 +81,7 @@ def test_a_single_file_is_divided_by_photo(root: Path) -> None:
     data = CocoKeypoints(str(root), train="test_coco.json", images=".")
     owners = [set(data.groups[where].tolist()) for where in data.splits.values()]
     assert sum(map(len, owners)) == len(set.union(*owners)) == 4
-    assert data.protocol == "photos dealt at random; crops around annotated boxes"
+    assert data.protocol == "photos split at random; crops around annotated boxes"
 
 
 def test_points_of_the_wrong_number_are_named(root: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_official_layout_is_read_without_options(tmp_path: Path) -> None:
         "train2017/4.png",
         "val2017/1.png",
     ]
-    assert data.protocol == "split as the file says; crops around annotated boxes"
+    assert data.protocol == "split as given by the file; crops around annotated boxes"
     options = {"train": FILE, "validation": FILE.replace("train", "val"), "images": "train2017"}
     assert "group 'train2017/1.png' is in both" in refusal(tmp_path, **options)
 
@@ -163,7 +163,7 @@ def test_what_is_left_out_is_listed_with_its_reason(tmp_path: Path) -> None:
     data = CocoKeypoints(str(write(tmp_path, content(*people))), train=FILE)
     blank, flat = ("2.png #10", "2.png #11"), ("3.png #12", "3.png #13")
     assert data.dropped == {CROWD: ("1.png #9",), UNLABELLED: blank, FLAT: flat}
-    assert "no image is left" in refusal(write(tmp_path, content(*people[2:])), train=FILE)
+    assert "none is left" in refusal(write(tmp_path, content(*people[2:])), train=FILE)
     write(tmp_path, content(*(person(i, category_id=3, keypoints=[1, 1, 2]) for i in (1, 2))))
     dog = CocoKeypoints(str(tmp_path), train=FILE, category="dog")
     assert list(dog.labels)[:4] == ["nose.x", "nose.y", "nose.v", "box.left"]
@@ -200,8 +200,11 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
         ({**content(), "images": None}, "expected a list under the key 'images', got NoneType"),
         ({**content(), "annotations": [{"id": 5}]}, "annotations: the entry with the id 5 has no"),
         ({**content(), "images": [{"id": 5}]}, "the entry with the id 5 has no key 'width'"),
-        ({**content(), "images": content()["images"] * 2}, "two images have the id 1"),
-        (content(person(image_id=77)), "annotation 1 is of image 77, which is not listed"),
+        (
+            {**content(), "images": content()["images"] * 2},
+            "expected unique image ids, got 1 twice",
+        ),
+        (content(person(image_id=77)), "annotation 1: expected the id of a listed image, got 77"),
         (content(person(keypoints=[1, 2, 2])), "annotation 1: expected 9 finite number(s) under"),
         (content(person(keypoints=[1, 2, 3] * 3)), "annotation 1: expected key points that are"),
         (content(person(keypoints=[float("nan"), 2, 2] * 3)), "expected 9 finite number(s)"),
@@ -227,9 +230,15 @@ def test_missing_photos_are_counted_and_the_first_three_named(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({}, "person_keypoints_val2017.json: there is no such file: name the annotation files"),
+        (
+            {},
+            "person_keypoints_val2017.json: expected an annotation file, there is none",
+        ),
         ({"train": FILE, "category": "persn"}, "no category 'persn': did you mean 'person'?"),
-        ({"train": FILE, "category": "car"}, "category 'car' names no key points"),
+        (
+            {"train": FILE, "category": "car"},
+            "expected unique key points under 'keypoints' of category 'car'",
+        ),
         ({"train": FILE, "images": {"val": "x"}}, "data.images: no file of split 'val': known: t"),
         ({"train": FILE, "images": "../x"}, "4 of 4 files are not in"),
         ({"test": FILE, "shares": {"test": 1.0}}, "remove the option"),
@@ -244,6 +253,6 @@ def test_a_damaged_or_resized_photo_is_named(tmp_path: Path) -> None:
     (write(tmp_path, content()) / "train2017" / "1.png").write_bytes(b"no picture")
     Image.new("RGB", (100, 75)).save(tmp_path / "train2017" / "2.png")
     data = CocoKeypoints(str(tmp_path), train=FILE)
-    for index, said in enumerate(["1.png: cannot be decoded", "100 x 75 pixels, annotated as 200"]):
+    for index, said in enumerate(["1.png: cannot be decoded", "expected the annotated 200"]):
         with pytest.raises(UnreadableImage, match=said):
             data.image(index)

@@ -165,7 +165,7 @@ def test_persons_whose_joints_span_nothing_are_left_out(tmp_path: Path) -> None:
     assert data.dropped == {FEW: ("a.png", "b.png", "c.png")}
     assert data.labels["image"].tolist() == [1, 2, 3, 4, 5]
     assert data.describe(0) == "0.png"
-    assert "no image is left" in refusal(write(tmp_path / "other", [row("a.png", one)]))
+    assert "none is left" in refusal(write(tmp_path / "other", [row("a.png", one)]))
 
 
 def test_a_test_split_is_taken_from_the_end(tmp_path: Path) -> None:
@@ -194,8 +194,8 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
         (HEAD, ROWS[4].replace("20,30,1", "20,low,1", 1), "line 6: r_ankle_y is 'low', expected"),
         (HEAD, ROWS[4].replace("20,30,1", "20,30,0.5", 1), "line 6: r_ankle_v is 0.5, expected 1"),
         (HEAD, ROWS[4].replace("20,30,1", "20,30", 1), "line 6: expected 43 cells"),
-        (HEAD, ROWS[3], "line 6: '3.png' is there twice"),
-        (HEAD, ROWS[4].replace("4.png", "../4.png"), "'../4.png' leads out of"),
+        (HEAD, ROWS[3], "line 6: expected each file once, got '3.png' twice"),
+        (HEAD, ROWS[4].replace("4.png", "../4.png"), "got '../4.png'"),
         (HEAD, ROWS[4].replace("4.png", "9.png"), "1 of 5 files are not in"),
     ],
 )
@@ -211,7 +211,7 @@ def test_a_mistake_in_the_table_is_named(tmp_path: Path, head: str, last: str, s
     ("options", "said"),
     [
         ({"validation": 0.0}, "expected shares of the photos"),
-        ({"validation": 0.5, "test": 0.5}, "that leave some to train on, got 0.5 and 0.5"),
+        ({"validation": 0.5, "test": 0.5}, "that leave some for training, got 0.5 and 0.5"),
         ({"validation": 0.01}, "the validation split is empty"),
         ({"context": -1}, "data.context: expected a side"),
         ({"size": 1}, "data.size: expected 8 to 2048 pixels, got 1"),

@@ -115,7 +115,7 @@ def test_no_photo_is_on_two_sides(files: list[tuple[str, int, int]], seed: int) 
     assert len(set(photos)) == len({(s.removesuffix("_Flip"), photo) for s, photo, _ in files})
     groups = np.array(photos)
     if len(set(photos)) < 2:
-        with pytest.raises(InputError, match="cannot be split"):
+        with pytest.raises(InputError, match="expected at least 2 groups"):
             by_group(groups, {"train": 0.7, "validation": 0.3}, seed)
         return
     splits = by_group(groups, {"train": 0.7, "validation": 0.3}, seed)
@@ -241,11 +241,11 @@ def refusal(root: Path, **options: Any) -> str:
 
 
 def test_folders_that_are_not_there_are_named(root: Path, tmp_path: Path) -> None:
-    assert refusal(tmp_path).startswith(f"{tmp_path}: data.root must be the folder that holds AFW")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: expected the folders AFW")
     assert "no such folder" in refusal(root, subsets=("LFPW",))
     assert "did you mean 'AFW'?" in refusal(root, subsets=("AFV",))
     (tmp_path / "AFW").mkdir()
-    assert "no image is left" in refusal(tmp_path, split="author_70_30")
+    assert "none is left" in refusal(tmp_path, split="author_70_30")
 
 
 def test_unknown_options_are_answered_with_the_known_ones(root: Path) -> None:
@@ -270,4 +270,4 @@ def test_files_that_are_missing_or_damaged_are_named(root: Path, tmp_path: Path)
     write_pair(mat.with_suffix(""), np.zeros((450, 450, 3), np.uint8), np.zeros(3), {})
     assert refusal(tmp_path).startswith(f"{mat}: expected landmarks pt2d")
     mat.unlink()
-    assert refusal(tmp_path).startswith(f"{mat}: missing")
+    assert refusal(tmp_path).startswith(f"{mat}: expected a .mat file")

@@ -158,7 +158,9 @@ def test_photos_lie_below_their_folder(tmp_path: Path, name: str, cell: str) -> 
     first = FOLDERS[name][2][0].split(",")[0]
     (tmp_path / "data" / "a.png").write_bytes((table.parent / "images" / first).read_bytes())
     table.write_text(table.read_text().replace(first, cell))
-    with pytest.raises(InputError, match=r"leads out of|are not in|byte|empty|no file"):
+    with pytest.raises(
+        InputError, match=r"expected names of files below|are not in|byte|empty|no file"
+    ):
         looked_at(name, root=str(table.parent), **FOLDERS[name][3])
 
 

@@ -17,8 +17,7 @@ from evonas.errors import InputError
 from evonas.optimizers.base import Optimizer, guarded_global_rng, number_in
 from evonas.optimizers.common import sampling as _sampling
 from evonas.optimizers.common.global_state_guards import no_logging_setup
-from evonas.optimizers.common.identity import Identity
-from evonas.optimizers.common.sampling import Sampler
+from evonas.optimizers.common.sampling import GenomeIdentifier, Sampler
 from evonas.space import SearchSpace
 from evonas.testing.optimizer_problems import conditional, cost, ordinal, space_of
 
@@ -103,7 +102,7 @@ def test_failures_rank_after_successes_and_infeasible_ones_by_their_cost() -> No
     )
 )
 @example([1.0, 1.0 - 2.0**-53, float("nan")])  # a spread that 1.0 swallows
-def test_repaired_fitness_is_finite_and_keeps_the_order(told: list[float]) -> None:
+def test_penalised_fitness_is_finite_and_keeps_the_order(told: list[float]) -> None:
     optimizer = Scripted([at(*range(1, len(told) + 1))])
     optimizer.ask()
     optimizer.tell(told)
@@ -113,12 +112,12 @@ def test_repaired_fitness_is_finite_and_keeps_the_order(told: list[float]) -> No
         assert optimizer.told == []
         assert optimizer.best_genome is None
         return
-    repaired = optimizer.told[0][1]
-    assert np.isfinite(repaired**2).all()
+    penalised = optimizer.told[0][1]
+    assert np.isfinite(penalised**2).all()
     assert optimizer.best_fitness == values[fine].min()
-    assert np.array_equal(repaired[fine], np.clip(values[fine], -1e100, 1e100))
+    assert np.array_equal(penalised[fine], np.clip(values[fine], -1e100, 1e100))
     if not fine.all():
-        assert repaired[~fine].min() > repaired[fine].max()
+        assert penalised[~fine].min() > penalised[fine].max()
 
 
 def test_as_long_as_all_fail_nothing_is_passed_on_and_the_strategy_starts_elsewhere() -> None:
@@ -198,8 +197,8 @@ def test_a_repeat_that_succeeds_replaces_its_failure() -> None:
         ([1.0, 2.0], r"expected axes of shape \(2, m\).* got shape \(2,\)"),
         ([[], []], r"expected axes of shape \(2, m\).* got shape \(2, 0\)"),
         ([["low"], ["high"]], r"expected axes as rows of numbers, got \[\['low'\]"),
-        ([[1.0, 2.0, 3.0]] * 2, r"expected 2 axes, as were told before, got 3$"),
-        (None, r"expected 2 axes, as were told before, got 1 \(the fitness alone\)$"),
+        ([[1.0, 2.0, 3.0]] * 2, r"expected 2 axes, as in earlier calls, got 3$"),
+        (None, r"expected 2 axes, as in earlier calls, got 1 \(the fitness alone\)$"),
     ],
 )
 def test_axes_that_do_not_fit_are_refused_and_the_ask_stays_open(axes: Any, answer: str) -> None:
@@ -264,7 +263,7 @@ def test_sampler_walks_to_a_region_that_draws_never_hit() -> None:
 def test_sampler_lists_a_small_space_where_draws_miss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_sampling, "FRUITLESS_DRAWS", 3)
     space = ordinal(3, 8)
-    sampler = Sampler(np.random.default_rng(0), Identity(space, None, None, {}))
+    sampler = Sampler(np.random.default_rng(0), GenomeIdentifier(space, None, None, {}))
     found = sampler.new(1000)
     assert len({space.decode(g).digest for g in found}) == len(found) == 512
 
@@ -272,7 +271,7 @@ def test_sampler_lists_a_small_space_where_draws_miss(monkeypatch: pytest.Monkey
 def test_sampler_gives_distinct_new_genomes() -> None:
     space = ordinal(2, 3)
     seen = {space.decode([0.1, 0.1]).digest: 0.0}
-    sampler = Sampler(np.random.default_rng(0), Identity(space, None, None, seen))
+    sampler = Sampler(np.random.default_rng(0), GenomeIdentifier(space, None, None, seen))
     found = sampler.new(100)
     assert len({space.decode(g).digest for g in found}) == len(found) == 8
     start = sampler.start(8)

@@ -150,7 +150,7 @@ def test_a_run_that_ranked_a_failure_before_a_success_is_repeated() -> None:
     optimizer.tell(np.full(len(optimizer.ask()), np.nan))
     asked = optimizer.ask()
     before = list(optimizer._runs)
-    assert any(optimizer._failed(digest) for run in before for digest in run.answers)
+    assert any(optimizer._failed(digest) for run in before for digest in run.values)
     optimizer.tell([1e6] * len(asked))
     repeated = [i for i, run in enumerate(optimizer._runs) if run is not before[i]]
     assert repeated
@@ -158,8 +158,8 @@ def test_a_run_that_ranked_a_failure_before_a_success_is_repeated() -> None:
     for i in repeated:
         run = optimizer._runs[i]
         assert run.chart is before[i].chart
-        assert list(run.answers)[:3] == list(before[i].answers)[:3]
-        assert all(v > 1e6 for digest, v in run.answers.items() if optimizer._failed(digest))
+        assert list(run.values)[:3] == list(before[i].values)[:3]
+        assert all(v > 1e6 for digest, v in run.values.items() if optimizer._failed(digest))
 
 
 def test_two_runs_by_default() -> None:

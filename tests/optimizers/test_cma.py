@@ -50,8 +50,8 @@ def leaving(optimizer: Any, generations: int) -> np.ndarray:
 
 def test_it_does_not_freeze_inside_a_bin() -> None:
     # without the choice among draws, which leaves the bin by itself
-    free = leaving(build("cma", ordinal(), budget=10_000, screen=1), 150)
-    frozen = leaving(build("cma", ordinal(), budget=10_000, screen=1, margin=0.0), 150)
+    free = leaving(build("cma", ordinal(), budget=10_000, preselection=1), 150)
+    frozen = leaving(build("cma", ordinal(), budget=10_000, preselection=1, margin=0.0), 150)
     assert np.all(free > 0.5 / 6)
     assert frozen.min() < 0.5 / 6
 
@@ -106,8 +106,8 @@ def test_start_at_the_centre() -> None:
         ("margin", 0.7),
         ("start", "middle"),
         ("population_size", 3),
-        ("screen", 0),
-        ("screen", 2.5),
+        ("preselection", 0),
+        ("preselection", 2.5),
     ],
 )
 def test_options_out_of_range(option: str, value: Any) -> None:
@@ -132,15 +132,15 @@ def trainings_to_the_optimum(seed: int, **options: Any) -> int:
 
 
 def test_the_model_halves_the_trainings() -> None:
-    screened = [trainings_to_the_optimum(seed) for seed in range(7)]
-    unscreened = [trainings_to_the_optimum(seed, screen=1) for seed in range(7)]
-    assert max(screened) <= 60
-    assert np.median(screened) <= 0.6 * np.median(unscreened)
+    preselected = [trainings_to_the_optimum(seed) for seed in range(7)]
+    unselected = [trainings_to_the_optimum(seed, preselection=1) for seed in range(7)]
+    assert max(preselected) <= 60
+    assert np.median(preselected) <= 0.6 * np.median(unselected)
 
 
-@pytest.mark.parametrize("screen", [1, 6, 24])
-def test_nearly_every_genome_asked_is_new_even_after_convergence(screen: int) -> None:
-    optimizer = build("cma", ordinal(6, 4), budget=300, screen=screen)
+@pytest.mark.parametrize("preselection", [1, 6, 24])
+def test_nearly_every_genome_asked_is_new_even_after_convergence(preselection: int) -> None:
+    optimizer = build("cma", ordinal(6, 4), budget=300, preselection=preselection)
     asked = drive(optimizer, bowl)
     assert optimizer.best_fitness == 0.0
     assert optimizer.trained / sum(map(len, asked)) > 0.95
@@ -182,17 +182,17 @@ def test_the_model_finds_main_effects_and_survives_flat_and_huge_fitness() -> No
         {"kind": "integer", "low": 1, "high": 5},
         {"kind": "log_float", "low": 0.01, "high": 1.0},
     )
-    screen = Preselection(space)
+    preselection = Preselection(space)
     genomes = list(np.random.default_rng(0).random((60, 3)))
-    assert screen.order(genomes).tolist() == list(range(60)), "nothing is known yet"
+    assert preselection.order(genomes).tolist() == list(range(60)), "nothing is known yet"
     values = np.array([(g[0] < 1 / 3) + 4 * (g[1] - 0.5) ** 2 + g[2] for g in genomes])
     values[7] = 1e100
-    screen.learn(genomes, values)
+    preselection.fit(genomes, values)
     new = list(np.random.default_rng(1).random((60, 3)))
     truth = np.array([(g[0] < 1 / 3) + 4 * (g[1] - 0.5) ** 2 + g[2] for g in new])
-    assert spearmanr(truth[screen.order(new)], np.arange(60)).statistic > 0.85
-    screen.learn(genomes, np.ones(60))
-    assert screen.order(new).tolist() == list(range(60))
+    assert spearmanr(truth[preselection.order(new)], np.arange(60)).statistic > 0.85
+    preselection.fit(genomes, np.ones(60))
+    assert preselection.order(new).tolist() == list(range(60))
 
 
 def test_a_failure_in_the_place_of_a_parent_moves_no_mean() -> None:

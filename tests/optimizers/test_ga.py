@@ -54,14 +54,14 @@ def test_the_best_survive_and_a_failure_does_not() -> None:
         values[0] = np.nan
         told.extend(values[1:])
         optimizer.tell(values)
-    survivors = optimizer._ga.pop.get("F")[:, 0]
+    survivors = optimizer._algorithm.pop.get("F")[:, 0]
     assert np.array_equal(np.sort(survivors), np.sort(told)[:3])
 
 
 def test_pymoo_uses_the_optimizers_generator() -> None:
     optimizer = build("ga", ordinal(), budget=100)
     drive(optimizer, bowl, asks=2)
-    assert optimizer._ga.random_state is optimizer.rng
+    assert optimizer._algorithm.random_state is optimizer.rng
 
 
 def _values(genome: np.ndarray, n: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def _values(genome: np.ndarray, n: int) -> np.ndarray:
 
 
 def test_the_model_halves_the_trainings() -> None:
-    assert trainings("ga", screen=6) <= 0.7 * trainings("ga", screen=1)
+    assert trainings("ga", preselection=6) <= 0.7 * trainings("ga", preselection=1)
 
 
 def test_without_crossover_a_child_is_one_of_the_best_parents_with_one_gene_mutated() -> None:
@@ -155,7 +155,7 @@ def test_options_out_of_range(option: str, value: float) -> None:
 
 def test_children_have_the_genes_of_successes_alone() -> None:
     """The first success outshines all later ones; four failures stand beside it."""
-    optimizer = build("ga", ordinal(8, 8), budget=60, screen=1)
+    optimizer = build("ga", ordinal(8, 8), budget=60, preselection=1)
     genes = [set() for _ in range(8)]
     for generation in range(9):
         genomes = optimizer.ask()
@@ -171,7 +171,7 @@ def test_children_have_the_genes_of_successes_alone() -> None:
             for value, seen in zip(row, genes, strict=True):
                 seen.add(value)
         optimizer.tell(fitness)
-        assert np.all(optimizer._ga.pop.get("F") < 1e3)
+        assert np.all(optimizer._algorithm.pop.get("F") < 1e3)
     told = {optimizer.success(digest) for digest in optimizer.parents()}
     assert len(told) == 3
     assert None not in told

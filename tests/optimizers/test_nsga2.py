@@ -96,9 +96,9 @@ def test_three_axes() -> None:
     assert share(met, three) > 0.98 > share(chance, three)
 
 
-@pytest.mark.parametrize("screen", [1, 6])
-def test_a_front_is_spread_and_not_one_best(screen: int) -> None:
-    optimizer = build("nsga2", SPACE, budget=150, screen=screen)
+@pytest.mark.parametrize("preselection", [1, 6])
+def test_a_front_is_spread_and_not_one_best(preselection: int) -> None:
+    optimizer = build("nsga2", SPACE, budget=150, preselection=preselection)
     _, met = search(optimizer)
     front = met[moocore.is_nondominated(met)]
     assert len(front) > 15
@@ -106,9 +106,11 @@ def test_a_front_is_spread_and_not_one_best(screen: int) -> None:
     assert gaps.max() < 0.25 * np.ptp(front[:, 0])
 
 
-def test_screening_brings_more_in_few_trainings() -> None:
-    def mean(screen: int) -> float:
-        runs = (build("nsga2", SPACE, budget=50, seed=s, screen=screen) for s in range(5))
+def test_preselection_brings_more_in_few_trainings() -> None:
+    def mean(preselection: int) -> float:
+        runs = (
+            build("nsga2", SPACE, budget=50, seed=s, preselection=preselection) for s in range(5)
+        )
         return float(np.mean([share(search(run)[1]) for run in runs]))
 
     assert mean(6) > mean(1) + 0.02
@@ -117,7 +119,7 @@ def test_screening_brings_more_in_few_trainings() -> None:
 def test_parents_are_the_best_of_all_ever_told() -> None:
     optimizer = build("nsga2", SPACE, budget=150)
     asked, met = search(optimizer, asks=25)
-    parents = optimizer._nsga2.pop
+    parents = optimizer._algorithm.pop
     front = met[moocore.is_nondominated(met, keep_weakly=True)]
     assert len(front) > len(parents) == 8
     own = parents.get("F")
@@ -164,7 +166,7 @@ def test_failures_are_no_parents_and_stop_nothing() -> None:
     assert optimizer.trained == 100
     assert share(met) > 0.85
     failed = {tuple(genome) for genomes in asked[:-1] for genome in genomes[::3]}
-    assert not failed & {tuple(genome) for genome in optimizer._nsga2.pop.get("X")}
+    assert not failed & {tuple(genome) for genome in optimizer._algorithm.pop.get("X")}
 
 
 def test_a_success_without_usable_axes_is_no_error() -> None:
@@ -210,15 +212,15 @@ def test_offspring_are_new_and_feasible() -> None:
     assert len(distinct(optimizer, [genomes])) == len(genomes) == 80
 
 
-def test_asks_as_many_as_it_should_however_many_are_screened() -> None:
-    for screen in (1, 6):
-        optimizer = build("nsga2", SPACE, budget=60, population_size=6, screen=screen)
+def test_asks_as_many_as_it_should_however_many_are_preselected() -> None:
+    for preselection in (1, 6):
+        optimizer = build("nsga2", SPACE, budget=60, population_size=6, preselection=preselection)
         assert [len(genomes) for genomes in search(optimizer)[0]] == [6] * 10
 
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("mutation", 0), ("step", 2), ("crossover", -0.1), ("parents", 1), ("screen", 0)],
+    [("mutation", 0), ("step", 2), ("crossover", -0.1), ("parents", 1), ("preselection", 0)],
 )
 def test_options_out_of_range(option: str, value: float) -> None:
     with pytest.raises(InputError, match=f"{option}: expected"):

@@ -97,7 +97,7 @@ def test_a_particle_learns_from_a_known_place_it_passes() -> None:
     first = optimizer.ask()
     optimizer.tell(np.arange(5.0) + 1.0)
     optimizer._swarm.position[4] = first[0]
-    optimizer._learn(np.array([4]), np.array([1.0]))
+    optimizer._update_bests(np.array([4]), np.array([1.0]))
     assert optimizer._swarm.pbest_cost.tolist() == [1.0, 2.0, 3.0, 4.0, 1.0]
     assert np.array_equal(optimizer._swarm.pbest_pos[4], first[0])
 
@@ -138,11 +138,11 @@ def test_a_swarm_at_rest_is_pushed_by_a_bin_and_walls_reflect(place: float) -> N
 
 
 def test_each_particle_takes_the_most_promising_of_its_flights() -> None:
-    assert trainings("pso", screen=12) <= 0.8 * trainings("pso", screen=1)
+    assert trainings("pso", preselection=12) <= 0.8 * trainings("pso", preselection=1)
 
 
 def test_what_a_particle_did_not_take_leaves_no_trace() -> None:
-    optimizer = build("pso", ordinal(6, 6), budget=200, screen=8)
+    optimizer = build("pso", ordinal(6, 6), budget=200, preselection=8)
     for _ in range(6):
         genomes = optimizer.ask()
         particles = optimizer._asked_particles
@@ -206,6 +206,6 @@ def test_a_particle_without_success_follows_the_best_and_takes_any_success() -> 
     assert swarm.pbest_cost[:2].tolist() == [5.0, 7.0]
     assert np.all(np.isinf(swarm.pbest_cost[2:]))
     assert np.array_equal(swarm.pbest_pos, first[[0, 1, 0, 0, 0]])
-    optimizer._learn(np.array([2, 3]), np.array([1e6, 4.0]))
+    optimizer._update_bests(np.array([2, 3]), np.array([1e6, 4.0]))
     assert swarm.pbest_cost.tolist() == [5.0, 7.0, 1e6, 4.0, np.inf]
     assert np.array_equal(swarm.pbest_pos[4], swarm.pbest_pos[3]), "the best, as it is by now"

@@ -13,7 +13,7 @@ from scipy.optimize import check_grad
 from scipy.stats import norm
 
 from evonas.errors import InputError
-from evonas.optimizers.bayesian.acquisition import Belief, log_expected_improvement, normal_scores
+from evonas.optimizers.bayesian.acquisition import CandidatePosterior, log_expected_improvement, normal_scores
 from evonas.optimizers.bayesian.encoding import Encoding
 from evonas.optimizers.bayesian.gaussian_process import JITTER, GaussianProcess
 from evonas.optimizers.bayesian.kernel import INACTIVE, SLOPE, Kernel
@@ -158,13 +158,13 @@ def test_a_believed_candidate_changes_variance_as_if_it_were_known() -> None:
     targets = np.random.default_rng(2).standard_normal(12)
     gp.condition(known, targets)
     mean = gp.predict(asked)[0]
-    belief = Belief(gp, asked, 9.0)
-    belief.take(4)
+    posterior = CandidatePosterior(gp, asked, 9.0)
+    posterior.take(4)
     gp.condition(np.vstack([known, asked[[4]]]), np.append(targets, mean[4]))
     again, variance, _ = gp.predict(asked)
     expected = log_expected_improvement(again, variance, float(mean[4]))
     assert np.allclose(again, mean, atol=1e-6)
-    assert np.allclose(belief.scores(), expected, atol=1e-4)
+    assert np.allclose(posterior.scores(), expected, atol=1e-4)
 
 
 def test_log_expected_improvement_far_from_any() -> None:

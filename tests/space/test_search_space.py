@@ -151,7 +151,7 @@ def test_narrowing() -> None:
     for ranges, words in (
         ({"deph": 1}, "no gene 'deph': did you mean 'depth'"),
         ({"depth": []}, "at least one choice"),
-        ({"depth": [1, 1]}, "stands twice"),
+        ({"depth": [1, 1]}, "expected each choice once"),
     ):
         with pytest.raises(InputError, match=words):
             TOY.narrowed(ranges)
@@ -175,7 +175,7 @@ def test_a_wrong_genome_is_told(genome: np.ndarray, words: str) -> None:
 @pytest.mark.parametrize(
     ("network", "settings", "words"),
     [
-        ("other", {}, "holds 'net' networks, got 'other'"),
+        ("other", {}, "expected a network 'net', got 'other'"),
         ("net", {"width": 3}, "has no gene 'width'"),
         ("net", {"depth": 7, "block": "b"}, r"gene 'depth': expected one of \[0, 1, 2, 3\], got 7"),
         ("net", {"depth": 0}, "a setting is missing"),
@@ -202,11 +202,11 @@ ONE = {"name": "a", "kind": "choice", "choices": [1, 2]}
         (changed(gene=[]), "unknown key 'gene': did you mean 'genes'"),
         (changed(genes=[]), "expected at least one gene"),
         (changed(genes={"a": 1}), "expected at least one gene"),
-        (changed(genes=[ONE, ONE]), "two genes are called 'a'"),
+        (changed(genes=[ONE, ONE]), "expected each gene name once, got 'a' twice"),
         (changed(genes=[ONE | {"choices": []}]), "gene 'a': expected a list with at least one"),
         (changed(genes=[ONE | {"kind": "chioce"}]), "did you mean 'choice'"),
-        (changed(genes=[ONE | {"when": {"b": 1}}]), "'when' names 'b', which is no earlier gene"),
-        (changed(genes=[ONE | {"when": {"a": 1}}]), "'when' names 'a', which is no earlier gene"),
+        (changed(genes=[ONE | {"when": {"b": 1}}]), "expected earlier genes in 'when', got 'b'"),
+        (changed(genes=[ONE | {"when": {"a": 1}}]), "expected earlier genes in 'when', got 'a'"),
         (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": 3}}]), "got 3"),
         (changed(genes=[ONE, ONE | {"name": "b", "when": "a"}]), "gene 'b'.*when"),
         (changed(genes=[ONE, ONE | {"name": "b", "when": {"a": []}}]), "gene 'b'.*when"),
@@ -350,10 +350,13 @@ def begun(**settings: Any) -> dict[str, Any]:
         (limited(genes="depth", at_most=3), "limit 1: expected a list .* got 'depth'"),
         (limited(genes=["deph"], at_most=3), "limit 1: no gene 'deph': did you mean 'depth'"),
         (limited(genes=[["depth"]], at_most=3), r"limit 1: no gene \['depth'\]"),
-        (limited(genes=["depth", "depth"], at_most=3), "limit 1: the gene 'depth' stands twice"),
+        (
+            limited(genes=["depth", "depth"], at_most=3),
+            "limit 1: expected each gene once, got 'depth' twice",
+        ),
         (
             limited(genes=["block"], at_most=3),
-            r"limit 1: .* numbers, got 'block' with \['a', 'b'\]",
+            r"limit 1: .* numbers, got 'block' with the values \['a', 'b'\]",
         ),
         (limited(genes=["depth"], at_most="3"), "limit 1, 'at_most': expected a number, got '3'"),
         (limited(genes=["depth"], at_most=True), "'at_most': expected a number, got True"),
@@ -362,7 +365,7 @@ def begun(**settings: Any) -> dict[str, Any]:
         (SPEC | {"ancestors": {"depth": 0}}, "'ancestors': expected a list, got"),
         (SPEC | {"ancestors": ["b0"]}, "ancestor 1: expected a mapping of genes to values, got"),
         (begun(deph=0, block="a"), "ancestor 1: no gene 'deph': did you mean 'depth'"),
-        (begun(depth=0), "ancestor 1: expected a value for every gene, got none for 'block'"),
+        (begun(depth=0), "ancestor 1: expected a value for each gene, got none for 'block'"),
         (begun(depth=9, block="a"), "ancestor 1: gene 'depth': expected one of .*, got 9"),
         (begun(depth=0, block="b", kernel=3), "ancestor 1: expected no value for 'kernel'.*got 3"),
         (
@@ -370,7 +373,7 @@ def begun(**settings: Any) -> dict[str, Any]:
             r"of depth, kernel of at most 6, got \[2, 5",
         ),
         (RULED | {"ancestors": RULED["ancestors"][:2] * 2}, "ancestor 3: .*got ancestor 1 again"),
-        (changed(genes=[ONE | {"step": 1}]), "gene 'a': expected 'step' on kind"),
+        (changed(genes=[ONE | {"step": 1}]), "gene 'a': expected 'step' with kind"),
     ],
 )
 def test_a_wrong_rule_is_told_in_one_line(data: Any, words: str) -> None:

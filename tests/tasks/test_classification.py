@@ -152,7 +152,7 @@ def test_balanced_weights_are_settled_from_the_training_targets() -> None:
     loss = task.loss(outputs, torch.from_numpy(targets))
     assert float(loss) == pytest.approx(float(sum(means) / 3), rel=1e-5)
     assert made().fit_options(targets) == {}
-    with pytest.raises(InputError, match=r"^task\.weights: [^\n]+settled[^\n]+$"):
+    with pytest.raises(InputError, match=r"^task\.weights: [^\n]+fit_options[^\n]+$"):
         draft.loss(outputs, torch.from_numpy(targets))
 
 
@@ -174,7 +174,7 @@ def test_targets_are_numbers_of_classes() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 3, 0.5])
 def test_a_number_that_is_no_class_is_refused_by_name(wrong: float) -> None:
-    expected = rf"^task\.label: [^\n]*0 to 2, got {wrong:g} of image 1 and 2 such images in all"
+    expected = rf"^task\.label: [^\n]*0 to 2, got {wrong:g} for image 1, 2 such images in total"
     with pytest.raises(InputError, match=expected):
         made().targets(Emotions(0, wrong, 1, 7))
 

@@ -129,7 +129,7 @@ def test_angles_are_chosen_in_the_order_yaw_pitch_roll() -> None:
 def test_what_is_not_labelled_cannot_be_learnt(
     labels: tuple[str, ...], angles: list[str] | None
 ) -> None:
-    with pytest.raises(InputError, match=r"^task\.angles: the data set labels"):
+    with pytest.raises(InputError, match=r"^task\.angles: expected some of"):
         HeadPose(labels, angles)
 
 

@@ -50,7 +50,9 @@ def test_points_are_found_in_the_labels() -> None:
     [({}, None), ({"yaw": ()}, None), (named("nose"), ("ear",)), (named("nose"), ())],
 )
 def test_points_that_are_not_labelled_are_refused(labels: Any, points: Any) -> None:
-    with pytest.raises(InputError, match=r"^task\.points: the data set labels the key points"):
+    with pytest.raises(
+        InputError, match=r"^task\.points: expected some of the labelled key points"
+    ):
         KeyPoints(labels, points=points)
 
 
@@ -108,7 +110,7 @@ def test_targets_with_and_without_boxes() -> None:
     expected = [[0.1, 0.3, 0, 10, 30, 50, 900, 7], [0.2, 0.4, 1, 20, 40, 60, 0, 8]]
     np.testing.assert_allclose(task.targets(full), expected, rtol=1e-6)
     box["box__side"][1] = 0
-    with pytest.raises(InputError, match=r"'box.side' expected above 0, got 0.0 of image 1"):
+    with pytest.raises(InputError, match=r"'box.side' above 0, got 0.0 for image 1"):
         task.targets(Labelled(**point, **box))
 
 

@@ -217,5 +217,5 @@ def test_the_outputs_of_what_is_odd_are_mirrored_about_zero_and_not_about_the_ce
     """A yaw of 15 = 10 + 0.5 * 10 becomes -15 = 10 - 2.5 * 10; the age stays."""
     task = made(labels=["age", "yaw"], centre=[40, 10], scale=[5, 10])
     assert task.unflip_outputs(np.array([[1, 0.5]], np.float32)).tolist() == [[1, -2.5]]
-    with pytest.raises(InputError, match="settled"):
+    with pytest.raises(InputError, match="fit_options"):
         made(labels=["yaw"]).unflip_outputs(np.zeros((0, 1), np.float32))

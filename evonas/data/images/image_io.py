@@ -1,4 +1,4 @@
-"""Photos of a data set: decoding, cropping, and remembering what reading them all gave."""
+"""Decode, crop and hash photos, and cache what was read from many files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from evonas.core.files import reading, write_file
 from evonas.errors import UnreadableImage
 
-#: Length of an image's hash; among a million images two are alike with a chance of 3e-8.
+#: Bytes of an image's hash; a collision among a million images has a probability of 3e-8.
 HASH_BYTES = 8
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
@@ -27,12 +27,12 @@ def read_photo(path: Path, upright: bool = False) -> Image.Image:
     """Return a photo as RGB.
 
     Args:
-        path: of the file.
-        upright: turn it as its camera says; not for files whose labels are in pixels
-            of the stored image.
+        path: path of the file.
+        upright: whether to apply the orientation of the EXIF data; not for files whose labels
+            are in pixels of the stored image.
 
     Raises:
-        UnreadableImage: it is missing or damaged.
+        UnreadableImage: the file is missing or damaged.
     """
     try:
         with Image.open(path) as photo:
@@ -43,10 +43,7 @@ def read_photo(path: Path, upright: bool = False) -> Image.Image:
 
 
 def crop(photo: Image.Image, box: Box, width: int, height: int) -> NDArray[np.uint8]:
-    """Return a box of a photo as (height, width, 3); black outside the photo.
-
-    Shrinking is antialiased.
-    """
+    """Return a box of a photo as (height, width, 3), black outside the photo, antialiased."""
     left, top, right, bottom = box
     outer = (int(np.floor(left)), int(np.floor(top)), int(np.ceil(right)), int(np.ceil(bottom)))
     inner = (left - outer[0], top - outer[1], right - outer[0], bottom - outer[1])
@@ -55,9 +52,9 @@ def crop(photo: Image.Image, box: Box, width: int, height: int) -> NDArray[np.ui
 
 
 def sampled(photo: Image.Image, square: Box, side: int) -> NDArray[np.uint8]:
-    """Return a square of a photo as (side, side, 3), each pixel read at one place of the photo.
+    """Return a square of a photo as (side, side, 3), black outside the photo, not antialiased.
 
-    Black outside the photo; shrinking is not antialiased.
+    Each pixel is a bicubic interpolation at one position of the photo.
     """
     left, top, right, _ = square
     scale = (right - left) / side
@@ -78,7 +75,7 @@ def squared(box: Box) -> Box:
 
 
 def widened(box: Box, margin: float) -> Box:
-    """Return a box with room around it, so that ``margin`` of its side lies outside the old."""
+    """Return an enlarged box: ``margin`` of its side, at each edge, is outside the given box."""
     left, top, right, bottom = box
     x, y = (right - left) * margin / (1 - 2 * margin), (bottom - top) * margin / (1 - 2 * margin)
     return (left - x, top - y, right + x, bottom + y)
@@ -87,15 +84,15 @@ def widened(box: Box, margin: float) -> Box:
 def remembered(
     key: str, files: Sequence[Path], make: Callable[[], Mapping[str, NDArray[np.generic]]]
 ) -> dict[str, NDArray[np.generic]]:
-    """Return what ``make`` reads from many files, from a note if none of them changed.
+    """Return the result of ``make``, cached on disk until one of ``files`` changes.
 
-    Reading the labels of a hundred thousand files takes minutes, asking for their sizes
-    and times a second. The note is an .npz without pickles in the user's cache folder;
-    where it cannot be written or read, ``make`` is simply called.
+    Reading the labels of a hundred thousand files takes minutes, comparing their sizes and times
+    a second. The cache is an .npz file without pickles in the user's cache folder; if it cannot
+    be read or written, ``make`` is called.
 
     Args:
-        key: reader, version and options that the result follows from.
-        files: everything that is read.
+        key: reader, version and options that determine the result.
+        files: all files that are read.
         make: returns name -> array; text as fixed-width unicode.
 
     Raises:
@@ -107,9 +104,9 @@ def remembered(
             state = path.stat()
         digest.update(f"{path.absolute()}|{state.st_size}|{state.st_mtime_ns}\n".encode())
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "evonas" / "labels"
-    note = folder / f"{digest.hexdigest()}.npz"
+    cache = folder / f"{digest.hexdigest()}.npz"
     try:
-        with np.load(note, allow_pickle=False) as stored:
+        with np.load(cache, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
@@ -117,15 +114,14 @@ def remembered(
     np.savez(content, **made)  # type: ignore[arg-type]
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        write_file(note, content.getvalue())
+        write_file(cache, content.getvalue())
     return made
 
 
 def file_digests(files: Sequence[Path]) -> list[bytes]:
     """Return the BLAKE2b digest of each file's content.
 
-    Gigabytes are read once: a note remembers the digests until a file changes, and fingerprint
-    and image hashes share it.
+    The digests are cached until a file changes, and used for fingerprint and image hashes.
 
     Raises:
         InputError: a file cannot be read.
@@ -137,8 +133,8 @@ def file_digests(files: Sequence[Path]) -> list[bytes]:
         return {"digests": np.array(rows, np.uint8)}
 
     rows = remembered("file digests 1", unique, read)["digests"]
-    found = dict(zip(unique, rows, strict=True))
-    return [found[path].tobytes() for path in files]
+    digests = dict(zip(unique, rows, strict=True))
+    return [digests[path].tobytes() for path in files]
 
 
 def file_hashes(files: Sequence[Path]) -> NDArray[np.str_]:

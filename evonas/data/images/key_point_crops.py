@@ -1,4 +1,4 @@
-"""Standard crops of photos, and key points told in their sides."""
+"""Standard crops of photos, and key points in units of their sides."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from evonas.data.images.image_io import Box, crop, read_photo, squared, widened
 from evonas.errors import InputError, UnreadableImage
 
-MARGIN = 0.15  # room at each edge of the returned image, for augmentation
+MARGIN = 0.15  # share of the returned image at each edge, for augmentation
 
-_LARGEST = 10  # side of a crop, in longer sides of its photo
+_LARGEST = 10  # largest side of a crop, in longer sides of its photo
 
 
 def check_size(size: int, context: float = 1.0) -> None:
-    """Refuse a side of images, in pixels, or a widening of boxes that gives no picture.
+    """Check the options ``data.size`` (in pixels) and ``data.context`` of a reader.
 
     Raises:
         InputError: one of them is out of its range.
@@ -33,16 +33,16 @@ def check_size(size: int, context: float = 1.0) -> None:
 
 
 def standard_crops(boxes: NDArray[np.float64], context: float) -> NDArray[np.float64]:
-    """Return the squares that key points are told in.
+    """Return the standard crops: squares around boxes, in whose sides key points are given.
 
-    A square, because a stretched picture would change proportions and angles.
+    They are squares, since a stretched image would change proportions and angles.
 
     Args:
         boxes: (n, 4) left, top, right, bottom, pixels.
         context: side of the square in units of the box's longer side.
 
     Returns:
-        (n, 4), around the same centres.
+        (n, 4) squares with the same centres.
     """
     if not len(boxes):
         return np.empty((0, 4))
@@ -56,34 +56,34 @@ def cut(
     path: Path,
     box: NDArray[np.float64],
     size: int,
-    told: tuple[float, float] | None = None,
+    annotated: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
     """Return a standard crop with its margin, (size, size, 3); black outside the photo.
 
-    The photo is taken as it is stored: a box is in stored pixels.
+    The EXIF orientation is ignored, since boxes are in pixels of the stored photo.
 
     Args:
-        path: of the photo.
+        path: path of the photo.
         box: left, top, right, bottom of the standard crop, pixels.
         size: side of the result, pixels.
-        told: width and height of the photo that the box was annotated in, if known.
+        annotated: width and height of the annotated photo, if known.
 
     Raises:
-        UnreadableImage: the file is damaged, is not of the size that was annotated, or
-            the box is not in it.
+        UnreadableImage: the file is damaged or has not the annotated size, or the box is
+            outside the photo.
     """
     left, top, right, bottom = box.tolist()
     photo = read_photo(path)
-    if told is not None and told != photo.size:
+    if annotated is not None and annotated != photo.size:
         raise UnreadableImage(
-            f"{path}: is {photo.width} x {photo.height} pixels, annotated as {told[0]:g} x "
-            f"{told[1]:g}: points would be misplaced, put the annotated file there"
+            f"{path}: expected the annotated {annotated[0]:g} x {annotated[1]:g} pixels, got "
+            f"{photo.width} x {photo.height}, where points would be misplaced: restore the file"
         )
     if right <= 0 or bottom <= 0 or left >= photo.width or top >= photo.height:
-        raise UnreadableImage(f"{path}: the box lies outside the photo: mend or remove it")
-    if right - left > _LARGEST * max(photo.size):  # black, and more of it than memory holds
+        raise UnreadableImage(f"{path}: the box is outside the photo: correct or remove it")
+    if right - left > _LARGEST * max(photo.size):  # would be black and might not fit into memory
         raise UnreadableImage(
-            f"{path}: the box is more than {_LARGEST} photos wide: expected pixels, mend it"
+            f"{path}: expected a box in pixels, got one larger than {_LARGEST} photos: correct it"
         )
     return crop(photo, widened((left, top, right, bottom), MARGIN), size, size)
 
@@ -91,8 +91,8 @@ def cut(
 def whole(path: Path, size: int) -> NDArray[np.uint8]:
     """Return a whole photo, upright, on a black square, (size, size, 3).
 
-    Stretching it would change angles and proportions, and cutting its centre out might
-    lose what the label tells about; so the shorter side is padded.
+    The shorter side is padded, since stretching would change angles and proportions, and cropping
+    the centre might lose the labelled content.
 
     Raises:
         UnreadableImage: the file is damaged.
@@ -109,28 +109,28 @@ def point_labels(
     areas: NDArray[np.float64],
     photos: NDArray[np.intp],
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the labels of key points, and what leads from a crop back to its photo.
+    """Return the labels of key points, and the position of each crop in its photo.
 
-    A point at ``x`` sides of the crop lies at ``box.left + x * box.side`` pixels of the photo.
+    A point at ``x`` sides of the crop is at ``box.left + x * box.side`` pixels of the photo.
 
     Args:
-        names: of k points.
+        names: names of the k points.
         points: (n, k, 3) x and y in pixels of the photo, and 0 not labelled, 1 hidden, 2 visible.
         crops: (n, 4) standard crops.
-        areas: (n,) of the persons, pixels of the photo squared.
-        photos: (n,) number of the photo that each person stands in.
+        areas: (n,) areas of the persons, squared pixels of the photo.
+        photos: (n,) index of each person's photo.
 
     Returns:
         ``nose.x``, ``nose.y``, ``nose.v`` for each name, ``box.left``, ``box.top``,
-        ``box.side``, ``area`` and ``image``, (n,) each. A point that is not labelled lies in
-        the centre: labels are finite, and no task counts it.
+        ``box.side``, ``area`` and ``image``, (n,) each. A point that is not labelled is at the
+        centre, so that labels are finite; tasks ignore it.
     """
     side = crops[:, 2] - crops[:, 0]
-    told = (points[..., :2] - crops[:, None, :2]) / side[:, None, None]
-    told[points[..., 2] == 0] = 0.5
+    relative = (points[..., :2] - crops[:, None, :2]) / side[:, None, None]
+    relative[points[..., 2] == 0] = 0.5
     labels: dict[str, NDArray[np.float64]] = {}
     for k, name in enumerate(names):
-        labels |= {f"{name}.x": told[:, k, 0], f"{name}.y": told[:, k, 1]}
+        labels |= {f"{name}.x": relative[:, k, 0], f"{name}.y": relative[:, k, 1]}
         labels[f"{name}.v"] = points[:, k, 2]
     labels |= {"box.left": crops[:, 0], "box.top": crops[:, 1], "box.side": side}
     labels |= {"area": areas, "image": photos.astype(np.float64)}

@@ -1,4 +1,4 @@
-"""Tables of a user's own images: reading them, the files they list, the sides they deal."""
+"""Read CSV tables, locate the files that they list, and split the rows."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Table:
-    """A CSV file; every row has as many cells as there are columns.
+    """Content of a CSV file, with one cell per column in each row.
 
     Attributes:
-        path: of the file.
-        columns: names, without repetition.
-        rows: (n, columns) cells without the blanks around them.
-        lines: (n,) where a row ends in the file, counted from 1.
+        path: path of the file.
+        columns: unique names of the columns.
+        rows: (n, columns) cells without surrounding blanks.
+        lines: (n,) number of the line where each row ends, from 1.
     """
 
     path: Path
@@ -41,7 +41,7 @@ class Table:
     lines: tuple[int, ...]
 
     def place(self, row: int) -> str:
-        """Return where a row stands, for an error."""
+        """Return file and line of a row, for messages."""
         return f"{self.path}, line {self.lines[row]}"
 
     def texts(self, column: str) -> list[str]:
@@ -66,22 +66,22 @@ class Table:
         """Return a column of finite numbers.
 
         Raises:
-            InputError: there is no such column, or a cell is no finite number.
+            InputError: there is no such column, or a cell is not a finite number.
         """
         values = [number(cell) for cell in self.texts(column)]
         for i, value in enumerate(values):
             if value is None:
                 raise InputError(
                     f"{self.place(i)}: {column} is {self.texts(column)[i]!r}, "
-                    f"expected a finite number: mend or remove the row"
+                    f"expected a finite number: correct or remove the row"
                 )
         return np.array(values, np.float64)
 
 
 def number(cell: str) -> float | None:
-    """Return a cell as a number that float32 can hold; None where it is none.
+    """Return a cell as a number within float32's range; None if it is not one.
 
-    ``1_000`` is none, though Python reads it so: in a table it is a name.
+    ``1_000`` is not a number here, although Python accepts it: in a table it is a name.
     """
     try:
         value = float(cell)
@@ -93,12 +93,12 @@ def number(cell: str) -> float | None:
 def read_table(path: Path) -> Table:
     """Read a CSV file in UTF-8, with or without a byte order mark.
 
-    Cells are separated by whichever of comma, semicolon and tab the header has most of:
-    the other lines may hold any text, so guessing from them misleads. Blank lines are skipped.
+    The delimiter is the most frequent of comma, semicolon and tab in the header, since the other
+    lines may contain any text. Blank lines are skipped.
 
     Raises:
-        InputError: the file is missing, not UTF-8 or empty, its header has a column
-            without a name or two of the same, or a row has too few or too many cells.
+        InputError: the file is missing, not UTF-8 or empty, a column has no name, two columns
+            have the same name, or a row has too few or too many cells.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -110,7 +110,9 @@ def read_table(path: Path) -> Table:
         raise InputError(f"{path}: not UTF-8 (byte {error.start}): save it as UTF-8") from error
     head = next((line for line in text.splitlines() if line.strip()), "")
     if not head:
-        raise InputError(f"{path}: expected a line with the columns' names, the file is empty")
+        raise InputError(
+            f"{path}: expected a line with the names of the columns, the file is empty"
+        )
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows, lines = [], []
@@ -121,16 +123,18 @@ def read_table(path: Path) -> Table:
                 rows.append(row)
                 lines.append(reader.line_num)
     except csv.Error as error:
-        raise InputError(f"{path}, line {reader.line_num}: not CSV ({error}): mend it") from error
+        raise InputError(
+            f"{path}, line {reader.line_num}: expected CSV, cannot be read ({error}): correct it"
+        ) from error
     columns = _columns(path, rows[0])
     for row, line in zip(rows, lines, strict=True):
         if len(row) != len(columns):
             raise InputError(
                 f"{path}, line {line}: expected {len(columns)} cells as in the header, "
-                f"got {len(row)}: mend or remove the row"
+                f"got {len(row)}: correct or remove the row"
             )
     if len(rows) == 1:
-        raise InputError(f"{path}: expected rows below the header, there is none")
+        raise InputError(f"{path}: expected rows below the header, there are none")
     return Table(path, columns, tuple(rows[1:]), tuple(lines[1:]))
 
 
@@ -139,7 +143,7 @@ def _columns(path: Path, header: tuple[str, ...]) -> tuple[str, ...]:
         if not name:
             raise InputError(f"{path}: column {i + 1} has no name: name or remove it")
         if name in header[:i]:
-            raise InputError(f"{path}: the column {name!r} is there twice: rename one of them")
+            raise InputError(f"{path}: expected unique columns, got {name!r} twice: rename one")
     return header
 
 
@@ -147,12 +151,12 @@ def located(folder: Path, names: Iterable[str], listed_in: str) -> list[Path]:
     """Return the files of a list, below a folder.
 
     Args:
-        folder: that the names are told from.
-        names: relative, with ``/``.
-        listed_in: the list, for errors.
+        folder: folder to which the names are relative.
+        names: relative paths with ``/``.
+        listed_in: name of the list, for messages.
 
     Raises:
-        InputError: a name leads out of the folder, or files are missing.
+        InputError: a name is outside the folder, or files are missing.
     """
     names = list(names)
     unique = dict.fromkeys(names)
@@ -160,7 +164,7 @@ def located(folder: Path, names: Iterable[str], listed_in: str) -> list[Path]:
         plain, windows = PurePosixPath(name), PureWindowsPath(name)
         if plain.is_absolute() or windows.anchor or ".." in windows.parts:
             raise InputError(
-                f"{listed_in}: {name!r} leads out of {folder}: expected a name below that folder"
+                f"{listed_in}: expected names of files below {folder}, got {name!r}: correct it"
             )
     missing = [name for name in unique if not os.path.isfile(folder / name)]
     if missing:
@@ -175,12 +179,12 @@ def located(folder: Path, names: Iterable[str], listed_in: str) -> list[Path]:
 def fingerprint(
     version: str, arrays: Mapping[str, NDArray[np.generic]], files: Sequence[Path]
 ) -> str:
-    """Return a hash of options, labels and the bytes of files, wherever they lie.
+    """Return a hash of options, labels and file contents, independent of the folder.
 
     Args:
-        version: reader, its version and the options that images follow from.
-        arrays: name -> labels and whatever else images follow from.
-        files: the photos, in a fixed order; each is hashed once.
+        version: reader, its version and the options that determine the images.
+        arrays: name -> labels and other data that determine the images.
+        files: photos in a fixed order; each is hashed once.
 
     Raises:
         InputError: a file cannot be read.
@@ -199,61 +203,64 @@ def deal(
     seed: int,
     strata: NDArray[np.intp] | None = None,
 ) -> Splits:
-    """Return the sides that rows name; where they name none for validation, deal groups.
+    """Return the given splits of the rows, or random splits by group where they are not given.
 
     Args:
         groups: (n,) name of each image's group.
-        sides: (n,) of ``train``, ``validation``, ``test``; None: everything is dealt.
-        shares: side -> share of what is dealt; None: train 0.7, validation 0.3. If the
-            sides name training but no validation images, both are dealt from the former.
-        seed: of dealing.
-        strata: (n,) numbers; images of one number are dealt among themselves, so that
-            each side has its share of them; too few groups for all sides stay on the
-            first. No group may have two numbers.
+        sides: (n,) split of each image, ``train``, ``validation`` or ``test``; None: all images
+            are split at random. If there are training but no validation images, the training
+            images are split at random into both.
+        shares: split -> share of the images that are split at random; None: train 0.7,
+            validation 0.3.
+        seed: seed of the random split.
+        strata: (n,) integers, one value per group; images with the same value are split on
+            their own, so that each split has its share of them. If they have fewer groups than
+            there are splits, all are in the first split.
 
     Raises:
-        InputError: there are fewer groups than sides, ``data.shares`` are no shares, or
-            sides are given already.
+        InputError: there are fewer groups than splits, ``data.shares`` are invalid, or given
+            although the data have splits.
     """
     known = np.array(["train"] * len(groups) if sides is None else sides)
-    dealt = sides is None or _lacks_validation(sides)
-    if shares is not None and not dealt:
+    random = sides is None or _lacks_validation(sides)
+    if shares is not None and not random:
         raise InputError(
-            "data.shares: expected none, the data name their splits already: remove the option"
+            "data.shares: expected no shares, since the data have their own splits: remove the "
+            "option"
         )
     checked = _checked(SHARES if shares is None else shares)
-    if sides is not None and dealt and set(checked) != {"train", "validation"}:
+    if sides is not None and random and set(checked) != {"train", "validation"}:
         raise InputError(
-            f"data.shares: expected train and validation, which share the training images that "
-            f"the data name, got {', '.join(checked)}: name these two"
+            f"data.shares: expected train and validation, between which the training images of "
+            f"the data are split, got {', '.join(checked)}: give these two"
         )
     splits = {side: np.flatnonzero(known == side) for side in SIDES if (known == side).any()}
-    if not dealt:
+    if not random:
         return splits
     pool = splits.pop("train")
     if strata is None:
         parts = by_group(groups[pool], checked, seed)
         return {**{side: pool[where] for side, where in parts.items()}, **splits}
-    owner = np.zeros(len(groups), np.intp)  # number of the side
+    owner = np.zeros(len(groups), np.intp)  # index of the split
     for stratum in np.unique(strata[pool]):
-        heap = pool[strata[pool] == stratum]
-        if len(np.unique(groups[heap])) >= len(checked):
-            for k, where in enumerate(by_group(groups[heap], checked, seed).values()):
-                owner[heap[where]] = k
+        members = pool[strata[pool] == stratum]
+        if len(np.unique(groups[members])) >= len(checked):
+            for k, where in enumerate(by_group(groups[members], checked, seed).values()):
+                owner[members[where]] = k
     return {**{side: pool[owner[pool] == k] for k, side in enumerate(checked)}, **splits}
 
 
-def told(sides: Sequence[str] | None, by: str) -> str:
-    """Return how ``deal`` splits, for a data set's protocol.
+def split_protocol(sides: Sequence[str] | None, by: str) -> str:
+    """Return a description of the split of ``deal``, for the protocol of a data set.
 
     Args:
         sides: as in ``deal``.
-        by: what names the sides.
+        by: where the splits are given.
     """
     if sides is None:
-        return "dealt at random"
-    rest = ", its training images dealt at random" if _lacks_validation(sides) else ""
-    return f"split as {by} says{rest}"
+        return "split at random"
+    rest = ", its training images split at random" if _lacks_validation(sides) else ""
+    return f"split as given by {by}{rest}"
 
 
 def _lacks_validation(sides: Sequence[str]) -> bool:

@@ -1,10 +1,10 @@
-"""The face crops of the head pose literature, and data sets of photos with one box each.
+"""Base class of head pose data sets with one face box per photo, and the published face crops.
 
 N. Ruiz, E. Chong, J. M. Rehg (2018), "Fine-Grained Head Pose Estimation Without
 Keypoints", https://arxiv.org/abs/1710.00925 (HopeNet), and T.-Y. Yang, Y.-T. Chen,
 Y.-Y. Lin, Y.-Y. Chuang (2019), "FSA-Net: Learning Fine-Grained Structure Aggregation for
-Head Pose Estimation from a Single Image", CVPR: neither paper states its crop; these are
-those of the authors' published programs.
+Head Pose Estimation from a Single Image", CVPR. Neither paper states its crop; these are the crops
+of the authors' published programs.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ from numpy.typing import NDArray
 
 from evonas.core.rotations import ANGLES
 from evonas.data.base import Dataset
-from evonas.data.images.cropping import Framing
-from evonas.data.images.face_boxes import Widening, central_square, fsanet_box, hopenet_box
+from evonas.data.images.cropping import (
+    Framing,
+    Widening,
+    central_square,
+    fsanet_box,
+    hopenet_box,
+)
 from evonas.data.images.image_io import Box, content_hash, crop, file_hashes, read_photo, widened
 from evonas.errors import InputError, UnreadableImage
 
@@ -30,15 +35,15 @@ Crop = Literal["hopenet", "fsanet"]
 LIMIT = 99.0  # degrees
 BEYOND = f"an angle beyond {LIMIT:g} degrees"  # the reason in ``Dataset.dropped``
 
-_MOST_PIXELS = 3000  # of a box's side; larger ones are no pixels of these photos
+_MOST_PIXELS = 3000  # largest side of a box; the photos are smaller
 
 
 def beyond(angles: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which images the protocol leaves out, (n,): those with an angle beyond 99 degrees.
 
-    Angles up to 99 degrees are what HopeNet's 66 bins of 3 degrees cover; 31 of the 2000
-    images of AFLW2000 fall out. Exactly 99 stays, as in the published file lists, though
-    it has no bin; no published label is exactly 99.
+    HopeNet's 66 bins of 3 degrees cover angles up to 99 degrees; 31 of the 2000 images of
+    AFLW2000 are left out. Exactly 99 is kept, as in the published file lists, although it has no
+    bin; no published label is exactly 99.
 
     Args:
         angles: (n, 3) in degrees, in any order.
@@ -48,11 +53,11 @@ def beyond(angles: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def landmark_box(points: NDArray[np.float64], inside: bool) -> Box | None:
-    """Return the box around landmarks, pixels; None where they span no 2 x 2 pixels.
+    """Return the box around landmarks in pixels; None if it is smaller than 2 x 2 pixels.
 
     Args:
         points: (2, k) x and y in pixels.
-        inside: leave out points whose x or y is not positive.
+        inside: whether to ignore points whose x or y is not positive.
     """
     usable = np.isfinite(points).all(axis=0)
     if inside:
@@ -66,11 +71,11 @@ def landmark_box(points: NDArray[np.float64], inside: bool) -> Box | None:
 
 
 class FaceCrops(Dataset):
-    """Photos with one face box each; what the readers of head pose files share.
+    """Photos with one face box each; base class of the readers of head pose files.
 
-    ``hopenet``: the central square of HopeNet's rectangle. ``fsanet``: FSA-Net's
-    rectangle, stretched to a square, which changes the apparent angles a little but is
-    what its published numbers were measured on.
+    The crop ``hopenet`` is the central square of HopeNet's rectangle. ``fsanet`` is FSA-Net's
+    rectangle stretched to a square, which changes apparent angles a little but is what its
+    published results were measured on.
     """
 
     margin = 0.15
@@ -92,7 +97,7 @@ class FaceCrops(Dataset):
         photo = read_photo(path)
         box = self._standard_crop(index, *photo.size)
         if min(box[2] - box[0], box[3] - box[1]) < 1:
-            raise UnreadableImage(f"{path}: the face box lies outside the photo: remove the photo")
+            raise UnreadableImage(f"{path}: the face box is outside the photo: remove the photo")
         return crop(photo, widened(box, self.margin), self._size, self._size)
 
     def describe(self, index: int) -> str:
@@ -121,23 +126,23 @@ class FaceCrops(Dataset):
         size: int,
         missing: Mapping[str, Sequence[int]],
     ) -> list[Path]:
-        """Keep the photos within the rule and set all attributes but groups and splits.
+        """Drop photos beyond 99 degrees and set all attributes except groups and splits.
 
         Args:
-            folder: that the names are told from.
+            folder: folder to which names are relative.
             photos: n files.
             angles: (n, 3) yaw, pitch, roll in degrees.
-            boxes: (n, 4) around the faces, in pixels.
-            kind: which published crop.
-            widening: of the HopeNet crop; None: the box is the crop already.
+            boxes: (n, 4) face boxes in pixels.
+            kind: the published crop.
+            widening: enlargement of the HopeNet crop; None: the box is the crop already.
             size: side of the returned images, pixels.
-            missing: other reasons -> indices of the photos that are left out.
+            missing: further reasons -> indices of the photos that are left out.
 
         Returns:
             The photos that are kept.
         """
         if not 16 <= size <= 1024:
-            raise InputError(f"data.size must be in 16..1024 pixels, got {size}: choose such a one")
+            raise InputError(f"data.size: expected 16 to 1024 pixels, got {size}")
         reasons = {**missing, BEYOND: np.flatnonzero(beyond(angles)).tolist()}
         names = [path.relative_to(folder).as_posix() for path in photos]
         self.dropped = {
@@ -155,7 +160,7 @@ class FaceCrops(Dataset):
         return self._photos
 
     def _hash(self) -> str:
-        """Return a hash of names, labels, boxes, options and the photos' bytes."""
+        """Return a hash of names, labels, boxes, options and file contents."""
         content = content_hash("photos 1", self._photos)
         options = [type(self).__name__, 1, self._crop, self._widening, self._size, self.margin]
         text = json.dumps([*options, self._names, content])

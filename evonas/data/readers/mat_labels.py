@@ -1,4 +1,4 @@
-"""Head poses and landmarks in the MATLAB files beside the photos of 300W-LP and AFLW2000.
+"""Read head poses and landmarks from the MATLAB files of 300W-LP and AFLW2000.
 
 X. Zhu, Z. Lei, X. Liu, H. Shi, S. Z. Li (2016), "Face Alignment Across Large Poses: A 3D
 Solution", https://arxiv.org/abs/1511.07212. ``Pose_Para`` holds pitch, yaw, roll in
@@ -24,11 +24,11 @@ _KEYS = ("Pose_Para", *_LANDMARKS)
 
 
 class MatLabels(NamedTuple):
-    """What one file says.
+    """Labels of one photo.
 
     Attributes:
         angles: (3,) yaw, pitch, roll in degrees.
-        points: ``pt2d`` and ``pt3d_68``, where there, -> (2, k) x and y in pixels.
+        points: ``pt2d`` and ``pt3d_68``, if present -> (2, k) x and y in pixels.
     """
 
     angles: NDArray[np.float64]
@@ -39,31 +39,31 @@ def read_mat(path: Path) -> MatLabels:
     """Return the labels in one file. Nothing in it is unpickled or executed.
 
     Raises:
-        InputError: the file is missing, no MATLAB file, has no ``Pose_Para`` or no
-            landmarks, or one of them has the wrong shape or an angle that is not finite.
+        InputError: the file is missing or not a MATLAB file, ``Pose_Para`` is missing, an array
+            has the wrong shape, or an angle is not finite.
     """
     try:
         with path.open("rb") as stream:
-            found: dict[str, Any] = scipy.io.loadmat(stream, variable_names=_KEYS)
+            arrays: dict[str, Any] = scipy.io.loadmat(stream, variable_names=_KEYS)
             stream.seek(0)
-            keys = () if "Pose_Para" in found else [name for name, *_ in scipy.io.whosmat(stream)]
+            keys = () if "Pose_Para" in arrays else [name for name, *_ in scipy.io.whosmat(stream)]
     except FileNotFoundError as error:
         raise InputError(
-            f"{path}: missing: every photo needs its .mat file beside it: restore the file "
-            f"or remove the photo"
+            f"{path}: expected a .mat file beside each photo, it is missing: restore the file or "
+            f"remove the photo"
         ) from error
-    except Exception as error:  # a damaged file makes the parser fail in any way whatever
+    except Exception as error:  # the parser raises many exceptions on damaged files
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise InputError(
             f"{path}: expected a MATLAB file (version 5), cannot be read ({reason}): "
             f"restore the file or remove its photo"
         ) from error
-    if "Pose_Para" not in found:
+    if "Pose_Para" not in arrays:
         raise InputError(
-            f"{path}: expected the key 'Pose_Para', found {', '.join(sorted(keys)) or 'none'}: "
+            f"{path}: expected the key 'Pose_Para', got {', '.join(sorted(keys)) or 'none'}: "
             f"restore the file or remove its photo"
         )
-    pose = np.asarray(found["Pose_Para"])
+    pose = np.asarray(arrays["Pose_Para"])
     if pose.dtype.kind not in "fiu" or pose.ndim != 2 or pose.shape[0] != 1 or pose.shape[1] < 3:
         raise InputError(
             f"{path}: expected Pose_Para as (1, 7) numbers, got {pose.dtype} {pose.shape}: "
@@ -73,25 +73,25 @@ def read_mat(path: Path) -> MatLabels:
     angles = np.array([yaw, pitch, roll])
     if not np.isfinite(angles).all():
         raise InputError(
-            f"{path}: an angle in Pose_Para is not finite ({pose[0, :3].tolist()}): "
+            f"{path}: expected finite angles in Pose_Para, got {pose[0, :3].tolist()}: "
             f"restore the file or remove its photo"
         )
-    points = {name: _points(found[name], name, path) for name in _LANDMARKS if name in found}
+    points = {name: _points(arrays[name], name, path) for name in _LANDMARKS if name in arrays}
     return MatLabels(angles, points)
 
 
 def read_all(
     photos: Sequence[Path], landmarks: Sequence[str]
 ) -> tuple[NDArray[np.float64], list[list[NDArray[np.float64]]]]:
-    """Return the labels of many photos, from a note if no .mat file changed.
+    """Return the labels of many photos, cached until a .mat file changes.
 
     Args:
-        photos: the .jpg files; each has a .mat file of the same stem beside it.
-        landmarks: which landmarks to return: ``pt2d``, ``pt3d_68``.
+        photos: .jpg files, each with a .mat file of the same stem beside it.
+        landmarks: names of the landmarks to return: ``pt2d``, ``pt3d_68``.
 
     Returns:
-        (n, 3) yaw, pitch, roll in degrees, and for each photo the (2, k) points of
-        every name of ``landmarks``, in pixels; (2, 0) where the file has none.
+        (n, 3) yaw, pitch, roll in degrees, and for each photo and each name in ``landmarks``
+        the (2, k) points in pixels; (2, 0) if the file has none.
 
     Raises:
         InputError: see ``read_mat``.
@@ -99,7 +99,7 @@ def read_all(
     mats = [photo.with_suffix(".mat") for photo in photos]
     for mat in mats:
         if not mat.is_file():
-            read_mat(mat)  # says that it is missing
+            read_mat(mat)  # raises the error of a missing file
 
     def read() -> dict[str, NDArray[np.generic]]:
         each = [read_mat(mat) for mat in mats]
@@ -121,7 +121,7 @@ def read_all(
 
 
 def _points(value: Any, name: str, path: Path) -> NDArray[np.float64]:
-    """Return x and y of landmarks, (2, k); a third row (depth) is left out."""
+    """Return x and y of landmarks, (2, k), without the depth in a third row."""
     points = np.asarray(value)
     if points.dtype.kind not in "fiu" or points.ndim != 2 or points.shape[0] not in (2, 3):
         raise InputError(

@@ -1,4 +1,4 @@
-"""Ways to divide images into training, validation and test."""
+"""Random splits of images into training, validation and test, by group or by image."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ Splits = dict[str, NDArray[np.intp]]
 
 
 def by_group(groups: NDArray[np.str_], shares: Mapping[str, float], seed: int = 0) -> Splits:
-    """Deal whole groups to the sides until each has its share of the images.
+    """Assign whole groups to the splits so that each has about its share of the images.
 
     Args:
         groups: (n,) name of each image's group.
-        shares: side -> share of the images; they sum to 1.
-        seed: of the order in which groups are dealt.
+        shares: split -> share of the images; they sum to 1.
+        seed: seed of the random order of the groups.
 
     Returns:
-        side -> sorted indices; no group is on two sides.
+        split -> sorted indices; no group is in two splits.
 
     Raises:
-        InputError: there are fewer groups than sides.
+        InputError: there are fewer groups than splits.
     """
     names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
     if len(names) < len(shares):
         raise InputError(
-            f"data: {len(names)} group(s) cannot be split into {', '.join(shares)}: "
-            f"give more groups, or say which image belongs to which split"
+            f"data: expected at least {len(shares)} groups for {', '.join(shares)}, got "
+            f"{len(names)}: add groups, or give the split of each image"
         )
     order = np.random.default_rng(seed).permutation(len(names))
-    ends = np.cumsum(counts[order]) - counts[order] / 2  # a group goes where its middle falls
+    middles = np.cumsum(counts[order]) - counts[order] / 2  # the middle of a group decides
     limits = np.cumsum(list(shares.values())) * len(groups)
-    dealt = np.minimum(np.searchsorted(limits, ends, side="right"), len(shares) - 1)
-    for side in range(len(shares)):  # a side that rounding left empty takes the nearest group
-        if not (dealt == side).any():
-            spare = [i for i in range(len(names)) if (dealt == dealt[i]).sum() > 1]
-            dealt[min(spare, key=lambda i: abs(int(dealt[i]) - side))] = side
+    assigned = np.minimum(np.searchsorted(limits, middles, side="right"), len(shares) - 1)
+    for split in range(len(shares)):  # a split left empty by rounding takes the nearest group
+        if not (assigned == split).any():
+            spare = [i for i in range(len(names)) if (assigned == assigned[i]).sum() > 1]
+            assigned[min(spare, key=lambda i: abs(int(assigned[i]) - split))] = split
     owner = np.empty(len(names), np.intp)
-    owner[order] = dealt
-    return {side: np.flatnonzero(owner[inverse] == k) for k, side in enumerate(shares)}
+    owner[order] = assigned
+    return {split: np.flatnonzero(owner[inverse] == k) for k, split in enumerate(shares)}
 
 
 def at_random(n: int, shares: Mapping[str, float], seed: int = 0) -> Splits:
-    """Deal single images: leaky wherever two images show the same person or photo."""
+    """Assign single images to the splits; leaky if images share a person or photo."""
     return by_group(np.arange(n).astype(str), shares, seed)

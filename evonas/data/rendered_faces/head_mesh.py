@@ -1,9 +1,9 @@
-"""A parametric head: a closed grid of vertices shaped by named identity values.
+"""Parametric head: a closed grid of vertices, deformed by identity and expression values.
 
-The grid is a sphere in polar coordinates (rows from crown to throat, columns around
-the neck axis, denser in front). Identity values bend it into a head by sums of smooth
-bumps, expression values move it further. Every vertex keeps its place on the mean head
-(``sx``, ``sy``, ``sz``), so paint and landmarks stick to the skin while it deforms.
+The grid is a sphere in polar coordinates (rows from crown to throat, columns around the neck axis,
+denser in front). Identity values deform it to a head by sums of smooth bumps, expression values
+deform it further. Paint and landmarks refer to the positions of the vertices on the mean head
+(``sx``, ``sy``, ``sz``), so they follow every deformation.
 
 Frame: x to the image's right, y down, z towards the viewer; one unit is about half the
 height of a head; the face looks along +z.
@@ -93,7 +93,7 @@ EXPRESSION_RANGES: dict[str, tuple[float, float]] = {
     "brow_raise": (-0.5, 1.0),
 }
 
-#: landmark -> (side, place on the mean head); sides: -1 image left, +1 image right.
+#: landmark -> (x, y, facing) on the mean head; x < 0 is the image's left; facing: on the front.
 LANDMARKS: dict[str, tuple[float, float, float]] = {
     "left_eye_outer": (-0.43, -0.06, 1.0),
     "left_eye_inner": (-0.14, -0.06, 1.0),
@@ -118,16 +118,15 @@ def smoothstep(values: Array, low: float, high: float) -> Array:
 
 
 def bump(a: Array, b: Array | float = 0.0) -> Array:
-    """Return exp(-(a^2 + b^2) / 2): a round hill of height 1."""
+    """Return exp(-(a^2 + b^2) / 2), a bump of height 1."""
     return np.asarray(np.exp(-0.5 * (a * a + b * b)), dtype=np.float32)
 
 
 class Grid:
-    """The mean head's vertices, (rows, columns), symmetric under x -> -x.
+    """Vertices of the mean head, (rows, columns), symmetric under x -> -x.
 
     Args:
-        detail: vertices per unit length relative to the density that a 64-pixel
-            image needs.
+        detail: density of the vertices relative to that for an image of 64 pixels.
     """
 
     def __init__(self, detail: float = 1.0) -> None:
@@ -140,7 +139,7 @@ class Grid:
         self.sx = np.outer(np.sin(polar), np.sin(around)).astype(np.float32)
         self.sz = np.outer(np.sin(polar), np.cos(around)).astype(np.float32)
         self.sy = np.broadcast_to(-np.cos(polar)[:, None], self.shape).astype(np.float32)
-        # exact mirror symmetry, which sin and cos grant only to the last bit
+        # exact mirror symmetry, since sin and cos are symmetric only up to rounding
         self.sx = (self.sx - self.sx[:, ::-1]) / np.float32(2)
         self.sz = (self.sz + self.sz[:, ::-1]) / np.float32(2)
         self.x = self.sx * np.float32(MEAN_WIDTH)
@@ -151,29 +150,29 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(rows, columns)."""
+        """Shape of the grid: (rows, columns)."""
         return self.rows, self.columns
 
     @cached_property
     def noise(self) -> Array:
-        """A fixed grain, (rows, columns), about N(0, 1) and mirror symmetric."""
+        """Fixed noise, (rows, columns), approximately N(0, 1) and mirror symmetric."""
         half = np.random.default_rng(7).standard_normal((self.rows, self.columns // 2))
         return np.concatenate([half, half[:, ::-1]], axis=1).astype(np.float32)
 
     @cached_property
     def landmark_vertices(self) -> dict[str, list[int]]:
-        """Landmark name -> flat indices of the nearest vertices; their mean is the place.
+        """Landmark name -> flat indices of the nearest vertices, whose mean is its position.
 
-        No column runs through x = 0, so what lies there has two vertices.
+        No column is at x = 0, so a landmark there has two vertices.
         """
-        found = {}
+        vertices = {}
         for name, (x, y, facing) in LANDMARKS.items():
             far = (self.x - x) ** 2 + (self.y - y) ** 2
             far = far + (self.sz <= 0) * 9.0 if facing else far + 0.5 * np.abs(self.sz + 0.1)
             row, column = divmod(int(np.argmin(far)), self.columns)
             columns = [column] if x else [column, self.columns - 1 - column]
-            found[name] = [row * self.columns + c for c in columns]
-        return found
+            vertices[name] = [row * self.columns + c for c in columns]
+        return vertices
 
     @cached_property
     def expression_fields(self) -> dict[str, tuple[Array, Array, Array]]:
@@ -232,7 +231,7 @@ class Grid:
         add((ridge + v["nose_hook"] * bump((y - 0.06) / 0.07)) * bump(ax / broad))
         add(v["nose_wing"] * bump((ax - 1.45 * v["nose_width"]) / 0.045, (y - 0.29) / 0.05))
 
-        # sliding along the skin: distance and height of the features
+        # distance and height of the features, by moving vertices along the skin
         eyes = bump((ax - 0.28) / 0.17, (y + 0.08) / 0.14) * front
         x = x + self.side * (v["eye_distance"] + (v["eye_size"] - 1.0) * (ax - 0.285)) * eyes
         px = px + ((v["eye_size"] - 1.0) * (y + 0.06) - v["eye_slant"] * (ax - 0.285)) * eyes
@@ -246,7 +245,7 @@ class Grid:
 
 
 def normals_of(points: Array) -> Array:
-    """Return outward unit normals, (3, rows, columns), of a grid closed around."""
+    """Return outward unit normals, (3, rows, columns), of a grid with cyclic columns."""
     around = np.empty_like(points)
     around[:, :, 1:-1] = points[:, :, 2:] - points[:, :, :-2]
     around[:, :, 0] = points[:, :, 1] - points[:, :, -1]

@@ -1,9 +1,9 @@
-"""The colours of a parametric head: skin, hair, brows, eyes, lips, beard.
+"""Colours of a parametric head: skin, hair, brows, eyes, lips, beard.
 
-Paint lives on the vertices of the mean head, so it follows every deformation. What
-never changes for a person is painted once (``static_paint``); eyes and mouth, which
-expression changes, are painted on their own few vertices (``paint_expression``).
-Colours are RGB in 0..1.
+Colours belong to the vertices of the mean head, so they follow every deformation. The colours
+that are constant for a person are computed once (``static_paint``); those of eyes and mouth, which
+depend on the expression, are painted on their few vertices (``paint_expression``). Colours are RGB
+in 0..1.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ def hair_colour(v: Mapping[str, float]) -> Array:
 
 
 def is_bald(v: Mapping[str, float]) -> bool:
-    """Tell whether a person has no hair on the head."""
+    """Return whether a person has no hair on the head."""
     return v["hair_style"] < BALD_BELOW
 
 
 @dataclass(frozen=True)
 class Paint:
-    """What is painted once on a head.
+    """Colours of a head that do not depend on the expression.
 
     Attributes:
         albedo: (3, rows, columns) colour.
-        hair: (rows, columns) how much hair covers a vertex, 0..1.
-        lift: (rows, columns) share of the hair's height; it rises more gently than
-            ``hair``, because a cliff in the surface would tear the splats apart.
+        hair: (rows, columns) coverage of a vertex by hair, 0..1.
+        lift: (rows, columns) share of the hair's height; it increases more slowly than
+            ``hair``, since a step in the surface would leave gaps between the splats.
     """
 
     albedo: Array
@@ -111,13 +111,13 @@ def _hair_masks(grid: Grid, v: Mapping[str, float]) -> tuple[Array, Array]:
 
 
 def static_paint(grid: Grid, v: Mapping[str, float]) -> Paint:
-    """Return what a person's head looks like with neither eyes nor lips."""
+    """Return the colours of a person's head without eyes and lips."""
     ax, y, front = grid.ax, grid.y, grid.front
     ahead = (grid.sz > 0).astype(np.float32)
     skin, hair_rgb = skin_colour(v), hair_colour(v)
     albedo = np.repeat(skin, ax.size).reshape(3, *grid.shape)
 
-    # blood under the skin: cheeks, nose and ears are redder
+    # cheeks, nose and ears are redder
     red = 0.5 * bump((ax - 0.40) / 0.14, (y - 0.22) / 0.13) + 0.5 * bump(
         ax / 0.10, (y - 0.28) / 0.09
     )
@@ -131,7 +131,7 @@ def static_paint(grid: Grid, v: Mapping[str, float]) -> Paint:
         )
         albedo = _mix(albedo, skin * np.float32(0.35), off * ahead * (v["asymmetry"] != 0))
 
-    # shade that the shape itself casts wherever the light comes from
+    # ambient occlusion by the shape, independent of the light
     shade = 0.30 * bump((ax - 0.17) / 0.06, (y + 0.06) / 0.07)
     shade += 0.35 * bump(ax / 0.13, (y - 0.385) / 0.03) + 0.22 * bump(ax / 0.16, (y - 0.695) / 0.04)
     shade += 0.60 * bump((ax - 0.052) / 0.028, (y - 0.352) / 0.022)
@@ -171,7 +171,7 @@ def static_paint(grid: Grid, v: Mapping[str, float]) -> Paint:
 
 
 class ExpressionPaint:
-    """Paints the eyes and the mouth of one person; their vertices are found once."""
+    """Paint the eyes and the mouth of a person, whose vertices are determined once."""
 
     def __init__(self, grid: Grid, v: Mapping[str, float]) -> None:
         self._v = v

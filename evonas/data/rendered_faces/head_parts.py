@@ -1,4 +1,4 @@
-"""Everything on a rendered person that is not the skull: ears, long hair, neck, shoulders, glasses.
+"""Parts of a rendered person besides the head: ears, long hair, neck, shoulders, glasses.
 
 A part is a cloud of surface points with normals and colours, dense enough to be
 splatted without holes. Frame and units are those of ``_head_mesh``.
@@ -68,7 +68,7 @@ def ears(v: Mapping[str, float], right_root: Array, detail: float) -> tuple[Part
 
 
 def curtain(v: Mapping[str, float], detail: float) -> Part | None:
-    """Return the hair that hangs beside and behind the face, or nothing if it is short."""
+    """Return the hair beside and behind the face; None if it is short."""
     if is_bald(v) or v["hair_length"] < 0.15:
         return None
     bottom = 0.30 + 0.75 * v["hair_length"]

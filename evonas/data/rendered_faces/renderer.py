@@ -1,10 +1,9 @@
-"""Render a person in a scene: coloured surface points, a depth buffer, one light.
+"""Render a person in a scene from coloured surface points, with a depth buffer and one light.
 
-``render`` is a pure function of its arguments; everything random is drawn beforehand
-(``_scenes``). Points are splatted on twice the resolution, the nearest wins, and pairs
-of pixels are averaged, which softens outlines. Surfaces are Lambertian with a Phong
-highlight (Phong 1975, "Illumination for computer generated pictures"). The camera is
-orthographic.
+``render`` is a pure function of its arguments; all random values are drawn before (``scenes``).
+Points are splatted at twice the resolution, the nearest point is visible, and pairs of pixels are
+averaged, which smooths outlines. Surfaces are Lambertian with a Phong highlight (Phong 1975,
+"Illumination for computer generated pictures"). The camera is orthographic.
 """
 
 from __future__ import annotations
@@ -48,22 +47,22 @@ def rotation_matrix(yaw: float, pitch: float, roll: float) -> NDArray[np.float64
 
 @dataclass(frozen=True)
 class Scene:
-    """All that an image shows besides the person.
+    """Content of an image besides the person.
 
     Attributes:
         yaw, pitch, roll: pose in degrees.
         expression: name -> strength; the names of ``EXPRESSION_RANGES``.
-        background: (size, size, 3) float32 in 0..1; its side is the image's.
+        background: (size, size, 3) float32 in 0..1, of the size of the image.
         light: direction towards the light in the camera's frame, (3,) unit vector.
-        diffuse, ambient: (3,) strength and colour of the light and of its surroundings.
-        gaze: where the eyes look, to the image's right and down, about -0.3..0.3.
-        shift: of the head's centre, as a share of the side (right, down).
+        diffuse, ambient: (3,) strength and colour of the light and of the ambient light.
+        gaze: gaze direction, to the image's right and down, about -0.3..0.3.
+        shift: shift of the head's centre, as a share of the side (right, down).
         scale: size of the head; 1 is the usual crop.
         clothing: (3,) colour.
-        glasses: (frame colour (3,), are they sunglasses), or None.
+        glasses: (frame colour (3,), whether they are sunglasses), or None.
         mask: colour (3,) of a face mask, or None.
-        overlays: (coverage (size, size), colour (size, size, 3)) in front of everything.
-        blur: share of light that each neighbour gives, 0..0.25.
+        overlays: (coverage (size, size), colour (size, size, 3)) of occluders in the foreground.
+        blur: share of its light that each pixel gives to a neighbour, 0..0.25.
         grain: (size, size, 3) noise to add, or None.
     """
 
@@ -86,7 +85,7 @@ class Scene:
     grain: Array | None = None
 
     def mirrored(self) -> Scene:
-        """Return the scene whose image is the left-right mirror image of this one."""
+        """Return the mirrored scene, whose image is the mirror image of this one."""
         return replace(
             self,
             yaw=-self.yaw,
@@ -101,7 +100,7 @@ class Scene:
 
 
 class Person:
-    """A person's neutral head and paint: built once, rendered in many scenes."""
+    """Neutral head and colours of a person, to be rendered in many scenes."""
 
     def __init__(self, grid: Grid, values: Mapping[str, float], detail: float = 1.0) -> None:
         self.values, self._grid, self._detail = values, grid, detail
@@ -109,14 +108,14 @@ class Person:
         paint = static_paint(grid, values)
         marks = grid.landmark_vertices
         skin = shape.reshape(3, -1)
-        # ears and glasses are built for the right side and mirrored: take both sides' mean
+        # ears and glasses are built for the right side and mirrored, so use the mean of both sides
         right = skin[:, [marks[f"right_{p}"][0] for p in ("ear", "eye_inner", "eye_outer")]]
         left = skin[:, [marks[f"left_{p}"][0] for p in ("ear", "eye_inner", "eye_outer")]]
         middle: Array = ((right + left * _FLIP[:, None]) / 2).astype(np.float32)
         self._ears, self.ear = ears(values, middle[:, 0], detail)
         self.eye = middle[:, 1:].mean(axis=1)
         self.eye_front = float(middle[2, 1:].max()) + 0.06
-        # hair stands off the skull
+        # hair is above the skull
         height = values["hair_volume"] * (0.55 + 0.45 * smoothstep(-grid.sy, -0.3, 0.8))
         if values["hair_curl"] > 0.5:
             lumps = np.sin(11.0 * np.abs(grid.around)) * np.sin(13.0 * grid.sy)
@@ -154,15 +153,15 @@ class Person:
         return points, albedo
 
     def parts(self, scene: Scene) -> list[Part]:
-        """Return the parts that turn with the head."""
-        found = [self._ears]
+        """Return the parts that move with the head."""
+        parts = [self._ears]
         if self._curtain is not None:
-            found.append(self._curtain)
+            parts.append(self._curtain)
         if scene.glasses is not None:
             frame, dark = scene.glasses
             colour = np.array(frame, np.float32)
-            found.append(glasses(self.eye, self.ear, self.eye_front, dark, colour, self._detail))
-        return found
+            parts.append(glasses(self.eye, self.ear, self.eye_front, dark, colour, self._detail))
+        return parts
 
     def landmarks(self, expression: Mapping[str, float]) -> Array:
         """Return the 3-D landmarks in the head's frame, (k, 3)."""
@@ -264,8 +263,8 @@ def _shade(surface: Array, scene: Scene) -> Array:
 def _splat(points: Array, zoom: np.float32, offset: Array, size: int) -> NDArray[np.int64]:
     """Return the index of the nearest point at each of (2 size, 2 size) pixels, -1: none.
 
-    Every point covers the 2 x 2 pixels around it; depth and index share one integer, so
-    that a maximum finds the nearest.
+    Every point covers the 2 x 2 pixels around it; depth and index are packed into one integer, so
+    that the maximum is the nearest point.
     """
     side = 2 * size
     column = np.floor((points[0] * zoom + offset[0]) * 2 + np.float32(0.5)).astype(np.int64)
@@ -278,14 +277,14 @@ def _splat(points: Array, zoom: np.float32, offset: Array, size: int) -> NDArray
     np.maximum.at(buffer, row * (side + 2) + column, key)
     square = buffer.reshape(side + 2, side + 2)
     wide = np.maximum(square[:, :-2], square[:, 1:-1])
-    found = np.maximum(wide[:-2], wide[1:-1])
-    # a pinhole between filled neighbours is a gap of the point cloud, not of the head
-    across = np.full_like(found, -1)
-    across[:, 1:-1] = np.minimum(found[:, :-2], found[:, 2:])
-    along = np.full_like(found, -1)
-    along[1:-1] = np.minimum(found[:-2], found[2:])
-    found = np.where(found < 0, np.maximum(across, along), found)
-    return np.where(found < 0, np.int64(-1), found & ((1 << 24) - 1))
+    nearest = np.maximum(wide[:-2], wide[1:-1])
+    # fill an empty pixel between two filled ones: it is a gap of the point cloud, not of the head
+    across = np.full_like(nearest, -1)
+    across[:, 1:-1] = np.minimum(nearest[:, :-2], nearest[:, 2:])
+    along = np.full_like(nearest, -1)
+    along[1:-1] = np.minimum(nearest[:-2], nearest[2:])
+    nearest = np.where(nearest < 0, np.maximum(across, along), nearest)
+    return np.where(nearest < 0, np.int64(-1), nearest & ((1 << 24) - 1))
 
 
 def _blur(image: Array, share: np.float32) -> Array:

@@ -1,7 +1,7 @@
-"""Draw random people and random scenes for the synthetic faces.
+"""Draw random persons and random scenes for the synthetic faces.
 
-All ranges stand here. Nothing is correlated with who is shown except the person's own
-values: light, clothes, glasses, pose and expression are drawn anew for every image.
+This file defines all ranges. Only the values of the person depend on the identity; light, clothes,
+glasses, pose and expression are drawn independently for every image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from evonas.data.rendered_faces.head_mesh import (
 )
 from evonas.data.rendered_faces.renderer import Scene
 
-#: largest |yaw|, |pitch|, |roll| in degrees, and how much the middle is preferred (1: not).
+#: largest |yaw|, |pitch|, |roll| in degrees, and the preference for the middle (1: none).
 POSE_RANGES = {"yaw": (75.0, 1.3), "pitch": (50.0, 1.7), "roll": (35.0, 1.7)}
 
 
@@ -101,7 +101,7 @@ def draw_scene(
 
 
 def _centres(size: int) -> Array:
-    """Pixel centres in -1..1."""
+    """Return the pixel centres in -1..1."""
     return ((np.arange(size) + 0.5) * 2.0 / size - 1.0).astype(np.float32)
 
 
@@ -117,7 +117,7 @@ def _background(rng: np.random.Generator, size: int) -> Array:
     )
     at = (np.arange(size) + 0.5) / size * (knots - 1)
     weights = np.maximum(0.0, 1.0 - np.abs(at[:, None] - np.arange(knots)))
-    # einsum without BLAS: the same bits on any number of threads
+    # einsum without BLAS, so that the bits do not depend on the number of threads
     image = np.einsum("xj,yjc->yxc", weights, np.einsum("yi,ijc->yjc", weights, patches))
     if rng.random() < 0.4:
         turn, offset = rng.uniform(0, np.pi), rng.uniform(-0.6, 0.6)

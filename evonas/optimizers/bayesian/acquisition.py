@@ -1,4 +1,4 @@
-"""What to train next under a posterior: expected improvement, and batches of it."""
+"""Acquisition functions: expected improvement in batches, and variance reduction for designs."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
 
-#: Variance of a training's noise in normal scores, before any is known.
+#: Assumed noise variance of an evaluation, in normal scores, while there is no fitness yet.
 DESIGN_NOISE = 0.05
 
 
 def normal_scores(fitness: Array) -> Array:
     """Return (n,) quantiles of the standard normal by rank; ties get one score.
 
-    Ranks survive any monotone change of the fitness, so a few terrible networks, or
-    failures, bend no model, and near the best the scale is as fine as anywhere.
+    Ranks are invariant under monotone transformations, so a few very bad values or failures do
+    not distort the model, and the scale near the best is as fine as elsewhere.
     """
     scores: Array = ndtri((rankdata(fitness) - 0.5) / len(fitness))
     return scores
 
 
 def log_expected_improvement(mean: Array, variance: Array, best: float) -> Array:
-    """Return the logarithm of how far below ``best`` a value is expected to fall.
+    """Return the (m,) logarithms of the expected improvement below ``best``.
 
-    Jones, Schonlau and Welch 1998, "Efficient global optimization of expensive
-    black-box functions"; as a logarithm, stable where nothing is expected, after Ament
-    et al. 2023, https://arxiv.org/abs/2310.20708.
+    Jones, Schonlau and Welch 1998, "Efficient global optimization of expensive black-box
+    functions"; the logarithm, which does not underflow, after Ament et al. 2023,
+    https://arxiv.org/abs/2310.20708.
 
     Args:
-        mean, variance: (m,) of normal distributions, variance above 0.
-        best: the value to improve on.
+        mean: (m,) posterior means.
+        variance: (m,) posterior variances, above 0.
+        best: value to improve on.
     """
     deviation = np.sqrt(variance)
     u = (best - mean) / deviation
@@ -48,17 +49,17 @@ def log_expected_improvement(mean: Array, variance: Array, best: float) -> Array
     return logs + np.log(deviation)
 
 
-class Belief:
-    """The posterior at candidates, and how it changes when one of them is taken.
+class CandidatePosterior:
+    """Posterior at the candidates of a batch, updated with each candidate that is taken.
 
-    Taking a candidate assumes that its fitness will be its mean (kriging believer,
-    Ginsbourger, Le Riche and Carraro 2010): no mean moves, the variance of whatever is
-    alike shrinks, and so the next of a batch is looked for elsewhere.
+    Taking a candidate assumes that its fitness equals its mean (kriging believer, Ginsbourger,
+    Le Riche and Carraro 2010): the means stay, and the variance of similar candidates shrinks,
+    so that the next candidate is chosen elsewhere.
 
     Args:
-        process: conditioned on what is known.
-        points: (m, ...) candidates.
-        best: the value to improve on.
+        process: conditioned Gaussian process.
+        points: (m, d) candidates.
+        best: value to improve on.
     """
 
     def __init__(self, process: GaussianProcess, points: Array, best: float) -> None:
@@ -68,11 +69,11 @@ class Belief:
         self._mean, self._variance, self._white = process.predict(points)
 
     def scores(self) -> Array:
-        """Return the (m,) log expected improvements as things stand."""
+        """Return the (m,) current logarithms of the expected improvement."""
         return log_expected_improvement(self._mean, self._variance, self._best)
 
     def take(self, index: int) -> None:
-        """Believe the mean of one candidate."""
+        """Condition the posterior on candidate ``index`` having its mean as fitness."""
         process = self._process
         covariance = process.kernel(process.log, self._points, self._points[[index]])[:, 0]
         covariance -= self._white.T @ self._white[:, index]
@@ -82,20 +83,20 @@ class Belief:
         self._best = min(self._best, float(self._mean[index]))
 
 
-def knowledge_gains(
+def variance_reductions(
     process: GaussianProcess, known: Array, candidates: Array, reference: Array
 ) -> Array:
     """Return how much each candidate lowers the mean variance at the reference points.
 
-    Needs no fitness. Maximised one after another it spreads a start over the values of
-    each gene and over the cost, whatever their kinds: Cohn 1996, "Neural network
-    exploration using optimal experiment design", https://doi.org/10.1016/0893-6080(95)00137-9.
+    It needs no fitness. Choosing the largest reduction repeatedly spreads an initial design
+    over the values of each gene and over the cost: Cohn 1996, "Neural network exploration using
+    optimal experiment design", https://doi.org/10.1016/0893-6080(95)00137-9.
 
     Args:
-        process: its hyperparameters say what is alike.
-        known: (n, ...) points trained or about to be, n may be 0.
-        candidates: (m, ...).
-        reference: (r, ...) points that stand for the space.
+        process: gives the kernel; its prior hyperparameters are used.
+        known: (n, d) points already in the design, n may be 0.
+        candidates: (m, d).
+        reference: (r, d) points that represent the space.
 
     Returns:
         (m,) reductions of the mean variance.

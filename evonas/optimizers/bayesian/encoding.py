@@ -1,4 +1,4 @@
-"""Genomes as points that a kernel can compare: bin indices, activity, logarithm of cost."""
+"""Encoding of genomes as inputs of the kernel: values of active genes and logarithm of the cost."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Array = NDArray[np.float64]
 
 
 class Encoding:
-    """Maps genomes to points; two of one architecture get one point.
+    """Map genomes to points, such that genomes of the same architecture get the same point.
 
-    A gene's column is its bin index as a share of the range, or a ``log_float``'s place
-    in it, both in [0, 1]; ``INACTIVE`` where its ``when`` does not hold.
+    The column of a gene is its bin index, or the position of a ``log_float``, scaled to [0, 1];
+    ``INACTIVE`` if the condition ``when`` of the gene does not hold.
 
     Args:
         space: the search space.
-        macs: cost of an architecture; None: the points have no column for it.
-        max_macs: the most it may be; None: anything.
-        sample: (n, dim) genomes, n at least 1, that show the range of the costs.
+        macs: cost of an architecture; None: the points have no column for the cost.
+        max_macs: limit on the cost; None: no limit.
+        sample: (n, dim) genomes, n at least 1, whose costs standardise the cost column.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Encoding:
         self._centre, self._scale = float(logs.mean()), max(float(logs.std()), 1e-6)
 
     def feasible(self, genomes: Array) -> tuple[Array, Array]:
-        """Return those of (n, dim) genomes within ``max_macs``, (m, dim), and their points.
+        """Return the (m, dim) genomes within ``max_macs`` of (n, dim) genomes, and their points.
 
         The points have shape (m, dim) or, with ``macs``, (m, dim + 1).
         """
@@ -66,16 +66,16 @@ class Encoding:
             else:
                 at = np.zeros(len(genomes), dtype=np.int64)
                 column = np.array([gene.encode(gene.decode(x)) for x in genomes[:, i].tolist()])
-            counts = np.ones(len(genomes), dtype=bool)
+            is_active = np.ones(len(genomes), dtype=bool)
             for other, values in gene.when:
                 j = next(k for k, g in enumerate(genes) if g.name == other)
                 holds = np.array([value in values for value in genes[j].values], dtype=bool)
-                met = (
+                fulfilled = (
                     holds[index[other]]
                     if len(holds)
                     else np.array([genes[j].decode(x) in values for x in genomes[:, j].tolist()])
                 )
-                counts &= active[other] & met
-            active[gene.name], index[gene.name] = counts, at
-            columns.append(np.where(counts, column, INACTIVE))
+                is_active &= active[other] & fulfilled
+            active[gene.name], index[gene.name] = is_active, at
+            columns.append(np.where(is_active, column, INACTIVE))
         return columns

@@ -1,4 +1,4 @@
-"""A Gaussian process whose hyperparameters are learned, with priors, by gradients.
+"""Gaussian process regression with maximum a posteriori hyperparameters.
 
 Rasmussen and Williams 2006, "Gaussian processes for machine learning",
 https://gaussianprocess.org/gpml: posterior algorithm 2.1, gradient equation 5.9.
@@ -15,22 +15,22 @@ from evonas.optimizers.bayesian.kernel import Kernel
 
 Array = NDArray[np.float64]
 
-#: Added to the diagonal, relative to it: keeps near-twins factorisable.
+#: Jitter on the diagonal, relative to its mean, so that nearly equal points can be factorised.
 JITTER = 1e-8
-#: Iterations of one fit; a warm start needs fewer.
+#: Largest number of iterations of one fit; a warm start needs fewer.
 ITERATIONS = 60
-#: How far a hyperparameter's logarithm may go from its prior mean.
+#: Largest distance of a hyperparameter's logarithm from its prior mean.
 REACH = 6.0
 
 
 class GaussianProcess:
-    """Regression on a kernel's points; the noise is the last hyperparameter.
+    """Gaussian process regression with homoscedastic noise.
 
     Args:
-        kernel: covariance of two points, its hyperparameters and their priors.
+        kernel: covariance function, with its hyperparameters and their priors.
 
     Attributes:
-        log: (p,) logarithms of the kernel's hyperparameters, last that of the noise variance.
+        log: (p,) logarithms of the hyperparameters; the last is the noise variance.
     """
 
     def __init__(self, kernel: Kernel) -> None:
@@ -38,16 +38,16 @@ class GaussianProcess:
         self.log = kernel.prior_mean.copy()
 
     def fit(self, points: Array, targets: Array) -> None:
-        """Maximise marginal likelihood times prior, from ``log`` as it stands.
+        """Maximise marginal likelihood times prior over the hyperparameters, starting at ``log``.
 
-        One start: under these priors others were seen to end at the same place.
+        A single start: under these priors, other starts ended at the same optimum.
 
         Args:
-            points: (n, d) as the kernel reads them.
-            targets: (n,) about standardised.
+            points: (n, d) inputs of the kernel.
+            targets: (n,) approximately standardised values.
         """
         distances = self.kernel.distances(points, points)
-        found = minimize(
+        optimum = minimize(
             self.objective,
             self.log,
             args=(distances, points, targets - self.kernel.mean(points)),
@@ -56,18 +56,18 @@ class GaussianProcess:
             bounds=[(mean - REACH, mean + REACH) for mean in self.kernel.prior_mean.tolist()],
             options={"maxiter": ITERATIONS},
         )
-        self.log = np.array(found.x, dtype=np.float64)
+        self.log = np.array(optimum.x, dtype=np.float64)
 
     def objective(
         self, log: Array, distances: Array, points: Array, targets: Array
     ) -> tuple[float, Array]:
-        """Return minus the log posterior of the hyperparameters, but for a constant, and its slope.
+        """Return the negative log posterior of the hyperparameters, up to a constant, and gradient.
 
         Args:
-            log: (p,) hyperparameters.
+            log: (p,) logarithms of the hyperparameters.
             distances: (d, n, n) from ``Kernel.distances``.
-            points: (n, d).
-            targets: (n,) less their prior means.
+            points: (n, d) inputs.
+            targets: (n,) values minus their prior means.
         """
         covariance, gradient = self.kernel.with_gradient(log, distances, points)
         n = len(targets)
@@ -84,27 +84,27 @@ class GaussianProcess:
 
     @property
     def noise(self) -> float:
-        """Variance of one training's noise."""
+        """Noise variance of one evaluation."""
         return float(np.exp(self.log[-1]))
 
     def condition(self, points: Array, targets: Array) -> None:
-        """Take (n, d) points and their (n,) targets as known."""
+        """Condition the process on (n, d) points and their (n,) targets."""
         self._points = points
         covariance = self.kernel(self.log, points, points)
         covariance[np.diag_indices(len(points))] += self.noise
         self._lower = _factor(covariance)
-        surprise = targets - self.kernel.mean(points)
-        self._weights = cho_solve((self._lower, True), surprise, check_finite=False)
+        residuals = targets - self.kernel.mean(points)
+        self._weights = cho_solve((self._lower, True), residuals, check_finite=False)
 
     def predict(self, points: Array) -> tuple[Array, Array, Array]:
-        """Return the posterior of the noiseless function.
+        """Return the posterior of the noise-free function.
 
         Args:
-            points: (m, d).
+            points: (m, d) inputs.
 
         Returns:
-            (m,) means, (m,) variances, and the (n, m) whitened covariances with the known
-            points, from which ``Belief`` goes on.
+            (m,) means, (m,) variances, and the (n, m) whitened covariances with the
+            conditioning points, which ``CandidatePosterior`` updates.
         """
         cross = self.kernel(self.log, self._points, points)
         white = solve_triangular(self._lower, cross, lower=True, check_finite=False)
@@ -114,7 +114,7 @@ class GaussianProcess:
 
 
 def _factor(covariance: Array) -> Array:
-    """Return the lower Cholesky factor, with as little jitter as it takes."""
+    """Return the lower Cholesky factor, with the least sufficient jitter."""
     jitter = JITTER * float(np.mean(np.diag(covariance)))
     while True:
         try:

@@ -1,17 +1,18 @@
-"""How alike two architectures are: a kernel over genes by kind, and over their cost.
+"""Covariance function of two architectures, from the values of their genes and their cost.
 
     k = 1 + a * mean_i k_i + b * prod_i k_i * k_cost + linear and quadratic terms in cost
 
-k_i = exp(-theta_i * distance_i) is one gene's kernel: for a choice the distance is 0 or
-1 (Hamming), for ordered values the distance of the bins as a share of the range. On
-an ordered gene of many values this is rough, as tables of trained networks are. The
-sum holds main effects, the product what genes do together (Duvenaud et al. 2011,
-"Additive Gaussian processes", https://arxiv.org/abs/1112.4394); theta_i is the learned
-relevance of a gene (Rasmussen and Williams 2006, section 5.1). The constant and the
-polynomial in cost are a mean function whose coefficients are integrated out (section
-2.7): how much the cost says is learned, and fades where it says little. The slope is
-expected to be SLOPE: larger networks tend to be better. Data overrule that where it is
-not so; where it is, the first few architectures need not find it out.
+k_i = exp(-theta_i * distance_i) is the kernel of gene i: the distance is 0 or 1 (Hamming) for a
+choice, and the distance of the bins as a share of the range for ordered values. This exponential
+kernel gives rough functions, as tables of trained networks are. The mean models main effects, the
+product interactions (Duvenaud et al. 2011, "Additive Gaussian processes",
+https://arxiv.org/abs/1112.4394); theta_i is the relevance of a gene (Rasmussen and Williams 2006,
+section 5.1).
+
+The constant and the polynomial in cost are a mean function whose coefficients are integrated out
+(section 2.7), so that the influence of the cost is learned. The prior mean of the slope is SLOPE,
+since larger networks tend to be better: the first evaluations need not show this, and later ones
+overrule it where it is wrong.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Gradient = Callable[[Array], Array]
 
-#: What stands for a gene that does not count: its distance to every value is 1.
+#: Value of an inactive gene: its distance to every other value is 1.
 INACTIVE = -1.0
-#: Logarithms of the hyperparameters: prior mean and standard deviation. Targets are
-#: standardised and costs are in standard deviations, so no scale is left to guess.
-#: A relevance starts at RELEVANCE / genes: with many genes each says little.
+#: Prior mean and standard deviation of the logarithms of the hyperparameters. They need no scale,
+#: since targets and costs are standardised. The prior mean of a relevance is RELEVANCE / genes:
+#: one of many genes has little influence.
 RELEVANCE = 2.0
 GENE = (0.0, 1.0)
 COST = (-2.5, 1.0)
@@ -42,19 +43,19 @@ SLOPE = -0.5
 
 
 class Kernel:
-    """Covariance of points (n, d) or (n, d + 1), in the order of the genes, then the cost.
+    """Covariance of points with one column per gene and, with ``cost``, one for the cost.
 
-    Hyperparameters, as logarithms: d relevances; with cost its relevance, the variances
-    of its linear and of its quadratic coefficient; those of the sum and the product;
-    last the noise, which ``GaussianProcess`` adds.
+    The hyperparameters are, as logarithms: d relevances; with cost, its relevance and the
+    variances of its linear and quadratic coefficients; the variances of the mean and of the
+    product; last the noise variance, which ``GaussianProcess`` adds.
 
     Args:
-        ordered: (d,) whether neighbouring values of a gene are alike.
-        cost: whether the points' last column is a cost, about standardised.
+        ordered: (d,) whether the values of a gene are ordered.
+        cost: whether the last column of the points is a cost, approximately standardised.
 
     Attributes:
-        prior_mean: (p,) of the hyperparameters' logarithms.
-        prior_deviation: (p,) standard deviations of the same, independent and normal.
+        prior_mean: (p,) means of the independent normal priors of the logarithms.
+        prior_deviation: (p,) standard deviations of these priors.
     """
 
     def __init__(self, ordered: Sequence[bool] | NDArray[np.bool_], cost: bool) -> None:
@@ -74,7 +75,7 @@ class Kernel:
             product = np.exp(-np.exp(log[self._genes]) * self._distance(self._genes, a, b))
         total = np.zeros_like(product)
         for i in range(self._genes):
-            # Few values, many points: the exponential of each value once, then a look-up.
+            # A gene has few values: compute the exponential once per value, then look it up.
             levels, at = np.unique(a[:, i], return_inverse=True)
             table = np.zeros((len(levels), a.shape[1]))
             table[:, i] = levels
@@ -96,20 +97,20 @@ class Kernel:
         return SLOPE * a[:, -1] if self._cost else np.zeros(len(a))
 
     def distances(self, a: Array, b: Array) -> Array:
-        """Return (d or d + 1, n, m) distances, one matrix a column; the cost's is squared."""
+        """Return (d or d + 1, n, m) distances by column; that of the cost is squared."""
         return np.array([self._distance(i, a, b) for i in range(self._genes + self._cost)])
 
     def with_gradient(self, log: Array, distances: Array, points: Array) -> tuple[Array, Gradient]:
-        """Return the covariance of points with themselves, and a map for its derivatives.
+        """Return the covariance of points with themselves and a function for its derivatives.
 
         Args:
-            log: (p,) hyperparameters.
+            log: (p,) logarithms of the hyperparameters.
             distances: of the points to themselves, from ``distances``.
-            points: (n, ...).
+            points: (n, d) inputs.
 
         Returns:
-            The (n, n) covariance, and a function from a symmetric (n, n) matrix A to the
-            (p - 1,) sums over A * d covariance / d log, the noise left out.
+            The (n, n) covariance, and a function that maps a symmetric (n, n) matrix A to the
+            (p - 1,) sums of A * d covariance / d log, without the noise.
         """
         relevance = np.exp(log[: len(distances)])
         own = np.exp(-relevance[:, None, None] * distances)
@@ -138,7 +139,7 @@ class Kernel:
     def _assembled(
         self, log: Array, a: Array, b: Array, mean: Array, product: Array
     ) -> tuple[Array, Array, Array]:
-        """Return the covariance, and of it the linear and the quadratic part at variance 1."""
+        """Return the covariance, and its linear and quadratic terms in cost at variance 1."""
         additive, together, linear, quadratic = self._variances(log)
         covariance = 1.0 + additive * mean + together * product
         if not self._cost:
@@ -148,7 +149,7 @@ class Kernel:
         return covariance + linear * slope + quadratic * bend, slope, bend
 
     def _variances(self, log: Array) -> tuple[float, float, float, float]:
-        """Return the variances of sum, product, linear and quadratic term."""
+        """Return the variances of the mean, the product, the linear and the quadratic term."""
         linear, quadratic = np.exp(log[-5:-3]) if self._cost else (0.0, 0.0)
         additive, product = np.exp(log[-3:-1])
         return float(additive), float(product), float(linear), float(quadratic)

@@ -1,4 +1,4 @@
-"""How arguments of a strategy are checked."""
+"""Checks of the arguments of strategies and of ``ask`` and ``tell``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Cost = Callable[[Architecture], int]
 
 
 class Common(TypedDict, total=False):
-    """The arguments that every strategy passes on to ``Optimizer``."""
+    """The keyword arguments of ``Optimizer``, which every strategy passes on."""
 
     budget: Required[int]
     seed: Required[int]
@@ -26,10 +26,10 @@ class Common(TypedDict, total=False):
 
 
 def checked_space(space: SearchSpace) -> SearchSpace:
-    """Return the search space that a strategy was given.
+    """Return ``space`` if it is a search space.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not.
     """
     if not isinstance(space, SearchSpace):
         raise InputError(
@@ -39,10 +39,10 @@ def checked_space(space: SearchSpace) -> SearchSpace:
 
 
 def number_in(name: str, value: float, low: float, high: float) -> float:
-    """Return an option's value as a float.
+    """Return the option ``name`` as a float.
 
     Raises:
-        InputError: it is not a number in [low, high].
+        InputError: the value is not a number in [low, high].
     """
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not is_number or not low <= value <= high:
@@ -51,10 +51,10 @@ def number_in(name: str, value: float, low: float, high: float) -> float:
 
 
 def whole_number(name: str, value: int, low: int) -> int:
-    """Return an argument as an int.
+    """Return the argument ``name`` as an int.
 
     Raises:
-        InputError: it is not a whole number of at least ``low``.
+        InputError: the value is not a whole number of at least ``low``.
     """
     try:
         number = operator.index(value)
@@ -65,81 +65,97 @@ def whole_number(name: str, value: int, low: int) -> int:
     return number
 
 
-def told_fitness(verb: str, fitness: ArrayLike, n: int) -> NDArray[np.float64]:
-    """Return (n,) numbers, nan for what failed.
+def _numbers(expected: str, values: ArrayLike) -> NDArray[np.float64]:
+    """Return a float64 copy of ``values``; refuse what is not numeric."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{expected}, got {values!r}") from error
+
+
+def observed_fitness(method: str, fitness: ArrayLike, n: int) -> NDArray[np.float64]:
+    """Return (n,) fitness values with nan for failed evaluations.
+
+    Args:
+        method: name of the public method, for messages.
+        fitness: the argument to check; nan and inf mean failed.
+        n: number of genomes.
 
     Raises:
-        InputError: they are no numbers, or not n.
+        InputError: the values are not numeric, or there are not n of them.
     """
-    try:
-        told = np.array(fitness, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    observed = _numbers(f"{method}() expected {n} numbers (nan: failed)", fitness)
+    if observed.shape != (n,):
         raise InputError(
-            f"{verb}() expected {n} numbers, got {fitness!r}; nan stands for failed"
-        ) from error
-    if told.shape != (n,):
-        raise InputError(
-            f"{verb}() expected fitness of shape ({n},), one number for each genome"
-            f"{' of the last ask' if verb == 'tell' else ''}, got shape {told.shape}; give all "
-            f"of them in the order of the genomes"
+            f"{method}() expected fitness of shape ({n},), one number for each genome"
+            f"{' of the last ask' if method == 'tell' else ''}, got shape {observed.shape}; give "
+            "all of them in the order of the genomes"
         )
-    told[~np.isfinite(told)] = np.nan
-    return told
+    observed[~np.isfinite(observed)] = np.nan
+    return observed
 
 
-def told_axes(
-    verb: str, axes: ArrayLike | None, fitness: NDArray[np.float64], width: int | None
+def observed_axes(
+    method: str, axes: ArrayLike | None, fitness: NDArray[np.float64], width: int | None
 ) -> NDArray[np.float64]:
-    """Return (n, m) numbers; the fitness as the only axis where there are none.
+    """Return (n, m) axes; the fitness as the only axis where ``axes`` is None.
+
+    Args:
+        method: name of the public method, for messages.
+        axes: the argument to check.
+        fitness: (n,) from ``observed_fitness``.
+        width: number of axes of earlier calls; None: there were none.
 
     Raises:
-        InputError: they are no numbers, not a row for each fitness, or not ``width``
-            columns, as those told before.
+        InputError: the axes are not numeric, have not n rows, or not ``width`` columns.
     """
-    try:
-        told = fitness[:, None] if axes is None else np.array(axes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{verb}() expected axes as rows of numbers, got {axes!r}") from error
-    if told.ndim != 2 or len(told) != len(fitness) or told.shape[1] == 0:
+    observed = (
+        fitness[:, None]
+        if axes is None
+        else _numbers(f"{method}() expected axes as rows of numbers", axes)
+    )
+    if observed.ndim != 2 or len(observed) != len(fitness) or observed.shape[1] == 0:
         raise InputError(
-            f"{verb}() expected axes of shape ({len(fitness)}, m), a row for each fitness, got "
-            f"shape {told.shape}"
+            f"{method}() expected axes of shape ({len(fitness)}, m), a row for each fitness, got "
+            f"shape {observed.shape}"
         )
-    if width not in (None, told.shape[1]):
+    if width not in (None, observed.shape[1]):
         raise InputError(
-            f"{verb}() expected {width} axes, as were told before, got {told.shape[1]}"
+            f"{method}() expected {width} axes, as in earlier calls, got {observed.shape[1]}"
             f"{' (the fitness alone)' if axes is None else ''}"
         )
-    return told
+    return observed
 
 
-def unit_cube(verb: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
-    """Return (n, dim) numbers in [0, 1].
+def unit_cube(method: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
+    """Return (n, dim) genomes with values in [0, 1].
+
+    Args:
+        method: name of the public method, for messages.
+        genomes: the argument to check; it may be empty.
+        dim: number of genes.
 
     Raises:
-        InputError: the shape is wrong, or a number is outside.
+        InputError: the shape is wrong, or a value is outside [0, 1].
     """
-    try:
-        given = np.array(genomes, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{verb}() expected genomes as rows of numbers, got {genomes!r}"
-        ) from error
+    given = _numbers(f"{method}() expected genomes as rows of numbers", genomes)
     if given.size == 0:
         return given.reshape(0, dim)
     if given.ndim != 2 or given.shape[1] != dim:
-        raise InputError(f"{verb}() expected genomes of shape (n, {dim}), got shape {given.shape}")
+        raise InputError(
+            f"{method}() expected genomes of shape (n, {dim}), got shape {given.shape}"
+        )
     outside = given[~((given >= 0.0) & (given <= 1.0))]
     if len(outside):
-        raise InputError(f"{verb}() expected genomes with numbers in [0, 1], got {outside[0]}")
+        raise InputError(f"{method}() expected genomes with numbers in [0, 1], got {outside[0]}")
     return given
 
 
 def clipped(strategy: str, genomes: ArrayLike, dim: int) -> NDArray[np.float64]:
-    """Return what a strategy's ``_ask`` gave, (n, dim), cut to [0, 1].
+    """Return the (n, dim) genomes of a strategy's ``_ask``, clipped to [0, 1].
 
     Raises:
-        TypeError: the strategy has a bug: another shape, or nan.
+        TypeError: the strategy has a bug: the shape is wrong, or there are nan.
     """
     given = np.array(genomes, dtype=np.float64)
     if given.ndim != 2 or given.shape[1] != dim or np.isnan(given).any():

@@ -1,8 +1,8 @@
 """Ask and tell for libraries that only offer ``solve(function, ...)``.
 
-The solver runs in a thread of its own, in strict lock-step: it moves only while
-``advance`` waits for it, so never two run at once and the order of everything is
-fixed. A forgotten bridge ends its thread.
+The solver runs in its own thread, in lock-step with the caller: it runs only while ``advance``
+waits for it, so that the order of all operations is fixed. The thread ends when its bridge is
+garbage collected.
 """
 
 from __future__ import annotations
@@ -20,29 +20,32 @@ Function = Callable[[NDArray[np.float64]], float]
 
 
 class _Abandoned(BaseException):
-    """Unwinds a solver that nobody waits for; no ``except Exception`` stops it."""
+    """Ends an abandoned solver; a BaseException, so that ``except Exception`` cannot catch it."""
 
 
 class _Channel:
-    """What both sides hold. It knows neither the bridge nor the optimizer, so that a
-    waiting thread keeps neither of them alive."""
+    """State shared by the solver's thread and the bridge.
+
+    It has no reference to the bridge or the optimizer, so that a waiting thread does not keep
+    them alive.
+    """
 
     def __init__(self) -> None:
         self.go = threading.Semaphore(0)
         self.done = threading.Semaphore(0)
-        self.question: Genome | None = None
-        self.answer = 0.0
+        self.point: Genome | None = None
+        self.value = 0.0
         self.abandoned = False
         self.error: Exception | None = None
 
     def call(self, x: NDArray[np.float64]) -> float:
-        """The function that the solver sees: hand over a point, wait for its value."""
-        self.question = np.clip(np.array(x, dtype=np.float64), 0.0, 1.0)
+        """Pass a point to the bridge and wait for its value; the solver's objective function."""
+        self.point = np.clip(np.array(x, dtype=np.float64), 0.0, 1.0)
         self.done.release()
         self.go.acquire()
         if self.abandoned:
             raise _Abandoned
-        return self.answer
+        return self.value
 
     def abandon(self) -> None:
         self.abandoned = True
@@ -50,11 +53,11 @@ class _Channel:
 
 
 class CallbackBridge:
-    """One run of a solver, one question at a time.
+    """Run a solver step by step: each ``advance`` gives a value and returns the next point.
 
     Args:
-        solve: runs the solver on the function it is given. It must not refer to the
-            owner of the bridge, or neither would ever be collected.
+        solve: function that runs the solver on the objective function it is given. It must
+            not refer to the owner of the bridge, which would then never be collected.
     """
 
     def __init__(self, solve: Callable[[Function], object]) -> None:
@@ -67,27 +70,27 @@ class CallbackBridge:
 
     @property
     def error(self) -> Exception | None:
-        """What the solver raised, if it did."""
+        """The exception that ended the solver; None if there was none."""
         return self._channel.error
 
-    def advance(self, answer: float | None = None) -> Genome | None:
-        """Answer the last question and wait for the next.
+    def advance(self, value: float | None = None) -> Genome | None:
+        """Give the value of the last point and wait for the next point.
 
         Args:
-            answer: finite value of the last point; None at the first call.
+            value: finite value of the last point; None at the first call.
 
         Returns:
             (dim,) the next point in [0, 1]; None: the solver has ended.
         """
-        if answer is not None:
-            self._channel.answer = float(answer)
-        self._channel.question = None
+        if value is not None:
+            self._channel.value = float(value)
+        self._channel.point = None
         self._channel.go.release()
         self._channel.done.acquire()
-        return self._channel.question
+        return self._channel.point
 
     def close(self) -> None:
-        """End the solver, wherever it stands."""
+        """Stop the solver and wait for its thread."""
         self._finalizer()
         self._thread.join(timeout=5.0)
 
@@ -95,13 +98,13 @@ class CallbackBridge:
 def _run(solve: Callable[[Function], object], channel: _Channel) -> None:
     channel.go.acquire()
     try:
-        # numpy's error state belongs to the thread
+        # numpy's error state is per thread
         with np.errstate(all="ignore"):
             if not channel.abandoned:
                 solve(channel.call)
     except _Abandoned:
         return
-    except Exception as error:  # a failed solver has ended, the search has not
+    except Exception as error:  # a failed solver ends its run, not the search
         channel.error = error
-    channel.question = None
+    channel.point = None
     channel.done.release()

@@ -1,4 +1,4 @@
-"""Fences around libraries that reach for what belongs to the whole process."""
+"""Guards for global state of the process that libraries change: random generator, logging."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 @contextmanager
 def guarded_global_rng(state: np.random.RandomState) -> Iterator[None]:
-    """Lend ``state`` to code that draws from numpy's global generator.
+    """Run code that draws from numpy's global generator on ``state`` instead.
 
-    Inside, the global generator continues ``state``; afterwards ``state`` has moved
-    on and the global generator is what it was before, whatever happened inside.
+    Inside, the global generator has the state ``state``. Afterwards ``state`` has advanced and
+    the global generator is restored, also after an exception.
 
     Args:
-        state: the owner's random state, advanced in place.
+        state: random state of the caller, advanced in place.
     """
     outside = np.random.get_state()
     np.random.set_state(state.get_state())
@@ -30,10 +30,10 @@ def guarded_global_rng(state: np.random.RandomState) -> Iterator[None]:
 
 @contextmanager
 def no_logging_setup() -> Iterator[None]:
-    """Ignore ``logging.config.dictConfig`` calls inside.
+    """Ignore calls of ``logging.config.dictConfig``.
 
-    For libraries that set up the root logger, and open a log file in the working
-    directory, when they are imported.
+    Some libraries configure the root logger and open a log file in the working directory when
+    they are imported.
     """
     original = logging.config.dictConfig
     logging.config.dictConfig = lambda config: None

@@ -1,10 +1,10 @@
-"""A cheap model of the fitness, to choose among draws before any is trained.
+"""Preselection: rank candidate genomes by a cheap model of the fitness before training any.
 
-Pre-selection in evolution strategies: Ulmer, Streichert, Zell 2003, "Evolution
-strategies assisted by Gaussian processes with improved pre-selection criterion",
-https://doi.org/10.1109/CEC.2003.1299643. The model is linear-quadratic in ordered
-genes, as that of lq-CMA-ES (Hansen 2019, https://doi.org/10.1145/3321707.3321842),
-without products, and has one level for each value of an unordered gene.
+Preselection in evolution strategies: Ulmer, Streichert, Zell 2003, "Evolution strategies
+assisted by Gaussian processes with improved pre-selection criterion",
+https://doi.org/10.1109/CEC.2003.1299643. The model is linear-quadratic in ordered genes, as
+in lq-CMA-ES (Hansen 2019, https://doi.org/10.1145/3321707.3321842) but without interaction
+terms, and has one level for each value of an unordered gene.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from evonas.space import Genome, SearchSpace
 
 
 class Preselection:
-    """Ridge regression of fitness ranks on main effects of the genes.
+    """Ridge regression of fitness ranks on the main effects of the genes.
 
-    Ranks, because the strategy behind it sees no more than ranks either, and because
-    one failure or one huge value would bend a model of the values themselves.
+    The targets are ranks because the strategies use no more than ranks, and because a single
+    failure or huge value would distort a model of the values.
 
     Args:
         space: the search space.
-        ridge: weight of the penalty, in observations: so many are needed before an
-            effect is believed by half.
+        ridge: weight of the penalty, in observations: an effect is estimated at half its
+            least-squares value after about this many observations.
     """
 
     def __init__(self, space: SearchSpace, ridge: float = 1.0) -> None:
@@ -34,7 +34,7 @@ class Preselection:
         self._centre: NDArray[np.float64] = np.zeros(0)
         self._effects: NDArray[np.float64] | None = None
 
-    def learn(self, genomes: list[Genome], fitness: ArrayLike) -> None:
+    def fit(self, genomes: list[Genome], fitness: ArrayLike) -> None:
         """Fit n genomes of shape (dim,) and their (n,) finite fitness, smaller is better."""
         ranks = rankdata(np.asarray(fitness, dtype=np.float64))
         x = self._features(genomes)
@@ -45,7 +45,10 @@ class Preselection:
         self._effects = np.linalg.solve(x.T @ x + penalty, x.T @ ranks)
 
     def order(self, genomes: list[Genome]) -> NDArray[np.int64]:
-        """Return (n,) indices of n genomes, the most promising first; ties keep their order."""
+        """Return (n,) indices of n genomes, lowest predicted fitness first; ties keep their order.
+
+        Before ``fit`` the order is unchanged.
+        """
         if self._effects is None or not genomes:
             return np.arange(len(genomes))
         predicted = (self._features(genomes) - self._centre) @ self._effects
@@ -60,7 +63,7 @@ class Preselection:
             if gene.kind == "choice":
                 columns.append(bins[:, None] == np.arange(n))
             else:
-                # from -1 to 1, the square on the same scale
+                # scaled to [-1, 1], the square to the same variance
                 u = 2.0 * bins / (n - 1) - 1.0 if n > 1 else 2.0 * x - 1.0 if n == 0 else 0.0 * x
                 columns.append(np.stack([u, 1.5 * u * u], axis=1))
         return np.concatenate(columns, axis=1).astype(np.float64)

@@ -1,78 +1,121 @@
-"""Random genomes that are worth asking: feasible, and new where that can be had.
+"""Identification of genomes, and random sampling of feasible, unseen architectures.
 
-The cost of an architecture is known without training it, so a strategy need not
-spend generations on finding the feasible region: it starts inside.
+The cost of an architecture is known without training it, so that a strategy can start in the
+feasible region.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.optimizers.common.identity import Identity
-from evonas.space import Genome
+from evonas.optimizers.common.arguments import Cost
+from evonas.space import Genome, SearchSpace
 
-#: Draws for one genome of a start; a region rarer than this is walked to by cost.
+#: Draws for one genome of a start; if all are infeasible, the cost of the cheapest is lowered.
 DRAWS_PER_GENOME = 64
-#: Draws without anything new after which a space counts as exhausted.
+#: Draws without a new architecture after which a space counts as exhausted.
 FRUITLESS_DRAWS = 4000
-#: A space up to this size is listed in full, which settles exhaustion exactly.
+#: A space up to this size is listed in full, so that exhaustion is decided exactly.
 LISTABLE = 4096
-#: Places tried for a gene without bins when cost is lowered coordinate by coordinate.
+#: Values tried for a gene without bins when the cost is lowered gene by gene.
 PLACES = 9
 
 
-class Sampler:
-    """Draws genomes uniformly, resampled into the feasible region.
+class GenomeIdentifier:
+    """Map a genome to its digest and its cost violation: max(0, macs / max_macs - 1).
 
     Args:
-        rng: the optimizer's own random state.
-        identity: tells what is feasible and what was asked already. It knows nothing of its
-            optimizer: held here, that would be a reference cycle, and a forgotten optimizer
-            would hold its threads until the next full collection.
+        space: the search space.
+        macs: cost of an architecture in multiply-adds; None: everything is feasible.
+        max_macs: limit on the cost; None: everything is feasible.
+        seen: digest -> violation of the architectures asked or observed; only read here.
+
+    Attributes:
+        space, seen: as given.
+        preloaded: bytes of a genome -> (digest, multiply-adds), which saves decoding it.
     """
 
-    def __init__(self, rng: np.random.Generator, identity: Identity) -> None:
-        self._space = identity.space
+    def __init__(
+        self,
+        space: SearchSpace,
+        macs: Cost | None,
+        max_macs: int | None,
+        seen: Mapping[str, float],
+    ) -> None:
+        self.space = space
+        self.seen = seen
+        self.preloaded: Mapping[bytes, tuple[str, int]] = {}
+        self._macs = macs
+        self._max_macs = max_macs
+
+    def __call__(self, genome: Genome) -> tuple[str, float]:
+        """Return digest and violation of a (dim,) genome."""
+        if (known := self.preloaded.get(genome.tobytes())) is not None:
+            digest, macs = known
+            return digest, self._violation(macs)
+        architecture = self.space.decode(genome)
+        digest = architecture.digest
+        if digest in self.seen:
+            return digest, self.seen[digest]
+        return digest, self._violation(self._macs(architecture) if self._macs else 0)
+
+    def _violation(self, macs: int) -> float:
+        return 0.0 if self._max_macs is None else max(0.0, macs / self._max_macs - 1.0)
+
+
+class Sampler:
+    """Draw genomes uniformly from the feasible region by rejection.
+
+    Args:
+        rng: the optimizer's random generator.
+        identify: gives digest and violation of a genome. It has no reference to the
+            optimizer: a reference cycle would keep a discarded optimizer and its threads
+            until the next full garbage collection.
+    """
+
+    def __init__(self, rng: np.random.Generator, identify: GenomeIdentifier) -> None:
+        self._space = identify.space
         self._rng = rng
-        self._identify = identity
-        self._seen = identity.met
+        self._identify = identify
+        self._seen = identify.seen
         self._listing: list[tuple[str, Genome]] | None = None
 
     def start(self, n: int) -> NDArray[np.float64]:
-        """Return (n, dim) genomes: feasible, distinct and new as far as draws can find.
+        """Return (n, dim) genomes: feasible, distinct and unseen if draws find such.
 
-        A row is infeasible only where neither draws nor a descent in cost found a
+        A genome is infeasible only if neither draws nor lowering its cost gene by gene gave a
         feasible architecture.
         """
         taken: set[str] = set()
-        rows = [self._one(taken) for _ in range(n)]
+        rows = [self._draw(taken) for _ in range(n)]
         return np.array(rows, dtype=np.float64).reshape(n, self._space.dim)
 
     def new(self, n: int) -> NDArray[np.float64]:
-        """Return (m, dim) feasible new distinct genomes, m <= n; m == 0: none is left."""
-        found: dict[str, Genome] = {}
+        """Return (m, dim) feasible, distinct, unseen genomes, m <= n; m == 0: none is left."""
+        drawn: dict[str, Genome] = {}
         misses = 0
-        while len(found) < n and misses < FRUITLESS_DRAWS and self._listing is None:
+        while len(drawn) < n and misses < FRUITLESS_DRAWS and self._listing is None:
             genome = self._rng.random(self._space.dim)
             digest, violation = self._identify(genome)
-            if violation == 0.0 and digest not in found and digest not in self._seen:
-                found[digest] = genome
+            if violation == 0.0 and digest not in drawn and digest not in self._seen:
+                drawn[digest] = genome
                 misses = 0
             else:
                 misses += 1
-        if len(found) < n:
+        if len(drawn) < n:
             for digest, genome in self._rest():
-                if len(found) == n:
+                if len(drawn) == n:
                     break
-                if digest not in found and digest not in self._seen:
-                    found[digest] = genome
-        return np.array(list(found.values()), dtype=np.float64).reshape(-1, self._space.dim)
+                if digest not in drawn and digest not in self._seen:
+                    drawn[digest] = genome
+        return np.array(list(drawn.values()), dtype=np.float64).reshape(-1, self._space.dim)
 
-    def _one(self, taken: set[str]) -> Genome:
+    def _draw(self, taken: set[str]) -> Genome:
+        """Return one genome for a start and add its digest to ``taken``; at worst a repeat."""
         repeat: Genome | None = None
         cheapest, least = self._rng.random(self._space.dim), np.inf
         for _ in range(DRAWS_PER_GENOME):
@@ -89,7 +132,7 @@ class Sampler:
         return repeat if repeat is not None else self._descend(cheapest)
 
     def _rest(self) -> Iterator[tuple[str, Genome]]:
-        """Feasible architectures that mere draws miss: all of a small space, else cheap ones."""
+        """Yield feasible architectures that draws miss: all of a small space, else cheap ones."""
         if self._space.size <= LISTABLE:
             if self._listing is None:
                 self._listing = self._list()
@@ -113,12 +156,12 @@ class Sampler:
         return list(listing.items())
 
     def _descend(self, genome: Genome) -> Genome:
-        """Lower the cost one gene at a time until feasible or until no gene lowers it."""
+        """Lower the cost gene by gene until the genome is feasible or no change lowers it."""
         genome = genome.copy()
         violation = self._identify(genome)[1]
-        moved = True
-        while violation > 0.0 and moved:
-            moved = False
+        improved = True
+        while violation > 0.0 and improved:
+            improved = False
             for i in self._rng.permutation(self._space.dim):
                 places = len(self._space.genes[i].values) or PLACES
                 for place in self._rng.permutation(places):
@@ -126,7 +169,7 @@ class Sampler:
                     trial[i] = (place + 0.5) / places
                     cost = self._identify(trial)[1]
                     if cost < violation:
-                        genome, violation, moved = trial, cost, True
+                        genome, violation, improved = trial, cost, True
                     if violation == 0.0:
                         return genome
         return genome

@@ -1,1 +1,1 @@
-"""Operators for the genetic algorithms of pymoo."""
+"""Base class and operators of the genetic algorithms that use pymoo."""

@@ -1,9 +1,9 @@
-"""How architectures mate, whatever selects them: by whole values, and never known ones.
+"""Mutation and duplicate elimination for pymoo on genes with discrete values.
 
-pymoo's own operators are for floats: on genes with a few values most of what they change
-decodes to the same architecture, and equal architectures with unequal floats pass its
-elimination of duplicates. So mutation here moves from value to value, and digests are
-compared, against everything that was ever asked, before anything is asked.
+pymoo's operators work on floats: on a gene with a few values most of their changes decode to
+the same architecture, and equal architectures with different floats pass its elimination of
+duplicates. The mutation here moves from value to value, and duplicates are recognised by digest
+among all architectures asked so far.
 """
 
 from __future__ import annotations
@@ -18,19 +18,25 @@ from pymoo.core.population import Population
 from evonas.optimizers.base import Optimizer
 from evonas.space import SearchSpace
 
-#: Matings without enough new children after which one gene more is mutated.
+#: Matings in one ask after which one more gene is mutated.
 MATINGS_PER_GENE = 25
 
 
 class OneGene(Mutation):  # type: ignore[misc]
-    """Give one gene of some children another value.
+    """Mutate one gene of a child, with a given probability, to another value.
 
-    A gene is moved by N(0, step) rounded to whole values, at least one, where values are
-    ordered; to any other value where they are not. So neighbours are met more often than
-    what is far, as far as there are neighbours, and no mutation is void.
+    An ordered gene moves by N(0, step), rounded to whole values and at least one value; an
+    unordered gene takes any other value. Near values are therefore more likely where there is
+    an order, and every mutation changes the value.
+
+    Args:
+        space: the search space.
+        probability: probability that a child is mutated.
+        step: standard deviation of a move, as a share of the range.
 
     Attributes:
-        matings: in this ask so far; where they bring too little, more genes are mutated.
+        matings: number of matings in this ask; it is set to 0 at each ask. Every
+            ``MATINGS_PER_GENE`` matings one more gene is mutated.
     """
 
     def __init__(self, space: SearchSpace, probability: float, step: float) -> None:
@@ -48,10 +54,11 @@ class OneGene(Mutation):  # type: ignore[misc]
         for genome in genomes:
             if random_state.random() < self._probability:
                 for i in random_state.choice(self._movable, genes, replace=False):
-                    genome[i] = self._moved(int(i), float(genome[i]), random_state)
+                    genome[i] = self._mutated(int(i), float(genome[i]), random_state)
         return genomes
 
-    def _moved(self, i: int, x: float, rng: np.random.Generator) -> float:
+    def _mutated(self, i: int, x: float, rng: np.random.Generator) -> float:
+        """Return another value for gene i, which has the value x in [0, 1]."""
         values = len(self._space.genes[i].values)
         if values == 0:
             return float(np.clip(x + rng.normal() * self._step, 0.0, 1.0))
@@ -61,13 +68,13 @@ class OneGene(Mutation):  # type: ignore[misc]
         size = max(round(abs(rng.normal()) * self._step * values), 1)
         size = min(size, max(own, values - 1 - own))
         to = own + size * int(rng.choice((-1, 1)))
-        # a wall reflects: what would leave on one side goes to the other
+        # a move out of the range goes in the other direction
         to = to if 0 <= to < values else 2 * own - to
         return (to + 0.5) / values
 
 
 class UnknownOnly(DuplicateElimination):  # type: ignore[misc]
-    """Keep offspring whose architecture is feasible, was never asked, and is not in this ask."""
+    """Keep the offspring whose architecture is feasible, unseen and not yet in this ask."""
 
     def __init__(self, optimizer: Optimizer) -> None:
         super().__init__()
@@ -76,8 +83,8 @@ class UnknownOnly(DuplicateElimination):  # type: ignore[misc]
 
     def do(self, pop: Any, *others: Any, **kwargs: Any) -> Any:
         """Return the individuals of ``pop`` that are feasible and new (pymoo's interface)."""
-        # The last of the others is the offspring kept so far; the population has been
-        # asked. At the start there is none, and what was learned before may come again.
+        # pymoo passes the population and the offspring kept so far. For the first generation it
+        # passes neither; genomes from add_observations are then allowed.
         kept_so_far = others[-1] if len(others) > 1 else Population.empty()
         known = {self._identify(individual.X)[0] for individual in kept_so_far}
         start = not others

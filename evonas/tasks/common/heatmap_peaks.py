@@ -1,4 +1,4 @@
-"""Where on a heat map its peak lies, finer than its cells (Zhang et al. 2020, arXiv 1910.06278)."""
+"""Sub-cell position of the peak of a heat map (Zhang et al. 2020, arXiv 1910.06278)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from torch import Tensor
 def refined(
     maps: Tensor, row: Tensor, column: Tensor, size: tuple[int, int], widths: tuple[float, float]
 ) -> Tensor:
-    """Return how far the peaks lie from the centres of the highest cells, (m, 2) x and y.
+    """Return the (m, 2) offsets in x and y of the peaks from the centres of the highest cells.
+
+    A second-order Taylor expansion of the logarithm of the map gives the peak. The offsets are
+    in cells, at most half a cell.
 
     Args:
-        maps: (m, h w), row by row.
-        row, column: (m,) of the highest cells.
+        maps: (m, h * w) maps, row by row.
+        row: (m,) rows of the highest cells.
+        column: (m,) their columns.
         size: h and w.
-        widths: of the Gaussians along x and y, in cells; they tell the curvature at an
-            edge of the map, where a neighbour lacks.
+        widths: standard deviations of the Gaussians along x and y, in cells; they give the
+            curvature at an edge of the map, where a neighbour is missing.
     """
     h, w = size
 
@@ -25,32 +29,32 @@ def refined(
         return (y >= 0) & (y < h) & (x >= 0) & (x < w)
 
     def value(down: int, right: int) -> Tensor:
-        place = (row + down).clamp(0, h - 1) * w + (column + right).clamp(0, w - 1)
-        return maps.gather(1, place[:, None])[:, 0]
+        index = (row + down).clamp(0, h - 1) * w + (column + right).clamp(0, w - 1)
+        return maps.gather(1, index[:, None])[:, 0]
 
     top = value(0, 0).clamp(min=1e-12)
 
     def log(down: int, right: int) -> Tensor:
-        # Outputs may be negative; a thousandth of the peak is as good as nothing.
+        # Outputs may be negative: the lower bound is a thousandth of the peak.
         return (value(down, right) / top).clamp(min=1e-3).log()
 
-    slopes, bends = [], []
+    slopes, curvatures = [], []
     for width, before, after in zip(widths, ((0, -1), (-1, 0)), ((0, 1), (1, 0)), strict=True):
         low, high = log(*before), log(*after)
         below, above = inside(*before), inside(*after)
-        bend = low + high  # less twice the peak's own logarithm, which is zero
-        bend = torch.where(below & above, bend.clamp(max=-1e-6), -(width**-2.0))
-        inner, first, last = (high - low) / 2, high - bend / 2, bend / 2 - low
+        curvature = low + high  # minus twice the logarithm at the peak, which is zero
+        curvature = torch.where(below & above, curvature.clamp(max=-1e-6), -(width**-2.0))
+        inner, first, last = (high - low) / 2, high - curvature / 2, curvature / 2 - low
         slope = torch.where(below, torch.where(above, inner, last), first)
         slopes.append(torch.where(below | above, slope, 0.0))
-        bends.append(bend)
+        curvatures.append(curvature)
     corners = ((1, 1, 1), (-1, -1, 1), (1, -1, -1), (-1, 1, -1))
-    every = torch.stack([inside(down, right) for down, right, _ in corners]).all(0)
-    twist = torch.stack([log(down, right) * sign for down, right, sign in corners]).sum(0) / 4
-    twist = torch.where(every, twist, 0.0)
-    # Where the expansion has no peak, the axes are taken apart.
-    twist = torch.where(bends[0] * bends[1] - twist.square() > 1e-9, twist, 0.0)
-    inverse = -1 / (bends[0] * bends[1] - twist.square())
-    across = inverse * (bends[1] * slopes[0] - twist * slopes[1])
-    down = inverse * (bends[0] * slopes[1] - twist * slopes[0])
-    return torch.stack([across, down], 1).clamp(-0.5, 0.5)
+    all_inside = torch.stack([inside(down, right) for down, right, _ in corners]).all(0)
+    mixed = torch.stack([log(down, right) * sign for down, right, sign in corners]).sum(0) / 4
+    mixed = torch.where(all_inside, mixed, 0.0)
+    # If the expansion has no maximum, each axis is treated on its own.
+    mixed = torch.where(curvatures[0] * curvatures[1] - mixed.square() > 1e-9, mixed, 0.0)
+    inverse = -1 / (curvatures[0] * curvatures[1] - mixed.square())
+    x = inverse * (curvatures[1] * slopes[0] - mixed * slopes[1])
+    y = inverse * (curvatures[0] * slopes[1] - mixed * slopes[0])
+    return torch.stack([x, y], 1).clamp(-0.5, 0.5)

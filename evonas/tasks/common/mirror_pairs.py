@@ -1,4 +1,4 @@
-"""Names, of key points or classes, that change places in a mirrored image."""
+"""Pairs of key points or classes, by name, that are exchanged in a mirrored image."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _WORDS = {"left": "right", "right": "left"}
 
 
 def named_pairs(points: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """Return the pairs that the names tell.
+    """Return the pairs of left and right points, recognised by their names.
 
     Raises:
-        InputError: a point's name has a side, and the other side is not there.
+        InputError: a point's name has a side, but the point of the other side is missing.
     """
     pairs: list[tuple[str, str]] = []
     for point in points:
@@ -31,10 +31,10 @@ def named_pairs(points: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 
 def partner_of(point: str) -> str:
-    """Return a name with its sides exchanged: the name itself where it has none.
+    """Return a name with left and right exchanged; the name itself if it has no side.
 
-    ``left_eye`` and ``right_eye``, ``r_hip`` and ``l_hip``, ``eye_left`` and ``eye_right``,
-    ``left`` and ``right``.
+    Examples: ``left_eye`` and ``right_eye``, ``r_hip`` and ``l_hip``, ``eye_left`` and
+    ``eye_right``, ``left`` and ``right``.
     """
     if point in _WORDS:
         return _WORDS[point]
@@ -49,17 +49,17 @@ def partner_of(point: str) -> str:
 
 
 def checked_pairs(
-    pairs: Sequence[tuple[str, str]], points: Sequence[str]
+    pairs: Sequence[tuple[str, str]], names: Sequence[str]
 ) -> tuple[tuple[str, str], ...]:
-    """Return the pairs that a user gave.
+    """Return the pairs of the option ``task.pairs``.
 
     Raises:
-        InputError: a name is no point, or is there twice.
+        InputError: a member of a pair is not among ``names``, or occurs twice.
     """
-    names = [name for pair in pairs for name in pair]
-    if len(set(names)) != len(names) or not set(names) <= set(points):
+    members = [name for pair in pairs for name in pair]
+    if len(set(members)) != len(members) or not set(members) <= set(names):
         raise InputError(
-            f"task.pairs: expected pairs of {', '.join(points)}, each point once at most, "
+            f"task.pairs: expected pairs of {', '.join(names)}, each name once at most, "
             f"got {[list(pair) for pair in pairs]}"
         )
-    return tuple((one, other) for one, other in pairs)
+    return tuple((left, right) for left, right in pairs)

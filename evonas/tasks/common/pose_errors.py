@@ -1,4 +1,4 @@
-"""Errors of head poses, one an image: wrapped differences, rotations, ranges of yaw."""
+"""Errors of head poses per image: differences on the circle, angles between axes, yaw ranges."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ Floats = NDArray[np.float64]
 
 
 def wrapped(differences: Floats) -> Floats:
-    """Return the size of differences in degrees on the circle, within [0, 180].
+    """Return absolute differences of angles on the circle, in degrees within [0, 180].
 
-    min(d, 360 - d) for d < 360 (WHENet, Zhou and Gregson 2020, arXiv 2005.10353).
-    Never min over +-180 too, which some published evaluations take: half a turn
-    would count as no error.
+    min(d, 360 - d) for d < 360 (WHENet, Zhou and Gregson 2020, arXiv 2005.10353). Some published
+    evaluations also take the minimum over +-180, by which half a turn counts as no error; this
+    function does not.
     """
-    found: Floats = np.abs((differences + 180.0) % 360.0 - 180.0)
-    return found
+    circular: Floats = np.abs((differences + 180.0) % 360.0 - 180.0)
+    return circular
 
 
 def between_columns(first: Matrices, second: Matrices) -> Floats:
     """Return the mean angle between the columns of rotations (n, 3, 3), (n,) degrees.
 
     Its mean over images is the MAEV of TriNet (Cao et al. 2020, arXiv 2010.07184).
-    Computed from chords, which keep their digits at small angles.
+    Computed from chords, which are precise at small angles.
     """
     chords = np.linalg.norm(first - second, axis=-2)
     apart: Floats = np.degrees(2.0 * np.arcsin(np.clip(chords / 2.0, 0.0, 1.0))).mean(-1)
@@ -36,9 +36,9 @@ def between_columns(first: Matrices, second: Matrices) -> Floats:
 
 
 def yaw_ranges(yaw: Array) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    """Yield name and members, (n,), of each range of |yaw| in degrees that is not empty.
+    """Yield name and (n,) members of each non-empty range of |yaw| in degrees.
 
-    [0, 30), [30, 60), [60, 90]; what is larger is in a range of its own.
+    The ranges are [0, 30), [30, 60), [60, 90] and above 90.
     """
     size = np.abs(yaw)
     for name, members in (

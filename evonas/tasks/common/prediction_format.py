@@ -1,7 +1,7 @@
-"""What a network's answer is: the numbers behind an image, in the labels' own units.
+"""Format of a network's predictions: kind, columns and unit.
 
-Plain data, which stands in exported files, so that whoever reads one needs neither torch nor
-the task.
+It is plain data and stored in exported files, so that reading them needs neither torch nor the
+task.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from evonas.errors import InputError
 
-#: Name of a task's loss on images that are not trained on, where it stands beside its metrics.
+#: Name, among a task's metrics, of its loss on images that are not trained on.
 HELD_OUT_LOSS = "held_out_loss"
 Kind = Literal["angles", "values", "classes", "points"]
 
@@ -21,15 +21,15 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 @dataclass(frozen=True)
 class Answer:
-    """A task's answer for n images.
+    """Format of a task's predictions for n images.
 
     Attributes:
         kind: ``angles``: (n, k) degrees (``evonas.core.rotations``). ``values``: (n, k) quantities.
-            ``classes``: (n, k) shares that add up to 1. ``points``: (n, k, 3) x and y in sides
-            of the standard crop (0 left or top, 1 right or bottom) and confidence.
-        columns: the k angles, quantities, classes or points, by name.
-        unit: of the numbers, for people.
-        label: the label that has the classes; empty for other kinds.
+            ``classes``: (n, k) probabilities that add up to 1. ``points``: (n, k, 3) x and y in
+            sides of the standard crop (0 left or top, 1 right or bottom) and confidence.
+        columns: names of the k angles, quantities, classes or points.
+        unit: unit of the values, for display.
+        label: name of the label with the classes; empty for other kinds.
     """
 
     kind: Kind
@@ -48,10 +48,10 @@ class Answer:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Answer:
-        """Return the answer of plain data.
+        """Return the format that ``to_dict`` wrote.
 
         Raises:
-            InputError: the data are none.
+            InputError: a key is missing or has a wrong value.
         """
         kind, columns = data.get("kind"), data.get("columns")
         texts = [data.get("unit"), data.get("label", "")]

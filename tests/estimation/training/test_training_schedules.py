@@ -130,9 +130,18 @@ def test_the_steps_reach_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"schedule": "step"}, "expected at least one epoch for schedule=step, such as [8, 18]"),
         ({"milestones": [8]}, "expected none with schedule=cosine: choose schedule=step"),
         ({"schedule": "constant", "milestones": [8]}, "expected none with schedule=constant"),
-        ({"schedule": "step", "milestones": [8, 8]}, "expected rising numbers of epochs from 1"),
-        ({"schedule": "step", "milestones": [18, 8]}, "expected rising numbers of epochs from 1"),
-        ({"schedule": "step", "milestones": [0, 8]}, "expected rising numbers of epochs from 1"),
+        (
+            {"schedule": "step", "milestones": [8, 8]},
+            "expected increasing numbers of epochs from 1",
+        ),
+        (
+            {"schedule": "step", "milestones": [18, 8]},
+            "expected increasing numbers of epochs from 1",
+        ),
+        (
+            {"schedule": "step", "milestones": [0, 8]},
+            "expected increasing numbers of epochs from 1",
+        ),
         ({"schedule": "step", "milestones": [1.5]}, "valid integer"),
     ],
 )

@@ -243,7 +243,7 @@ def test_areas_without_a_truth_are_minus_one() -> None:
 
 
 def test_every_instance_needs_all_points() -> None:
-    with pytest.raises(InputError, match="expected 17 points, got 3 of an instance of image 4"):
+    with pytest.raises(InputError, match="expected 17 points, got 3 in an instance of image 4"):
         evaluate([], [Detection(4, np.zeros((3, 2)), 1.0)], SIGMAS)
 
 

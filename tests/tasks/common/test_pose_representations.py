@@ -102,7 +102,7 @@ def test_the_bins_of_an_angle_stand_side_by_side() -> None:
 @pytest.mark.parametrize("angle", [99.0, 120.0, -99.01, -180.0])
 def test_an_angle_without_bin_is_refused_by_name(angle: float) -> None:
     task = HeadPose({"yaw": (), "pitch": ()}, output="bins")
-    expected = rf"^task\.output=bins: [^\n]*yaw {angle:g} of image 1 and 2 such images in all"
+    expected = rf"^task\.output=bins: [^\n]*yaw {angle:g} for image 1, 2 such images in total"
     with pytest.raises(InputError, match=expected):
         task.targets(Poses([0.0, angle, 5.0, 150.0]))
     for other in ("angles", "rotation6d"):

@@ -86,7 +86,7 @@ def test_it_keeps_its_bounds(seconds: list[float], times: float, bounds: list[fl
 
 
 def test_a_least_above_the_most_is_refused() -> None:
-    with pytest.raises(ValueError, match="expected least to be no more than most"):
+    with pytest.raises(ValueError, match="expected least to be at most as large as most"):
         TimeLimitSettings(least=10, most=5)
 
 
