@@ -241,7 +241,7 @@ def test_the_parameters_up_to_a_tap_rise(case: str, made: Backbone) -> None:
 def test_the_whole_network_has_the_layers_behind_the_last_tap_too(
     case: str, made: Backbone
 ) -> None:
-    whole = made.whole()
+    whole = made.full_cost()
     if case in ("none", "vgg_face", "pruned"):  # none, none for images of this size, or all of it
         assert whole is None
         return

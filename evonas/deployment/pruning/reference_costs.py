@@ -17,7 +17,7 @@ def reduction(pruned: Cost, backbone: Backbone) -> Reduction:
     """
     upto = TruncatedBackbone(backbone, list(backbone.taps)[-1])
     last = count(upto, tuple(upto.example().shape[1:]))
-    whole = backbone.whole()
+    whole = backbone.full_cost()
     return Reduction(
         pruned,
         Cost(last.macs, last.params),

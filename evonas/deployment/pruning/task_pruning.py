@@ -44,7 +44,7 @@ class Maps(Backbone):
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the means of the named maps; see ``Backbone.forward``."""
-        wanted = self.known(taps)
+        wanted = self.check_taps(taps)
         found = self._network.features(images)
         return {name: found[name][:, :, None, None] for name in found if name in wanted}
 
