@@ -162,7 +162,7 @@ class Export:
     @cached_property
     def _answering(self) -> Answering:
         """The network in PyTorch; of a quantised one, what runs its file."""
-        network = self.network.head if self.quantised else self.network.whole
+        network = self.network.head if self.quantised else self.network.full_network
         return Answering(network, self.task).eval()
 
     @property

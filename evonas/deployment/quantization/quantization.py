@@ -107,12 +107,14 @@ class Quantization:
                 found = load_quantized(path, self._assembly.hardware.threads)
             with self._timed("judging"):
                 metrics = {
-                    "before": self.network.judge(self.network.whole),
+                    "before": self.network.judge(self.network.full_network),
                     "after": self.network.judge(found),
                 }
             with self._timed("measuring latency"), threads(1):
                 again = load_quantized(path)
-                measured = speed(self.network.whole, floats, again, images[0][:1], self.compiling)
+                measured = speed(
+                    self.network.full_network, floats, again, images[0][:1], self.compiling
+                )
         after = path.stat().st_size
         return {
             "network": self.network.contender["name"],
@@ -147,7 +149,7 @@ class Quantization:
 
     @cached_property
     def _captured(self) -> Captured:
-        captured = capture(self.network.whole, self._assembly.backbone.input_size)
+        captured = capture(self.network.full_network, self._assembly.backbone.input_size)
         if not captured.any_batch:
             self.notes.append("the network takes one image at a time, as its backbone does")
         return captured
