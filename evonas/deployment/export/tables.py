@@ -1,4 +1,4 @@
-"""Tables of ``evonas export``: what the file answers, and what it takes."""
+"""Tables of ``evonas export``: inputs and outputs, latency and size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evonas.report.tables import Table
 
 
 def tables(found: Mapping[str, Any]) -> list[Table]:
-    """Return what goes in and out, and latency and size.
+    """Return the table of inputs and outputs, and the table of latency and size.
 
     Args:
         found: content of the .json beside the file.

@@ -1,4 +1,4 @@
-"""Tables of ``evonas quantize``: a network before and after."""
+"""Tables of ``evonas quantize``: errors, size and latency before and after."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from evonas.report.tables import Table
 
 
 def tables(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> list[Table]:
-    """Return error and size, and latency, before and after.
+    """Return the table of errors and size, and the table of latencies.
 
     Args:
         found: content of quantize.json.
         metrics: names of the main errors.
-        unit: of the errors.
+        unit: unit of the errors.
     """
     return [_errors(found, metrics, unit), latency(found)]
 
@@ -28,16 +28,13 @@ def _errors(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> Tabl
     ]
     small, large = size["after"] / 1e6, size["before"] / 1e6
     rows.append(["MB", f"{large:.3f}", f"{small:.3f}", f"1/{size['ratio']:.2f}"])
-    aware = f", trained on for {len(found['training'])} epochs" if found["training"] else ""
+    qat = f", trained for {len(found['training'])} epochs" if found["training"] else ""
     title = (
-        f"{found['network']} on {found['tap']}, 8 bits ({settings['road']}{aware}): errors in "
+        f"{found['network']} on {found['tap']}, 8 bits ({settings['road']}{qat}): errors in "
         f"{unit or 'units of the label'} on {judged['images']} images, {judged['split']}"
     )
-    size_note = (
-        "MB decimal; before: 32-bit floats of backbone up to the tap and head; after: the file"
-    )
     notes = [
-        size_note,
+        "MB decimal; before: 32-bit floats of backbone up to the tap and head; after: the file",
         f"ranges from {found['calibration_images']} training images, seed {found['seed']}",
         *_operators(found["operators"]),
         *found["notes"],
@@ -62,11 +59,11 @@ def _operators(operators: Mapping[str, Any]) -> list[str]:
 
 
 def latency(found: Mapping[str, Any], notes: Sequence[str] = ()) -> Table:
-    """Return what one image takes in each form of a network.
+    """Return the table of latencies of one image in each runtime.
 
     Args:
-        found: ``latency``, ``cpu``, ``packages`` and ``seconds`` of a result.
-        notes: lines that stand first below the table.
+        found: result with ``latency``, ``cpu``, ``packages`` and ``seconds``.
+        notes: first notes of the table.
     """
     rows = [
         [name, f"{one['p50']:.2f}", f"{one['p95']:.2f}", f"{one['ratio']:.2f}"]
