@@ -70,8 +70,8 @@ class ExportedNetwork:
                 raise ValueError
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise InputError(
-                f"{file}: expected a model card of format {FORMAT}, got other data: export the "
-                "network again with this version of evonas"
+                f"{file}: expected a model card of format {FORMAT}, got other data: "
+                "export again with this version of evonas"
             ) from error
         return cls(file, card, side, answer, framing, load_runner(file, threads))
 

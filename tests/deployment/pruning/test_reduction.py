@@ -149,7 +149,7 @@ def test_words_and_cells() -> None:
     macs, params, alone = found.lines()
     assert macs.startswith("50.00 M multiply-adds: -50.00 % against the whole network, -37.50")
     assert params.startswith("0.40 M parameters: -60.00 %")
-    assert alone.endswith("alone: -20.00 % multiply-adds, -50.00 % parameters")
+    assert alone.endswith("accounts for: -20.00 % multiply-adds, -50.00 % parameters")
     grown = Reduction(Cost(90, 600), Cost(80, 500))
     assert grown.row()[3:] == ["-", "-", "+12.50 %", "+20.00 %"]
     assert len(grown.lines()) == 2
