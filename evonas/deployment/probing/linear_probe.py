@@ -85,11 +85,11 @@ class Primary:
 
     def of(self, target: str) -> list[Probed]:
         """Return the results of all taps for one label, from input to output."""
-        return [one for one in self.found if one.target == target]
+        return [probed for probed in self.found if probed.target == target]
 
     def best(self, target: str) -> Probed:
         """Return the result of the tap with the lowest held-out error for a label."""
-        return min(self.of(target), key=lambda one: one.held_out.error)
+        return min(self.of(target), key=lambda probed: probed.held_out.error)
 
 
 def probe(
@@ -142,8 +142,8 @@ def rank(found: Sequence[Probed]) -> list[tuple[str, float]]:
     The error of a tap is the mean over the labels, which have equal weights in any unit.
     """
     errors: dict[str, list[float]] = {}
-    for one in found:
-        errors.setdefault(one.tap, []).append(one.held_out.relative)
+    for probed in found:
+        errors.setdefault(probed.tap, []).append(probed.held_out.relative)
     means = {tap: _mean(values) for tap, values in errors.items()}
     return sorted(means.items(), key=lambda item: item[1])
 

@@ -55,23 +55,23 @@ def curves(
     styles = {tap: _style(tap, recommended) for tap in primary.taps}
     order = sorted(thresholds, reverse=True)
     for axes, label in zip(panels, labels, strict=False):
-        for one in primary.of(label):
-            emphasised = one.tap in recommended
-            filters, errors = envelope(one.curve)
+        for probed in primary.of(label):
+            emphasised = probed.tap in recommended
+            filters, errors = envelope(probed.curve)
             axes.plot(
                 filters,
                 errors,
-                color=colours[one.tap],
-                **styles[one.tap],
+                color=colours[probed.tap],
+                **styles[probed.tap],
                 alpha=1.0 if emphasised else _FAINT,
                 zorder=3 if emphasised else 2,
             )
             for mark, threshold in zip(_MARKS, order if emphasised else (), strict=False):
-                at = one.curve.knee(threshold)
-                _knee(axes, one.curve, at, mark, colours[one.tap])
+                at = probed.curve.knee(threshold)
+                _knee(axes, probed.curve, at, mark, colours[probed.tap])
         unit = "of the indicators" if primary.of(label)[0].classes else "in the label's unit"
         axes.set(title=label, xscale="log", xlabel="filters used", ylabel=f"held-out RMSE {unit}")
-        constant = max(one.curve.errors[0] for one in primary.of(label))
+        constant = max(probed.curve.errors[0] for probed in primary.of(label))
         axes.axhline(constant, color="0.4", linestyle=":", linewidth=1.2, zorder=1)
         low, high = axes.get_ylim()  # the range includes at least a tenth of the constant's error
         axes.set_ylim(min(low, 0.9 * constant), max(high, 1.02 * constant))
@@ -122,7 +122,7 @@ def relations(primaries: Sequence[Primary], labels: Sequence[str], path: Path) -
     from matplotlib.figure import Figure
 
     best = [[primary.best(label) for label in labels] for primary in primaries]
-    values = np.array([[100 * share(one) for one in row] for row in best])
+    values = np.array([[100 * share(probed) for probed in row] for row in best])
     size = (2.6 + 1.35 * len(labels), 1.5 + 0.75 * len(primaries))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()

@@ -25,7 +25,7 @@ def errors(primary: Primary, labels: Sequence[str], folds: int, notes: Sequence[
         notes: further notes of the table.
     """
     ranks = {tap: (number, error) for number, (tap, error) in enumerate(rank(primary.found), 1)}
-    by_label = {label: {one.tap: one for one in primary.of(label)} for label in labels}
+    by_label = {label: {probed.tap: probed for probed in primary.of(label)} for label in labels}
     sides = {label: next(iter(own.values())).judged[0] for label, own in by_label.items()}
     usual = max(sides.values(), key=list(sides.values()).count)
     rows = []
@@ -36,9 +36,9 @@ def errors(primary: Primary, labels: Sequence[str], folds: int, notes: Sequence[
     constants = [_cell(primary.of(label)[0], constant=True) for label in labels]
     rows.append(["constant", "-", "100.0", *constants])
     heads = [label if sides[label] == usual else f"{label}, {sides[label]}" for label in labels]
-    quantities = any(not one.classes for one in primary.found)
+    quantities = any(not probed.classes for probed in primary.found)
     units = ["RMSE (mean absolute error) in the label's unit"] if quantities else []
-    if any(one.classes for one in primary.found):
+    if any(probed.classes for probed in primary.found):
         units.append("percentage of wrong classes")
     rule = (
         f"held out: error in {folds} folds of the training images, percent of the constant's, mean "
@@ -56,7 +56,7 @@ def classes_note(primaries: Sequence[Primary], classes: str) -> list[str]:
         primaries: results of the backbones.
         classes: ``logistic`` or ``least_squares``.
     """
-    if not any(one.classes for primary in primaries for one in primary.found):
+    if not any(probed.classes for primary in primaries for probed in primary.found):
         return []
     if classes == "logistic":
         return [
@@ -78,15 +78,18 @@ def knees(found: Sequence[Probed], thresholds: Sequence[float], folds: int, titl
         folds: number of folds of the training images.
         title: title of the table.
     """
-    rows = [[one.target, one.tap, *(_knee(one, value) for value in thresholds)] for one in found]
+    rows = [
+        [probed.target, probed.tap, *(_knee(probed, value) for value in thresholds)]
+        for probed in found
+    ]
     heads = ["label", "tap", *(f"t = {value:g}" for value in thresholds)]
     notes = [
         "filters that the lasso keeps, and the held-out RMSE; t: fraction of the curve's range by "
         "which the RMSE may exceed its minimum"
     ]
-    if any(one.classes for one in found):
+    if any(probed.classes for probed in found):
         notes.append("of classes: RMSE of their indicators, 0 or 1")
-    short = sum(one.curve.unconverged for one in found)
+    short = sum(probed.curve.unconverged for probed in found)
     if short:
         fits = POINTS * (folds + 1) * len(found)
         notes.append(f"{short} of {fits} fits stopped short of their precision")
@@ -98,7 +101,9 @@ def relations(primaries: Sequence[Primary], labels: Sequence[str]) -> Table:
     rows = []
     for primary in primaries:
         best = [primary.best(label) for label in labels]
-        rows.append([primary.name, *(f"{100 * share(one):.1f}, {one.tap}" for one in best)])
+        rows.append(
+            [primary.name, *(f"{100 * share(probed):.1f}, {probed.tap}" for probed in best)]
+        )
     notes = [
         "error of the best tap (chosen on held-out training images) on the evaluation images, in "
         "percent of the error of a constant"
@@ -106,16 +111,16 @@ def relations(primaries: Sequence[Primary], labels: Sequence[str]) -> Table:
     return Table("Best tap of each backbone for each label", ["backbone", *labels], rows, notes, 1)
 
 
-def share(one: Probed) -> float:
+def share(probed: Probed) -> float:
     """Return the evaluation error relative to a constant's; nan if the constant has no error."""
-    return one.judged[1].relative
+    return probed.judged[1].relative
 
 
-def _cell(one: Probed, constant: bool = False) -> str:
+def _cell(probed: Probed, constant: bool = False) -> str:
     """Return an error, or that of the constant, with three digits of the constant's error."""
-    score = one.judged[1]
+    score = probed.judged[1]
     error, mae = (score.constant, score.constant_mae) if constant else (score.error, score.mae)
-    if one.classes:
+    if probed.classes:
         return f"{error:.1f} %"
     digits = _decimals(score.constant)
     return f"{error:.{digits}f} ({mae:.{digits}f})"
@@ -126,19 +131,19 @@ def _decimals(scale: float) -> int:
     return max(0, 2 - math.floor(math.log10(scale))) if scale > 0 else 1
 
 
-def _knee(one: Probed, threshold: float) -> str:
-    at = one.curve.knee(threshold)
-    error = f"{one.curve.errors[at]:.{_decimals(one.curve.errors[0])}f}"
-    return f"{one.curve.filters[at]} of {one.curve.chosen.shape[1]}, {error}"
+def _knee(probed: Probed, threshold: float) -> str:
+    at = probed.curve.knee(threshold)
+    error = f"{probed.curve.errors[at]:.{_decimals(probed.curve.errors[0])}f}"
+    return f"{probed.curve.filters[at]} of {probed.curve.chosen.shape[1]}, {error}"
 
 
 def _notes(primary: Primary, labels: Sequence[str]) -> list[str]:
     """Return the notes of all results without repetitions, each with label and number of taps."""
     taps_of: dict[tuple[str, str], list[str]] = {}
     for label in labels:
-        for one in primary.of(label):
-            for note in one.notes:
-                taps_of.setdefault((label, note), []).append(one.tap)
+        for probed in primary.of(label):
+            for note in probed.notes:
+                taps_of.setdefault((label, note), []).append(probed.tap)
     count = len(primary.taps)
     return [
         f"{label}{'' if len(taps) == count else f', {len(taps)} of {count} taps'}: {note}"

@@ -13,7 +13,7 @@ _ATEN = torch.ops.aten
 def _all(*names: str) -> frozenset[object]:
     """Return all overloads of the operators of these names in the installed torch."""
     packets = [getattr(_ATEN, name) for name in names if hasattr(_ATEN, name)]
-    return frozenset(getattr(packet, one) for packet in packets for one in packet.overloads())
+    return frozenset(getattr(packet, name) for packet in packets for name in packet.overloads())
 
 
 CONVOLUTIONS = frozenset({_ATEN.conv2d.default, _ATEN.conv2d.padding})

@@ -77,11 +77,11 @@ def fit(child: nn.Module, parent: nn.Module, kept: NDArray[np.bool_]) -> tuple[s
     return tuple(missed)
 
 
-def _differing(one: Tensor, other: Tensor) -> list[int] | None:
+def _differing(first: Tensor, second: Tensor) -> list[int] | None:
     """Return the dimensions in which two shapes differ; None if their lengths differ."""
-    if one.dim() != other.dim():
+    if first.dim() != second.dim():
         return None
-    return [i for i in range(one.dim()) if one.shape[i] != other.shape[i]]
+    return [i for i in range(first.dim()) if first.shape[i] != second.shape[i]]
 
 
 class _Sizes:
