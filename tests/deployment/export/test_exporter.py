@@ -256,9 +256,9 @@ def test_the_block_of_an_operator_that_torch_takes_apart() -> None:
 def test_a_file_that_answers_otherwise_is_not_kept(
     evonas: Cli, folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = exporting.running
+    real = exporting.load_runner
     monkeypatch.setattr(
-        exporting, "running", lambda path: lambda images: real(path)(images) + np.float32(0.02)
+        exporting, "load_runner", lambda path: lambda images: real(path)(images) + np.float32(0.02)
     )
     code, _, err = evonas("export", folder, "--format", kind)
     assert code == 1
