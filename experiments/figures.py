@@ -65,7 +65,7 @@ def head_axes(run: Path, path: Path) -> None:
     indices = deployed.judges[:: max(1, len(deployed.judges) // _FACES)][:_FACES]
     images = deployed.images(indices)
     with torch.inference_mode():
-        outputs = deployed.whole(images).numpy()
+        outputs = deployed.full_network(images).numpy()
     pictures = []
     for pixels, angles in zip(images, deployed.retrained.task.predictions(outputs), strict=True):
         array = pixels.permute(1, 2, 0).numpy().round().astype(np.uint8)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evonas.deployment.quantization.backends import FILES, quantize
 from evonas.deployment.quantization.capture import capture
-from evonas.deployment.quantization.quantize import FILES, quantize
 from evonas.models.files.quantized_network import load_quantized
 
 SIDE = 32

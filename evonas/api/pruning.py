@@ -17,7 +17,7 @@ from evonas.core import registry
 from evonas.core.files import keep, make_folder
 from evonas.deployment.pruning import tables as report
 from evonas.deployment.pruning.reduction import Reduction
-from evonas.deployment.pruning.task_pruning import Choice, Pruning, costs
+from evonas.deployment.pruning.task_pruning import MapChoice, Pruning, costs
 from evonas.deployment.pruning.tracing import save
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import EvonasError
@@ -45,7 +45,7 @@ class _Found:
         missed: weights of the head that start afresh.
     """
 
-    choices: list[Choice]
+    choices: list[MapChoice]
     rows: dict[str, Reduction]
     metrics: dict[str, dict[str, float]]
     difference: float
@@ -86,7 +86,7 @@ def prune(
             f"the largest value, expected at most {_EXACT:g}: a step of it is not followed "
             f"rightly, please report the backbone"
         )
-    metrics = {"whole": whole.judge(whole.whole)}
+    metrics = {"whole": whole.judge(whole.full_network)}
     pruned = nn.Sequential(graph, head)
     metrics["cut"] = whole.judge(pruned)
     whole.train(pruned, settings.training, lambda done, n: progress("epochs", done, n))

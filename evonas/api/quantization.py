@@ -10,8 +10,8 @@ from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core.files import keep, writing
 from evonas.core.version import __version__
-from evonas.deployment.quantization.quantization import Quantization
-from evonas.deployment.quantization.quantize import FILES
+from evonas.deployment.quantization.backends import FILES
+from evonas.deployment.quantization.run_quantization import Quantization
 from evonas.deployment.quantization.tables import tables
 from evonas.deployment.retrained_network import PIXELS, RetrainedNetwork
 from evonas.errors import InputError

@@ -45,7 +45,7 @@ def run(name: str, options: Sequence[str], everything: bool, as_json: bool) -> N
             rows.append(_row(backbone, tap))
             if console.is_terminal:
                 progress("counting taps", done, len(shown))
-    whole = backbone.whole()
+    whole = backbone.full_cost()
     if as_json:
         facts = {"backbone": name, "input_size": backbone.input_size, "taps": rows}
         facts |= {"whole": None if whole is None else whole._asdict()}

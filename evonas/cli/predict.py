@@ -16,8 +16,8 @@ from evonas.api.exported_model import ExportedModel, load_exported
 from evonas.core.files import make_folder, writing
 from evonas.core.progress_bars import progress_bars
 from evonas.data.images.image_io import Box
-from evonas.deployment.export.album import Album
 from evonas.deployment.export.photo_inputs import boxes_of, listed
+from evonas.deployment.export.prediction_drawing import PictureFolder
 
 _BATCH = 32
 _PATIENCE = 2.0  # seconds without a progress bar
@@ -61,7 +61,7 @@ def run(
         _tell_left_out(boxes, found)
     if pictures is not None:
         make_folder(pictures, "--pictures")
-    album = None if pictures is None else Album(pictures, model.answer, top)
+    album = None if pictures is None else PictureFolder(pictures, model.answer, top)
     read, start = 0, time.perf_counter()
     with _lines(out) as stream, progress_bars(console) as progress:
         for first in range(0, len(wanted), _BATCH):
@@ -75,7 +75,11 @@ def run(
 
 
 def _answered(
-    model: ExportedModel, batch: Sequence[Wanted], top: int, album: Album | None, stream: TextIO
+    model: ExportedModel,
+    batch: Sequence[Wanted],
+    top: int,
+    album: PictureFolder | None,
+    stream: TextIO,
 ) -> int:
     """Write the answers for some photos; return how many could be read.
 

@@ -1,1 +1,1 @@
-"""What is done to the weights of networks: inheriting them."""
+"""Work on retrained networks: probing, pruning, quantization, distinctiveness and export."""

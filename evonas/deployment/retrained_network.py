@@ -1,7 +1,7 @@
-"""A retrained network as it is deployed: images in, a task's outputs out.
+"""A retrained network with its backbone: it is trained and evaluated on images.
 
-A search trains heads on cached features; what is pruned or quantised is the whole, and it is
-trained and judged on the images themselves.
+A search trains heads on cached features. Pruning, quantization and export work on backbone and
+head together, and train and evaluate them on the images.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from evonas.workflows.evaluation import Retrained
 from evonas.workflows.loop import candidate_seed
 
 _CORES = len(os.sched_getaffinity(0))
-#: A backbone of these gives pixels as they are, 0..255, which 16 bits hold exactly.
+#: Normalisation with which ``NoBackbone`` returns pixels in 0..255, exact in 16-bit floats.
 PIXELS: Mapping[str, Any] = MappingProxyType(
     {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
 )
@@ -45,13 +45,13 @@ PIXELS: Mapping[str, Any] = MappingProxyType(
 
 @dataclass
 class RetrainedNetwork:
-    """One training of one network of a retraining, and the images of its experiment.
+    """One trained network of a retraining, with its backbone and the images of its experiment.
 
     Args:
-        retrained: where it comes from.
-        network: name of a contender; empty: the first with trained weights.
-        repeat: number of its training.
-        progress: is told how far things are.
+        retrained: the retraining.
+        network: name of the network in comparison.json; empty: the first with trained weights.
+        repeat: number of the training, from 0.
+        progress: called with (label, steps done, steps in all).
     """
 
     retrained: Retrained
@@ -61,7 +61,7 @@ class RetrainedNetwork:
 
     @property
     def assembly(self) -> Assembly:
-        """The parts of the experiment that the head was trained in."""
+        """Backbone, data set and task of the experiment in which the head was trained."""
         return self.retrained.assembly
 
     @cached_property
@@ -76,7 +76,7 @@ class RetrainedNetwork:
 
     @property
     def tap(self) -> str:
-        """The tap that the head stands on."""
+        """The backbone's tap whose feature map is the head's input."""
         return str(self.contender["tap"])
 
     @cached_property
@@ -85,13 +85,13 @@ class RetrainedNetwork:
         return self.retrained.head(self.contender, self.repeat)
 
     @cached_property
-    def whole(self) -> nn.Module:
+    def full_network(self) -> nn.Module:
         """Backbone and head, (n, 3, side, side) in 0..255 -> (n, n_outputs[, h, w])."""
         return FullNetwork(TruncatedBackbone(self.assembly.backbone, self.tap), self.head).eval()
 
     @property
     def example(self) -> Tensor:
-        """Two empty images."""
+        """Two empty images, (2, 3, side, side)."""
         side = self.assembly.backbone.input_size
         return torch.zeros(2, 3, side, side)
 
@@ -101,15 +101,16 @@ class RetrainedNetwork:
         """Train a network on the images of the training split, in all views.
 
         Args:
-            network: as ``whole``; it gets the weights that count, and is in evaluation mode.
-            settings: how.
-            done: is told how many of how many epochs are over.
+            network: a module with the inputs and outputs of ``full_network``; afterwards it has
+                the trained weights and is in evaluation mode.
+            settings: settings of the training.
+            done: called with (epochs done, epochs in all).
 
         Returns:
             Loss and metrics of every epoch.
 
         Raises:
-            RunError: it diverged.
+            RunError: the training diverged.
         """
         run, digest = self.assembly.experiment.seed, self.architecture.digest
         seed = candidate_seed(run, digest, settings.epochs, self.repeat, "deploy")
@@ -131,8 +132,8 @@ class RetrainedNetwork:
         return training.outcome.history
 
     def judge(self, network: nn.Module) -> dict[str, float]:
-        """Return all metrics of a network on the images that judge."""
-        # the operators of a quantised network are those of a CPU
+        """Return all metrics of a network on the evaluation images (``judges``)."""
+        # Quantised networks have operators of the CPU only.
         device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.own_device
         with _all_cores():
             outputs = predict(network, self._plain, self.judges, device)
@@ -142,19 +143,19 @@ class RetrainedNetwork:
 
     @property
     def side(self) -> str:
-        """The split that judges: test, where the data set has one, else validation."""
+        """The split for evaluation: test, if the data set has one, else validation."""
         return "test" if "test" in self.assembly.dataset.sides() else "validation"
 
     @cached_property
     def judges(self) -> NDArray[np.intp]:
-        """The images of this split that can be decoded."""
+        """Indices of the images of this split that can be decoded."""
         return np.intersect1d(self.assembly.dataset.sides()[self.side], self._seen[1])
 
     @cached_property
     def record(self) -> TrainingRecord | None:
-        """What training and validation used, further training on these images included.
+        """The images that training and validation used, including further training here.
 
-        None where it is not known for the retrained network.
+        None if they are not known for the retrained network.
 
         Raises:
             InputError: a record is damaged, or an image file cannot be read.
@@ -163,19 +164,19 @@ class RetrainedNetwork:
         return before and before | self.assembly.training_record()
 
     def cautions(self) -> list[str]:
-        """Return why errors on the images that judge flatter; empty if nothing says so."""
+        """Return reasons why the errors on the evaluation images may be too low, if any."""
         if self.retrained.record is None:
             return ["which images this network was trained on is not recorded: errors may flatter"]
         used = self.retrained.record.overlap(self.assembly.dataset, self.judges).flattery()
         return [f"errors on these images flatter: {used}"] if used else []
 
     def images(self, indices: NDArray[np.intp]) -> Tensor:
-        """Return images as the backbone takes them, (n, 3, side, side) RGB in 0..255."""
+        """Return images as the backbone's input, (n, 3, side, side) RGB in 0..255."""
         return torch.from_numpy(self._plain.maps[0][indices].astype(np.float32))
 
     @property
     def learners(self) -> NDArray[np.intp]:
-        """The images of the training split that can be decoded."""
+        """Indices of the images of the training split that can be decoded."""
         return self._plain.train
 
     @property
@@ -187,7 +188,7 @@ class RetrainedNetwork:
         return self._pixels((View(),))
 
     def _pixels(self, views: tuple[View, ...]) -> tuple[TrainingData, NDArray[np.intp]]:
-        """Return the images in these views, and which of them can be decoded."""
+        """Return the images in these views, and the indices of those that can be decoded."""
         dataset = self.assembly.dataset
         pixels = NoBackbone(input_size=self.assembly.backbone.input_size, **PIXELS)
         features = self.cache.ensure(pixels, dataset, ["image"], views, self.progress)
@@ -199,17 +200,17 @@ class RetrainedNetwork:
 
     @property
     def cache(self) -> FeatureCache:
-        """The cache of the experiment."""
+        """The feature cache of the experiment."""
         settings = self.assembly.experiment.features
         return FeatureCache(Path(settings.cache).expanduser(), settings.strict)
 
 
 @contextmanager
 def _all_cores() -> Iterator[None]:
-    """Use all cores: images are larger work than cached maps, and nothing runs beside."""
+    """Let torch use all cores, since no other training runs at the same time."""
     before = torch.get_num_threads()
     torch.set_num_threads(_CORES)
-    torch.set_flush_denormal(True)  # numbers that are nearly nothing take a hundred times as long
+    torch.set_flush_denormal(True)  # arithmetic with denormal values is a hundred times slower
     try:
         yield
     finally:

@@ -1,1 +1,1 @@
-"""Backbones, candidate networks and the files that hold their weights."""
+"""Backbones, families of candidate networks, and readers and writers of their weights."""

@@ -1,4 +1,4 @@
-"""Batch norms of a network that trains no more: they become part of the convolution before."""
+"""Fold the batch norms of a trained network into the convolutions before them."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ _POINTWISE = frozenset(
 
 
 def fold_norms(graph: fx.GraphModule) -> int:
-    """Fold every batch norm of a graph in evaluation mode; the outputs stay the same.
+    """Fold every batch norm of a graph in evaluation mode, without changing its outputs.
 
-    y = (x - mean) / sqrt(var + eps) * weight + bias is x * scale + shift. Behind a convolution
-    or linear layer that feeds nothing else, scale and shift go into its weights; elsewhere they
-    stay as a multiplication and an addition.
+    A batch norm, (x - mean) / sqrt(var + eps) * weight + bias, is x * scale + shift. If its input
+    is a convolution or linear layer whose output nothing else uses, scale and shift are included
+    in that layer's weights; otherwise a multiplication and an addition replace the batch norm.
 
     Args:
-        graph: of torch's operators, weights as attributes; changed in place.
+        graph: graph of torch's operators, whose weights are attributes; changed in place.
 
     Returns:
-        How many were folded into the layer before.
+        The number of batch norms that were folded into a layer.
     """
     folded = 0
     for node in list(graph.graph.nodes):
         if node.target is not _aten.batch_norm.default:
             continue
-        scale, shift = _affine(graph, node)
+        scale, shift = _scale_and_shift(graph, node)
         layer = node.args[0]
-        if _own(graph, layer):
+        if _is_foldable(layer):
             _fold(graph, layer, scale, shift)
             node.replace_all_uses_with(layer)
             folded += 1
         else:
-            node.replace_all_uses_with(_scaled(graph, node, layer, scale, shift))
+            node.replace_all_uses_with(_insert_affine(graph, node, layer, scale, shift))
         graph.graph.erase_node(node)
     graph.graph.eliminate_dead_code()
     used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
@@ -54,8 +54,8 @@ def fold_norms(graph: fx.GraphModule) -> int:
 def scales_and_shifts(graph: fx.GraphModule) -> list[Tensor]:
     """Return the parameters that only scale or shift channels, such as those of folded norms.
 
-    By shape alone the scale (c, 1, 1) of a norm could not be told from the weight (c, 1, 1, 1)
-    of a depthwise convolution; by the operators that use it, it can.
+    They are recognised by the operators that use them, because the scale (c, 1, 1) of a norm and
+    the weight (c, 1, 1, 1) of a depthwise convolution have similar shapes.
     """
     users: dict[str, set[object]] = {}
     for node in graph.graph.nodes:
@@ -70,15 +70,15 @@ def scales_and_shifts(graph: fx.GraphModule) -> list[Tensor]:
 
 
 def _operators(value: fx.Node) -> set[object]:
-    """Return the operators that use a value, behind modules that only observe or round it."""
-    found: set[object] = set()
+    """Return the operators that use a value, directly or after observers and fake quantisers."""
+    operators: set[object] = set()
     for user in value.users:
-        found |= _operators(user) if user.op == "call_module" else {user.target}
-    return found
+        operators |= _operators(user) if user.op == "call_module" else {user.target}
+    return operators
 
 
-def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
-    """Return scale and shift of a batch norm, (c,) each."""
+def _scale_and_shift(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of a batch norm, each (c,)."""
     weight, bias, mean, variance = (_value(graph, argument) for argument in node.args[1:5])
     assert mean is not None
     assert variance is not None
@@ -93,12 +93,12 @@ def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
 def _value(graph: fx.GraphModule, node: object) -> Tensor | None:
     if not isinstance(node, fx.Node):
         return None
-    found: Tensor = getattr(graph, str(node.target))
-    return found.detach()
+    tensor: Tensor = getattr(graph, str(node.target))
+    return tensor.detach()
 
 
-def _own(graph: fx.GraphModule, layer: object) -> bool:
-    """Whether a layer has weights that nothing else uses, and feeds the batch norm alone."""
+def _is_foldable(layer: object) -> bool:
+    """Whether a node is a layer whose weights and output only the batch norm after it uses."""
     return (
         isinstance(layer, fx.Node)
         and layer.target in _CONVOLUTIONS
@@ -110,6 +110,7 @@ def _own(graph: fx.GraphModule, layer: object) -> bool:
 
 
 def _fold(graph: fx.GraphModule, layer: fx.Node, scale: Tensor, shift: Tensor) -> None:
+    """Multiply a layer's weights by the scale, and adapt its bias."""
     weight = _value(graph, layer.args[1])
     bias = _value(graph, layer.args[2]) if len(layer.args) > 2 else None
     assert weight is not None
@@ -120,22 +121,23 @@ def _fold(graph: fx.GraphModule, layer: fx.Node, scale: Tensor, shift: Tensor) -
     layer.args = (layer.args[0], kernel, term, *layer.args[3:])
 
 
-def _scaled(
+def _insert_affine(
     graph: fx.GraphModule, node: fx.Node, value: fx.Node, scale: Tensor, shift: Tensor
 ) -> fx.Node:
-    """Put x * scale + shift in the place of a batch norm of (n, c, ...) values."""
+    """Insert value * scale + shift before a batch norm of (n, c, ...) values."""
     ends = [1] * (node.meta["val"].ndim - 2)
     factor = _attribute(graph, node, f"{node.name}_scale", scale.reshape(-1, *ends))
     term = _attribute(graph, node, f"{node.name}_shift", shift.reshape(-1, *ends))
     with graph.graph.inserting_before(node):
         product = graph.graph.call_function(_aten.mul.Tensor, (value, factor))
         total = graph.graph.call_function(_aten.add.Tensor, (product, term))
-    for made in (product, total):
-        made.meta["val"] = node.meta["val"]
+    for inserted in (product, total):
+        inserted.meta["val"] = node.meta["val"]
     return total
 
 
 def _attribute(graph: fx.GraphModule, before: fx.Node, name: str, tensor: Tensor) -> fx.Node:
+    """Register a parameter, and return a node that reads it, inserted before another node."""
     graph.register_parameter(name, nn.Parameter(tensor.clone()))
     with graph.graph.inserting_before(before):
         node = graph.graph.get_attr(name)

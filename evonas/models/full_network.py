@@ -1,4 +1,4 @@
-"""A backbone truncated at a tap, and such a backbone with a head on it, as one module each."""
+"""Modules of a backbone up to one tap, and of such a backbone followed by a head."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from evonas.models.backbones.base import Backbone
 
 
 class TruncatedBackbone(nn.Module):
-    """A backbone cut behind one tap: one input, one output (to count or export it)."""
+    """A backbone up to one tap: one input, one output, as counting and exporting need."""
 
     def __init__(self, backbone: Backbone, tap: str) -> None:
         super().__init__()
@@ -21,15 +21,15 @@ class TruncatedBackbone(nn.Module):
         return maps[self.tap]
 
     def example(self) -> Tensor:
-        """Return one empty image of the right shape."""
+        """Return an empty image, (1, 3, input_size, input_size)."""
         size = self.backbone.input_size
         return torch.zeros(1, 3, size, size)
 
 
 class FullNetwork(nn.Module):
-    """A backbone cut behind one tap with a head on it: images in, a task's outputs out.
+    """A backbone up to one tap, followed by a head: images -> outputs of the task.
 
-    What is deployed, and what is trained, quantised or exported as one network.
+    Fine-tuning, quantisation and export work on this network.
     """
 
     def __init__(self, upto: TruncatedBackbone, head: nn.Module) -> None:

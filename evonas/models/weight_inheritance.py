@@ -1,14 +1,15 @@
-"""Weights of one network as the start of another of the same family, as far as they overlap.
+"""Copy the weights of a parent network to a child of the same family, as far as they overlap.
 
-McNally et al. (2021, arXiv 2011.08446) start children of an evolutionary search from their
-parents. Tensors meet by name; where shapes differ, the common part is copied: kernels from
-centre to centre, channels from the first on. All else stays as it was initialised. It does
-not preserve the function, as network morphisms do (Chen et al. 2016, arXiv 1511.05641).
+McNally et al. (2021, arXiv 2011.08446) initialise the children of an evolutionary search with
+the weights of their parents. Tensors are matched by name; if their shapes differ, the common
+part is copied: kernels aligned at their centres, channels from the first on. All other values
+keep their initialisation. Unlike network morphisms (Chen et al. 2016, arXiv 1511.05641), this
+does not preserve the function of the parent.
 
-Three things differ from the published code: a kernel that changes its size alone is copied as
-well, where that code leaves it at random; an added repeat takes after the last one of its own
-stage, not of the network; and added entries of vectors (norms, biases) stay fresh, where that code
-writes the mean of the parent's.
+There are three differences from the published code. A kernel of another size is copied even if
+nothing else changed; that code leaves it random. An added block of a stage inherits from the
+last block of the same stage, not of the network. Added entries of vectors (norms, biases) keep
+their initialisation; that code sets them to the mean of the parent's entries.
 """
 
 from __future__ import annotations
@@ -28,17 +29,18 @@ from evonas.models.files.safetensors_files import load_file
 
 Shape = tuple[int, ...]
 
-#: A repeat: the name of its stage, its number, and the part of it; see ``networks.Network``.
-_REPEAT = re.compile(r"((?:.*\.)?stage\d+(?:_\w+)?)\.(\d+)\.(.+)")
+#: Weight of a block: name of the stage, number of the block, name within the block; see
+#: ``models.networks.base.Network``.
+_BLOCK_WEIGHT = re.compile(r"((?:.*\.)?stage\d+(?:_\w+)?)\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
 class Inherited:
-    """How much of a network came from its parent.
+    """The number of values that a network inherited from its parent.
 
     Attributes:
-        copied: numbers.
-        total: numbers of its parameters and statistics.
+        copied: values that were copied.
+        total: values of the network's parameters and batch-norm statistics.
     """
 
     copied: int
@@ -46,29 +48,29 @@ class Inherited:
 
     @property
     def share(self) -> float:
-        """Copied numbers as a share of all, 0..1."""
+        """Copied values as a fraction of all, 0..1."""
         return self.copied / self.total if self.total else 0.0
 
 
 def inherit(child: nn.Module, parent: Mapping[str, Tensor]) -> Inherited:
-    """Copy what a child has in common with its parent.
+    """Copy a parent's weights into a child, as far as names and shapes overlap.
 
-    A repeat that the parent has not takes after the last one that it has of the same stage.
+    A block that the parent lacks inherits from the parent's last block of the same stage.
 
     Args:
-        child: with fresh weights; changed in place, batch-norm statistics too.
-        parent: its state, name -> tensor.
+        child: network with initial weights; changed in place, including batch-norm statistics.
+        parent: state dictionary of the parent, name -> tensor.
     """
     own = child.state_dict()
     copied = 0
     with torch.no_grad():
         for name, origin in _pairs(own, parent):
-            copied += _copied(own[name], parent[origin])
+            copied += _copy_overlap(own[name], parent[origin])
     return Inherited(copied, sum(tensor.numel() for tensor in own.values()))
 
 
 def heritable(child: Mapping[str, Shape], parent: Mapping[str, Shape]) -> Inherited:
-    """Return what ``inherit`` would copy, from the shapes of both states alone."""
+    """Return what ``inherit`` would copy, computed from the shapes of both state dictionaries."""
     copied = sum(
         math.prod(map(min, child[name], parent[origin]))
         for name, origin in _pairs(child, parent)
@@ -82,58 +84,58 @@ def shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _copied(own: Tensor, other: Tensor) -> int:
-    """Copy the part that two tensors have in common into the first; return how many numbers.
+def _copy_overlap(child: Tensor, parent: Tensor) -> int:
+    """Copy the overlap of two tensors into the first; return the number of copied values.
 
-    Of kernels (dimensions from the third on) the centres meet, else the first places: with
-    O and I common channels and side k of the smaller kernel, O I k^2 numbers are copied.
-    Tensors of different dimensions have nothing in common.
+    Kernels (dimensions from the third on) are aligned at their centres, other dimensions at
+    their first entries: with O and I common channels and side k of the smaller kernel, O I k^2
+    values are copied. Tensors with different numbers of dimensions do not overlap.
     """
-    if own.ndim != other.ndim:
+    if child.ndim != parent.ndim:
         return 0
     into, source = [], []
-    for dim, (mine, theirs) in enumerate(zip(own.shape, other.shape, strict=True)):
-        size = min(mine, theirs)
-        first = ((mine - size) // 2, (theirs - size) // 2) if dim >= 2 else (0, 0)
-        into.append(slice(first[0], first[0] + size))
-        source.append(slice(first[1], first[1] + size))
-    part = own[tuple(into)]
-    part.copy_(other[tuple(source)])
-    return part.numel()
+    for dim, (child_size, parent_size) in enumerate(zip(child.shape, parent.shape, strict=True)):
+        size = min(child_size, parent_size)
+        starts = ((child_size - size) // 2, (parent_size - size) // 2) if dim >= 2 else (0, 0)
+        into.append(slice(starts[0], starts[0] + size))
+        source.append(slice(starts[1], starts[1] + size))
+    overlap = child[tuple(into)]
+    overlap.copy_(parent[tuple(source)])
+    return overlap.numel()
 
 
 def read_parent(file: str | Path) -> dict[str, Tensor]:
-    """Return the state of a parent, on the CPU.
+    """Return the state dictionary of a parent from its safetensors file, on the CPU.
 
     Raises:
-        InputError: the file is missing, or damaged.
+        InputError: the file is missing or damaged.
     """
     try:
         return load_file(file)
     except (OSError, SafetensorError) as error:
         reason = str(error).split("\n", 1)[0]
         raise InputError(
-            f"{file}: expected the weights of a parent, got none ({reason})"
+            f"{file}: expected the weights of a parent network, cannot read the file ({reason})"
         ) from error
 
 
 def _pairs(child: Iterable[str], parent: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each name of the child that has an origin in the parent, and the origin."""
-    last = _last_repeats(parent)
+    """Yield (name in the child, name in the parent) of each tensor that is inherited."""
+    last = _last_blocks(parent)
     for name in child:
         origin = name
-        if name not in parent and (found := _REPEAT.fullmatch(name)):
-            stage, _, part = found.groups()
+        if name not in parent and (match := _BLOCK_WEIGHT.fullmatch(name)):
+            stage, _, part = match.groups()
             origin = f"{stage}.{last.get((stage, part))}.{part}"
         if origin in parent:
             yield name, origin
 
 
-def _last_repeats(parent: Iterable[str]) -> dict[tuple[str, str], int]:
-    """Return, for each part of each stage, the number of the last repeat that has it."""
-    found: dict[tuple[str, str], int] = {}
+def _last_blocks(parent: Iterable[str]) -> dict[tuple[str, str], int]:
+    """Return (stage, name within the block) -> number of the last block with that weight."""
+    last: dict[tuple[str, str], int] = {}
     for name in parent:
-        if match := _REPEAT.fullmatch(name):
+        if match := _BLOCK_WEIGHT.fullmatch(name):
             stage, number, part = match.groups()
-            found[stage, part] = max(int(number), found.get((stage, part), 0))
-    return found
+            last[stage, part] = max(int(number), last.get((stage, part), 0))
+    return last

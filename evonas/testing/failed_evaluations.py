@@ -52,7 +52,9 @@ class Record:
         if self.model_based:
             return
         failed = {digest for digest in parents if digest not in self.good}
-        infeasible = {digest for digest, excess in self.optimizer.archive.seen.items() if excess > 0}
+        infeasible = {
+            digest for digest, excess in self.optimizer.archive.seen.items() if excess > 0
+        }
         assert failed <= infeasible, "a failure is a parent"
 
 

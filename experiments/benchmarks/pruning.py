@@ -24,8 +24,7 @@ from searches import append, finished
 from torch import nn
 
 from evonas.core.progress_bars import progress_bars
-from evonas.deployment.pruning.reduction import Cost
-from evonas.deployment.pruning.reference_costs import reduction
+from evonas.deployment.pruning.reduction import Cost, reduction
 from evonas.deployment.pruning.task_pruning import Pruning
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import EvonasError
@@ -105,7 +104,7 @@ def row(network: RetrainedNetwork, threshold: str, repeat: int, epochs: int) -> 
     work = Pruning(network, settings)
     plan = work.prunable.plan({}) if threshold == _WHOLE else work.plan()[0]
     graph, head, _ = work.pruned(plan)
-    before = network.judge(network.whole)[metric]
+    before = network.judge(network.full_network)[metric]
     whole = nn.Sequential(graph, head)
     cut, begun = network.judge(whole)[metric], time.perf_counter()
     network.train(whole, training, lambda done, total: None)

@@ -75,7 +75,7 @@ def measure(args: argparse.Namespace) -> tuple[list[Row], str]:
     assembly = Assembly(config.load(args.experiment, [*args.overrides, *same]))
     everything = list(assembly.backbone.taps)
     taps = [tap for tap in everything if tap in (args.taps or everything[1::2])]
-    assembly.backbone.known(args.taps or ())
+    assembly.backbone.check_taps(args.taps or ())
     found = {row["tap"]: Row(**row) for row in finished(args.out, COLUMNS) if fits(row, args)}
     missing = [tap for tap in taps if tap not in found]
     with progress_bars(Console(stderr=True)) as progress:

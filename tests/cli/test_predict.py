@@ -21,7 +21,7 @@ from rich.console import Console
 from evonas.cli import export
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.export import prediction_drawing as answered
-from evonas.deployment.export.album import Album
+from evonas.deployment.export.prediction_drawing import PictureFolder
 from evonas.tasks.common.prediction_format import Answer
 from evonas.workflows.components import Assembly
 
@@ -233,9 +233,9 @@ def test_a_file_without_a_word_about_itself_is_refused(
     del model.metadata_props[-1]  # the checksum, of what it was
     card = next(one for one in model.metadata_props if one.key == "evonas")
     for text, message in (
-        ('{"format": 1}', "expected what evonas writes about a network in format 1"),
+        ('{"format": 1}', "expected a model card of format 1"),
         (card.value.replace('"format": 1', '"format": 9'), "export again with this version"),
-        ("[]", "says nothing about itself"),
+        ("[]", "without a model card"),
         ("{", "is no JSON"),
         (card.value.replace('"roll"', '"roll", "more"'), "expected answers of shape (1, 4)"),
     ):
@@ -252,7 +252,7 @@ def test_points_are_told_in_pixels_and_joined_by_bones(tmp_path: Path) -> None:
     assert found[0] == {"name": "left_hip", "x": 10, "y": 20, "confidence": 1}
     assert (found[1]["x"], found[1]["y"], found[2]["x"]) == (30, 100, 50)
     assert answered.bones(answer.columns) == [(0, 1), (0, 2)]
-    album = Album(tmp_path, answer, 1)
+    album = PictureFolder(tmp_path, answer, 1)
     for name in ("a.png", "b/a.png"):
         album.add(Path(name), Image.new("RGB", (300, 200)), None, crop, values)
     album.close()

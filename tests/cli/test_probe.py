@@ -125,7 +125,7 @@ def test_other_labels_and_another_backbone(evonas: Cli, tiny_file: Path, tmp_pat
         assert one["held_out"]["mae"] is None
         assert any("not groups" in note for note in one["notes"])
     assert min(one["held_out"]["relative"] for one in who) < 0.6
-    assert "What each backbone tells of each label" in err
+    assert "Best tap of each backbone for each label" in err
     assert "identity: folds over images" in err
     assert {path.name for path in (tmp_path / "there").iterdir()} == {
         *("probe.json", "probe.md", "curves.png", "relations.png")

@@ -148,7 +148,7 @@ def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, ma
     found = read(out / "quantize.json")
     there = len(Retrained(made).assembly.dataset.sides()["train"])
     assert found["calibration_images"] == there
-    assert f"ranges are taken from {there} images: fewer than 5000 are there" in found["notes"]
+    assert f"activation ranges are from {there} images, all there are, not 5000" in found["notes"]
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
@@ -169,7 +169,9 @@ def test_a_backbone_from_a_file(
     single = "the network takes one image at a time, as its backbone does"
     assert (single in found["notes"]) == (not dynamic)
     if not dynamic:
-        assert "aware training needs batches" in said(evonas("quantize", "out", "--aware"))
+        assert "quantisation-aware training needs batches" in said(
+            evonas("quantize", "out", "--aware")
+        )
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ class TestBackbones(BackboneConformance):
     def test_the_whole_network_has_the_layers_behind_the_last_tap_too(
         self, name: str, backbone: Backbone
     ) -> None:
-        whole = backbone.whole()
+        whole = backbone.full_cost()
         if name in (
             "none",
             "vgg_face",

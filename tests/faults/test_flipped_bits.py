@@ -37,8 +37,8 @@ from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.models.files import safetensors_files as weights
 from evonas.models.files.exported_programs import load_program
 from evonas.models.files.onnx_session import sealed, unsealed
+from evonas.models.files.program_runner import Script
 from evonas.models.files.state_dicts import read_state
-from evonas.models.files.torchscript import Script
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
 from evonas.workflows.components import Assembly

@@ -13,7 +13,11 @@ from scipy.optimize import check_grad
 from scipy.stats import norm
 
 from evonas.errors import InputError
-from evonas.optimizers.bayesian.acquisition import CandidatePosterior, log_expected_improvement, normal_scores
+from evonas.optimizers.bayesian.acquisition import (
+    CandidatePosterior,
+    log_expected_improvement,
+    normal_scores,
+)
 from evonas.optimizers.bayesian.encoding import Encoding
 from evonas.optimizers.bayesian.gaussian_process import JITTER, GaussianProcess
 from evonas.optimizers.bayesian.kernel import INACTIVE, SLOPE, Kernel

@@ -247,7 +247,7 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
     for repeat in (0, 1):
         whole = RetrainedNetwork(Retrained(folder), "", repeat)
         with pytest.raises(Exception, match="stopped by the test"):
-            whole.train(whole.whole, TrainingSettings(epochs=1), lambda done, total: None)
+            whole.train(whole.full_network, TrainingSettings(epochs=1), lambda done, total: None)
     digest = RetrainedNetwork(Retrained(folder)).architecture.digest
     others = {
         candidate_seed(seed, digest, 1, repeat, purpose)

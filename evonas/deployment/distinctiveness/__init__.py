@@ -1,1 +1,1 @@
-"""Distinctiveness of the units of a network (similarity and removal studies)."""
+"""Distinctiveness of hidden units: similar and complementary units, and their removal."""

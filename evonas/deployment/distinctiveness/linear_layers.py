@@ -1,11 +1,11 @@
-"""The linear layers that end a network: what enters them, and the same without some units."""
+"""Find the last linear layers of a network, record their inputs, and remove their units."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from evonas.deployment.distinctiveness.unit_similarity import Merged
 
-#: Layers that work on each unit by itself.
-_EACH = (
+#: Layers that process each unit separately.
+_ELEMENTWISE = (
     *(nn.ReLU, nn.PReLU, nn.LeakyReLU, nn.ELU, nn.SiLU, nn.GELU, nn.Hardswish),
     *(nn.Sigmoid, nn.Tanh, nn.Dropout, nn.Identity),
 )
@@ -24,15 +24,15 @@ _EACH = (
 
 @dataclass(frozen=True)
 class LinearUnits:
-    """A linear layer and where its units come from.
+    """A linear layer and the origin of its units (inputs).
 
     Attributes:
         name: path of the layer in the network.
-        units: how many numbers enter it.
-        outputs: how many leave it.
-        producer: path of the linear layer whose outputs the units are, with nothing between
-            but layers that work on each by itself; None: they are pooled channels or the like.
-        between: paths of these layers.
+        units: number of inputs.
+        outputs: number of outputs.
+        producer: path of the linear layer whose outputs are the units, possibly after layers
+            that process each unit separately; None for other units, such as pooled channels.
+        between: paths of the layers between ``producer`` and this layer.
     """
 
     name: str
@@ -43,21 +43,21 @@ class LinearUnits:
 
     @property
     def note(self) -> str:
-        """What removing a unit takes away."""
+        """The weights that the removal of a unit removes, in words."""
         if self.producer is None:
-            return "columns of weights; what makes the units stays"
+            return "columns of weights; the layers before stay"
         return f"columns of weights, and rows of {self.producer}"
 
 
 def final_linears(module: nn.Module, example: Tensor) -> list[LinearUnits]:
     """Return the linear layers at the end of a network, the last first.
 
-    Followed back from the output, the chain ends at the first layer that is neither linear
-    nor works on each unit by itself, and at one that runs twice.
+    The search goes back from the output and stops at a layer that is neither linear nor
+    processes each unit separately, and at a layer that is called twice.
 
     Args:
-        module: is run once in evaluation mode.
-        example: what it takes.
+        module: the network; it is run once in evaluation mode.
+        example: an input of the network.
     """
     calls: list[tuple[str, nn.Module, Any, Any]] = []
     handles = [
@@ -77,45 +77,44 @@ def final_linears(module: nn.Module, example: Tensor) -> list[LinearUnits]:
         for part, mode in modes.items():
             part.training = mode
     once = {path for path, *_ in calls if sum(path == other for other, *_ in calls) == 1}
-    found: list[LinearUnits] = []
+    layers: list[LinearUnits] = []
     between: list[str] = []
-    wanted = output
+    expected = output
     for path, part, given, out in reversed(calls):
-        if out is not wanted or path not in once:
+        if out is not expected or path not in once:
             break
         if isinstance(part, nn.Linear):
-            if found:
-                last = found.pop()
-                found.append(LinearUnits(last.name, last.units, last.outputs, path, tuple(between)))
-            found.append(LinearUnits(path, part.in_features, part.out_features))
+            if layers:
+                layers[-1] = replace(layers[-1], producer=path, between=tuple(between))
+            layers.append(LinearUnits(path, part.in_features, part.out_features))
             between = []
-        elif isinstance(part, _EACH) and found:
+        elif isinstance(part, _ELEMENTWISE) and layers:
             between.append(path)
         else:
             break
-        wanted = given
-    return found
+        expected = given
+    return layers
 
 
 @contextmanager
 def entering(module: nn.Module, layers: list[LinearUnits]) -> Iterator[dict[str, list[Tensor]]]:
-    """Note what enters layers while the network runs: path -> tensors (n, units) in order."""
-    seen: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
+    """Record the inputs of layers while the network runs: path -> list of (n, units)."""
+    inputs: dict[str, list[Tensor]] = {layer.name: [] for layer in layers}
     handles = [
         module.get_submodule(name).register_forward_pre_hook(
             lambda part, given, into=into: into.append(given[0].detach().float().cpu().clone())
         )
-        for name, into in seen.items()
+        for name, into in inputs.items()
     ]
     try:
-        yield seen
+        yield inputs
     finally:
         for handle in handles:
             handle.remove()
 
 
 def weights(module: nn.Module, layer: LinearUnits) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return a layer's weight (outputs, units) and bias (outputs,), of zeros if it has none."""
+    """Return a layer's weight (outputs, units) and bias (outputs,); without a bias, zeros."""
     linear: Any = module.get_submodule(layer.name)
     weight = linear.weight.detach().cpu().numpy()
     if linear.bias is None:
@@ -124,22 +123,22 @@ def weights(module: nn.Module, layer: LinearUnits) -> tuple[NDArray[Any], NDArra
 
 
 def without(module: nn.Module, layer: LinearUnits, merged: Merged) -> nn.Module:
-    """Return a copy of a network in which a layer has lost units.
+    """Return a copy of a network in which a layer has fewer units.
 
-    Where another linear layer makes the units, its rows go too, and the network computes
-    less. Else the units are made as before, and those that are left are picked out.
+    If another linear layer computes the units, its rows are removed as well, and the network is
+    faster. Otherwise all units are computed as before, and the layer selects the kept ones.
 
     Args:
-        module: stays as it is.
-        layer: of it.
-        merged: what is left of the layer.
+        module: the network.
+        layer: a layer of the network.
+        merged: the same layer without the removed units.
     """
     small = deepcopy(module)
     old: Any = small.get_submodule(layer.name)
     linear = _linear(merged.weight, merged.bias, old.weight)
     if layer.producer is None:
-        picked = linear if len(merged.kept) == layer.units else _Picked(merged.kept, linear)
-        return _replaced(small, layer.name, picked)
+        all_kept = len(merged.kept) == layer.units
+        return _replaced(small, layer.name, linear if all_kept else _Selected(merged.kept, linear))
     small = _replaced(small, layer.name, linear)
     producer: Any = small.get_submodule(layer.producer)
     kept = torch.from_numpy(merged.kept).to(producer.weight.device)
@@ -154,8 +153,8 @@ def without(module: nn.Module, layer: LinearUnits, merged: Merged) -> nn.Module:
     return small
 
 
-class _Picked(nn.Module):
-    """A linear layer on some of the units that enter."""
+class _Selected(nn.Module):
+    """A linear layer on a selection of its inputs."""
 
     def __init__(self, kept: NDArray[np.intp], linear: nn.Linear) -> None:
         super().__init__()
@@ -164,11 +163,12 @@ class _Picked(nn.Module):
         self.register_buffer("kept", torch.from_numpy(kept).to(linear.weight.device))
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.outputs(x.index_select(1, self.kept))
-        return found
+        outputs: Tensor = self.outputs(x.index_select(1, self.kept))
+        return outputs
 
 
 def _linear(weight: Any, bias: Any, like: Tensor) -> nn.Linear:
+    """Return a linear layer with these weights, on the device and in the type of ``like``."""
     weight = torch.as_tensor(weight)
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias is not None, device="meta")
     linear.weight = nn.Parameter(weight.detach().to(like).contiguous().clone())
@@ -178,7 +178,7 @@ def _linear(weight: Any, bias: Any, like: Tensor) -> nn.Linear:
 
 
 def _replaced(module: nn.Module, path: str, part: nn.Module) -> nn.Module:
-    """Return a network with another part in place; the part itself if it is the whole."""
+    """Replace a submodule, given by its path, and return the network (an empty path: ``part``)."""
     if not path:
         return part
     parent, _, name = path.rpartition(".")

@@ -1,8 +1,8 @@
-"""How many similar and complementary units chance alone gives: the null models of distinctiveness.
+"""Null models of distinctiveness: the numbers of similar and complementary pairs by chance.
 
-In few dimensions angles below 15 degrees are common. Of 2048 random vectors of 7 numbers, the
-size of the published case, some 160 pairs are similar and as many complementary; so a count of
-pairs says something only beside what chance gives.
+In few dimensions angles below 15 degrees are common. Among 2048 random vectors of 7 dimensions,
+the size of the published network, about 160 pairs are similar and as many complementary.
+Numbers of pairs are therefore always compared with those of random vectors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ REPEATS = 20
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation of numbers."""
+    """Mean and sample standard deviation over repeated draws."""
 
     mean: float
     sd: float
@@ -39,7 +39,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Chance:
-    """What repeated draws gave.
+    """Numbers of pairs and removed units in repeated random draws.
 
     Attributes:
         similar, complementary: numbers of pairs.
@@ -51,7 +51,7 @@ class Chance:
     removed: Mapping[Merge, Spread]
 
 
-@lru_cache(maxsize=64)  # trainings of one network ask for the same
+@lru_cache(maxsize=64)  # all trainings of one network have the same null model
 def chance(
     n_units: int,
     d: int,
@@ -61,15 +61,15 @@ def chance(
     similar: float = SIMILAR,
     complementary: float = COMPLEMENTARY,
 ) -> Chance:
-    """Return what random vectors give, scaled as one matrix to 0..1, minus one half.
+    """Return the numbers of pairs among random vectors, scaled like weights to -0.5..0.5.
 
     Args:
-        n_units: how many vectors.
-        d: how many numbers each has.
-        distribution: of the numbers, which are independent.
-        seed: of the draws.
-        repeats: how many draws.
-        similar, complementary: angles, degrees.
+        n_units: number of vectors.
+        d: dimension of the vectors.
+        distribution: distribution of the independent components.
+        seed: seed of the draws.
+        repeats: number of draws.
+        similar, complementary: limits of the angles, in degrees.
     """
 
     def draw(rng: np.random.Generator) -> Matrix:
@@ -87,16 +87,16 @@ def shuffled(
     similar: float = SIMILAR,
     complementary: float = COMPLEMENTARY,
 ) -> Chance:
-    """Return what a layer's own vectors give when each of their numbers goes to a random unit.
+    """Return the numbers of pairs after shuffling the components of a layer's vectors.
 
-    Every column is shuffled on its own, so that the distribution of each number stays and
-    what makes a unit, that its numbers belong together, is lost.
+    Every component is permuted over the units independently. This keeps the distribution of
+    each component and removes the dependence between the components of a unit.
 
     Args:
-        vectors: (n_units, d), scaled.
-        seed: of the shuffling.
-        repeats: how many times.
-        similar, complementary: angles, degrees.
+        vectors: (n_units, d) scaled vectors of the layer.
+        seed: seed of the permutations.
+        repeats: number of repetitions.
+        similar, complementary: limits of the angles, in degrees.
     """
     return _repeated(
         lambda rng: rng.permuted(vectors, axis=0), seed, repeats, similar, complementary
@@ -111,15 +111,15 @@ def _repeated(
     complementary: float,
 ) -> Chance:
     rng = np.random.default_rng(seed)
-    found = [relations(draw(rng), similar, complementary) for _ in range(repeats)]
+    draws = [relations(draw(rng), similar, complementary) for _ in range(repeats)]
 
     def spread(number: Callable[[Relations], int]) -> Spread:
-        values = [number(one) for one in found]
+        values = [number(drawn) for drawn in draws]
         sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
         return Spread(float(np.mean(values)), sd)
 
     return Chance(
-        spread(lambda one: one.similar_pairs),
-        spread(lambda one: one.complementary_pairs),
-        {how: spread(lambda one, how=how: one.removed(how)) for how in MERGES},  # type: ignore[misc]
+        spread(lambda drawn: drawn.similar_pairs),
+        spread(lambda drawn: drawn.complementary_pairs),
+        {how: spread(lambda drawn, how=how: drawn.removed(how)) for how in MERGES},  # type: ignore[misc]
     )

@@ -1,7 +1,7 @@
-"""Linear layers of a trained network with and without their superfluous units, and chance.
+"""Study of the superfluous units of a trained network: their number, and errors without them.
 
-Joins ``transfer.distinctiveness``, which knows arrays alone, with the cost of networks; how
-patterns are shown and what judges is the caller's.
+It applies ``unit_similarity``, which works on arrays, to networks, and counts their parameters.
+The caller supplies the patterns and the evaluation.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from evonas.estimation.cost.complexity import count
 
 @dataclass(frozen=True)
 class Removal:
-    """One linear layer of one trained network, with and without its superfluous units.
+    """Result for one linear layer of one trained network, before and after removing units.
 
     Attributes:
-        network, tap, weights: which network, and the file of its weights.
-        layer: its name, units and outputs, and where units come from.
+        network, tap, weights: names of the network, its tap, and the file of its weights.
+        layer: the layer.
         vectors, merge: how units were compared and removed.
-        related: what was found.
-        random, shuffled: what chance gives.
-        removed: units.
-        params: parameters of the network before and after.
-        before, after: all metrics of the task, without training.
+        related: related units of the layer.
+        random, shuffled: numbers of pairs in the null models.
+        removed: number of removed units.
+        params: numbers of parameters of the network before and after.
+        before, after: all metrics of the task, without further training.
     """
 
     network: str
@@ -63,12 +63,12 @@ class Removal:
 
 @dataclass(frozen=True)
 class Study:
-    """How units are compared, and how often chance is drawn.
+    """Settings of a study of distinctiveness.
 
     Attributes:
-        angles: degrees below which units are similar, and beyond which complementary.
-        repeats: draws of each null model.
-        seed: of these draws.
+        angles: degrees below which units are similar, and above which they are complementary.
+        repeats: number of draws of each null model.
+        seed: seed of these draws.
     """
 
     angles: tuple[float, float] = (SIMILAR, COMPLEMENTARY)
@@ -83,32 +83,33 @@ class Study:
         present: Callable[[nn.Module], object],
         judge: Callable[[nn.Module], dict[str, float]],
     ) -> Iterator[Removal]:
-        """Yield what each last layer, way to compare and way to remove comes to.
+        """Yield the result of each last linear layer, kind of vectors, and kind of merge.
 
         Args:
-            names: of the network, its tap, and the file of its weights.
+            names: names of the network, its tap, and the file of its weights.
             module: the trained network.
-            shape: of one map that it takes.
-            present: runs a network on the patterns that activations are taken from.
-            judge: returns the metrics of a network.
+            shape: shape of one input map.
+            present: function that runs a network on the patterns for the activations.
+            judge: function that returns the metrics of a network.
         """
         layers = linear_units.final_linears(module, torch.zeros(1, *shape))
-        with linear_units.entering(module, layers) as seen:
+        with linear_units.entering(module, layers) as inputs:
             present(module)
         before, size = judge(module), count(module.to("cpu"), shape).params
         for layer in layers:
             weight, bias = linear_units.weights(module, layer)
-            entered = torch.cat(seen[layer.name]).numpy()
+            activations = torch.cat(inputs[layer.name]).numpy()
             for kind in VECTORS:
-                own = vectors(kind, weight, entered)
+                own = vectors(kind, weight, activations)
                 related = relations(own, *self.angles)
                 draws = (self.seed, self.repeats, *self.angles)
                 nulls = chance.chance(*own.shape, "uniform", *draws), chance.shuffled(own, *draws)
                 for how in MERGES:
-                    merged = merge(how, weight, bias, entered, related)
+                    merged = merge(how, weight, bias, activations, related)
                     small = linear_units.without(module, layer, merged)
-                    after, left = judge(small), count(small.to("cpu"), shape).params
-                    gone, sizes = layer.units - len(merged.kept), (size, left)
+                    after = judge(small)
+                    sizes = (size, count(small.to("cpu"), shape).params)
+                    removed = layer.units - len(merged.kept)
                     yield Removal(
-                        *names, layer, kind, how, related, *nulls, gone, sizes, before, after
+                        *names, layer, kind, how, related, *nulls, removed, sizes, before, after
                     )

@@ -1,4 +1,4 @@
-"""Tables of distinctiveness: pairs of units beside chance, errors without them."""
+"""Tables of distinctiveness: pairs of units compared with chance, and errors without them."""
 
 from __future__ import annotations
 
@@ -13,63 +13,66 @@ _BY = ("", ", random", ", shuffled")
 
 
 def tables(removals: Sequence[Any], unit: str, notes: Sequence[str]) -> list[Table]:
-    """Return what was found, and what its removal does.
+    """Return the table of related units, and the table of errors after their removal.
 
     Args:
-        removals: of ``evonas.deployment.distinctiveness.study``; those that differ in the file of
-            weights alone are trainings of one network, and share a row.
-        unit: of the task's metrics.
-        notes: lines below the first table.
+        removals: ``Removal`` of ``deployment.distinctiveness.study``; removals that differ only
+            in the file of weights are trainings of one network, and share a row.
+        unit: unit of the task's metrics.
+        notes: notes of the first table.
     """
     groups: dict[tuple[str, ...], list[Any]] = {}
-    for one in removals:
-        groups.setdefault((*_names(one), one.vectors, one.merge), []).append(one)
+    for removal in removals:
+        names = (*_names(removal), removal.vectors, removal.merge)
+        groups.setdefault(names, []).append(removal)
     repeats = max(len(group) for group in groups.values())
     over = f", mean ± sd of {repeats} trainings" if repeats > 1 else ""
     metrics = list(removals[0].before)
-    found, removed = [], []
+    pair_rows, error_rows = [], []
     for key, group in groups.items():
         if key[-1] == removals[0].merge:  # counts do not depend on the merge
-            found.append([*key[:-1], *_counts(group)])
+            pair_rows.append([*key[:-1], *_counts(group)])
         changes = [_change(group, metric) for metric in metrics]
-        gone = [one.removed for one in group]
-        by_chance = _pooled([one.shuffled.removed[one.merge] for one in group])
-        sizes = [_told([one.params[k] / 1e3 for one in group], 2) for k in (0, 1)]
-        removed.append([*key, _told(gone, 0), by_chance, " -> ".join(sizes), *changes])
-    what = {_names(one)[2]: one.layer.note for one in removals}
+        removed = _mean_sd([removal.removed for removal in group], 0)
+        by_chance = _pooled([removal.shuffled.removed[removal.merge] for removal in group])
+        sizes = [_mean_sd([removal.params[k] / 1e3 for removal in group], 2) for k in (0, 1)]
+        error_rows.append([*key, removed, by_chance, " -> ".join(sizes), *changes])
+    layers = {_names(removal)[2]: removal.layer.note for removal in removals}
     pairs = [f"{kind} pairs{by}" for kind in ("similar", "complementary") for by in _BY]
+    heads = [*_HEADS, "vectors", *pairs, "zero units"]
     return [
-        Table(f"Pairs of units{over}", [*_HEADS, "vectors", *pairs, "zero units"], found, notes, 4),
+        Table(f"Pairs of units{over}", heads, pair_rows, notes, 4),
         Table(
             f"Without these units, {unit or 'units of the label'}: before -> after{over}",
             [*_HEADS, "vectors", "merge", "removed", "shuffled", "k parameters", *metrics],
-            removed,
-            [f"{layer}: a removed unit takes away {note}" for layer, note in what.items()],
+            error_rows,
+            [f"{layer}: removing a unit removes {note}" for layer, note in layers.items()],
             5,
         ),
     ]
 
 
-def _names(one: Any) -> tuple[str, str, str]:
-    layer = one.layer
-    return one.network, one.tap, f"{layer.name or 'network'} ({layer.units} -> {layer.outputs})"
+def _names(removal: Any) -> tuple[str, str, str]:
+    layer = removal.layer
+    name = f"{layer.name or 'network'} ({layer.units} -> {layer.outputs})"
+    return removal.network, removal.tap, name
 
 
 def _counts(group: Sequence[Any]) -> list[str]:
     cells = []
     for kind in ("similar", "complementary"):
-        cells.append(_told([getattr(one.related, f"{kind}_pairs") for one in group], 0))
+        cells.append(_mean_sd([getattr(removal.related, f"{kind}_pairs") for removal in group], 0))
         for model in ("random", "shuffled"):
-            cells.append(_pooled([getattr(getattr(one, model), kind) for one in group]))
-    return [*cells, _told([len(one.related.zero) for one in group], 0)]
+            cells.append(_pooled([getattr(getattr(removal, model), kind) for removal in group]))
+    return [*cells, _mean_sd([len(removal.related.zero) for removal in group], 0)]
 
 
 def _change(group: Sequence[Any], metric: str) -> str:
-    sides = (one.before for one in group), (one.after for one in group)
-    return " -> ".join(_told([side[metric] for side in each], 2) for each in sides)
+    before = _mean_sd([removal.before[metric] for removal in group], 2)
+    return f"{before} -> {_mean_sd([removal.after[metric] for removal in group], 2)}"
 
 
-def _told(values: Sequence[float], digits: int) -> str:
+def _mean_sd(values: Sequence[float], digits: int) -> str:
     mean = sum(values) / len(values)
     if len(values) == 1:
         return f"{mean:.{digits}f}"
@@ -78,7 +81,7 @@ def _told(values: Sequence[float], digits: int) -> str:
 
 
 def _pooled(spreads: Sequence[Any]) -> str:
-    """Return the mean over trainings, and the spread over the draws of one."""
-    mean = sum(one.mean for one in spreads) / len(spreads)
-    sd = math.sqrt(sum(one.sd**2 for one in spreads) / len(spreads))
+    """Return the mean over trainings, and the pooled standard deviation of the draws."""
+    mean = sum(spread.mean for spread in spreads) / len(spreads)
+    sd = math.sqrt(sum(spread.sd**2 for spread in spreads) / len(spreads))
     return f"{mean:.0f} ±{sd:.0f}"

@@ -1,1 +1,1 @@
-"""Export to ONNX and exported programs, and prediction with exported models."""
+"""Export of retrained networks to .onnx and .pt2 files, and prediction with these files."""

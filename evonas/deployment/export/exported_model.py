@@ -1,4 +1,4 @@
-"""An exported network at work: opened, told about by itself, and run; an .onnx without torch."""
+"""Load and run exported networks, with their model cards; .onnx files need no torch."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from evonas.estimation.features.views import View
 from evonas.models.files.onnx_session import Run, session, unsealed
 from evonas.tasks.common.prediction_format import Answer
 
-#: Where the card lies: a key of an .onnx, a file in a .pt2.
+#: Place of the model card: key of the metadata of an .onnx file, name of a file in a .pt2.
 CARD, CARD_FILE = "evonas", "evonas.json"
 SUFFIXES = (".onnx", ".pt2")
 FORMAT = 1
-_LARGEST_CARD = 10_000_000  # bytes; beyond it, it is none that evonas wrote
+_LARGEST_CARD = 10_000_000  # bytes; larger cards are refused
 
 
 @dataclass(frozen=True)
 class ExportedNetwork:
-    """A network that ``evonas export`` wrote.
+    """A network from a file that ``evonas export`` wrote.
 
     Attributes:
-        path: of the file.
-        card: what it says about itself.
-        side: of its input, pixels.
-        answer: what its output is.
-        framing: how photos are cropped for it.
-        run: (n, 3, side, side) float32 RGB in 0..255 -> the answers of n images.
+        path: the file.
+        card: model card.
+        side: side of the input, in pixels.
+        answer: description of the output.
+        framing: how photos are cropped.
+        run: (n, 3, side, side) float32 RGB in 0..255 -> predictions for n images.
     """
 
     path: Path
@@ -49,17 +49,18 @@ class ExportedNetwork:
 
     @classmethod
     def load(cls, path: Path, threads: int = 1) -> ExportedNetwork:
-        """Open a file.
+        """Load an exported network.
 
         Args:
-            path: .onnx or .pt2; or a folder with one, itself or in ``export`` below.
-            threads: of ONNX Runtime; torch has its own setting.
+            path: .onnx or .pt2 file, or a folder that contains one, directly or in ``export``.
+            threads: number of threads of ONNX Runtime; torch's is set with
+                ``torch.set_num_threads``.
 
         Raises:
             InputError: there is no such file, it is damaged, could run code, or was not
                 written by ``evonas export``; or a library is missing.
         """
-        file = found(path)
+        file = find_file(path)
         card = _card(file)
         try:
             side = int(card["input"]["size"])
@@ -69,47 +70,48 @@ class ExportedNetwork:
                 raise ValueError
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise InputError(
-                f"{file}: expected what evonas writes about a network in format {FORMAT}, got "
-                f"other data: export again with this version"
+                f"{file}: expected a model card of format {FORMAT}, got other data: "
+                "export again with this version of evonas"
             ) from error
-        return cls(file, card, side, answer, framing, running(file, threads))
+        return cls(file, card, side, answer, framing, load_runner(file, threads))
 
     def crop(self, photo: Path, box: Box | None) -> tuple[NDArray[np.uint8], Any, Box]:
-        """Return what the network sees of a photo, (side, side, 3), as training cropped it.
+        """Crop a photo as in training.
 
-        The photo itself and the standard crop in its pixels follow; see ``Framing.image``.
+        Returns:
+            (side, side, 3) RGB input of the network; the photo; the standard crop in pixels of
+            the photo (see ``Framing.image``).
 
         Raises:
             UnreadableImage: the photo is damaged, or the box lies outside it.
         """
-        image, whole, inner = self.framing.image(photo, box)
-        return View().apply(image, 0, self.side, self.framing.margin), whole, inner
+        image, picture, inner = self.framing.image(photo, box)
+        return View().apply(image, 0, self.side, self.framing.margin), picture, inner
 
     def answers(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the answers for crops, (n, k) or (n, k, 3); see ``Answer``."""
+        """Return the predictions for crops, (n, k) or (n, k, 3); see ``Answer``."""
         return self.run(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32))
 
 
-def running(file: Path, threads: int = 1) -> Run:
-    """Return what runs an exported file.
+def load_runner(file: Path, threads: int = 1) -> Run:
+    """Return the network of an exported file as a function on numpy images.
 
     Raises:
         InputError: the file is damaged, or could run code; or a library is missing.
     """
     if file.suffix == ".onnx":
         return session(file, threads, "export")
-    from evonas.models.files.quantized_network import (
-        load_quantized,  # torch, which an .onnx does without
-    )
+    # Imports torch, which .onnx files do not need.
+    from evonas.models.files.quantized_network import load_quantized
 
     return load_quantized(file).outputs
 
 
-def found(path: Path) -> Path:
-    """Return the exported file that is meant: the path itself, or the one in a folder.
+def find_file(path: Path) -> Path:
+    """Return the exported file at a path: the path itself, or the first file in a folder.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no exported file.
     """
     if path.is_file() and path.suffix in SUFFIXES:
         return path
@@ -120,8 +122,8 @@ def found(path: Path) -> Path:
             if files:
                 return files[0]
         raise InputError(
-            f"{path}: expected a folder with an exported network, there is none: export one with "
-            f"`evonas export {path}`"
+            f"{path}: expected a folder with an exported network, there is none: export a network "
+            f"with `evonas export {path}`"
         )
     what = f"got {path.suffix or 'no suffix'!r}" if path.is_file() else "there is no such file"
     raise InputError(f"{path}: expected an exported network, .onnx or .pt2, {what}")
@@ -131,24 +133,24 @@ def _card(file: Path) -> dict[str, Any]:
     try:
         card = json.loads(_text(file) or "null")
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file}: what it says about itself is no JSON: export again") from error
+        raise InputError(f"{file}: its model card is no JSON: export it again") from error
     if not isinstance(card, dict):
         raise InputError(
-            f"{file}: expected a network that `evonas export` wrote, got one that says nothing "
-            "about itself: export it with evonas"
+            f"{file}: expected a network that `evonas export` wrote, got a file without a model "
+            "card: export the network with evonas"
         )
     return card
 
 
 def _text(file: Path) -> str:
-    """Return the card as it lies in a file; empty where there is none."""
+    """Return the text of a file's model card, or an empty string if it has none."""
     if file.suffix == ".onnx":
         onnx = library("onnx", "running an .onnx file", "export")
         try:
             properties = onnx.load_model_from_string(unsealed(file.read_bytes())).metadata_props
-        except Exception as error:  # damaged bytes end in errors of any kind
+        except Exception as error:  # damaged files raise many kinds of errors
             raise InputError(f"{file}: cannot be read as ONNX: export again") from error
-        return next((one.value for one in properties if one.key == CARD), "")
+        return next((entry.value for entry in properties if entry.key == CARD), "")
     try:
         with zipfile.ZipFile(file) as archive:
             names = [n for n in archive.namelist() if n.endswith(f"/extra/{CARD_FILE}")]

@@ -1,8 +1,8 @@
-"""Export: a retrained network with its preprocessing and its answer, as one file that is checked.
+"""Export a retrained network with its preprocessing and decoding to one file, and check it.
 
-What is written takes images and gives the task's answer in the labels' own units: degrees,
-years, shares of classes, places of points. It is kept only if it answers like PyTorch on
-images of the experiment.
+The exported network takes images and returns predictions in the units of the labels: degrees,
+years, probabilities of classes, positions of key points. The file is kept only if its
+predictions on images of the experiment equal PyTorch's.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from torch.export import ExportedProgram
 from evonas.core.files import draft_of, writing
 from evonas.core.optional_imports import library
 from evonas.deployment.export import onnx_file
-from evonas.deployment.export.exported_model import CARD, CARD_FILE, running
+from evonas.deployment.export.exported_model import CARD, CARD_FILE, load_runner
 from evonas.deployment.export.model_card import model_card
-from evonas.deployment.export.parity_check import checked
-from evonas.deployment.quantization import pt2e as quantize_pt2e
+from evonas.deployment.export.parity_check import check_parity
+from evonas.deployment.quantization import pt2e
 from evonas.deployment.quantization.capture import trace
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, UnreadableImage
@@ -42,36 +42,36 @@ Format = Literal["onnx", "torch_export"]
 #: Format -> suffix of the file.
 FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
 _RUNTIMES = {"onnx": "ONNX Runtime", "torch_export": "torch.export"}
-#: Images that the file is held against PyTorch on.
+#: Number of images on which the file is compared with PyTorch.
 IMAGES = 32
 
 
-class Answering(nn.Module):
-    """A network, and what its outputs say: images in 0..255 in, a task's answers out."""
+class DecodedNetwork(nn.Module):
+    """A network followed by the task's decoding: images in 0..255 -> predictions."""
 
     def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
         self.network, self._task = network, task
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the answers, in the labels' own units (``Task.answer``)."""
+        """Return the predictions in the units of the labels (``Task.answer``)."""
         return self._task.decode(self.network(images))
 
 
 @dataclass
 class Export:
-    """One network of a retraining on its way to a file.
+    """Export of one network of a retraining.
 
     Args:
-        network: what is exported.
-        kind: of the file.
+        network: the retrained network.
+        kind: format of the file.
 
     Raises:
-        InputError: there is no such network, a library is missing, or the network is
-            quantised for the other kind.
+        InputError: there is no such network, a library is missing, or the network is quantised
+            into the other format.
 
     Attributes:
-        notes: what was done otherwise than asked for, in words.
+        notes: deviations from the settings, for the user.
     """
 
     network: RetrainedNetwork
@@ -84,44 +84,44 @@ class Export:
         source = Path(self.network.contender["weights"][0]).suffix
         self.quantised = source in SUFFIXES
         if self.quantised and source != FORMATS[self.kind]:
-            other, road = ("onnx", "pt2e") if source == ".onnx" else ("torch_export", "onnx")
+            other, backend = ("onnx", "pt2e") if source == ".onnx" else ("torch_export", "onnx")
             raise InputError(
                 f"--format {self.kind}: this network is quantised into {source}, expected --format "
-                f"{other}; or quantise it again with --road {road}"
+                f"{other}; or quantise it again with --backend {backend}"
             )
 
     @property
     def task(self) -> Task:
-        """The task, with what the training labels settled."""
+        """The task, with the options that it derived from the training labels."""
         return self.network.retrained.task
 
     @property
     def side(self) -> int:
-        """Of the images, pixels."""
+        """Side of the images, in pixels."""
         return int(self.network.assembly.backbone.input_size)
 
     def run(self, path: Path) -> dict[str, Any]:
-        """Write the file, check it, and return what it is and takes.
+        """Write and check the file, and return its model card, size and latency.
 
         Args:
-            path: of the file; it is there only if the file answers like PyTorch.
+            path: file to write; it is not created if its predictions differ from PyTorch's.
 
         Raises:
-            InputError: an operator has no form in the file, or it cannot be written.
-            RunError: the file answers otherwise than PyTorch.
+            InputError: the format lacks an operator, or the file cannot be written.
+            RunError: the predictions of the file differ from PyTorch's.
         """
         start = time.perf_counter()
         card, images = model_card(self.network, self.quantised), self.images
         with _draft(path) as draft:
             self._write(draft, card)
             with threads(1):
-                found = running(draft)
-                parity = self._parity(found, images)
+                run = load_runner(draft)
+                parity = self._parity(run, images)
             written = time.perf_counter() - start
             with threads(1), torch.inference_mode():
-                one = images[:1]
-                runs = {self._here: partial(self._answering, one)}
-                runs[f"{_RUNTIMES[self.kind]}, the file"] = partial(found, one.numpy())
+                image = images[:1]
+                runs = {self._original: partial(self._decoded, image)}
+                runs[f"{_RUNTIMES[self.kind]}, the file"] = partial(run, image.numpy())
                 times = compared(runs)
             size = draft.stat().st_size
         packages = ("torch", *(("onnx", "onnxruntime") if self.kind == "onnx" else ()))
@@ -131,7 +131,7 @@ class Export:
             **card,
             "parity": parity,
             "bytes": size,
-            "latency": {name: asdict(one) for name, one in times.items()},
+            "latency": {name: asdict(latency) for name, latency in times.items()},
             "cpu": processor(),
             "packages": {name: version(name) for name in packages},
             "seconds": {
@@ -143,30 +143,32 @@ class Export:
 
     @cached_property
     def images(self) -> Tensor:
-        """Images of the split that judges, as the network takes them, (n, 3, side, side)."""
+        """Evenly spaced images of the evaluation split, (n, 3, side, side) RGB in 0..255."""
         dataset = self.network.assembly.dataset
         judges = dataset.sides()[self.network.side]
-        places = np.linspace(0, len(judges) - 1, min(IMAGES, len(judges))).round().astype(int)
-        crops, wrong = [], ""
-        for index in judges[np.unique(places)].tolist():
+        chosen = np.linspace(0, len(judges) - 1, min(IMAGES, len(judges))).round().astype(int)
+        crops, last_error = [], ""
+        for index in judges[np.unique(chosen)].tolist():
             try:
                 image = dataset.image(index)
             except UnreadableImage as error:
-                wrong = str(error)
+                last_error = str(error)
             else:
                 crops.append(View().apply(image, index, self.side, dataset.margin))
         if not crops:
-            raise InputError(f"data: no image of the {self.network.side} split is left: {wrong}")
+            raise InputError(
+                f"data: no image of the {self.network.side} split can be read: {last_error}"
+            )
         return torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32))
 
     @cached_property
-    def _answering(self) -> Answering:
-        """The network in PyTorch; of a quantised one, what runs its file."""
-        network = self.network.head if self.quantised else self.network.whole
-        return Answering(network, self.task).eval()
+    def _decoded(self) -> DecodedNetwork:
+        """The network before export: in PyTorch, or from its file if it is quantised."""
+        network = self.network.head if self.quantised else self.network.full_network
+        return DecodedNetwork(network, self.task).eval()
 
     @property
-    def _here(self) -> str:
+    def _original(self) -> str:
         return "the quantised file" if self.quantised else "PyTorch, eager"
 
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
@@ -174,33 +176,33 @@ class Export:
         if self.kind == "onnx":
             output = self.task.answer.output
             if self.quantised:
-                made = onnx_file.joined(
+                model = onnx_file.joined(
                     library("onnx", "exporting to ONNX", "export").load(str(self._source)),
-                    Answering(nn.Identity(), self.task),
-                    self.network.head(self.images[:1]).expand(2, *self._outputs),
+                    DecodedNetwork(nn.Identity(), self.task),
+                    self.network.head(self.images[:1]).expand(2, *self._output_shape),
                     output,
                 )
             else:
-                made = onnx_file.model(self._program(self._answering), output)
-            plain = {
+                model = onnx_file.model(self._program(self._decoded), output)
+            facts = {
                 "input_size": str(self.side),
                 "output": output,
                 "columns": ", ".join(self.task.answer.columns),
                 "unit": self.task.answer.unit,
                 "task": str(card["task"]),
             }
-            onnx_file.save(made, path, {CARD: text, **plain})
+            onnx_file.save(model, path, {CARD: text, **facts})
             return
-        module: nn.Module = self._answering
+        module: nn.Module = self._decoded
         if self.quantised:
             quantised: Quantized = self.network.head  # type: ignore[assignment]
             assert quantised.program is not None
-            module = Answering(quantised.program, self.task)
+            module = DecodedNetwork(quantised.program, self.task)
         program = self._program(module)
-        _own_operators(program)
-        # Traced twice: the first program has also the weights that the network does not use.
-        plainer = self._program(unlifted(program))
-        quantize_pt2e.save(plainer, path, {CARD_FILE: text})
+        _check_operators(program)
+        # The second trace removes the weights that the network does not use.
+        smaller = self._program(unlifted(program))
+        pt2e.save(smaller, path, {CARD_FILE: text})
 
     @property
     def _source(self) -> Path:
@@ -208,56 +210,57 @@ class Export:
         return self.network.retrained.folder / Path(name).name
 
     @property
-    def _outputs(self) -> tuple[int, ...]:
+    def _output_shape(self) -> tuple[int, ...]:
         return tuple(self.network.head(self.images[:1]).shape[1:])
 
     def _program(self, module: nn.Module) -> ExportedProgram:
         try:
             return trace(module, self.side, any_batch=True)
         except InputError:
-            # A backbone that was itself exported for single images, say.
+            # The backbone may be a program that was exported for single images.
             program = trace(module, self.side, any_batch=False)
             note = "the file takes one image at a time, as its backbone does"
             self.notes += [note] if note not in self.notes else []
             return program
 
     def _parity(self, run: Any, images: Tensor) -> dict[str, Any]:
-        """Return how far the file's answers are from PyTorch's.
+        """Return the largest difference between the predictions of the file and of PyTorch.
 
         Raises:
-            RunError: too far.
+            RunError: the difference is too large.
         """
-        parts = [part for part in (images[:1], images[1:8], images[8:]) if len(part)]
+        batches = [part for part in (images[:1], images[1:8], images[8:]) if len(part)]
         with torch.inference_mode():
-            outputs = torch.cat([self._answering.network(part) for part in parts])
+            outputs = torch.cat([self._decoded.network(batch) for batch in batches])
         expected = self.task.read(outputs.numpy())
-        found = np.concatenate([run(part.numpy()) for part in parts])
+        got = np.concatenate([run(batch.numpy()) for batch in batches])
         hint = f"try --format {'torch_export' if self.kind == 'onnx' else 'onnx'}"
-        said = checked(self.task.answer, expected, found, hint)
-        return {"images": len(images), "split": f"{self.network.side} split", **said}
+        result = check_parity(self.task.answer, expected, got, hint)
+        return {"images": len(images), "split": f"{self.network.side} split", **result}
 
 
-def _own_operators(program: ExportedProgram) -> None:
-    """Refuse a program with operators that opening a file would refuse.
+def _check_operators(program: ExportedProgram) -> None:
+    """Refuse a program with operators that ``load_program`` would refuse.
 
     Raises:
-        InputError: one is not torch's own.
+        InputError: an operator is not torch's own.
     """
     for node in program.graph.nodes:
         space = getattr(node.target, "namespace", "aten")
         if node.op == "call_function" and space not in ("aten", "quantized_decomposed"):
             raise InputError(
-                f"a .pt2 file holds torch's own operators alone, and module "
-                f"{onnx_file.place(node)!r} of the network calls {node.target}: replace it there"
+                f"a .pt2 file can contain only torch's own operators, but module "
+                f"{onnx_file.module_of(node)!r} of the network calls {node.target}: replace it "
+                "there"
             )
 
 
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
-    """Yield a file beside the one that is meant; it is moved there if nothing went wrong.
+    """Yield a temporary file beside ``path``, which replaces ``path`` if no exception is raised.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     with writing(path, "choose another file with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)

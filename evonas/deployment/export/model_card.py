@@ -1,4 +1,4 @@
-"""What an exported network says about itself: the card in its file."""
+"""Model card of an exported network, which its file contains."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from evonas.deployment.retrained_network import RetrainedNetwork
 
 
 def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
-    """Return what the file of a network says about it, as plain data.
+    """Return the model card of a network as plain data.
 
     Args:
-        network: what is exported.
-        quantised: its weights are integers, and normalisation is one of its operators.
+        network: the network to export.
+        quantised: True if its weights are integers; its graph then includes the normalisation.
     """
     parts, task = network.assembly, network.retrained.task
     experiment = parts.experiment
-    told = None if quantised else parts.backbone.normalisation
+    normalisation = None if quantised else parts.backbone.normalisation
     return {
         "format": FORMAT,
         "input": {
@@ -34,7 +34,8 @@ def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
             "type": "float32",
             "range": [0, 255],
         },
-        "normalisation": told and {"inside": True, "mean": told[0], "std": told[1]},
+        "normalisation": normalisation
+        and {"inside": True, "mean": normalisation[0], "std": normalisation[1]},
         "answer": task.answer.to_dict(),
         "output": task.answer.output,
         "crop": (parts.dataset.framing or Framing(margin=float(parts.dataset.margin))).to_dict(),
@@ -54,7 +55,7 @@ def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """Return the hash of the checkout that evonas runs from; empty where it was installed."""
+    """Return the git commit of the checkout that evonas runs from; empty for a package."""
     folder = Path(__file__).parents[3]
     if not (folder / ".git").exists():
         return ""

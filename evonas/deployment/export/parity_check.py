@@ -1,4 +1,4 @@
-"""Whether a file answers as the network that it was made from."""
+"""Compare the predictions of an exported file with those of the original network."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from evonas.core.rotations import ANGLES, geodesic, matrices
 from evonas.errors import RunError
 from evonas.tasks.common.prediction_format import Answer
 
-#: Largest difference, as a share of the largest answer, or of 1 if all are smaller.
+#: Largest difference, relative to the largest prediction, or to 1 if that is smaller.
 PARITY = 1e-4
-_STEEP = 80.0  # degrees of yaw beyond which pitch and roll are compared together
+_STEEP = 80.0  # degrees of yaw beyond which poses are compared by their geodesic distance
 
 
-def checked(
-    answer: Answer, expected: NDArray[np.float32], found: NDArray[np.float32], hint: str
+def check_parity(
+    answer: Answer, expected: NDArray[np.float32], got: NDArray[np.float32], hint: str
 ) -> dict[str, Any]:
-    """Return how far the answers of a file are from those of the network, and what is allowed.
+    """Return the largest difference between two predictions, and the allowed difference.
 
     Args:
-        answer: what they are.
-        expected: of the network.
-        found: of the file, for the same images.
-        hint: what to do where they differ.
+        answer: description of the predictions.
+        expected: predictions of the original network.
+        got: predictions of the file for the same images.
+        hint: advice for the error message.
 
     Raises:
-        RunError: they are further apart than rounding explains.
+        RunError: the difference is larger than rounding explains.
     """
     allowed = PARITY * max(1.0, float(np.abs(expected).max()))
-    apart = difference(answer, expected, found)
-    if not apart <= allowed:
+    largest = difference(answer, expected, got)
+    if not largest <= allowed:
         raise RunError(
             f"the exported file answers otherwise than PyTorch: expected differences of at most "
-            f"{allowed:.1e} {answer.unit} on {len(expected)} images, got {apart:.1e}; no file is "
-            f"left: {hint}"
+            f"{allowed:.1e} {answer.unit} on {len(expected)} images, got {largest:.1e}; no file "
+            f"is left: {hint}"
         )
-    return {"largest_difference": apart, "allowed": allowed, "unit": answer.unit}
+    return {"largest_difference": largest, "allowed": allowed, "unit": answer.unit}
 
 
-def difference(answer: Answer, expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Return the largest difference of two answers to the same images; nan if one is not finite.
+def difference(answer: Answer, expected: NDArray[np.float32], got: NDArray[np.float32]) -> float:
+    """Return the largest difference between two predictions; nan if ``got`` is not finite.
 
-    Where all three angles are there, poses beyond 80 degrees of yaw are compared by the angle
-    between both rotations: pitch and roll turn about one axis there, and a rounding exchanges
-    them.
+    Head poses of more than 80 degrees of yaw are compared by the angle between the rotations,
+    because pitch and roll are rotations about nearly the same axis there (gimbal lock), and
+    rounding changes them.
     """
-    if expected.shape != found.shape or not np.isfinite(found).all():
+    if expected.shape != got.shape or not np.isfinite(got).all():
         return float("nan")
-    apart = np.abs(expected.astype(np.float64) - found).reshape(len(found), -1).max(1)
+    distances = np.abs(expected.astype(np.float64) - got).reshape(len(got), -1).max(1)
     if answer.kind == "angles" and answer.columns == ANGLES:
         steep = np.abs(expected[:, 0]) > _STEEP
-        apart[steep] = geodesic(matrices(expected[steep]), matrices(found[steep]))
-    return float(apart.max())
+        distances[steep] = geodesic(matrices(expected[steep]), matrices(got[steep]))
+    return float(distances.max())

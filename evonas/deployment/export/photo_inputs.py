@@ -1,4 +1,4 @@
-"""Which photos, and which boxes in them, a person means."""
+"""Find the photos and boxes that the arguments of ``evonas predict`` name."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _BOX = ("left", "top", "right", "bottom")
 
 
 def listed(paths: Sequence[Path]) -> dict[Path, set[str]]:
-    """Return photos with the names that a table may call them by.
+    """Return the photos in files and folders: path -> names that a table of boxes may use.
 
     Args:
-        paths: photos, and folders of photos, in which those of the folder itself count.
+        paths: photos, and folders of photos; subfolders are not searched.
 
     Raises:
-        InputError: a folder holds no photo, or cannot be read.
+        InputError: a folder contains no photo, or cannot be read.
     """
-    found: dict[Path, set[str]] = {}
+    photos: dict[Path, set[str]] = {}
     for path in paths:
         if not path.is_dir():
-            found[path] = _names(path)
+            photos[path] = _names(path)
             continue
         with reading(path):
             files = sorted(f for f in path.iterdir() if not f.name.startswith("."))
@@ -37,53 +37,55 @@ def listed(paths: Sequence[Path]) -> dict[Path, set[str]]:
                 "none: give another folder"
             )
         for file in files:
-            found[file] = _names(file)
-    return found
+            photos[file] = _names(file)
+    return photos
 
 
 def boxes_of(table: Path, photos: dict[Path, set[str]]) -> dict[Path, list[Box]]:
-    """Return the boxes of photos, in the order of the table; none where it has no row.
+    """Return the boxes of each photo in a table, in the order of the rows.
 
     Args:
-        table: CSV with file, left, top, right and bottom, pixels of the stored photo; a photo
-            may have several rows. ``file`` is the end of its path: its name, or with folders.
-        photos: as ``listed`` returns them.
+        table: CSV with the columns file, left, top, right and bottom, in pixels of the stored
+            photo; a photo may have several rows or none. ``file`` is the name of the photo,
+            possibly with folders before it.
+        photos: result of ``listed``.
 
     Raises:
-        InputError: the table, a number or a box is wrong, or a row is of several photos, or
-            none is of any.
+        InputError: the table, a number or a box is invalid, a row matches several photos, or no
+            row matches a photo.
     """
-    read = read_table(table)
-    names = read.texts("file")
-    numbers = [read.numbers(column) for column in _BOX]
-    found: dict[Path, list[Box]] = {photo: [] for photo in photos}
-    owners: dict[str, list[Path]] = {}
-    for photo, called in photos.items():
-        for name in called:
-            owners.setdefault(name, []).append(photo)
+    rows = read_table(table)
+    names = rows.texts("file")
+    numbers = [rows.numbers(column) for column in _BOX]
+    boxes: dict[Path, list[Box]] = {photo: [] for photo in photos}
+    by_name: dict[str, list[Path]] = {}
+    for photo, photo_names in photos.items():
+        for name in photo_names:
+            by_name.setdefault(name, []).append(photo)
     for row, name in enumerate(names):
         left, top, right, bottom = (float(column[row]) for column in numbers)
         if right <= left or bottom <= top:
             raise InputError(
-                f"{read.place(row)}: the box {[left, top, right, bottom]} has no area: expected "
-                f"{', '.join(_BOX)} in pixels, mend or remove the row"
+                f"{rows.place(row)}: the box {[left, top, right, bottom]} has no area: expected "
+                f"{', '.join(_BOX)} in pixels, correct or remove the row"
             )
-        meant = owners.get(name, [])
-        if len(meant) > 1:
+        matches = by_name.get(name, [])
+        if len(matches) > 1:
             raise InputError(
-                f"{read.place(row)}: {name!r} may be {meant[0]} or {meant[1]}: write the folder too"
+                f"{rows.place(row)}: {name!r} may be {matches[0]} or {matches[1]}: write the "
+                "folder too"
             )
-        for photo in meant:
-            found[photo].append((left, top, right, bottom))
-    if not any(found.values()):
+        for photo in matches:
+            boxes[photo].append((left, top, right, bottom))
+    if not any(boxes.values()):
         raise InputError(
             f"{table}: expected boxes of the photos, such as {next(iter(photos)).name!r}, got only "
             f"rows of others, such as {names[0]!r}: write the photos' names into column file"
         )
-    return found
+    return boxes
 
 
 def _names(photo: Path) -> set[str]:
-    """Return what a table may call a photo: every end of its path."""
+    """Return the names of a photo in a table: every trailing part of its path."""
     parts = photo.parts
     return {str(photo), *("/".join(parts[first:]) for first in range(len(parts)))}

@@ -1,23 +1,27 @@
-"""Answers of an exported network: as a line of JSON, and drawn on the photo."""
+"""Predictions of an exported network as plain data, and drawn on photos."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from evonas.core.files import writing
 from evonas.core.rotations import ANGLES
 from evonas.report import image_drawing as drawing
 from evonas.report.image_drawing import Box
 from evonas.tasks.common.prediction_format import Answer
 
-#: Confidence from which a point is drawn as seen, and from which at all.
-_SEEN, _GUESSED = 0.3, 0.05
+#: Smallest confidences at which a key point is drawn as visible, and as uncertain.
+_VISIBLE, _UNCERTAIN = 0.3, 0.05
+_LARGEST, _SMALLEST = 1280, 240  # pixels of a picture's longer side
 _FRAME = (250, 250, 250)
 _SIDES = ("left_", "right_")
-#: Bones of people as COCO and Leeds Sports name their joints; ``*`` stands for either side.
+#: Bones between the joints of COCO and Leeds Sports; ``*`` stands for left and right.
 _BONES = (
     ("nose", "*eye"),
     ("*eye", "*ear"),
@@ -34,13 +38,13 @@ _BONES = (
 
 
 def row(answer: Answer, values: NDArray[np.float32], top: int, crop: Box) -> dict[str, Any]:
-    """Return an image's answer as plain data.
+    """Return the prediction for an image as plain data.
 
     Args:
-        answer: what it is.
-        values: of the image, (k,) or (k, 3).
-        top: classes to tell.
-        crop: the standard crop in pixels of the photo; places of points are in these pixels.
+        answer: description of the network's output.
+        values: prediction, (k,) or (k, 3).
+        top: number of classes to return.
+        crop: standard crop in pixels of the photo; the returned points are in these pixels.
     """
     if answer.kind == "points":
         left, right, upper, lower = crop[0], crop[2], crop[1], crop[3]
@@ -61,7 +65,7 @@ def row(answer: Answer, values: NDArray[np.float32], top: int, crop: Box) -> dic
 
 
 def best_of(answer: Answer, values: NDArray[np.float32], top: int) -> dict[str, float]:
-    """Return the likeliest classes with their shares, the likeliest first."""
+    """Return class -> probability of the ``top`` most probable classes, in falling order."""
     order = np.argsort(-values, kind="stable")[:top]
     return {answer.columns[number]: _short(float(values[number])) for number in order.tolist()}
 
@@ -74,24 +78,26 @@ def draw(
     crop: Box,
     box: Box | None,
 ) -> str:
-    """Draw an answer on a photo, in place, and return it in words for a line below.
+    """Draw a prediction on a photo in place, and return a caption.
 
-    Axes: x red, y green, z, out of the face, blue; ``drawing.axes``.
+    Head poses are drawn as axes: x red, y green, and z, which points out of the face, blue; see
+    ``report.image_drawing.axes``.
 
     Args:
-        picture: RGB; the photo, of any size.
+        picture: the photo, RGB, of any size.
         answer, values, top: as for ``row``.
-        crop: the standard crop, in pixels of the picture.
-        box: that was asked for, in pixels of the picture; it is drawn.
+        crop: standard crop, in pixels of the picture.
+        box: box to outline, in pixels of the picture; None for none.
     """
     if box is not None:
         ImageDraw.Draw(picture).rectangle(box, outline=_FRAME)
     if answer.kind == "angles":
-        known = dict(zip(answer.columns, values.tolist(), strict=True))
-        drawing.axes(picture, [known.get(name, 0.0) for name in ANGLES], box=crop)
+        angles = dict(zip(answer.columns, values.tolist(), strict=True))
+        drawing.axes(picture, [angles.get(name, 0.0) for name in ANGLES], box=crop)
     elif answer.kind == "points":
-        sure = (values[:, 2:] >= _SEEN).astype(np.float32) + (values[:, 2:] >= _GUESSED)
-        drawing.points(picture, np.hstack([values[:, :2], sure]), bones(answer.columns), crop)
+        confidence = values[:, 2:]
+        visibility = (confidence >= _VISIBLE).astype(np.float32) + (confidence >= _UNCERTAIN)
+        drawing.points(picture, np.hstack([values[:, :2], visibility]), bones(answer.columns), crop)
         return ""
     elif answer.kind == "classes":
         best = best_of(answer, values, top)
@@ -102,16 +108,85 @@ def draw(
 
 
 def bones(points: tuple[str, ...]) -> list[tuple[int, int]]:
-    """Return which points are joined, by number, as far as they have known names."""
-    found = []
-    for one, other in _BONES:
-        for side in _SIDES if "*" in one + other else ("",):
-            pair = one.replace("*", side), other.replace("*", side)
-            if set(pair) <= set(points):
-                found.append((points.index(pair[0]), points.index(pair[1])))
-    return found
+    """Return the pairs of key points that bones connect, as indices into ``points``."""
+    pairs = []
+    for start, end in _BONES:
+        for side in _SIDES if "*" in start + end else ("",):
+            names = start.replace("*", side), end.replace("*", side)
+            if set(names) <= set(points):
+                pairs.append((points.index(names[0]), points.index(names[1])))
+    return pairs
+
+
+@dataclass
+class PictureFolder:
+    """A folder of photos with predictions drawn on them, one file for each photo.
+
+    The files have the names of the photos; a number is added to a name that occurs again.
+
+    Args:
+        folder: an existing folder.
+        answer: description of the network's output.
+        top: number of classes to draw.
+    """
+
+    folder: Path
+    answer: Answer
+    top: int
+    _photo: Path | None = None
+    _picture: Image.Image | None = None
+    _words: list[str] = field(default_factory=list)
+    _names: set[str] = field(default_factory=set)
+
+    def add(
+        self,
+        path: Path,
+        photo: Image.Image,
+        box: Box | None,
+        crop: Box,
+        values: NDArray[np.float32],
+    ) -> None:
+        """Draw a prediction; all predictions of one photo must be added one after another.
+
+        Args:
+            path: path of the photo.
+            photo: the photo, RGB.
+            box: box in the photo, in pixels; None: the whole photo.
+            crop: standard crop in the photo, in pixels.
+            values: the prediction.
+
+        Raises:
+            InputError: the previous photo's file cannot be written.
+        """
+        if path != self._photo or self._picture is None:
+            self.close()
+            self._photo, longer = path, max(photo.size)
+            scale = min(max(longer, _SMALLEST), _LARGEST) / longer
+            size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
+            self._picture = photo.resize(size, Image.Resampling.BICUBIC)
+        scale = max(self._picture.size) / max(photo.size)
+        inner = (crop[0] * scale, crop[1] * scale, crop[2] * scale, crop[3] * scale)
+        outline = box and (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
+        words = draw(self._picture, self.answer, values, self.top, inner, outline)
+        self._words += [words] if words else []
+
+    def close(self) -> None:
+        """Write the file of the last photo.
+
+        Raises:
+            InputError: the file cannot be written.
+        """
+        if self._picture is None or self._photo is None:
+            return
+        name, number = f"{self._photo.stem}.png", 2
+        while name in self._names:
+            name, number = f"{self._photo.stem}-{number}.png", number + 1
+        self._names.add(name)
+        with writing(self.folder / name, "choose another folder with --pictures"):
+            drawing.captioned(self._picture, self._words).save(self.folder / name)
+        self._picture, self._words = None, []
 
 
 def _short(value: float) -> float:
-    """Return a number of single precision without digits that it does not have."""
+    """Return a value rounded to the 7 significant digits of single precision."""
     return float(f"{value:.7g}")

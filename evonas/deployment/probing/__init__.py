@@ -1,1 +1,1 @@
-"""Linear probes of feature maps."""
+"""Linear probes: the labels that linear models predict from the feature maps of a backbone."""

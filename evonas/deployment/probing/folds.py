@@ -1,4 +1,4 @@
-"""Parts of the training images, each held out once: whole groups, wherever that can work."""
+"""Folds of the training images for cross-validation, by groups (persons) if possible."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Folds:
-    """Who is held out when.
+    """An assignment of images to folds.
 
     Attributes:
-        owner: (n,) number of the fold that holds an image out.
-        count: of folds.
-        note: why images were dealt and not groups; empty where groups were.
+        owner: (n,) number of the fold in which each image is held out.
+        count: number of folds.
+        note: why single images were assigned; empty if groups were.
     """
 
     owner: Indices
@@ -29,22 +29,22 @@ class Folds:
     note: str = ""
 
     def __iter__(self) -> Iterator[tuple[Indices, Indices]]:
-        """Yield indices of the images to fit to and of those held out, a pair a fold."""
+        """Yield (indices of the images to fit, indices of those held out) for each fold."""
         for fold in range(self.count):
             held_out = self.owner == fold
             yield np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def deal(groups: NDArray[np.str_], target: Target, folds: int) -> Folds:
-    """Deal groups to folds, the largest first, each to the fold with the fewest images.
+    """Assign groups to folds, the largest first, each to the fold with the fewest images.
 
-    Images are dealt instead where there are fewer groups than folds, and where every class
-    stands in a group of its own (the identity), so that who is held out would be unknown.
+    Single images are assigned instead if there are fewer groups than folds, or if every class
+    occurs in one group only (such as the identity), since a held-out class cannot be learnt.
 
     Args:
-        groups: (n,) the person, or source photo, of each image.
-        target: of the same images.
-        folds: how many, at least 2.
+        groups: (n,) person, or source photo, of each image.
+        target: label of the same images.
+        folds: number of folds, at least 2.
 
     Raises:
         InputError: there are fewer images than folds.
@@ -55,17 +55,17 @@ def deal(groups: NDArray[np.str_], target: Target, folds: int) -> Folds:
             f"use fewer folds, or leave the label out"
         )
     names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    own = target.classes and len(set(zip(target.numbers, inverse, strict=True))) == len(
+    one_group_each = target.classes and len(set(zip(target.numbers, inverse, strict=True))) == len(
         set(target.numbers.tolist())
     )
-    if own or len(names) < folds:
-        reason = "each class is in one group" if own else f"only {len(names)} group(s)"
+    if one_group_each or len(names) < folds:
+        reason = "each class is in one group" if one_group_each else f"only {len(names)} group(s)"
         owner = np.empty(len(groups), np.intp)
         owner[np.argsort(inverse, kind="stable")] = np.arange(len(groups)) % folds
-        note = f"folds over images, not groups ({reason}): the error flatters"
+        note = f"folds over images, not groups ({reason}): the error is too low"
         return Folds(owner, folds, note)
-    sizes, dealt = np.zeros(folds, np.intp), np.empty(len(names), np.intp)
+    sizes, fold_of = np.zeros(folds, np.intp), np.empty(len(names), np.intp)
     for group in np.argsort(-counts, kind="stable"):
-        dealt[group] = sizes.argmin()
-        sizes[dealt[group]] += counts[group]
-    return Folds(dealt[inverse], folds)
+        fold_of[group] = sizes.argmin()
+        sizes[fold_of[group]] += counts[group]
+    return Folds(fold_of[inverse], folds)

@@ -1,10 +1,10 @@
-"""What each tap of a frozen network knows of a label: linear models of pooled features.
+"""Linear probes: errors of linear models that predict a label from the pooled map of a tap.
 
 T. A. John, I. Dua, V. N. Balasubramanian, C. V. Jawahar (2019), "Low-Cost Transfer Learning
 of Face Tasks", arXiv 1901.02675, algorithm 1: maps are averaged over height and width, and
-least squares on these averages learns the label, for every layer in turn. Here the taps are
-chosen on held-out training images, so the validation and test images only judge; and classes are
-fitted by logistic regression unless ``classes="least_squares"`` regresses them (see ``linear``).
+least squares predicts the label from the averages, for every layer separately. Here taps are
+chosen on held-out training images, so validation and test images are used for evaluation only;
+and classes are fitted by logistic regression by default (see ``linear_models``).
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = ["Curve", "Primary", "Probed", "Score", "Target", "curve", "probe", "r
 
 @dataclass(frozen=True)
 class Probed:
-    """What one tap knows of one label.
+    """Results of the linear probe of one tap for one label.
 
     Attributes:
-        tap: its name.
-        target: the label's name.
+        tap: name of the tap.
+        target: name of the label.
         classes: whether the label has classes, so that errors are in percent.
-        held_out: on the training images, each judged once while held out; chooses taps.
-        validation: fitted to all training images; None where no image of this split can be
-            judged.
-        test: likewise, of the test split; None also where there is none.
-        curve: the characteristic curve, on the training images.
-        seconds: all this took.
+        held_out: cross-validated error on the training images, by which taps are chosen.
+        validation: error on the validation split of a model fitted to all training images;
+            None if no image of the split can be evaluated.
+        test: error on the test split; None if there is none.
+        curve: characteristic curve on the training images.
+        seconds: duration of the probe.
     """
 
     tap: str
@@ -51,30 +51,30 @@ class Probed:
 
     @property
     def judged(self) -> tuple[str, Score]:
-        """The split that judges, and the error on it: test, else validation, else held out."""
+        """The split for evaluation and the error on it: test, else validation, else held out."""
         if self.test is not None:
             return "test", self.test
         return ("validation", self.validation) if self.validation else ("held out", self.held_out)
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know, each once."""
-        found = [self.held_out.note, self.judged[1].note, *self.curve.notes]
+        """Notes for the user, without repetitions."""
+        notes = [self.held_out.note, self.judged[1].note, *self.curve.notes]
         if self.judged[0] == "held out":
-            found.append("no image of another split can judge")
-        return list(dict.fromkeys(note for note in found if note))
+            notes.append("no image of another split can be evaluated")
+        return list(dict.fromkeys(note for note in notes if note))
 
 
 @dataclass(frozen=True)
 class Primary:
-    """A backbone, named by what it was trained for, and what all its taps know.
+    """Results of all taps of a backbone; in the article, the network of a primary task.
 
     Attributes:
-        name: for tables.
-        fingerprint: of the backbone.
-        taps: that were probed, from input to output.
-        found: one a tap and label.
-        seconds: of the pass over the images; 0 where it was done before.
+        name: name of the backbone in tables.
+        fingerprint: fingerprint of the backbone.
+        taps: probed taps, from input to output.
+        found: results, one for each tap and label.
+        seconds: duration of the pass over the images; 0 if the features were cached.
     """
 
     name: str
@@ -84,12 +84,12 @@ class Primary:
     seconds: float = 0.0
 
     def of(self, target: str) -> list[Probed]:
-        """Return the taps' results for one label, from input to output."""
-        return [one for one in self.found if one.target == target]
+        """Return the results of all taps for one label, from input to output."""
+        return [probed for probed in self.found if probed.target == target]
 
     def best(self, target: str) -> Probed:
-        """Return the tap whose held-out error is the lowest."""
-        return min(self.of(target), key=lambda one: one.held_out.error)
+        """Return the result of the tap with the lowest held-out error for a label."""
+        return min(self.of(target), key=lambda probed: probed.held_out.error)
 
 
 def probe(
@@ -104,25 +104,25 @@ def probe(
     """Probe one tap for one label.
 
     Args:
-        tap: its name.
+        tap: name of the tap.
         features: (n, c) pooled features of all images.
-        target: of the same images; those without the label stand in no split.
-        groups: (n,) the person, or source photo, of each image.
-        splits: ``train``, ``validation`` and, where there is one, ``test`` -> indices.
-        folds: parts of the training images that are held out in turn.
-        classes: how classes are fitted; see ``linear``.
+        target: label of the same images; images without the label are in no split.
+        groups: (n,) person, or source photo, of each image.
+        splits: ``train``, ``validation`` and optionally ``test`` -> indices.
+        folds: number of folds of the training images.
+        classes: how classes are fitted; see ``linear_models``.
 
     Raises:
         InputError: features are not finite, or there are fewer training images than folds.
     """
-    begun = time.perf_counter()
+    start = time.perf_counter()
     x, train = checked(features, target), splits["train"]
     own = target.of(train)
     held_out = cross_validate(x[train], own, deal(groups[train], own, folds), classes)
     others = {
         side: regress(x, target, train, splits[side], classes)
         for side in ("validation", "test")
-        if _can_judge(target, train, splits.get(side))
+        if _can_evaluate(target, train, splits.get(side))
     }
     return Probed(
         tap,
@@ -132,29 +132,29 @@ def probe(
         others.get("validation"),
         others.get("test"),
         curve(x[train], own, groups[train], folds),
-        time.perf_counter() - begun,
+        time.perf_counter() - start,
     )
 
 
 def rank(found: Sequence[Probed]) -> list[tuple[str, float]]:
-    """Return taps and their held-out error relative to the constant's, the best first.
+    """Return (tap, held-out error relative to a constant's) of all taps, the best first.
 
-    It is the mean over the labels, so that all weigh the same, whatever their unit.
+    The error of a tap is the mean over the labels, which have equal weights in any unit.
     """
-    shares: dict[str, list[float]] = {}
-    for one in found:
-        shares.setdefault(one.tap, []).append(one.held_out.relative)
-    means = {tap: _mean(values) for tap, values in shares.items()}
+    errors: dict[str, list[float]] = {}
+    for probed in found:
+        errors.setdefault(probed.tap, []).append(probed.held_out.relative)
+    means = {tap: _mean(values) for tap, values in errors.items()}
     return sorted(means.items(), key=lambda item: item[1])
 
 
 def _mean(values: Sequence[float]) -> float:
-    """Return the mean of those that are numbers; 1, as good as a constant, where none is."""
+    """Return the mean of the finite values; without any, 1, the error of a constant."""
     finite = [value for value in values if np.isfinite(value)]
     return float(np.mean(finite)) if finite else 1.0
 
 
-def _can_judge(target: Target, train: Indices, test: Indices | None) -> bool:
+def _can_evaluate(target: Target, train: Indices, test: Indices | None) -> bool:
     if test is None or not len(test):
         return False
     return not target.classes or bool(np.isin(target.numbers[test], target.numbers[train]).any())

@@ -1,4 +1,4 @@
-"""Pictures of a probe: characteristic curves, and the relations between tasks."""
+"""Figures of a probe: characteristic curves, and the relations between tasks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from evonas.deployment.probing.targets import Floats
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_COLUMNS = 3  # panels in a row, at most
+_COLUMNS = 3  # largest number of panels in a row
 _MARKS = ("o", "s", "^", "D", "v", "P")  # of the thresholds, the largest first
 _STYLES = ("-", (0, (5, 1.5)), (0, (2, 1)), (0, (5, 1.5, 1, 1.5)))  # of recommended taps, by rank
 _RAMP = "plasma"
-_END = 0.88  # of the ramp: its last colours are too light for a line
+_END = 0.88  # end of the used part of the ramp, whose last colours are too light for lines
 _FAINT = 0.45
 _WIDE, _THIN = 2.2, 1.0
 
@@ -33,14 +33,14 @@ def curves(
     recommended: Sequence[str],
     path: Path,
 ) -> None:
-    """Save a PNG: a panel a label, in it a line a tap, coloured from input to output.
+    """Save the characteristic curves: one panel for each label, one line for each tap.
 
     Args:
-        primary: the backbone that was probed.
-        labels: in the order of the panels.
-        thresholds: of the knees that are marked.
-        recommended: taps that stand out, the best first; of these alone knees are marked.
-        path: of the file.
+        primary: results of the backbone.
+        labels: labels in the order of the panels.
+        thresholds: thresholds of the marked knees.
+        recommended: taps to emphasise, the best first; only their knees are marked.
+        path: PNG file.
     """
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -55,25 +55,25 @@ def curves(
     styles = {tap: _style(tap, recommended) for tap in primary.taps}
     order = sorted(thresholds, reverse=True)
     for axes, label in zip(panels, labels, strict=False):
-        for one in primary.of(label):
-            outstanding = one.tap in recommended
-            filters, errors = envelope(one.curve)
+        for probed in primary.of(label):
+            emphasised = probed.tap in recommended
+            filters, errors = envelope(probed.curve)
             axes.plot(
                 filters,
                 errors,
-                color=colours[one.tap],
-                **styles[one.tap],
-                alpha=1.0 if outstanding else _FAINT,
-                zorder=3 if outstanding else 2,
+                color=colours[probed.tap],
+                **styles[probed.tap],
+                alpha=1.0 if emphasised else _FAINT,
+                zorder=3 if emphasised else 2,
             )
-            for mark, threshold in zip(_MARKS, order if outstanding else (), strict=False):
-                at = one.curve.knee(threshold)
-                _knee(axes, one.curve, at, mark, colours[one.tap])
+            for mark, threshold in zip(_MARKS, order if emphasised else (), strict=False):
+                at = probed.curve.knee(threshold)
+                _knee(axes, probed.curve, at, mark, colours[probed.tap])
         unit = "of the indicators" if primary.of(label)[0].classes else "in the label's unit"
         axes.set(title=label, xscale="log", xlabel="filters used", ylabel=f"held-out RMSE {unit}")
-        constant = max(one.curve.errors[0] for one in primary.of(label))
+        constant = max(probed.curve.errors[0] for probed in primary.of(label))
         axes.axhline(constant, color="0.4", linestyle=":", linewidth=1.2, zorder=1)
-        low, high = axes.get_ylim()  # a tenth of the constant at least: less is no difference
+        low, high = axes.get_ylim()  # the range includes at least a tenth of the constant's error
         axes.set_ylim(min(low, 0.9 * constant), max(high, 1.02 * constant))
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         axes.grid(alpha=0.2)
@@ -92,7 +92,7 @@ def curves(
 
 
 def envelope(curve: Curve) -> tuple[Floats, Floats]:
-    """Return the numbers of filters that occur, rising, and the lowest error with each."""
+    """Return the numbers of filters in a curve, rising, and the lowest error for each number."""
     counts = np.unique(curve.filters[curve.filters > 0])
     lowest = [curve.errors[curve.filters == count].min() for count in counts]
     return counts.astype(np.float64), np.array(lowest)
@@ -118,11 +118,11 @@ def _knee(axes: Axes, curve: Curve, at: int, mark: str, colour: Floats) -> None:
 
 
 def relations(primaries: Sequence[Primary], labels: Sequence[str], path: Path) -> None:
-    """Save a PNG: primary tasks in rows, labels in columns, the darker the more is known."""
+    """Save a heat map of the best relative errors of each backbone (rows) and label (columns)."""
     from matplotlib.figure import Figure
 
     best = [[primary.best(label) for label in labels] for primary in primaries]
-    values = np.array([[100 * share(one) for one in row] for row in best])
+    values = np.array([[100 * share(probed) for probed in row] for row in best])
     size = (2.6 + 1.35 * len(labels), 1.5 + 0.75 * len(primaries))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
@@ -132,9 +132,9 @@ def relations(primaries: Sequence[Primary], labels: Sequence[str], path: Path) -
     axes.tick_params(length=0)
     for row, column in np.ndindex(values.shape):
         dark = values[row, column] < 55
-        words = f"{values[row, column]:.0f}\n{best[row][column].tap}"
+        text = f"{values[row, column]:.0f}\n{best[row][column].tap}"
         colour = "white" if dark else "black"
-        axes.text(column, row, words, ha="center", va="center", fontsize=8, color=colour)
+        axes.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(picture, label="error, percent of the constant's")
     axes.set_title("Best tap of each backbone")
     figure.savefig(path, dpi=120)

@@ -18,7 +18,6 @@ from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder, writing
 from evonas.core.progress_bars import progress_bars
 from evonas.deployment.probing import plots as probe_pictures
-from evonas.deployment.probing import probe_file
 from evonas.deployment.probing import tables as probing
 from evonas.deployment.probing.linear_probe import Primary, Probed, probe
 from evonas.deployment.probing.targets import Flags, Target, read
@@ -74,7 +73,7 @@ def run(
         "protocol": assembly.dataset.protocol,
         "leaky": assembly.dataset.leaky,
     }
-    content = probe_file.content(primaries, settings, facts)
+    content = probing.content(primaries, settings, facts)
     names = [target.name for target, _ in labels]
     own, best = primaries[0], content["taps"]
     notes = [*probing.classes_note(primaries, settings.classes), *assembly.warnings()]

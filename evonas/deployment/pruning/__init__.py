@@ -1,1 +1,1 @@
-"""Filter pruning of a retrained network for its task."""
+"""Pruning of the backbone's filters that the task of a retrained network does not need."""

@@ -1,14 +1,18 @@
-"""What pruning saved, against two baselines: the whole network, and its convolutions alone.
+"""Reductions of cost by pruning, relative to the full network and to its convolutions.
 
-Published reductions are against the whole network. Of VGG-Face's, taking off the fully
-connected part alone is 89.85 % of the parameters (and 0.84 % of the multiply-adds), which says
-nothing about pruning; so both are always given.
+Published reductions are relative to the full network. In VGG-Face, removing the fully connected
+layers alone saves 89.85 % of the parameters (and 0.84 % of the multiply-adds), which is not due
+to pruning of filters; therefore both baselines are always given.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
+
+from evonas.estimation.cost.complexity import count
+from evonas.models.backbones.base import Backbone
+from evonas.models.full_network import TruncatedBackbone
 
 _BYTES_PER_PARAMETER = 4
 
@@ -30,7 +34,7 @@ class Cost(NamedTuple):
     """The cost of a network at batch 1.
 
     Attributes:
-        macs: multiply-adds; one counts as two floating point operations.
+        macs: multiply-adds; each is two floating point operations.
         params: number of parameters.
     """
 
@@ -45,12 +49,13 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Reduction:
-    """A pruned network beside what it was made from.
+    """The cost of a pruned network, and two baselines.
 
     Attributes:
-        pruned: what is left, with the linear layer that ends it.
-        convolutions: the network without its fully connected part: up to its last tap.
-        whole: with it; None where it is not known.
+        pruned: cost of the pruned backbone with its head.
+        convolutions: cost of the original backbone up to its last tap, without fully connected
+            layers.
+        whole: cost of the original network with its fully connected layers; None if unknown.
     """
 
     pruned: Cost
@@ -58,10 +63,10 @@ class Reduction:
     whole: Cost | None = None
 
     def percent(self, quantity: Quantity, baseline: Baseline = "whole") -> float | None:
-        """Return how much of a quantity is gone, in percent of a baseline; negative: it grew.
+        """Return the reduction of a quantity in percent of a baseline; negative for an increase.
 
         Returns:
-            None where the baseline is not known, or has nothing of the quantity.
+            The percentage, or None if the baseline is unknown or 0.
         """
         base = self.whole if baseline == "whole" else self.convolutions
         before = getattr(base, quantity) if base is not None else 0
@@ -69,7 +74,7 @@ class Reduction:
 
     @property
     def unpruned(self) -> Reduction:
-        """What taking off the fully connected part alone reduces."""
+        """The reduction by removing the fully connected layers alone."""
         return Reduction(self.convolutions, self.convolutions, self.whole)
 
     def to_dict(self) -> dict[str, Any]:
@@ -86,32 +91,44 @@ class Reduction:
 
     def row(self) -> list[str]:
         """Return the cells of a table's row, in the order of ``COLUMNS``."""
-        left = self.pruned
-        cells = [f"{left.macs / 1e6:,.1f}", f"{left.params / 1e6:.3f}", f"{left.bytes / 1e6:.1f}"]
-        cells += [_told(self.percent(q, base)) for base, _ in _BASELINES for q, _ in _QUANTITIES]
+        cost = self.pruned
+        cells = [f"{cost.macs / 1e6:,.1f}", f"{cost.params / 1e6:.3f}", f"{cost.bytes / 1e6:.1f}"]
+        cells += [_signed(self.percent(q, base)) for base, _ in _BASELINES for q, _ in _QUANTITIES]
         return cells
 
     def lines(self) -> list[str]:
-        """Return the same as sentences: what is left, and how much less that is."""
-        found = []
+        """Return sentences on the cost of the pruned network and its reductions."""
+        sentences = []
         for quantity, name in _QUANTITIES:
-            against = [
-                f"{_told(share)} against {what}"
-                for baseline, what in _BASELINES
-                if (share := self.percent(quantity, baseline)) is not None
+            comparisons = [
+                f"{_signed(percent)} against {baseline_name}"
+                for baseline, baseline_name in _BASELINES
+                if (percent := self.percent(quantity, baseline)) is not None
             ]
-            left = getattr(self.pruned, quantity) / 1e6
-            found.append(f"{left:,.2f} M {name} left: {', '.join(against) or 'no baseline'}")
+            value = getattr(self.pruned, quantity) / 1e6
+            sentences.append(f"{value:,.2f} M {name}: {', '.join(comparisons) or 'no baseline'}")
         if self.whole is not None:
-            shares = [f"{_told(self.unpruned.percent(q))} {name}" for q, name in _QUANTITIES]
-            found.append(
-                "taking off what stands behind the last tap does this much alone: "
-                + ", ".join(shares)
+            parts = [f"{_signed(self.unpruned.percent(q))} {name}" for q, name in _QUANTITIES]
+            sentences.append(
+                "removing the layers after the last tap accounts for: " + ", ".join(parts)
             )
-        return found
+        return sentences
 
 
-#: Heads of ``Reduction.row``.
+def reduction(pruned: Cost, backbone: Backbone) -> Reduction:
+    """Return the reduction that a pruned network achieves, relative to its original backbone.
+
+    Args:
+        pruned: cost of the pruned backbone with its head.
+        backbone: the original backbone.
+    """
+    upto = TruncatedBackbone(backbone, list(backbone.taps)[-1])
+    last = count(upto, tuple(upto.example().shape[1:]))
+    full = backbone.full_cost()
+    return Reduction(pruned, Cost(last.macs, last.params), None if full is None else Cost(*full))
+
+
+#: Column titles of ``Reduction.row``.
 COLUMNS = (
     "M MACs",
     "M params",
@@ -123,5 +140,5 @@ COLUMNS = (
 )
 
 
-def _told(percent: float | None) -> str:
+def _signed(percent: float | None) -> str:
     return "-" if percent is None else f"{-percent:+.2f} %"

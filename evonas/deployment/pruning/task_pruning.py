@@ -1,14 +1,14 @@
-"""Pruning: what a task does not need is taken out of the backbone below its head.
+"""Pruning of a backbone to the filters that the task of its head needs.
 
-T. A. John et al. (2019, arXiv 1901.02675), algorithm 2: layers above the tap and the fully
-connected part go; of every map those filters stay that a lasso path holds at the knee of its
-characteristic curve; then backbone and head are trained on together, on images.
+T. A. John et al. (2019, arXiv 1901.02675), algorithm 2: all layers after the tap are removed;
+in every map, the filters are kept that a lasso path selects at the knee of its characteristic
+curve; then backbone and head are trained further together, on images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,9 +19,8 @@ from evonas.core import registry
 from evonas.core.compression_settings import PruneSettings
 from evonas.deployment.probing.characteristic_curves import Curve, curve
 from evonas.deployment.probing.targets import read
-from evonas.deployment.pruning.filter_pruning import Mask, Plan, Prunable
-from evonas.deployment.pruning.reduction import Cost, Reduction
-from evonas.deployment.pruning.reference_costs import reduction
+from evonas.deployment.pruning.filter_pruning import Mask, Prunable, PruningPlan
+from evonas.deployment.pruning.reduction import Cost, Reduction, reduction
 from evonas.deployment.pruning.surgery import fit
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
@@ -31,33 +30,33 @@ from evonas.models.backbones.base import Backbone
 from evonas.models.files.quantized_network import Quantized
 from evonas.models.full_network import TruncatedBackbone
 
-_CHECKED = 8  # images on which a pruned network is held against the whole one
+_CHECKED = 8  # images on which a pruned network is compared with the masked network
 
 
 class Maps(Backbone):
-    """The means of all maps of a prunable network, as a backbone, so that they are cached."""
+    """The means of all maps of a prunable network, as a backbone, so that they can be cached."""
 
     def __init__(self, network: Prunable, side: int) -> None:
         super().__init__()
         self._network, self.graph, self.input_size = network, network.graph, side
-        self.taps = {one.name: (one.shape[0], 1, 1) for one in network.maps}
+        self.taps = {feature_map.name: (feature_map.shape[0], 1, 1) for feature_map in network.maps}
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the means of the named maps; see ``Backbone.forward``."""
-        wanted = self.known(taps)
-        found = self._network.features(images)
-        return {name: found[name][:, :, None, None] for name in found if name in wanted}
+        wanted = self.check_taps(taps)
+        means = self._network.features(images)
+        return {name: means[name][:, :, None, None] for name in means if name in wanted}
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the labels of a task ask of one map.
+class MapChoice:
+    """The filters of one map that the labels of a task need.
 
     Attributes:
-        map: its name.
-        asked: label -> (filters,) those that it needs at the threshold.
-        kept: (filters,) those that stay, since something needs them.
-        notes: what a person should know.
+        map: name of the map.
+        asked: label -> (filters,) whether the label needs each filter at the threshold.
+        kept: (filters,) whether each filter is kept.
+        notes: remarks for the user.
     """
 
     map: str
@@ -67,18 +66,18 @@ class Choice:
 
     @property
     def any(self) -> Mask:
-        """(filters,) those that a label needs."""
-        found: Mask = np.logical_or.reduce(list(self.asked.values()))
-        return found
+        """(filters,) whether at least one label needs each filter."""
+        mask: Mask = np.logical_or.reduce(list(self.asked.values()))
+        return mask
 
 
 @dataclass
 class Pruning:
-    """A deployed network, and what of its backbone its task does not need.
+    """Pruning of the backbone of a retrained network.
 
     Args:
-        network: what is pruned.
-        settings: how.
+        network: the retrained network.
+        settings: settings of the pruning.
     """
 
     network: RetrainedNetwork
@@ -89,19 +88,20 @@ class Pruning:
         """The backbone up to the tap, traced.
 
         Raises:
-            InputError: it cannot be, has nothing to go, or is one of integers already.
+            InputError: the backbone cannot be traced, no filter of it can be removed, or the
+                network is quantised.
         """
         if isinstance(self.network.head, Quantized):
             raise InputError(
                 f"{self.network.retrained.folder}: {self.network.contender['name']!r} is quantised "
-                "already, expected a network of floats: prune first, then quantise"
+                "already, expected a network with float weights: prune first, then quantise"
             )
         upto = TruncatedBackbone(self.network.assembly.backbone, self.network.tap)
         return Prunable(upto, self.network.example)
 
     @cached_property
     def curves(self) -> Mapping[str, Mapping[str, Curve]]:
-        """Map name -> label -> characteristic curve, on the training images."""
+        """The characteristic curves on the training images: map name -> label -> curve."""
         assembly, progress = self.network.assembly, self.network.progress
         dataset, maps = assembly.dataset, Maps(self.prunable, assembly.backbone.input_size)
         features = self.network.cache.ensure(maps, dataset, list(maps.taps), (View(),), progress)
@@ -110,38 +110,39 @@ class Pruning:
         for label in assembly.task.labels:
             target, usable = read(dataset, label)
             targets[label] = (target, np.intersect1d(train, np.flatnonzero(usable)))
-        found: dict[str, dict[str, Curve]] = {}
+        curves: dict[str, dict[str, Curve]] = {}
         for done, name in enumerate(maps.taps, start=1):
             means = features.open(name)[0][:, :, 0, 0].astype(np.float64)
-            found[name] = {
+            curves[name] = {
                 label: curve(
                     means[rows], target.of(rows), dataset.groups[rows], self.settings.folds
                 )
                 for label, (target, rows) in targets.items()
             }
             progress("curves", done, len(maps.taps))
-        return found
+        return curves
 
-    def plan(self) -> tuple[Plan, list[Choice]]:
-        """Return what stays, and why, map by map from input to output."""
+    def plan(self) -> tuple[PruningPlan, list[MapChoice]]:
+        """Return the channels to keep, and the choice of every map from input to output."""
         threshold = self.settings.threshold
         choices = []
         for name, curves in self.curves.items():
-            asked = {label: one.kept(threshold) for label, one in curves.items()}
-            notes = sorted({note for one in curves.values() for note in one.notes})
-            choices.append(Choice(name, asked, np.ones(0, bool), tuple(notes)))
-        plan = self.prunable.plan({one.map: one.any for one in choices}, self.settings.shared)
+            asked = {label: curve.kept(threshold) for label, curve in curves.items()}
+            notes = sorted({note for curve in curves.values() for note in curve.notes})
+            choices.append(MapChoice(name, asked, np.ones(0, bool), tuple(notes)))
+        chosen = {choice.map: choice.any for choice in choices}
+        plan = self.prunable.plan(chosen, self.settings.shared)
         single = dict.fromkeys(plan.single, ("a single filter is left: kept",))
         return plan, [
-            Choice(one.map, one.asked, plan.kept[one.map], one.notes + single.get(one.map, ()))
-            for one in choices
+            replace(c, kept=plan.kept[c.map], notes=c.notes + single.get(c.map, ()))
+            for c in choices
         ]
 
-    def pruned(self, plan: Plan) -> tuple[fx.GraphModule, nn.Module, tuple[str, ...]]:
-        """Return the pruned backbone, the head on it, and the head's weights that start afresh.
+    def pruned(self, plan: PruningPlan) -> tuple[fx.GraphModule, nn.Module, tuple[str, ...]]:
+        """Return the pruned backbone, its head, and the names of newly initialised head weights.
 
-        The head is built anew for the channels of the tap that are left, and takes what it
-        learnt of them.
+        The head is built for the kept channels of the tap, with the trained weights of these
+        channels.
         """
         kept = plan.output
         _, height, width = self.network.assembly.backbone.taps[self.network.tap]
@@ -151,10 +152,10 @@ class Pruning:
         missed = fit(head, self.network.head, kept)
         return self.prunable.pruned(plan), head.eval(), missed
 
-    def difference(self, plan: Plan, graph: nn.Module) -> float:
-        """Return by how much a pruned backbone differs from the whole one with zeros.
+    def difference(self, plan: PruningPlan, graph: nn.Module) -> float:
+        """Return the largest difference between the pruned backbone and the masked one.
 
-        It is the largest difference on a few training images, as a share of the largest value.
+        The difference is computed on a few training images, relative to the largest value.
         """
         images = self.network.images(self.network.learners[:_CHECKED])
         with torch.inference_mode():
@@ -163,7 +164,7 @@ class Pruning:
         return float((small - full[:, kept]).abs().max() / full.abs().max().clamp_min(1e-12))
 
     def reduction(self, head: Complexity, upto: Complexity) -> Reduction:
-        """Return the cost of a head and what is below it, beside the network they come from."""
+        """Return the cost of a pruned backbone and its head, with that of the original network."""
         cost = Cost(head.macs + upto.macs, head.params + upto.params)
         return reduction(cost, self.network.assembly.backbone)
 

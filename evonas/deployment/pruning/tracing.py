@@ -1,8 +1,8 @@
-"""A network as a flat graph of tensor operators: what pruning reads and rewrites.
+"""Trace a network into a flat graph of tensor operators, which pruning analyses and rewrites.
 
-The graph is that of ``torch.export``: it is found by running the network, so it knows modules,
-functions and hooks alike, and it holds torch's own operators only. Operators that write into
-their input are replaced by those that do not, so that each step's output stays what it was.
+``torch.export`` creates the graph by running the network, so the graph includes functions and
+hooks as well as modules, and contains only torch's own operators. In-place operators are
+replaced by others, so that the output of every node keeps its value.
 """
 
 from __future__ import annotations
@@ -20,58 +20,58 @@ from evonas.errors import InputError
 from evonas.models.files.graph_devices import follow_input
 
 _ATEN = torch.ops.aten
-_LONG = 300  # characters of somebody else's message
+_LONG = 300  # characters of an error message from torch that are shown
 
 
 def trace(network: nn.Module, example: Tensor) -> fx.GraphModule:
-    """Return a network as a graph of operators, with weights of its own, in evaluation mode.
+    """Return a network as a graph of operators with copied weights, in evaluation mode.
 
     Args:
-        network: (n, ...) -> one tensor; n may be any number from 1 on.
+        network: (n, ...) -> one tensor, for every batch size n >= 1.
         example: two inputs.
 
     Returns:
-        A module of the same function; ``get_attr`` nodes are its weights, ``call_function``
-        nodes its steps. Weights that no step uses are left out.
+        A module of the same function; ``get_attr`` nodes are its weights and ``call_function``
+        nodes its operators. Unused weights are left out.
 
     Raises:
-        InputError: the network cannot be exported, for it branches on values, say.
+        InputError: the network cannot be exported, for example because it branches on values.
     """
     try:
         with torch.no_grad(), quiet():
             batch = torch.export.Dim("batch")
             program = torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},))
             graph = program.run_decompositions({}).module(check_guards=False)
-    except Exception as error:  # whatever a user's network, or the exporter, ends with
+    except Exception as error:  # the network's code and the exporter can raise any exception
         reason = " ".join(str(error).split())[:_LONG] or type(error).__name__
         raise InputError(
             f"{name_of(network)}: cannot be traced ({reason}): expected one tensor in and out, and "
             "no branches on values of tensors"
         ) from error
     assert isinstance(graph, fx.GraphModule)
-    own = fx.GraphModule(_copied(graph), graph.graph)
-    _plain_norms(own.graph)
-    _drop_unused(own.graph)
-    follow_input(own.graph)
-    own.delete_all_unused_submodules()
-    own.recompile()
-    for parameter in own.parameters():
+    traced = fx.GraphModule(_copied(graph), graph.graph)
+    _replace_norms(traced.graph)
+    _drop_unused(traced.graph)
+    follow_input(traced.graph)
+    traced.delete_all_unused_submodules()
+    traced.recompile()
+    for parameter in traced.parameters():
         parameter.requires_grad_(True)
-    return own
+    return traced
 
 
 def save(network: nn.Module, example: Tensor, path: Path) -> None:
-    """Write a network as a program that takes any number of images.
+    """Write a network to a .pt2 file, as an exported program with a dynamic batch size.
 
     Args:
         network: as for ``trace``.
         example: two inputs.
-        path: of the .pt2 file; what was there is replaced when the new one is whole.
+        path: .pt2 file; an existing file is replaced once the new file is complete.
 
     Raises:
         InputError: the file cannot be written.
     """
-    content = io.BytesIO()  # on a full disk torch's own writer ends the whole process
+    content = io.BytesIO()  # torch's own writer of files aborts the process on a full disk
     try:
         with torch.no_grad(), quiet():
             batch = torch.export.Dim("batch")
@@ -84,7 +84,7 @@ def save(network: nn.Module, example: Tensor, path: Path) -> None:
 
 
 def result(graph: fx.Graph) -> fx.Node:
-    """Return the step whose value a graph returns."""
+    """Return the node whose value a graph returns."""
     returned = next(node for node in graph.nodes if node.op == "output").args[0]
     while isinstance(returned, tuple | list):
         (returned,) = returned
@@ -95,12 +95,12 @@ def result(graph: fx.Graph) -> fx.Node:
 def attribute(module: nn.Module, path: str) -> Tensor:
     """Return a weight or buffer by its dotted path."""
     holder, _, name = path.rpartition(".")
-    found: Tensor = getattr(module.get_submodule(holder), name)
-    return found
+    tensor: Tensor = getattr(module.get_submodule(holder), name)
+    return tensor
 
 
 def replace(module: nn.Module, path: str, value: Tensor) -> None:
-    """Put another tensor in the place of a weight or buffer."""
+    """Replace a weight or buffer, given by its dotted path."""
     holder, _, name = path.rpartition(".")
     owner = module.get_submodule(holder)
     if name in owner._parameters:
@@ -110,7 +110,7 @@ def replace(module: nn.Module, path: str, value: Tensor) -> None:
 
 
 def _copied(module: nn.Module) -> nn.Module:
-    """Return a tree of holders with copies of a module's tensors; shared ones stay shared."""
+    """Return nested modules with copies of a module's tensors; shared tensors stay shared."""
     root, copies = nn.Module(), dict[Tensor, Tensor]()
     tensors: list[tuple[str, Tensor]] = [*module.named_parameters(remove_duplicate=False)]
     tensors += [*module.named_buffers(remove_duplicate=False)]
@@ -132,8 +132,8 @@ def _copied(module: nn.Module) -> nn.Module:
     return root
 
 
-def _plain_norms(graph: fx.Graph) -> None:
-    """Write batch norms as one operator with one output, which trains, fuses and is known."""
+def _replace_norms(graph: fx.Graph) -> None:
+    """Replace the exporter's batch norms, of three outputs, by ``aten.batch_norm``, of one."""
     for node in list(graph.nodes):
         if node.target is _ATEN._native_batch_norm_legit_no_training.default:
             x, weight, bias, mean, var, momentum, eps = node.args
@@ -147,13 +147,13 @@ def _plain_norms(graph: fx.Graph) -> None:
 
 
 def _drop_unused(graph: fx.Graph) -> None:
-    """Erase steps that lead to no output, assertions among them."""
+    """Erase nodes that no output depends on, including assertions."""
     for node in reversed(list(graph.nodes)):
         if not node.users and node.op not in ("placeholder", "output"):
             graph.erase_node(node)
 
 
 def name_of(network: nn.Module) -> str:
-    """Return what a network is called in messages."""
+    """Return a network's name for messages: that of its class, or of its backbone's."""
     inner = getattr(network, "backbone", network)
     return f"network {type(inner).__name__}"

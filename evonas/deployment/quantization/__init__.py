@@ -1,1 +1,1 @@
-"""8-bit quantization of a retrained network."""
+"""Quantization of a retrained network to 8-bit integers, and quantization-aware training."""

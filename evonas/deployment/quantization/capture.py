@@ -1,7 +1,7 @@
-"""A network as a graph of torch's own operators, whatever code it was: what is quantised.
+"""Capture any network as a graph of torch's own operators, with batch-norm folding.
 
-``torch.export`` runs the network once without data and writes down its operators. From then
-on it does not matter whether it was a module, a library's model or a program from a file.
+``torch.export`` creates the graph. The quantisers work on it, whether the network was a module,
+a model of a library, or a program from a file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from evonas.models.files.exported_programs import unlifted
 
 _aten = torch.ops.aten
 
-#: Under which function of Python torchao looks for an operator.
+#: Operator -> the Python function by which torchao recognises it.
 _SOURCES: dict[Any, Any] = {
     _aten.conv1d.default: functional.conv1d,
     _aten.conv2d.default: functional.conv2d,
@@ -45,13 +45,13 @@ _SOURCES: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Captured:
-    """A network as a graph, its batch norms folded; no weight is shared with the network.
+    """A network as a graph with copied weights and folded batch norms.
 
     Attributes:
-        graph: (n, 3, side, side) float32 -> outputs; weights are parameters or buffers of it.
-        side: of its input, pixels.
-        any_batch: it takes any number of images at once; else exactly one.
-        size: bytes of the weights that the network ran, before folding.
+        graph: (n, 3, side, side) float32 -> outputs; weights are its parameters and buffers.
+        side: side of the input, in pixels.
+        any_batch: True for a dynamic batch size; False for single images.
+        size: bytes of the weights before batch-norm folding.
     """
 
     graph: fx.GraphModule
@@ -60,61 +60,66 @@ class Captured:
     size: int
 
     def example(self) -> Tensor:
-        """Return empty images of the right shape: two, or the one that it takes."""
+        """Return two empty images; one if the network takes single images."""
         return torch.zeros(2 if self.any_batch else 1, 3, self.side, self.side)
 
 
 def capture(module: nn.Module, side: int) -> Captured:
-    """Return a network as a graph.
+    """Return a network as a graph of operators.
 
     Args:
-        module: (n, 3, side, side) -> one tensor (n, ...); put in evaluation mode.
-        side: of the images, pixels.
+        module: (n, 3, side, side) -> one tensor (n, ...); set to evaluation mode.
+        side: side of the images, in pixels.
 
     Raises:
-        InputError: ``torch.export`` cannot write it down.
+        InputError: ``torch.export`` cannot export the network.
     """
     module.eval()
     try:
         program = trace(module, side, any_batch=True)
         any_batch = True
     except InputError:
-        # A program that was itself exported for single images, say.
+        # The backbone may be a program that was exported for single images.
         program = trace(module, side, any_batch=False)
         any_batch = False
     graph = unlifted(program)
     size = sum(tensor.nbytes for tensor in graph.state_dict().values())
-    own = {}
+    copies = {}
     for name, tensor in _tensors(graph):
         copied = tensor.detach().clone()
         floating = tensor.is_floating_point() and isinstance(tensor, nn.Parameter)
-        own[name] = nn.Parameter(copied) if floating else copied
-    graph = fx.GraphModule(own, graph.graph)
+        copies[name] = nn.Parameter(copied) if floating else copied
+    graph = fx.GraphModule(copies, graph.graph)
     fold_norms(graph)
     for node in graph.graph.nodes:
         if node.op == "call_function":
-            # What the quantiser knows operators by. It would be missing where a program from
-            # a file ran, and name whole modules of the user's elsewhere.
+            # The quantiser recognises operators by this entry, which programs from files lack
+            # and which otherwise refers to modules of the user.
             source = _SOURCES.get(node.target, node.target)
             node.meta["source_fn_stack"] = [(node.name, source)]
     return Captured(graph, side, any_batch, size)
 
 
 def trace(module: nn.Module, side: int, any_batch: bool) -> ExportedProgram:
-    """Return a module of one input as a program, for any number of images or for one.
+    """Return a module of one input as an exported program.
+
+    Args:
+        module: (n, 3, side, side) -> one tensor (n, ...).
+        side: side of the images, in pixels.
+        any_batch: True for a dynamic batch size; False for single images.
 
     Raises:
-        InputError: ``torch.export`` cannot write it down.
+        InputError: ``torch.export`` cannot export the module.
     """
     example = torch.zeros(2 if any_batch else 1, 3, side, side)
     shapes = ({0: Dim("batch")},) if any_batch else None
     try:
         with torch.no_grad(), quiet():
             program = torch.export.export(module, (example,), dynamic_shapes=shapes)
-    except Exception as error:  # tracing a stranger's code fails in any way
+    except Exception as error:  # the network's code and the exporter can raise any exception
         raise InputError(
-            f"the network cannot be exported ({one_line(error)}): its forward has to be operators "
-            "of torch alone, the same ones for every image"
+            f"the network cannot be exported ({one_line(error)}): its forward must consist of "
+            "torch's operators, the same for every image"
         ) from error
     _check_outputs(program)
     return program
@@ -133,6 +138,6 @@ def _check_outputs(program: ExportedProgram) -> None:
     if changed or odd or len(results) != 1:
         what = odd[:1] or list(changed.values())[:1] or [f"{len(results)} outputs"]
         raise InputError(
-            f"the network cannot be exported: expected operators from images to one output that "
-            f"change nothing, got {what[0]}: export it without control flow, in evaluation mode"
+            f"the network cannot be exported: expected operators without side effects and one "
+            f"output, got {what[0]}: export it without control flow, in evaluation mode"
         )

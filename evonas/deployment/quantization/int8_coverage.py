@@ -1,4 +1,4 @@
-"""Which operators of a quantised network compute with 8-bit integers, and which with floats."""
+"""Count the operators of a quantised network that compute with 8-bit integers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CONVOLUTIONS = {"conv1d", "conv2d", "conv3d", "conv", "convolution"} | {
     "conv_transpose2d",
 }
 _LINEARS = {"linear", "addmm", "mm", "bmm", "matmul", "gemm"}
-#: What runs within the convolution or linear layer before it.
+#: Operators that runtimes fuse into the convolution or linear layer before them.
 _FUSED = {"relu", "hardtanh", "hardswish", "silu", "clip", "add"}
-#: What moves numbers, or only says how many there are.
+#: Operators that only move values or return sizes.
 _MOVES = (
     {"sym_size", "getitem", "view", "reshape", "flatten", "squeeze", "unsqueeze", "alias", "detach"}
     | {"clone", "contiguous", "to", "permute", "transpose", "slice", "expand", "shape", "gather"}
@@ -26,14 +26,13 @@ _MOVES = (
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of a graph.
+class Operation:
+    """One node of a quantised graph.
 
     Attributes:
-        name: of its output, unique.
-        operator: such as ``conv2d``, in small letters.
-        inputs: names of the steps that it takes tensors from; those that are no steps (weights
-            in floats, images) may stand among them.
+        name: unique name of its output.
+        operator: name of the operator in lower case, such as ``conv2d``.
+        inputs: names of its input tensors: outputs of other nodes, float weights or images.
     """
 
     name: str
@@ -43,11 +42,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a network computes with integers.
+    """Numbers of operators of a network that compute with integers.
 
     Attributes:
-        convolutions, linears: (with integers, all).
-        left: operators that compute with floats -> how many, by falling number.
+        convolutions, linears: (number with integers, number in all).
+        left: other operators that compute with floats -> their number, in falling order.
     """
 
     convolutions: tuple[int, int]
@@ -55,18 +54,18 @@ class Coverage:
     left: Mapping[str, int]
 
 
-def coverage(steps: Iterable[Step], capable: Collection[str]) -> Coverage:
-    """Return what computes with integers.
+def coverage(steps: Iterable[Operation], capable: Collection[str]) -> Coverage:
+    """Return which operators compute with integers.
 
-    A convolution or linear layer does where image and weight come out of integers, another
-    operator where all that it takes does and the runtime has a form of it for integers; so does
-    an activation or an addition behind such a layer, into which runtimes fuse it.
+    A convolution or linear layer computes with integers if its input and its weight are
+    dequantised integers; another operator if all its inputs are and the runtime has an integer
+    implementation; and an activation or addition if the runtime fuses it into such a layer.
 
     Args:
-        steps: in the order of execution.
-        capable: further operators that the runtime has for integers.
+        steps: operations in the order of execution.
+        capable: other operators for which the runtime has integer implementations.
     """
-    kinds: dict[str, str] = {}  # name of a step -> where its output comes from
+    kinds: dict[str, str] = {}  # name of an operation -> kind of its output
     done: dict[str, list[int]] = {"convolutions": [0, 0], "linears": [0, 0]}
     left: Counter[str] = Counter()
     for step in steps:
@@ -82,7 +81,7 @@ def coverage(steps: Iterable[Step], capable: Collection[str]) -> Coverage:
         within = operator in _FUSED and "layer" in sources and sources <= {"integer", "layer"}
         kind = _kind(operator)
         if kind:
-            # the bias, which stays a float, is no reason not to
+            # The bias stays a float even in integer layers.
             covered = [kinds.get(name) for name in step.inputs[:2]] == ["integer", "integer"]
             done[kind][0] += covered
             done[kind][1] += 1

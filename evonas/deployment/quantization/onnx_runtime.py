@@ -1,8 +1,8 @@
-"""Integers of 8 bits by ONNX Runtime: an .onnx file that runs without torch.
+"""Quantization to 8 bits with ONNX Runtime; the .onnx file runs without torch.
 
-The float network is exported, compared with itself on images, and given a pair of
-``QuantizeLinear`` and ``DequantizeLinear`` around every operator that the runtime knows in
-integers (QDQ), with weights as int8, one scale a channel.
+The float network is exported to ONNX and compared with torch on images. Then a pair of
+``QuantizeLinear`` and ``DequantizeLinear`` (QDQ) is inserted around every operator for which
+the runtime has an integer implementation. Weights are int8 with one scale for each channel.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from torch.export import Dim
 
 from evonas.core.optional_imports import library, quiet
 from evonas.deployment.quantization.capture import Captured
-from evonas.deployment.quantization.int8_coverage import Coverage, Step, coverage
+from evonas.deployment.quantization.int8_coverage import Coverage, Operation, coverage
 from evonas.errors import InputError, RunError, one_line
 from evonas.models.files.onnx_session import session
 
-_WHAT = "quantising on the road onnx"
+_WHAT = "quantising with the backend onnx"
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-#: What ONNX Runtime has for integers beside them.
+#: Other operators for which ONNX Runtime has integer implementations.
 _CAPABLE = frozenset(
     {"add", "mul", "averagepool", "globalaveragepool", "maxpool", "leakyrelu", "sigmoid"}
     | {"softmax", "relu", "clip", "resize", "pad", "where"}
 )
 INPUT, OUTPUT = "images", "outputs"
-#: Largest difference from torch, as a share of the largest output.
+#: Largest difference from torch, relative to the largest output.
 _PARITY = 1e-4
-#: A file of the protocol cannot be larger; beyond it, weights lie beside.
+#: Limit of protocol buffers; weights of larger models are stored in a second file.
 _LARGEST = 2**31 - 2**20
 
 
@@ -41,12 +41,12 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
 
     Args:
         captured: the network.
-        path: of the file.
+        path: .onnx file to write.
         images: (b, 3, side, side) float RGB in 0..255.
 
     Raises:
         InputError: onnx or onnxscript is missing, or an operator has no ONNX form.
-        RunError: the file gives other outputs than torch.
+        RunError: the outputs of the file differ from torch's.
     """
     onnx = library("onnx", _WHAT)
     library("onnxscript", _WHAT)
@@ -62,10 +62,10 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
                 verbose=False,
             )
             model = program.model_proto
-    except Exception as error:  # the exporter fails on strange operators in many ways
+    except Exception as error:  # the exporter raises many kinds of errors
         cause = error.__cause__ or error
         raise InputError(
-            f"the network cannot be exported as ONNX ({one_line(cause)}): try --road pt2e"
+            f"the network cannot be exported as ONNX ({one_line(cause)}): try --backend pt2e"
         ) from error
     bare(model)
     outside = sum(t.ByteSize() for t in model.graph.initializer) > _LARGEST
@@ -74,78 +74,80 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
     with torch.no_grad():
         expected = torch.cat([captured.graph(part) for part in _parts(captured, images)]).numpy()
     run = session(path)
-    found = np.concatenate([run(part.numpy()) for part in _parts(captured, images)])
-    difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), 1e-12))
+    outputs = np.concatenate([run(part.numpy()) for part in _parts(captured, images)])
+    difference = float(np.abs(outputs - expected).max() / max(np.abs(expected).max(), 1e-12))
     if not difference < _PARITY:
         raise RunError(
             f"{path.name}: ONNX Runtime gives other outputs than torch (largest difference "
-            f"{difference:.1e} of the largest output, expected below {_PARITY:g}): use --road pt2e"
+            f"{difference:.1e} of the largest output, expected below {_PARITY:g}): use "
+            "--backend pt2e"
         )
 
 
 def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Tensor]) -> None:
-    """Write a float ONNX network as one of integers, with ranges (min to max) from images.
+    """Quantise a float ONNX network, with activation ranges (min to max) from images.
 
-    On Pointing'04, one draw of images each, percentiles of 99.99 and 99.999 and entropy were no
-    better, and a percentile of 99.9 worse; signed activations took twice as long as unsigned.
+    On Pointing'04, with one draw of images each, percentiles of 99.99 and 99.999 and entropy
+    were no better, and a percentile of 99.9 was worse; signed activations took twice as long as
+    unsigned.
 
     Args:
-        captured: the network, which knows how many images it takes.
-        source: of the float file; ``path`` is written beside it.
-        path: of the file to write.
+        captured: the network that was exported to ``source``.
+        source: float .onnx file.
+        path: .onnx file to write, in the folder of ``source``.
         batches: (b, 3, side, side) float RGB in 0..255 each.
 
     Raises:
         InputError: onnxruntime is missing, or cannot quantise the network.
     """
-    roads = library("onnxruntime.quantization", _WHAT)
+    ort = library("onnxruntime.quantization", _WHAT)
     shapes = library("onnxruntime.quantization.shape_inference", _WHAT)
 
-    class Images(roads.CalibrationDataReader):  # type: ignore[misc,name-defined]
-        """Batches, one after the other."""
+    class Images(ort.CalibrationDataReader):  # type: ignore[misc,name-defined]
+        """Iterator over the calibration batches, as ONNX Runtime needs it."""
 
         def __init__(self) -> None:
-            self._left = iter([part for batch in batches for part in _parts(captured, batch)])
+            self._batches = iter([part for batch in batches for part in _parts(captured, batch)])
 
         def get_next(self) -> dict[str, Any] | None:
-            """Return the next batch by the name of the input; None at the end."""
-            batch = next(self._left, None)
+            """Return input name -> next batch, or None at the end."""
+            batch = next(self._batches, None)
             return None if batch is None else {INPUT: batch.numpy()}
 
-    ready = source.with_name(f"{source.stem}-ready.onnx")
+    preprocessed = source.with_name(f"{source.stem}-ready.onnx")
     try:
         with quiet():
-            shapes.quant_pre_process(str(source), str(ready), skip_symbolic_shape=True)
-            roads.quantize_static(
-                str(ready),
+            shapes.quant_pre_process(str(source), str(preprocessed), skip_symbolic_shape=True)
+            ort.quantize_static(
+                str(preprocessed),
                 str(path),
                 Images(),
-                quant_format=roads.QuantFormat.QDQ,
+                quant_format=ort.QuantFormat.QDQ,
                 per_channel=True,
-                activation_type=roads.QuantType.QUInt8,
-                weight_type=roads.QuantType.QInt8,
-                calibrate_method=roads.CalibrationMethod.MinMax,
-                # The outputs of a network in 255 steps would be all that is seen of it.
+                activation_type=ort.QuantType.QUInt8,
+                weight_type=ort.QuantType.QInt8,
+                calibrate_method=ort.CalibrationMethod.MinMax,
+                # Quantised outputs would limit the network's answers to 256 values.
                 extra_options={"OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"]},
             )
             onnx = library("onnx", _WHAT)
             model = onnx.load(str(path))
             _shorten(model)
             onnx.save(model, str(path))
-    except Exception as error:  # what a graph unheard of does to the quantiser
+    except Exception as error:  # unusual graphs raise many kinds of errors
         raise InputError(
-            f"ONNX Runtime cannot quantise this network ({one_line(error)}): try --road pt2e"
+            f"ONNX Runtime cannot quantise this network ({one_line(error)}): try --backend pt2e"
         ) from error
     finally:
-        ready.unlink(missing_ok=True)
+        preprocessed.unlink(missing_ok=True)
 
 
 def covered(path: Path) -> Coverage:
     """Return which operators of a quantised file compute with integers."""
     model = library("onnx", _WHAT).load(str(path))
     weights = {tensor.name for tensor in model.graph.initializer}
-    steps = (
-        Step(
+    operations = (
+        Operation(
             node.output[0],
             node.op_type.lower(),
             [name for name in node.input if name and name not in weights]
@@ -154,15 +156,16 @@ def covered(path: Path) -> Coverage:
         )
         for node in model.graph.node
     )
-    return coverage(steps, _CAPABLE)
+    return coverage(operations, _CAPABLE)
 
 
 def _parts(captured: Captured, images: Tensor) -> Sequence[Tensor]:
+    """Split a batch into parts of the size that the network takes."""
     return (images,) if captured.any_batch else torch.split(images, 1)
 
 
 def _shorten(model: Any) -> None:
-    """Number what is called by long names: of a small network they are a tenth of the file."""
+    """Replace long names by short ones, as names are a tenth of the file of a small network."""
     model.graph.ClearField("value_info")
     ends = [value.name for value in (*model.graph.input, *model.graph.output)]
     names: dict[str, str] = {name: name for name in ("", *ends)}
@@ -179,7 +182,7 @@ def _shorten(model: Any) -> None:
 
 
 def bare(model: Any) -> None:
-    """Take off what the exporter notes about source code: it is not needed to run."""
-    for thing in (model, model.graph, *model.graph.node, *model.graph.value_info):
+    """Remove the exporter's notes on source code from an ONNX model."""
+    for message in (model, model.graph, *model.graph.node, *model.graph.value_info):
         for field in ("doc_string", "metadata_props"):
-            thing.ClearField(field)
+            message.ClearField(field)

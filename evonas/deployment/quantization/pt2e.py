@@ -1,8 +1,8 @@
-"""Integers of 8 bits by torchao's PT2E, for the CPU: a program of torch in a .pt2 file.
+"""Quantization to 8 bits with torchao's PT2E, for the CPU; the .pt2 file is a torch program.
 
-A convolution becomes ``dequantize -> convolution -> quantize``, with weights stored as int8 and
-ranges of activations taken from images; torch.compile turns such a group into one operator of
-integers. Without it the program gives the same numbers, slower than floats.
+A convolution becomes ``dequantize -> convolution -> quantize``, with int8 weights and
+activation ranges from images. torch.compile replaces such a group by one integer operator.
+Without torch.compile the program computes the same values, more slowly than the float network.
 """
 
 from __future__ import annotations
@@ -23,42 +23,41 @@ from torch.export import ExportedProgram
 from evonas.core.files import write_file, writing
 from evonas.core.optional_imports import library, quiet
 from evonas.deployment.quantization.capture import Captured, trace
-from evonas.deployment.quantization.int8_coverage import Coverage, Step, coverage
+from evonas.deployment.quantization.int8_coverage import Coverage, Operation, coverage
 from evonas.errors import InputError, one_line
 
-_WHAT = "quantising on the road pt2e"
-#: What torch.compile has for integers beside convolutions and linear layers.
+_WHAT = "quantising with the backend pt2e"
+#: Operators other than convolutions and linear layers that torch.compile has for integers.
 _CAPABLE = frozenset({"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"})
 _PT2E = "torchao.quantization.pt2e"
 
 
-def prepare(captured: Captured, aware: bool = False) -> fx.GraphModule:
-    """Return a network that observes the ranges of its activations as it runs.
+def prepare(captured: Captured, qat: bool = False) -> fx.GraphModule:
+    """Return a copy of a network with observers, which record the ranges of activations.
 
     Args:
-        captured: the network; left as it is.
-        aware: it also rounds as integers would, so that it can be trained with that.
+        captured: the float network; not changed.
+        qat: also simulate the rounding to integers, for quantization-aware training.
 
     Raises:
-        InputError: torchao is missing, or cannot work with this graph.
+        InputError: torchao is missing, or cannot process this graph.
     """
-    quantizer = library(f"{_PT2E}.quantizer.x86_inductor_quantizer", _WHAT)
-    roads = library(f"{_PT2E}.quantize_pt2e", _WHAT)
-    chosen = quantizer.X86InductorQuantizer()
-    config = quantizer.get_default_x86_inductor_quantization_config(is_qat=aware)
-    chosen.set_global(_consistent(config) if aware else config)
-    # Not prepare_qat_pt2e, which would train batch norms: here they are folded.
-    made: fx.GraphModule = _tried(lambda: roads.prepare_pt2e(deepcopy(captured.graph), chosen))
-    return made
+    x86 = library(f"{_PT2E}.quantizer.x86_inductor_quantizer", _WHAT)
+    pt2e = library(f"{_PT2E}.quantize_pt2e", _WHAT)
+    quantizer = x86.X86InductorQuantizer()
+    config = x86.get_default_x86_inductor_quantization_config(is_qat=qat)
+    quantizer.set_global(_consistent(config) if qat else config)
+    # prepare_qat_pt2e would train batch norms, which are folded here.
+    return _torchao(lambda: pt2e.prepare_pt2e(deepcopy(captured.graph), quantizer))
 
 
 def calibrate(prepared: fx.GraphModule, batches: Iterable[Tensor], any_batch: bool = True) -> None:
-    """Run a prepared network on images, so that it knows the ranges of its activations.
+    """Run a prepared network on images to record the ranges of its activations.
 
     Args:
-        prepared: see ``prepare``.
+        prepared: network with observers, see ``prepare``.
         batches: (b, 3, side, side) float RGB in 0..255 each.
-        any_batch: it takes more than one image at once.
+        any_batch: False if the network takes single images.
     """
     with torch.no_grad():
         for batch in batches:
@@ -67,28 +66,30 @@ def calibrate(prepared: fx.GraphModule, batches: Iterable[Tensor], any_batch: bo
 
 
 def convert(prepared: fx.GraphModule, captured: Captured) -> ExportedProgram:
-    """Return a calibrated network as a program of integers, with nothing in it that it never uses.
+    """Return a calibrated network as a program with integer weights, without unused tensors.
 
     Raises:
-        InputError: torchao cannot convert it.
+        InputError: torchao cannot convert the network.
     """
-    roads = library(f"{_PT2E}.quantize_pt2e", _WHAT)
-    converted: fx.GraphModule = _tried(lambda: roads.convert_pt2e(prepared))
-    return trace(_plain(converted), captured.side, captured.any_batch)
+    pt2e = library(f"{_PT2E}.quantize_pt2e", _WHAT)
+    converted = _torchao(lambda: pt2e.convert_pt2e(prepared))
+    return trace(_without_unused(converted), captured.side, captured.any_batch)
 
 
 def save(program: ExportedProgram, path: Path, notes: Mapping[str, str] | None = None) -> None:
-    """Write a program, its graph compressed: as text it would be a fifth of a small network.
+    """Write a program to a .pt2 file, whose JSON graph is compressed.
+
+    Uncompressed, the graph would be a fifth of the file of a small network.
 
     Args:
-        program: it loses what it knows of source code.
-        path: of the file.
-        notes: texts to put in, JSON, by file name.
+        program: the program; its references to source code are removed.
+        path: .pt2 file to write.
+        notes: additional JSON files in the archive, name -> content.
 
     Raises:
         InputError: the file cannot be written.
     """
-    # Sample inputs are pickled, and steps would tell where the source code lies.
+    # Sample inputs would be pickled, and nodes contain paths of source code.
     program.example_inputs = None
     for node in program.graph.nodes:
         node.meta = {key: value for key, value in node.meta.items() if key == "val"}
@@ -113,7 +114,7 @@ def covered(program: ExportedProgram) -> Coverage:
     """Return which operators of a converted program compute with integers."""
     return coverage(
         (
-            Step(node.name, _operator(node), [source.name for source in node.all_input_nodes])
+            Operation(node.name, _operator(node), [s.name for s in node.all_input_nodes])
             for node in program.graph.nodes
             if node.op == "call_function"
         ),
@@ -122,15 +123,13 @@ def covered(program: ExportedProgram) -> Coverage:
 
 
 def _consistent(config: Any) -> Any:
-    """Return a configuration in which training rounds weights as ``convert`` will.
+    """Return a configuration in which training rounds weights exactly as ``convert`` does.
 
-    The default observes them as a moving average, which lags behind, and in an operator that
-    divides the range by 127 where ``convert`` divides it by 127.5.
+    The default configuration uses moving averages of the weights' ranges, which lag behind the
+    weights, and divides ranges by 127, while ``convert`` divides them by 127.5.
     """
     observers = library(f"{_PT2E}.observer", _WHAT)
-    from evonas.deployment.quantization.weight_rounding import (
-        WeightRounding,  # needs torchao, which is here
-    )
+    from evonas.deployment.quantization.weight_rounding import WeightRounding  # imports torchao
 
     rounding = WeightRounding.with_args(
         observer=observers.MovingAveragePerChannelMinMaxObserver, averaging_constant=1.0, eps=2**-12
@@ -145,20 +144,21 @@ def _operator(node: fx.Node) -> str:
     return str(name)
 
 
-def _plain(graph: fx.GraphModule) -> fx.GraphModule:
-    """Return a graph with the tensors that it uses alone, which has a mode like other modules."""
+def _without_unused(graph: fx.GraphModule) -> fx.GraphModule:
+    """Return a copy of a graph with only the tensors that it uses, with train and eval modes."""
     state = {**dict(graph.named_parameters()), **dict(graph.named_buffers())}
     used = {node.target for node in graph.graph.nodes if node.op == "get_attr"}
-    # Trained parameters are parts of one row, which would be saved whole with each of them.
-    own = {name: state[name].detach().clone() for name in used}
-    return fx.GraphModule(own, graph.graph)
+    # Trained parameters are views of one tensor, which would be saved with each of them.
+    copies = {name: state[name].detach().clone() for name in used}
+    return fx.GraphModule(copies, graph.graph)
 
 
-def _tried(work: Callable[[], fx.GraphModule]) -> fx.GraphModule:
+def _torchao(work: Callable[[], fx.GraphModule]) -> fx.GraphModule:
+    """Call torchao, and convert its exceptions to ``InputError``."""
     try:
         with quiet():
             return work()
-    except Exception as error:  # what a graph unheard of does to torchao
+    except Exception as error:  # unusual graphs raise many kinds of errors
         raise InputError(
-            f"torchao cannot quantise this network ({one_line(error)}): try --road onnx"
+            f"torchao cannot quantise this network ({one_line(error)}): try --backend onnx"
         ) from error

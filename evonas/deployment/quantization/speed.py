@@ -1,4 +1,4 @@
-"""What quantising does to the latency of a network, measured by turns in one run."""
+"""Latency of a network before and after quantization, measured alternately in one run."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from evonas.deployment.quantization.compiled import compiled
+from evonas.core.optional_imports import quiet
+from evonas.errors import one_line
 from evonas.estimation.cost.latency import Times, compared
 from evonas.models.files.onnx_session import session
 from evonas.models.files.quantized_network import Quantized
 
 _NOT_COMPILED = (
-    "int8 of pt2e is fast through torch.compile alone, which was not measured: --compile"
+    "int8 of pt2e is fast only with torch.compile, which was not measured: give --compile"
 )
 
 
 @dataclass(frozen=True)
 class Speed:
-    """How long one image takes.
+    """Latencies of one image.
 
     Attributes:
-        times: what runs the network, and in which numbers -> what it takes; the first is
-            torch with floats.
+        times: number type and runtime -> latency; the first entry is torch with floats.
         notes: what was not measured, and why.
-        seconds: what compiling took.
+        seconds: duration of each compilation.
     """
 
     times: Mapping[str, Times]
@@ -38,35 +39,57 @@ class Speed:
 
 
 def speed(
-    whole: nn.Module, floats: Path, found: Quantized, image: Tensor, compiling: bool
+    network: nn.Module, floats: Path, quantised: Quantized, image: Tensor, compiling: bool
 ) -> Speed:
-    """Compare a network with its quantised form, each as it is run in practice.
+    """Measure the latency of a float network and its quantised form in their runtimes.
 
     Args:
-        whole: the network of floats.
-        floats: the ONNX file that the quantised one was made from, where it is one of ONNX.
-        found: the quantised one.
+        network: the float network.
+        floats: float ONNX file, if ``quantised`` is an ONNX file.
+        quantised: the quantised network.
         image: (1, 3, side, side) float RGB in 0..255.
-        compiling: also through torch.compile, both, where the quantised one is of torch.
+        compiling: also measure both with torch.compile, if ``quantised`` is a torch program.
     """
-    runs: dict[str, Callable[[Tensor], object]] = {"float, torch": whole}
+    runs: dict[str, Callable[[Tensor], object]] = {"float, torch": network}
     notes: list[str] = []
     seconds: dict[str, float] = {}
-    if found.program is None:
+    if quantised.program is None:
         infer = session(floats)
         runs["float, ONNX Runtime"] = lambda images: infer(images.numpy())
-        runs["int8, ONNX Runtime"] = found
+        runs["int8, ONNX Runtime"] = quantised
     else:
-        runs["int8, torch"] = found
+        runs["int8, torch"] = quantised
         notes += [] if compiling else [_NOT_COMPILED]
-        for name, module in (("float", whole), ("int8", found.program)) if compiling else ():
+        for name, module in (("float", network), ("int8", quantised.program)) if compiling else ():
             start = time.perf_counter()
-            made = compiled(module, image)
+            compiled = _compile(module, image)
             seconds[f"compiling {name}"] = time.perf_counter() - start
-            if isinstance(made, str):
-                notes.append(f"{name} could not be compiled: {made}")
+            if isinstance(compiled, str):
+                notes.append(f"{name} could not be compiled: {compiled}")
             else:
-                runs[f"{name}, torch.compile"] = made
+                runs[f"{name}, torch.compile"] = compiled
     with torch.no_grad():
         times = compared({name: partial(run, image) for name, run in runs.items()})
     return Speed(times, notes, seconds)
+
+
+def _compile(module: nn.Module, images: Tensor) -> Any:
+    """Compile a module for a batch size, with constant weights; may take a minute.
+
+    Args:
+        module: images -> outputs, in evaluation mode.
+        images: a batch of the size to compile for.
+
+    Returns:
+        The compiled module, to be run without gradients, or the reason of a failure as text.
+    """
+    try:
+        import torch._inductor.config as inductor
+
+        # As an option of torch.compile, freezing would be too late for integer operators.
+        with inductor.patch(freezing=True), torch.no_grad(), quiet():
+            compiled = torch.compile(module.eval())
+            compiled(images)
+    except Exception as error:  # there is no compiler, or it fails
+        return one_line(error)
+    return compiled

@@ -1,4 +1,4 @@
-"""Tables of ``evonas quantize``: a network before and after."""
+"""Tables of ``evonas quantize``: errors, size and latency before and after."""
 
 from __future__ import annotations
 
@@ -8,39 +8,36 @@ from typing import Any
 from evonas.report.tables import Table
 
 
-def tables(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> list[Table]:
-    """Return error and size, and latency, before and after.
+def tables(result: Mapping[str, Any], metrics: Sequence[str], unit: str) -> list[Table]:
+    """Return the table of errors and size, and the table of latencies.
 
     Args:
-        found: content of quantize.json.
+        result: content of quantize.json.
         metrics: names of the main errors.
-        unit: of the errors.
+        unit: unit of the errors.
     """
-    return [_errors(found, metrics, unit), latency(found)]
+    return [_errors(result, metrics, unit), latency(result)]
 
 
-def _errors(found: Mapping[str, Any], metrics: Sequence[str], unit: str) -> Table:
-    before, after, size = found["before"], found["after"], found["bytes"]
-    settings, judged = found["settings"], found["judged_on"]
+def _errors(result: Mapping[str, Any], metrics: Sequence[str], unit: str) -> Table:
+    before, after, size = result["before"], result["after"], result["bytes"]
+    settings, judged = result["settings"], result["judged_on"]
     rows = [
         [name, f"{before[name]:.3f}", f"{after[name]:.3f}", f"{after[name] - before[name]:+.3f}"]
         for name in metrics
     ]
     small, large = size["after"] / 1e6, size["before"] / 1e6
     rows.append(["MB", f"{large:.3f}", f"{small:.3f}", f"1/{size['ratio']:.2f}"])
-    aware = f", trained on for {len(found['training'])} epochs" if found["training"] else ""
+    qat = f", trained for {len(result['training'])} epochs" if result["training"] else ""
     title = (
-        f"{found['network']} on {found['tap']}, 8 bits ({settings['road']}{aware}): errors in "
+        f"{result['network']} on {result['tap']}, 8 bits ({settings['road']}{qat}): errors in "
         f"{unit or 'units of the label'} on {judged['images']} images, {judged['split']}"
     )
-    size_note = (
-        "MB decimal; before: 32-bit floats of backbone up to the tap and head; after: the file"
-    )
     notes = [
-        size_note,
-        f"ranges from {found['calibration_images']} training images, seed {found['seed']}",
-        *_operators(found["operators"]),
-        *found["notes"],
+        "MB decimal; before: 32-bit floats of backbone up to the tap and head; after: the file",
+        f"ranges from {result['calibration_images']} training images, seed {result['seed']}",
+        *_operators(result["operators"]),
+        *result["notes"],
     ]
     return Table(title, ["", "before", "after", "change"], rows, notes, names=1)
 
@@ -61,21 +58,21 @@ def _operators(operators: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def latency(found: Mapping[str, Any], notes: Sequence[str] = ()) -> Table:
-    """Return what one image takes in each form of a network.
+def latency(result: Mapping[str, Any], notes: Sequence[str] = ()) -> Table:
+    """Return the table of latencies of one image in each runtime.
 
     Args:
-        found: ``latency``, ``cpu``, ``packages`` and ``seconds`` of a result.
-        notes: lines that stand first below the table.
+        result: result with ``latency``, ``cpu``, ``packages`` and ``seconds``.
+        notes: first notes of the table.
     """
     rows = [
-        [name, f"{one['p50']:.2f}", f"{one['p95']:.2f}", f"{one['ratio']:.2f}"]
-        for name, one in found["latency"].items()
+        [name, f"{times['p50']:.2f}", f"{times['p95']:.2f}", f"{times['ratio']:.2f}"]
+        for name, times in result["latency"].items()
     ]
-    seconds = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in found["seconds"].items())
+    seconds = ", ".join(f"{stage} {spent:.0f} s" for stage, spent in result["seconds"].items())
     below = [
         *notes,
-        f"{found['cpu']}; {', '.join(f'{k} {v}' for k, v in found['packages'].items())}",
+        f"{result['cpu']}; {', '.join(f'{k} {v}' for k, v in result['packages'].items())}",
         f"this took: {seconds}",
     ]
     heads = ["", "p50, ms", "p95, ms", "times as fast"]

@@ -1,4 +1,4 @@
-"""Simulated rounding of weights for which the host does not wait; imports torchao."""
+"""Simulated rounding of weights without synchronisation with the GPU; imports torchao."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantize
 
 
 class WeightRounding(FakeQuantize):  # type: ignore[misc]
-    """Rounds weights to 8 bits, symmetric and per channel, by the ranges that they have now.
+    """Rounds weights to 8 bits, symmetric and per channel, with their current ranges.
 
-    It gives the bits of ``FakeQuantize``, which has the host look at three numbers of the device
-    in every step: whether to observe, whether to round, and whether the ranges are in order. A
-    CUDA graph cannot be captured of that, and without one the host would wait for the device.
+    The results are bitwise those of ``FakeQuantize``. In every step, ``FakeQuantize`` copies
+    three values from the GPU to the CPU (whether to observe, whether to round, and whether the
+    ranges are valid), which CUDA graphs forbid and which makes the CPU wait for the GPU.
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return the rounded weights; gradients go past the rounding."""
+        """Return the rounded weights; gradients ignore the rounding."""
         observer = self.activation_post_process
         observer(weight.detach())
         lowest = torch.min(observer.min_val, torch.zeros_like(observer.min_val))
@@ -27,7 +27,7 @@ class WeightRounding(FakeQuantize):  # type: ignore[misc]
             self.scale.resize_(scale.shape)
             self.zero_point.resize_(scale.shape).zero_()
         self.scale.copy_(scale)
-        # torch looks whether zero points of integers are in range, and waits for the answer.
+        # With integer zero points torch checks their range, which synchronises with the GPU.
         zero = self.zero_point.float()
         return torch.fake_quantize_per_channel_affine(
             weight, self.scale, zero, self.ch_axis, observer.quant_min, observer.quant_max

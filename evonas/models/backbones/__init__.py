@@ -1,1 +1,1 @@
-"""Frozen feature extractors with named taps, one file each."""
+"""Backbones, one file each: frozen networks whose feature maps have names, called taps."""

@@ -1,13 +1,16 @@
-"""What every backbone offers: named taps on a frozen network."""
+"""Base class of backbones: frozen networks with named feature maps (taps)."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.errors import InputError, nearest
 
@@ -15,7 +18,7 @@ Shape = tuple[int, int, int]
 
 
 class NetworkCost(NamedTuple):
-    """The cost of a whole network at batch 1.
+    """The cost of a network at batch 1.
 
     Attributes:
         macs: multiply-adds of its convolutions and linear layers.
@@ -26,15 +29,40 @@ class NetworkCost(NamedTuple):
     params: int
 
 
-class Backbone(nn.Module, ABC):
-    """A frozen network that turns face images into feature maps.
+def count_cost(
+    run: Callable[[Tensor], object],
+    side: int,
+    parameters: Iterable[nn.Parameter],
+    device: str = "cpu",
+) -> NetworkCost:
+    """Return the cost of a network, counted by torch while it runs on one empty image.
 
-    Normalisation is part of ``forward``, so nobody else needs to know it.
+    ``estimation.cost.complexity`` counts on a trace, which a network on the meta device cannot
+    give. A test checks that both counters agree.
+
+    Args:
+        run: the network: (1, 3, side, side) images in 0..255 -> any output.
+        side: side of the input, in pixels.
+        parameters: parameters of the network.
+        device: device of the parameters; ``meta`` needs neither computation nor memory.
+    """
+    images = torch.zeros(1, 3, side, side, device=device)
+    # FlopCounterMode does not count the products inside fused attention operators.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        run(images)
+    n_parameters = sum(parameter.numel() for parameter in parameters)
+    return NetworkCost(counter.get_total_flops() // 2, n_parameters)
+
+
+class Backbone(nn.Module, ABC):
+    """A frozen network that computes feature maps of face images.
+
+    ``forward`` includes the normalisation of the images.
 
     Attributes:
         input_size: side of the square input, in pixels.
-        taps: tap name -> (channels, height, width) of its output, from the
-            input to the output of the network.
+        taps: name -> (channels, height, width) of each available feature map, in the order of
+            computation.
     """
 
     input_size: int
@@ -46,43 +74,44 @@ class Backbone(nn.Module, ABC):
 
         Args:
             images: (n, 3, input_size, input_size) float RGB in 0..255.
-            taps: names from ``self.taps``; layers behind the last are not run.
+            taps: names from ``self.taps``; layers after the last of these taps are not run.
 
         Returns:
             tap name -> (n, channels, height, width) float.
 
         Raises:
-            InputError: there is no such tap.
+            InputError: the backbone has no tap of that name.
         """
 
-    def known(self, taps: Sequence[str]) -> set[str]:
-        """Return the names as a set.
+    def check_taps(self, taps: Sequence[str]) -> set[str]:
+        """Check that the backbone has these taps, and return their names as a set.
 
         Raises:
-            InputError: the backbone has not all of them (the nearest is offered).
+            InputError: a name is unknown; the message offers the nearest name.
         """
         for name in taps:
             if name not in self.taps:
                 raise InputError(f"the backbone has no tap {name!r}: {nearest(name, self.taps)}")
         return set(taps)
 
-    def whole(self) -> NetworkCost | None:
-        """Return the cost of the whole network that the backbone was cut from.
+    def full_cost(self) -> NetworkCost | None:
+        """Return the cost of the complete network, up to its own output.
 
-        It counts from the image to the network's own output, with a fully connected part
-        that no tap needs. Reductions by pruning are published against it, and most of such
-        a reduction may be that part alone (``transfer.reduction``).
+        It includes fully connected layers that no tap needs. Publications on pruning state
+        reductions relative to this cost, and removing those layers may account for most of a
+        reduction (``deployment.pruning.reduction``).
 
         Returns:
-            None where there is no such network; then the last tap is all that there is.
+            The cost, or None if the backbone has no layers after its last tap.
         """
         return None
 
     @property
     def normalisation(self) -> tuple[list[float], list[float]] | None:
-        """Mean and standard deviation of red, green and blue in 0..255, for people who ask.
+        """Mean and standard deviation of red, green and blue in 0..255, for model cards.
 
-        What is fed is (value - mean) / deviation; None where that is not how it is told.
+        The first layer receives (value - mean) / deviation. None if the normalisation does not
+        have this form.
         """
         return None
 
@@ -96,18 +125,18 @@ class Backbone(nn.Module, ABC):
         return digest.hexdigest()
 
     def freeze(self) -> None:
-        """Put the network in evaluation mode and switch gradients off."""
+        """Set evaluation mode and disable the gradients of all parameters."""
         self.eval()
         for parameter in self.parameters():
             parameter.requires_grad_(False)
 
 
 class Pooled(Backbone):
-    """A backbone whose maps are averaged over height and width: a few numbers an image.
+    """A backbone whose feature maps are averaged over height and width.
 
-    Its taps are those of the backbone that it wraps, of shape (channels, 1, 1), and all of
-    them take one pass and little room, so linear models of every tap are cheap (John
-    et al. 2019, arXiv 1901.02675, algorithm 1).
+    It has the taps of the wrapped backbone, of shape (channels, 1, 1). All taps are computed in
+    one pass and take little memory, so linear models of every tap are cheap (John et al. 2019,
+    arXiv 1901.02675, algorithm 1).
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -116,26 +145,26 @@ class Pooled(Backbone):
         self.taps = {tap: (shape[0], 1, 1) for tap, shape in backbone.taps.items()}
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Return (n, channels, 1, 1) means of the named maps; see ``Backbone.forward``."""
+        """Return the (n, channels, 1, 1) means of the named maps; see ``Backbone.forward``."""
         maps: dict[str, Tensor] = self.backbone(images, taps)
         return {tap: values.mean((2, 3), keepdim=True) for tap, values in maps.items()}
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal hash; follows from that of the wrapped backbone, and is another."""
+        """Hexadecimal hash of the wrapped backbone's fingerprint and this class's name."""
         text = f"{type(self).__qualname__} {self.backbone.fingerprint}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def informative_taps(taps: Mapping[str, Shape], few: int) -> list[str]:
-    """Return the taps worth a look: parts near the top, and the last of each shape.
+    """Return a selection of taps: outer modules, and the last tap of each shape.
 
     Args:
         taps: name -> shape, from input to output.
-        few: up to so many, all are.
+        few: number of taps up to which all are returned.
     """
     if len(taps) <= few:
         return list(taps)
-    last = {shape: tap for tap, shape in taps.items()}
-    high = {tap for tap in taps if tap.count(".") < 2 and ":" not in tap}
-    return [tap for tap in taps if tap in high or last[taps[tap]] == tap]
+    last_of_shape = {shape: tap for tap, shape in taps.items()}
+    outer = {tap for tap in taps if tap.count(".") < 2 and ":" not in tap}
+    return [tap for tap in taps if tap in outer or last_of_shape[taps[tap]] == tap]

@@ -1,10 +1,10 @@
-"""A real face recognition network (dlib's ResNet, 5.6 M parameters), read from its published files.
+"""dlib's face recognition ResNet (5.6 M parameters), read from its published files.
 
-D. E. King (2017), dlib face recognition ResNet, http://dlib.net; as published for
-browsers in the npm package ``@vladmandic/face-api`` (MIT): a JSON manifest and one
-binary of 8-bit and 32-bit tensors. Nothing is shipped: get it once with
-``npm pack @vladmandic/face-api`` and give the tarball, or a folder that holds the
-two files, as ``backbone.weights``.
+D. E. King (2017), dlib face recognition ResNet, http://dlib.net; published for browsers in the
+npm package ``@vladmandic/face-api`` (MIT) as a JSON manifest and one binary of 8-bit and
+32-bit tensors. evonas contains no weights: download them with
+``npm pack @vladmandic/face-api`` and give the tarball, or a folder with both files, as
+``backbone.weights``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evonas.errors import InputError
-from evonas.models.backbones.base import Backbone, NetworkCost
-from evonas.models.backbones.common.operation_count import counted
+from evonas.models.backbones.base import Backbone, NetworkCost, count_cost
+from evonas.models.backbones.common.builtin_networks import (
+    check_weight_source,
+    draw_weights,
+    run_to_taps,
+)
 from evonas.models.backbones.common.tfjs_weights import read_weights
 
 _FILES = ("face_recognition_model-weights_manifest.json", "face_recognition_model.bin")
@@ -40,12 +44,16 @@ _UNITS: OrderedDict[str, tuple[int, int, bool]] = OrderedDict(
     conv256_2=(256, 256, False),
     conv256_down_out=(256, 256, True),
 )
-_SIDE = (35, 17, 8, 4, 2)  # of the maps, after each halving
+_SIDES = (35, 17, 8, 4, 2)  # of the maps, by the number of halvings
 _MEAN = (122.782, 117.001, 104.298)  # RGB, 0..255
 
 
 class _Unit(nn.Module):
-    """Two 3x3 convolutions and a shortcut; dlib's way of halving and widening."""
+    """dlib's residual unit: two 3x3 convolutions and a shortcut.
+
+    Where it halves the resolution, the shortcut is an average pooling, and missing channels are
+    filled with zeros.
+    """
 
     def __init__(self, c_in: int, c_out: int, down: bool) -> None:
         super().__init__()
@@ -56,8 +64,8 @@ class _Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv2(self.conv1(x).relu_())
         if self.down:
-            # The unpadded stride-2 convolution and the 2x2 pool can differ by one in
-            # size, and the pool has fewer channels: both are filled with zeros.
+            # The maps of the unpadded stride-2 convolution and the 2x2 pooling can differ by one
+            # row and column, and the pooled map has fewer channels: zeros are added to both.
             x = functional.avg_pool2d(x, 2)
             rows, columns = x.shape[2] - y.shape[2], x.shape[3] - y.shape[3]
             y = functional.pad(y, (0, columns, 0, rows))
@@ -67,26 +75,23 @@ class _Unit(nn.Module):
 
 
 class FaceRecognition(Backbone):
-    """dlib's face recognition ResNet: 150x150 RGB -> taps on every unit, 128-d descriptor.
+    """dlib's face recognition ResNet: 150x150 RGB pixels; the taps are the outputs of its units.
 
     Args:
         weights: folder with the manifest and the binary, or the package's tarball.
-        random: seed of random weights in place of the trained ones (a control
-            experiment: what does recognition itself contribute?).
+        random: seed of random weights instead of trained ones, for control experiments that
+            measure what the training for recognition contributes.
 
     Raises:
-        InputError: ``weights`` is missing, damaged, or of other shapes.
+        InputError: not exactly one option is given, or ``weights`` is missing, damaged, or of
+            another network.
     """
 
     input_size = 150
 
     def __init__(self, weights: str | None = None, random: int | None = None) -> None:
         super().__init__()
-        if (weights is None) == (random is None):
-            raise InputError(
-                "backbone 'face_recognition': expected either backbone.weights=FOLDER|TARBALL or "
-                f"backbone.random=SEED, got weights={weights!r}, random={random!r}"
-            )
+        check_weight_source("face_recognition", weights, random, "FOLDER|TARBALL")
         self.stem = nn.Conv2d(3, 32, 7, 2)
         self.units = nn.ModuleDict({name: _Unit(*spec) for name, spec in _UNITS.items()})
         self.fc = nn.Linear(256, 128, bias=False)
@@ -95,45 +100,40 @@ class FaceRecognition(Backbone):
         if weights is not None:
             self._read(Path(weights))
         else:
-            self._initialise(int(random or 0))
+            generator = torch.Generator().manual_seed(int(random or 0))
+            for layers in (self.stem, self.units):
+                draw_weights(layers, generator)
+            draw_weights(self.fc, generator, gain=1.0)
         halvings, self.taps = 0, {}
         for name, (_, channels, down) in _UNITS.items():
             halvings += down
-            self.taps[name] = (channels, _SIDE[halvings], _SIDE[halvings])
+            self.taps[name] = (channels, _SIDES[halvings], _SIDES[halvings])
         self.freeze()
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the named feature maps; see ``Backbone.forward``."""
-        wanted = self.known(taps)
-        found: dict[str, Tensor] = {}
-        x = self._stem(images)
-        for name, unit in self.units.items():
-            if len(found) == len(wanted):
-                break
-            x = unit(x)
-            if name in wanted:
-                found[name] = x
-        return found
+        wanted = self.check_taps(taps)
+        return run_to_taps(self._stem_map(images), self.units.items(), wanted)
 
     def describe(self, images: Tensor) -> Tensor:
-        """Return the (n, 128) descriptors; equal people lie closer than about 0.6."""
-        x = self._stem(images)
+        """Return the (n, 128) descriptors; two images of a person are closer than about 0.6."""
+        x = self._stem_map(images)
         for unit in self.units.values():
             x = unit(x)
         descriptors: Tensor = self.fc(x.mean((2, 3)))
         return descriptors
 
-    def whole(self) -> NetworkCost:
-        """Return the cost up to the descriptor; see ``Backbone.whole``."""
-        return counted(self.describe, self.input_size, self.parameters())
+    def full_cost(self) -> NetworkCost:
+        """Return the cost up to the descriptor; see ``Backbone.full_cost``."""
+        return count_cost(self.describe, self.input_size, self.parameters())
 
     @property
     def normalisation(self) -> tuple[list[float], list[float]]:
         """Mean and deviation of red, green and blue in 0..255; see ``Backbone.normalisation``."""
         return list(_MEAN), [255.0] * 3
 
-    def _stem(self, images: Tensor) -> Tensor:
-        # Pooled first, which is the same, and of fewer numbers the negative ones are cut off.
+    def _stem_map(self, images: Tensor) -> Tensor:
+        # ReLU and max pooling commute; pooling first leaves fewer values for the ReLU.
         x: Tensor = self.stem((images - self.mean) / 255.0)
         return functional.max_pool2d(x, 3, 2).relu_()
 
@@ -143,38 +143,28 @@ class FaceRecognition(Backbone):
         for unit in _UNITS:
             names |= {f"units.{unit}.conv{i}": f"{unit}/conv{i}" for i in (1, 2)}
         state = {"mean": self.mean}
-        for own, theirs in names.items():
+        for own, name in names.items():
             parts = ("conv/filters", "conv/bias", "scale/weights", "scale/biases")
-            missing = [p for p in parts if f"{theirs}/{p}" not in tensors]
+            missing = [part for part in parts if f"{name}/{part}" not in tensors]
             if missing:
                 raise InputError(
-                    f"{path}: the tensor {theirs}/{missing[0]} is missing: not this network"
+                    f"{path}: the tensor {name}/{missing[0]} is missing: not this network"
                 )
-            kernel, bias, scale, shift = (torch.from_numpy(tensors[f"{theirs}/{p}"]) for p in parts)
+            kernel, bias, scale, shift = (torch.from_numpy(tensors[f"{name}/{p}"]) for p in parts)
             if kernel.ndim != 4 or not kernel.shape[3] == len(bias) == len(scale) == len(shift):
                 raise InputError(
-                    f"{path}: {theirs} has kernel shape {tuple(kernel.shape)}: not this network"
+                    f"{path}: {name} has kernel shape {tuple(kernel.shape)}: not this network"
                 )
-            # The scale behind a convolution folds into it exactly; kernels are stored HWIO.
+            # The scale after a convolution is folded into its weights; kernels are stored HWIO.
             state[f"{own}.weight"] = kernel.permute(3, 2, 0, 1) * scale.view(-1, 1, 1, 1)
             state[f"{own}.bias"] = bias * scale + shift
         state["fc.weight"] = (
             torch.from_numpy(tensors["fc"]).t() if "fc" in tensors else torch.zeros(0)
         )
-        for name, expected in self.state_dict().items():
-            came, needed = list(state[name].shape), list(expected.shape)
-            if came != needed:
+        for name, own_tensor in self.state_dict().items():
+            got, expected = list(state[name].shape), list(own_tensor.shape)
+            if got != expected:
                 raise InputError(
-                    f"{path}: {name} has shape {came}, expected {needed}: not this network"
+                    f"{path}: {name} has shape {got}, expected {expected}: not this network"
                 )
         self.load_state_dict(state)
-
-    def _initialise(self, seed: int) -> None:
-        generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                fan_in = module.in_channels * module.kernel_size[0] * module.kernel_size[1]
-                module.weight.data.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
-                if module.bias is not None:
-                    module.bias.data.zero_()
-        self.fc.weight.data.normal_(0.0, 256**-0.5, generator=generator)

@@ -1,4 +1,4 @@
-"""No backbone: the image itself, normalised, for networks that see whole images."""
+"""No backbone: the normalised image is the feature map, for networks on whole images."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ _LARGEST = 2048
 
 
 class NoBackbone(Backbone):
-    """The normalised image as a tap: no multiply-adds, no weights.
+    """The normalised image as the only tap, ``image`` (3, input_size, input_size).
 
-    Tap: ``image`` (3, input_size, input_size). There is no option ``random``, as there
-    is nothing to draw. A cached image takes 6 input_size^2 bytes a view: 0.3 MB at 224.
+    It has no multiply-adds, no weights, and so no option ``random``. A cached image takes
+    6 input_size^2 bytes a view: 0.3 MB at 224.
 
     Args:
         input_size: side of the square input, in pixels.
-        mean, std: of red, green and blue, as shares of the largest value; those of
-            ImageNet if left out, which its published weights expect.
+        mean, std: mean and standard deviation of red, green and blue, for values in 0..1; the
+            default are those of ImageNet, which published weights expect.
 
     Raises:
-        InputError: the size is not in 1..2048, or a number is beyond 0..1 (std: 0 itself too).
+        InputError: the size is not in 1..2048, a mean is outside 0..1, or a standard deviation
+            is not above 0 and at most 1.
     """
 
     mean: Tensor
@@ -42,7 +43,7 @@ class NoBackbone(Backbone):
         if not 1 <= input_size <= _LARGEST:
             raise InputError(
                 f"backbone.input_size: expected 1 to {_LARGEST} pixels, got {input_size}: "
-                "224 is what ImageNet networks are trained on"
+                "ImageNet networks are trained on 224"
             )
         if not all(0.0 <= value <= 1.0 for value in mean):
             raise InputError(
@@ -56,7 +57,7 @@ class NoBackbone(Backbone):
             )
         self.input_size = input_size
         self.taps = {"image": (3, input_size, input_size)}
-        # Buffers, so that the fingerprint, and with it the feature cache, knows them.
+        # Buffers, because the fingerprint, which identifies cached features, covers buffers.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1))
         self.freeze()
@@ -67,10 +68,6 @@ class NoBackbone(Backbone):
         return (255.0 * self.mean.flatten()).tolist(), (255.0 * self.std.flatten()).tolist()
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Return the image as (value / 255 - mean) / std; see ``Backbone.forward``.
-
-        Raises:
-            InputError: there is no such tap.
-        """
-        wanted = self.known(taps)
+        """Return the image as (value / 255 - mean) / std; see ``Backbone.forward``."""
+        wanted = self.check_taps(taps)
         return {"image": (images / 255.0 - self.mean) / self.std} if wanted else {}

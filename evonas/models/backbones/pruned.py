@@ -1,7 +1,7 @@
-"""A backbone of which only what a task needs is left: what ``evonas prune`` wrote.
+"""A pruned backbone in a file that ``evonas prune`` wrote.
 
-Its file is a program of ``torch.export`` that turns images into one feature map. It is checked
-before it is opened, as every program is (``_exported_file``).
+The file is a program of ``torch.export`` that computes one feature map of images. It is
+checked before it is opened, as every such file is (``models.files.exported_programs``).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from evonas.models.files.program_runner import Program
 
 
 class Pruned(Backbone):
-    """A network that ends with one tap; normalisation is part of it.
+    """A pruned network that computes one tap, including the normalisation of images.
 
-    There is no option ``random``: the file does not say how its weights were drawn.
+    There is no option ``random``, as the file does not contain the initialisation.
 
     Args:
         path: .pt2 file.
-        tap: what its output is called, as in the network that it was made of.
+        tap: name of its output, the tap of the network before pruning.
 
     Raises:
-        InputError: the file is missing, damaged or unsafe, or no program from one batch of
-            square RGB images to one feature map.
+        InputError: the file is missing, damaged or unsafe, or its input is not a batch of square
+            RGB images, or its output not one feature map.
     """
 
     def __init__(self, *, path: str, tap: str) -> None:
@@ -43,15 +43,15 @@ class Pruned(Backbone):
         batch, *rest = self.net.shape
         if batch is not None or len(rest) != 3 or rest[0] != 3 or rest[1] != rest[2] or not rest[1]:
             raise InputError(
-                f"{where}: expected a program of (any, 3, side, side), got one of "
+                f"{where}: expected a program with input (any, 3, side, side), got input "
                 f"{self.net.shape}: give the pruned.pt2 that `evonas prune` wrote, or use "
                 "backbone=exported"
             )
         self.input_size = int(rest[1])
         self.freeze()
         with torch.no_grad():
-            found = self.net(torch.zeros(2, 3, self.input_size, self.input_size), {self.net.last})
-        shape = tuple(found[self.net.last].shape)
+            outputs = self.net(torch.zeros(2, 3, self.input_size, self.input_size), {self.net.last})
+        shape = tuple(outputs[self.net.last].shape)
         if len(shape) != 4:
             raise InputError(
                 f"{where}: expected an output (n, channels, height, width), got {shape}: use "
@@ -60,7 +60,7 @@ class Pruned(Backbone):
         self.taps = {tap: (shape[1], shape[2], shape[3])}
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Return the map; see ``Backbone.forward``."""
-        wanted = self.known(taps)
-        found = self.net(images, {self.net.last}) if wanted else {}
-        return {tap: found[self.net.last].float() for tap in wanted}
+        """Return the feature map; see ``Backbone.forward``."""
+        wanted = self.check_taps(taps)
+        outputs = self.net(images, {self.net.last}) if wanted else {}
+        return {tap: outputs[self.net.last].float() for tap in wanted}

@@ -1,11 +1,11 @@
-"""A small recognition network for the synthetic faces; ships with weights.
+"""A small recognition network for synthetic faces, included with trained weights.
 
-Four blocks of two 3x3 convolutions on 64x64 pixels (a small residual network; He et al.
-2016), trained to tell synthetic identities apart with a cosine margin softmax (CosFace,
-Wang et al. 2018). It never saw a pose label, so what its taps know about pose is what
-recognition leaves there: the situation evonas is made for, in miniature. How it was
-trained and how well it verifies unseen identities stands in ``synthetic_face.json``;
-``experiments/backbones/train_synthetic_face.py`` makes both files.
+It has four blocks of two 3x3 convolutions on 64x64 pixels (a small residual network; He et al.
+2016) and was trained to classify synthetic identities with a cosine margin softmax (CosFace,
+Wang et al. 2018), without pose labels. Its taps therefore contain only the pose information
+that recognition keeps, as those of real recognition networks do. ``synthetic_face.json``
+states how it was trained and how accurately it verifies unseen identities;
+``experiments/backbones/train_synthetic_face.py`` writes both files.
 """
 
 from __future__ import annotations
@@ -21,30 +21,31 @@ from torch.nn import functional
 
 from evonas.core.files import read_json
 from evonas.errors import InputError
-from evonas.models.backbones.base import Backbone, NetworkCost
-from evonas.models.backbones.common.operation_count import counted
+from evonas.models.backbones.base import Backbone, NetworkCost, count_cost
+from evonas.models.backbones.common.builtin_networks import draw_weights, run_to_taps
 from evonas.models.files.safetensors_files import load_file
 
-_SHIPPED = Path(__file__).with_suffix(".safetensors")
+_INCLUDED = Path(__file__).with_suffix(".safetensors")
 _WIDTHS = (16, 32, 64, 128)
 _DESCRIPTOR = 128
 _MEAN, _STD = 127.5, 64.0  # of each channel, 0..255
 
 
 class SyntheticFace(Backbone):
-    """Recognition of synthetic faces: 13.4 M multiply-adds to the last tap, 0.55 M weights.
+    """Recognition network of synthetic faces: 13.4 M multiply-adds, 0.55 M parameters.
 
     Taps, from input to output: ``block1`` (16, 32, 32), ``block2`` (32, 16, 16),
-    ``block3`` (64, 8, 8), ``block4`` (128, 4, 4).
+    ``block3`` (64, 8, 8), ``block4`` (128, 4, 4). The multiply-adds are those up to ``block4``.
 
     Args:
-        weights: a safetensors file; None: the shipped one. If a JSON file of the same
-            stem lies beside it, its ``sha256`` must be that of the weights.
-        random: instead of trained weights, random ones from this seed: the control
-            that shows what training the backbone is worth.
+        weights: a safetensors file; None: the included file. If a JSON file of the same stem
+            lies beside it, the file's SHA-256 must be the ``sha256`` in it.
+        random: seed of random weights instead of trained ones, for control experiments that
+            measure what the training of the backbone contributes.
 
     Raises:
-        InputError: both are given, or the file is missing, damaged or of another network.
+        InputError: both options are given, or the file is missing, damaged or of another
+            network.
     """
 
     input_size = 64
@@ -63,16 +64,19 @@ class SyntheticFace(Backbone):
         }
         inputs = (3, *_WIDTHS[:-1])
         last = _WIDTHS[-1] * sizes[-1] ** 2
-        with torch.random.fork_rng(devices=[]):  # layers draw weights that are replaced below
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced below
             self.blocks = nn.ModuleDict(
-                {name: _Block(i, o) for name, i, o in zip(self.taps, inputs, _WIDTHS, strict=True)}
+                {
+                    name: _ResidualBlock(c_in, c_out)
+                    for name, c_in, c_out in zip(self.taps, inputs, _WIDTHS, strict=True)
+                }
             )
             self.descriptor = nn.Linear(last, _DESCRIPTOR, bias=False)
         self.descriptor_norm = nn.BatchNorm1d(_DESCRIPTOR)
         if random is not None:
-            _randomize(self, random)
+            draw_weights(self, torch.Generator().manual_seed(random))
         else:
-            self.load_state_dict(_read(_SHIPPED if weights is None else Path(weights), self))
+            self.load_state_dict(_read(_INCLUDED if weights is None else Path(weights), self))
         self.freeze()
 
     @property
@@ -81,24 +85,12 @@ class SyntheticFace(Backbone):
         return [_MEAN] * 3, [_STD] * 3
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
-        """Return the feature maps of the named taps; see ``Backbone.forward``.
-
-        Raises:
-            InputError: there is no such tap.
-        """
-        found: dict[str, Tensor] = {}
-        wanted = self.known(taps)
-        x = (images - _MEAN) / _STD
-        for name, block in self.blocks.items():
-            if len(found) == len(wanted):
-                break
-            x = block(x)
-            if name in wanted:
-                found[name] = x
-        return found
+        """Return the named feature maps; see ``Backbone.forward``."""
+        wanted = self.check_taps(taps)
+        return run_to_taps((images - _MEAN) / _STD, self.blocks.items(), wanted)
 
     def describe(self, images: Tensor) -> Tensor:
-        """Return descriptors whose dot product compares two faces.
+        """Return descriptors; the dot product of two is the similarity of the faces.
 
         Args:
             images: (n, 3, 64, 64) float RGB in 0..255.
@@ -110,13 +102,13 @@ class SyntheticFace(Backbone):
         x = self(images, [last])[last]
         return functional.normalize(self.descriptor_norm(self.descriptor(x.flatten(1))))
 
-    def whole(self) -> NetworkCost:
-        """Return the cost up to the descriptor; see ``Backbone.whole``."""
-        return counted(self.describe, self.input_size, self.parameters())
+    def full_cost(self) -> NetworkCost:
+        """Return the cost up to the descriptor; see ``Backbone.full_cost``."""
+        return count_cost(self.describe, self.input_size, self.parameters())
 
 
-class _Block(nn.Module):
-    """Halve the resolution, then refine with a shortcut."""
+class _ResidualBlock(nn.Module):
+    """A strided 3x3 convolution, followed by a 3x3 convolution with a shortcut."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -130,18 +122,8 @@ class _Block(nn.Module):
         return functional.relu(x + self.refine_norm(self.refine(x)))
 
 
-def _randomize(network: nn.Module, seed: int) -> None:
-    """Draw He-normal weights (He et al. 2015) without touching the global generator."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in network.parameters():
-            if parameter.dim() > 1:
-                fan_in = parameter[0].numel()
-                parameter.normal_(0.0, (2.0 / fan_in) ** 0.5, generator=generator)
-
-
 def _read(path: Path, network: nn.Module) -> dict[str, Tensor]:
-    """Return checked float32 weights for ``network``."""
+    """Return the weights in a file, in the data types of ``network``, after checking them."""
     remedy = "train it with experiments/backbones/train_synthetic_face.py or give another file"
     if not path.is_file():
         raise InputError(
@@ -154,8 +136,8 @@ def _read(path: Path, network: nn.Module) -> dict[str, Tensor]:
         if got != expected:
             raise InputError(
                 f"backbone.weights: sha256 of {path} is {got[:12]}..., expected "
-                f"{str(expected)[:12]}... as {facts.name} says: restore the two "
-                f"files together, or {remedy}"
+                f"{str(expected)[:12]}... as stated in {facts.name}: restore both files, or "
+                f"{remedy}"
             )
     try:
         stored = load_file(path)
@@ -165,10 +147,11 @@ def _read(path: Path, network: nn.Module) -> dict[str, Tensor]:
         ) from error
     own = network.state_dict()
     for name in sorted(own.keys() | stored.keys()):
-        here = tuple(own[name].shape) if name in own else None
-        there = tuple(stored[name].shape) if name in stored else None
-        if here != there:
+        own_shape = tuple(own[name].shape) if name in own else None
+        shape = tuple(stored[name].shape) if name in stored else None
+        if shape != own_shape:
             raise InputError(
-                f"backbone.weights: {name!r} in {path} has shape {there}, expected {here}: {remedy}"
+                f"backbone.weights: {name!r} in {path} has shape {shape}, expected {own_shape}: "
+                f"{remedy}"
             )
     return {name: stored[name].to(own[name].dtype) for name in own}

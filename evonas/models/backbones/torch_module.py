@@ -1,8 +1,8 @@
-"""Any PyTorch module: a function that makes it, its weights, and taps on its parts by name.
+"""A backbone from any function that returns a PyTorch module.
 
-The function is named ``package.module:function`` and imported, from what is installed or
-from the working directory. **Importing and calling it runs its code**: take such a name
-only from a file or a command line that you trust.
+The function is named ``package.module:function`` and is imported from the installed packages
+or the working directory. **Importing and calling it runs its code**: use only names from files
+and command lines that you trust.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ from evonas.models.backbones.common.hooked_module import Hooked, seeded, shared_
 from evonas.models.backbones.common.taps import IMAGENET_MEAN, IMAGENET_STD, Channels, Triple
 from evonas.models.files.state_dicts import load_into, read_state
 
-_LOADED = 0.5  # share of weights that do not depend on the seed, from which on they count as loaded
+#: Smallest fraction of weights independent of the seed at which weights count as loaded.
+_LOADED = 0.5
 
 
 class TorchModule(Hooked):
-    """A module that a function makes, frozen; see ``Hooked`` for taps and how they are named.
+    """A frozen module that a function returns; see ``Hooked`` for its taps and their names.
 
-    Weights come from one of three places: the file ``weights``; the seed ``random``; or the
-    function itself, if neither is given. The last two are told apart by calling the function
-    with two seeds: weights that change with the seed are random, and random weights are
-    used only where ``random`` asks for them.
+    The weights are those of the file ``weights``, random weights of the seed ``random``, or, if
+    neither is given, those that the function loads. The function is called with two seeds:
+    weights that depend on the seed are random, and are refused unless ``random`` is given.
 
     Args:
-        callable: ``package.module:function`` (or a class); returns an ``nn.Module`` that
-            takes (n, 3, input_size, input_size).
+        callable: ``package.module:function`` (or a class); returns an ``nn.Module`` whose input
+            is (n, 3, input_size, input_size).
         arguments: keyword arguments of the function.
-        weights: state dictionary, .safetensors, .pt, .pth or .bin; every name must fit.
+        weights: state dictionary, .safetensors, .pt, .pth or .bin; every name must match.
         input_size: side of the square input, in pixels.
-        mean, std: of each channel, in the network's order, for images in 0..1; those of
-            ImageNet unless given.
-        channels: the order in which the network takes them.
-        taps: paths of parts (``layer2.1``); None: all, in the order of execution.
-        prefix_tokens: tokens in front of a grid of tokens; None: as many as are too many
-            for the largest square.
-        random: seed of fresh weights (a control: what does training contribute?).
+        mean, std: mean and standard deviation of each channel, in the network's order of
+            channels, for images in 0..1; the default are those of ImageNet.
+        channels: order of the channels in the network's input.
+        taps: paths of submodules (``layer2.1``); None: all, in the order of execution.
+        prefix_tokens: number of tokens before a grid of tokens; None: the tokens that do not fit
+            into the largest square.
+        random: seed of random weights, for control experiments without training.
 
     Raises:
-        InputError: the function cannot be imported or fails, returns no module, or the
-            weights, the input or the taps do not fit it.
+        InputError: the function cannot be imported, fails or returns no module, or the weights,
+            the input or the taps do not match the module.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class TorchModule(Hooked):
                 "give only one"
             )
         with working_directory():
-            make = _function(callable)
-            net = _made(make, callable, arguments or {}, random or 0)
+            function = _import_function(callable)
+            net = _call(function, callable, arguments or {}, random or 0)
             if weights is not None:
                 load_into(net, read_state(weights), f"backbone.weights={weights}")
             else:
-                other = _made(make, callable, arguments or {}, (random or 0) + 1)
-                _check_origin(shared_weights(net, other), callable, random)
+                other = _call(function, callable, arguments or {}, (random or 0) + 1)
+                _check_weight_origin(shared_weights(net, other), callable, random)
             super().__init__(
                 net,
                 f"backbone 'torch_module', {callable}",
@@ -88,45 +88,47 @@ class TorchModule(Hooked):
             )
 
 
-def _function(name: str) -> Callable[..., Any]:
+def _import_function(name: str) -> Callable[..., Any]:
     """Return the function that ``package.module:function`` names."""
     where = f"backbone.callable={name!r}"
     form = "package.module:function, such as torchvision.models:resnet18"
-    found: Any = imported(name, where, form)
-    if isinstance(found, nn.Module) or not hasattr(found, "__call__"):  # noqa: B004 - shadowed
+    value: Any = imported(name, where, form)
+    if isinstance(value, nn.Module) or not hasattr(value, "__call__"):  # noqa: B004 - shadowed
         raise InputError(
-            f"{where}: expected a function that returns an nn.Module, got a {type(found).__name__}"
+            f"{where}: expected a function that returns an nn.Module, got a {type(value).__name__}"
         )
-    function: Callable[..., Any] = found
+    function: Callable[..., Any] = value
     return function
 
 
-def _made(make: Callable[..., Any], name: str, arguments: dict[str, Any], seed: int) -> nn.Module:
+def _call(
+    function: Callable[..., Any], name: str, arguments: dict[str, Any], seed: int
+) -> nn.Module:
     try:
-        made = seeded(lambda: make(**arguments), seed)
-    except Exception as error:  # it is a user's code that runs here
+        module = seeded(lambda: function(**arguments), seed)
+    except Exception as error:  # user code can raise any exception
         raise InputError(
             f"backbone.callable={name!r} with arguments {sorted(arguments)} fails "
             f"({one_line(error)})"
         ) from error
-    if not isinstance(made, nn.Module):
+    if not isinstance(module, nn.Module):
         raise InputError(
             f"backbone.callable={name!r}: expected it to return an nn.Module, "
-            f"got a {type(made).__name__}"
+            f"got a {type(module).__name__}"
         )
-    return made
+    return module
 
 
-def _check_origin(shared: float | None, name: str, random: int | None) -> None:
-    """Refuse random weights that nobody asked for, and loaded ones in place of random."""
+def _check_weight_origin(shared: float | None, name: str, random: int | None) -> None:
+    """Refuse random weights without the option ``random``, and loaded weights with it."""
     loaded = shared is None or shared >= _LOADED
     if random is None and not loaded:
         raise InputError(
             f"backbone.callable={name!r} makes random weights: give backbone.weights=FILE, "
-            "or backbone.random=SEED if random ones are wanted"
+            "or backbone.random=SEED to use random weights"
         )
     if random is not None and loaded:
         raise InputError(
             f"backbone.random={random}: {name} makes the same weights from every seed, so it "
-            "loads them (or has none): change the backbone.arguments that make it do so"
+            "loads its weights (or has none): give backbone.arguments with which it loads none"
         )

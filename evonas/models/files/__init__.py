@@ -1,1 +1,1 @@
-"""Readers and writers of model files: safetensors, ONNX, exported programs."""
+"""Readers and writers of model files: safetensors, ONNX, exported programs, TorchScript."""

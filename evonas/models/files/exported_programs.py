@@ -1,13 +1,13 @@
-"""Opening exported programs: what would run code is refused before anything is loaded.
+"""Safe loading of exported programs: files that could run code are refused before loading.
 
 ``torch.export.load`` of torch 2.13 is not safe on its own. It unpickles the sample inputs
 (with ``weights_only`` first, and without if that fails), tensors marked ``use_pickle``, and
-custom objects; it evaluates sizes as Python; it loads compiled libraries; and it takes any
-operator, also those that read and write files. So the archive is read here first, with
-torch's own reader, and refused unless it holds tensors, torch's own operators and plain
-arithmetic of sizes. Guards, which ``ExportedProgram.module()`` compiles from text in the
-file, are never used. Of operators that are not built into torch, those alone are taken that
-turn floats into 8-bit integers and back, by their full names: plain arithmetic as well.
+custom objects; it evaluates sizes as Python; it loads compiled libraries; and it accepts any
+operator, including those that read and write files. This module therefore reads the archive
+first, with torch's own reader, and refuses everything except tensors, torch's own operators
+and plain arithmetic of sizes. Guards, which ``ExportedProgram.module()`` compiles from text in
+the file, are never used. The only other operators that are accepted, by their full names, are
+those that quantise floats to 8-bit integers and dequantise them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from evonas.models.files.graph_devices import follow_input
 from evonas.models.files.safetensors_files import check_archive
 
 #: Arithmetic of sizes as torch writes it, ``Mul(Integer(2), Symbol('s7', positive=True))``:
-#: classes that are called, symbols, flags, numbers; no attributes and no other texts.
+#: calls of classes, symbols, flags and numbers; no attributes and no other strings.
 _EXPRESSION = re.compile(
     r"(?:[A-Z][A-Za-z]*+(?=\()|'?[suz]\d++'?|[a-z]++(?==True|=False)|True|False|[-\d+*/(), =])*+"
 )
@@ -42,22 +42,22 @@ _ARITHMETIC = frozenset(
     for names in ("getitem add sub mul floordiv truediv mod pow neg", "eq ne lt le gt ge and_ or_")
     for name in names.split()
 )
-#: What a quantised program calls beside torch's own operators.
+#: Operators of quantised programs that are not torch's own.
 _QUANTISED = frozenset(
     f"torch.ops.quantized_decomposed.{way}_per_{what}.default"
     for way in ("quantize", "dequantize")
     for what in ("tensor", "channel")
 )
-_FILES = frozenset({"from_file", "save"})  # operators of torch that touch the disk
+_FILES = frozenset({"from_file", "save"})  # torch's operators that read and write files
 _AGAIN = "export it again with torch.export.save, with plain tensors and torch's own operators"
 
 
 def load_program(path: Path, where: str = "") -> torch.export.ExportedProgram:
-    """Return the program in a .pt2 file.
+    """Return the exported program in a .pt2 file.
 
     Args:
-        path: of the file.
-        where: names it in messages; by default as the option ``backbone.path``.
+        path: .pt2 file.
+        where: name of the file in messages; by default that of the option ``backbone.path``.
 
     Raises:
         InputError: the file is damaged, of an older format, or opening or running it
@@ -66,13 +66,14 @@ def load_program(path: Path, where: str = "") -> torch.export.ExportedProgram:
     where = where or f"backbone.path={path}"
     try:
         check_archive(path)
-        if _vet(path, where):
-            importlib.import_module("torch.ao.quantization.fx._decomposed")  # its operators
-        with _quiet():
+        if _check_contents(path, where):
+            # The import registers the operators of quantised programs.
+            importlib.import_module("torch.ao.quantization.fx._decomposed")
+        with _without_logging():
             return torch.export.load(path)
     except InputError:
         raise
-    except Exception as error:  # damaged archives end in errors of any kind inside torch
+    except Exception as error:  # damaged archives raise many kinds of errors in torch
         raise InputError(
             f"{where}: cannot be read as a program of torch.export "
             f"({one_line(error).split('. ', 1)[0]}): {_AGAIN}"
@@ -80,8 +81,8 @@ def load_program(path: Path, where: str = "") -> torch.export.ExportedProgram:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch from logging a traceback of what is raised, and said, anyway."""
+def _without_logging() -> Iterator[None]:
+    """Suppress torch.export's log, which repeats the traceback of an exception that it raises."""
     logger = logging.getLogger("torch.export")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -91,11 +92,11 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def _vet(path: Path, where: str) -> bool:
-    """Refuse an archive in which anything but tensors, operators and sizes lies.
+def _check_contents(path: Path, where: str) -> bool:
+    """Refuse an archive that contains anything other than tensors, operators and sizes.
 
     Returns:
-        Whether the program is a quantised one.
+        Whether the program is quantised.
     """
     quantised = False
     reader = torch._C.PyTorchFileReader(str(path))
@@ -108,24 +109,24 @@ def _vet(path: Path, where: str) -> bool:
         if name.startswith("data/aotinductor/"):
             raise _refused(where, f"holds compiled code ({name})")
         if name.endswith(".pt"):
-            _only_tensors(where, name, reader.get_record(name))
+            _check_tensors(where, name, reader.get_record(name))
         elif name.endswith(".json"):
             content = json.loads(reader.get_record(name))
             if name.endswith("_config.json"):
                 for entry in content["config"].values():
-                    kept = f"{name.rpartition('/')[0]}/{entry['path_name']}"
+                    record = f"{name.rpartition('/')[0]}/{entry['path_name']}"
                     if not entry["path_name"].startswith(("weight_", "tensor_")):
-                        raise _refused(where, f"holds a pickled object ({kept})")
+                        raise _refused(where, f"holds a pickled object ({record})")
                     if entry["use_pickle"]:
-                        _only_tensors(where, kept, reader.get_record(kept))
+                        _check_tensors(where, record, reader.get_record(record))
             else:
                 for key, text in _texts(content):
-                    _vet_text(where, key, text)
+                    _check_text(where, key, text)
                     quantised |= key == "target" and text in _QUANTISED
     return quantised
 
 
-def _vet_text(where: str, key: str, text: str) -> None:
+def _check_text(where: str, key: str, text: str) -> None:
     if key == "expr_str" and not _EXPRESSION.fullmatch(text):
         raise _refused(where, f"has a size that is no plain arithmetic ({text[:60]!r})")
     if key == "target":
@@ -135,7 +136,7 @@ def _vet_text(where: str, key: str, text: str) -> None:
 
 
 def _texts(content: Any) -> Iterator[tuple[str, str]]:
-    """Yield (key, text) of every text in JSON data; range constraints by their symbols."""
+    """Yield (key, string) for every string in JSON data, and for keys of range constraints."""
     if isinstance(content, dict):
         for key, value in content.items():
             if isinstance(value, str):
@@ -149,7 +150,8 @@ def _texts(content: Any) -> Iterator[tuple[str, str]]:
             yield from _texts(value)
 
 
-def _only_tensors(where: str, name: str, data: bytes) -> None:
+def _check_tensors(where: str, name: str, data: bytes) -> None:
+    """Refuse a pickled record that contains anything other than tensors."""
     if not data:
         return
     try:
@@ -165,10 +167,10 @@ def _refused(where: str, why: str, how: str = "") -> InputError:
 
 
 def unlifted(program: ExportedProgram) -> fx.GraphModule:
-    """Return a program's graph with its tensors inside: images in, one tensor out, on any device.
+    """Return a program as a graph module, images -> one tensor, that runs on any device.
 
-    Unlike ``ExportedProgram.module`` it compiles no guards, which are text in a file; and it
-    takes over only tensors that the graph uses.
+    Unlike ``ExportedProgram.module``, this function compiles no guards, which are text in the
+    file, and keeps only the tensors that the graph uses.
     """
     state = {**program.state_dict, **program.constants}
     owners = {
@@ -191,6 +193,6 @@ def unlifted(program: ExportedProgram) -> fx.GraphModule:
         else:
             values[node] = graph.node_copy(node, lambda source: values[source])
     follow_input(graph)
-    made = fx.GraphModule(root, graph)
-    made.eval()
-    return made
+    module = fx.GraphModule(root, graph)
+    module.eval()
+    return module

@@ -1,4 +1,4 @@
-"""Devices in a traced graph: tracing writes down that of the example, here the CPU."""
+"""Make traced graphs independent of the device of the example that they were traced with."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch.fx.node import map_aggregate
 
 
 def follow_input(graph: fx.Graph) -> None:
-    """Replace the devices that a graph names by the device of its input.
+    """Replace the devices in a graph's arguments by the device of its input.
 
-    Operators that make tensors (``arange``, ``zeros``, ``full``) or copy them carry a device as
-    an argument, which moving the module to a GPU does not change.
+    Operators that create or copy tensors (``arange``, ``zeros``, ``full``) have a device as an
+    argument, which does not change when the module is moved to a GPU.
 
     Args:
-        graph: changed in place; one that names no device stays as it is.
+        graph: changed in place, if it contains a device.
     """
-    nodes = [node for node in graph.nodes if _devices((node.args, node.kwargs))]
+    nodes = [node for node in graph.nodes if _has_device((node.args, node.kwargs))]
     if not nodes:
         return
     images = next(node for node in graph.nodes if node.op == "placeholder")
@@ -31,13 +31,8 @@ def follow_input(graph: fx.Graph) -> None:
         )
 
 
-def _devices(arguments: Any) -> list[torch.device]:
-    found: list[torch.device] = []
-
-    def look(part: Any) -> Any:
-        if isinstance(part, torch.device):
-            found.append(part)
-        return part
-
-    map_aggregate(arguments, look)
-    return found
+def _has_device(arguments: Any) -> bool:
+    """Whether arguments of a node, possibly nested, contain a device."""
+    parts: list[Any] = []
+    map_aggregate(arguments, parts.append)
+    return any(isinstance(part, torch.device) for part in parts)

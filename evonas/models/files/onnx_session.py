@@ -1,4 +1,4 @@
-"""Running an .onnx file: numpy images in, outputs out, without torch."""
+"""Run .onnx files with ONNX Runtime, and protect them with a checksum; without torch."""
 
 from __future__ import annotations
 
@@ -15,84 +15,94 @@ from evonas.errors import InputError, one_line
 
 _WHAT = "running an .onnx file"
 
+# A protocol buffer entry of ModelProto.metadata_props: key, then value of 8 hexadecimal digits.
 _DIGITS, _KEY = 8, b"evonas_crc32"
-_PAIR = bytes([0x0A, len(_KEY)]) + _KEY + bytes([0x12, _DIGITS])  # its key, and its value begins
+_PAIR = bytes([0x0A, len(_KEY)]) + _KEY + bytes([0x12, _DIGITS])
 _SEAL = bytes([14 << 3 | 2, len(_PAIR) + _DIGITS]) + _PAIR
 
-#: (n, 3, side, side) float32 RGB in 0..255 -> outputs of n images.
+#: A network as a function: (n, 3, side, side) float32 RGB in 0..255 -> outputs of n images.
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 def session(path: Path, threads: int = 1, extra: str = "quantize") -> Run:
-    """Return a function of images (n, 3, side, side) float32 that gives outputs, both of numpy.
+    """Return the network of an .onnx file as a function on numpy arrays.
 
     Args:
-        path: of the file.
-        threads: of ONNX Runtime.
-        extra: of evonas that has the libraries, for messages.
+        path: .onnx file.
+        threads: number of threads of ONNX Runtime.
+        extra: name of evonas' extra that installs onnx and onnxruntime, for messages.
+
+    Returns:
+        A function of (n, 3, side, side) float32 images that returns the outputs.
 
     Raises:
-        InputError: onnxruntime is missing, or the file is damaged, has its weights elsewhere,
-            or takes or gives more than one tensor.
+        InputError: onnxruntime is missing, or the file is damaged, refers to weights in other
+            files, or has more than one input or output.
     """
     onnx, runtime = (library(name, _WHAT, extra) for name in ("onnx", "onnxruntime"))
     try:
         content = unsealed(path.read_bytes())
         model = onnx.load_model_from_string(content)
         if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model.graph)):
-            # Files that a file names could be any of this machine.
-            raise InputError(f"{path}: its weights lie in other files: expected all in one")
+            # A reference to another file could name any file of the machine.
+            raise InputError(
+                f"{path}: expected all weights in this file, got references to other files: "
+                "export it with its weights inside"
+            )
         options = runtime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        made = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        network = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except InputError:
         raise
-    except Exception as error:  # damaged bytes end in errors of any kind
+    except Exception as error:  # damaged files raise many kinds of errors
         raise InputError(
             f"{path}: cannot be read as ONNX ({one_line(error)}): write it again"
         ) from error
-    inputs, outputs = made.get_inputs(), made.get_outputs()
+    inputs, outputs = network.get_inputs(), network.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
-        raise InputError(f"{path}: expected one batch of images and one output: write it again")
+        raise InputError(
+            f"{path}: expected one input (n, 3, side, side) and one output, got {len(inputs)} "
+            f"and {len(outputs)}: write it again"
+        )
     name = inputs[0].name
     single = inputs[0].shape[0] == 1
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         parts = np.split(images, len(images)) if single and len(images) > 1 else [images]
-        return np.concatenate([made.run(None, {name: part})[0] for part in parts])
+        return np.concatenate([network.run(None, {name: part})[0] for part in parts])
 
     return run
 
 
 def sealed(content: bytes) -> bytes:
-    """Return an .onnx file with its CRC-32 behind it, since the format has no checksum.
+    """Return the content of an .onnx file with its CRC-32 appended, as ONNX has no checksum.
 
-    Fields of a message of the protocol may lie in any order, so what stands behind a model is
-    one more of its notes (``ModelProto.metadata_props``, field 14) to whoever reads it.
+    Fields of a protocol buffer may come in any order, so readers take the appended bytes for
+    one more entry of the model's metadata (``ModelProto.metadata_props``, field 14).
     """
     value = f"{zlib.crc32(content):08x}".encode()
     return content + _SEAL + value
 
 
 def unsealed(content: bytes) -> bytes:
-    """Return the content of an .onnx file; one of another maker has no checksum.
+    """Return the content of an .onnx file without the checksum of ``sealed``, if it has one.
 
     Raises:
-        ValueError: it is not what was written.
+        ValueError: the content does not have its checksum.
     """
     start = len(content) - _DIGITS
     if content[max(start - len(_SEAL), 0) : start] != _SEAL:
         return content
-    made = content[: start - len(_SEAL)]
-    if sealed(made) != content:
+    model = content[: start - len(_SEAL)]
+    if sealed(model) != content:
         raise ValueError("it is not what was written: its checksum is another")
-    return made
+    return model
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """Yield every tensor that an ONNX graph holds, those inside its steps too."""
+    """Yield every tensor of an ONNX graph, including those in attributes and inner graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:

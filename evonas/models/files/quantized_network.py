@@ -1,4 +1,4 @@
-"""Opening a quantised network: numpy images in, outputs out; nothing is unpickled."""
+"""Load quantised networks from .pt2 and .onnx files, without unpickling."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from evonas.errors import InputError
 from evonas.models.files.exported_programs import load_program, unlifted
 from evonas.models.files.onnx_session import session
 
-#: Names of the files that a network may be quantised into.
+#: Suffixes of the files of quantised networks.
 SUFFIXES = (".pt2", ".onnx")
 
 
 class Quantized(nn.Module):
-    """A quantised network from a file, on the CPU.
+    """A quantised network from a file, which runs on the CPU.
 
     Attributes:
-        program: the network as a module of torch; None where ONNX Runtime runs it.
+        program: the network as a torch module; None if ONNX Runtime runs it.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor], program: nn.Module | None) -> None:
@@ -36,26 +36,27 @@ class Quantized(nn.Module):
         return self._run(images)
 
     def outputs(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the outputs for images as numpy holds them.
+        """Return the outputs for images in a numpy array, as a numpy array.
 
         Args:
             images: (n, 3, side, side) RGB in 0..255, of any numeric type.
         """
         with torch.inference_mode():
-            found: NDArray[np.float32] = self(torch.from_numpy(images).float()).numpy()
-        return found
+            outputs: NDArray[np.float32] = self(torch.from_numpy(images).float()).numpy()
+        return outputs
 
 
 def load_quantized(path: str | Path, threads: int = 1) -> Quantized:
-    """Return the network in a file that ``evonas quantize`` wrote.
+    """Return the quantised network in a file that ``evonas quantize`` wrote.
 
-    ``load_quantized(file).outputs`` is a function of numpy images; the task turns its outputs
-    into labels (``Task.predictions``). A .pt2 file needs torch alone and is several times
-    faster through ``torch.compile``; an .onnx file needs the extra ``quantize``.
+    ``load_quantized(file).outputs`` is a function of numpy images; ``Task.predictions``
+    computes labels from its outputs. A .pt2 file needs only torch and is several times faster with
+    ``torch.compile``; an .onnx file needs the extra ``quantize``.
 
     Args:
-        path: .pt2 or .onnx.
-        threads: of ONNX Runtime; torch has its own setting.
+        path: .pt2 or .onnx file.
+        threads: number of threads of ONNX Runtime; torch's is set with
+            ``torch.set_num_threads``.
 
     Raises:
         InputError: the file is missing, damaged, of another kind, or could run code.
@@ -74,7 +75,7 @@ def load_quantized(path: str | Path, threads: int = 1) -> Quantized:
 
     def run(images: Tensor) -> Tensor:
         parts = torch.split(images, 1) if single and len(images) > 1 else (images,)
-        found: list[Tensor] = [graph(part) for part in parts]
-        return found[0] if len(found) == 1 else torch.cat(found)
+        outputs: list[Tensor] = [graph(part) for part in parts]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     return Quantized(run, graph)

@@ -1,4 +1,4 @@
-"""Reading state dictionaries of modules: safetensors and torch files, never unpickled into code."""
+"""Read state dictionaries from safetensors and torch files without running code."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ from evonas.models.files.safetensors_files import check_archive, load_file
 _NESTINGS = ("state_dict", "model_state_dict", "model")
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 _CONVERT = (
-    "where the file is trusted, load it there and save model.state_dict() with "
-    "safetensors.torch.save_file"
+    "if you trust the file, load it with the library that wrote it and save model.state_dict() "
+    "with safetensors.torch.save_file"
 )
 _SHOWN = 3
 
 
 def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Tensor]:
-    """Return parameter name -> tensor, on the CPU.
+    """Return the state dictionary in a file: parameter name -> tensor, on the CPU.
 
-    One nesting (``state_dict``, ``model_state_dict`` or ``model``) is unwrapped, and a
-    ``module.`` in front of every name (left by data-parallel training) is taken off. Where
-    ``FILE.sha256`` lies beside the file, as ``sha256sum FILE`` writes it, it must be right.
+    A dictionary nested under ``state_dict``, ``model_state_dict`` or ``model`` is extracted, and
+    a prefix ``module.`` of all names, which data-parallel training adds, is removed. If a file
+    ``FILE.sha256``, as ``sha256sum FILE`` writes it, lies beside the file, the SHA-256 must
+    agree.
 
     Args:
-        path: .safetensors, or .pt, .pth or .bin as ``torch.save`` writes them. The latter
-            are read with ``weights_only``: tensors and plain values, no code.
-        key: that the user gave the path under, for messages.
+        path: .safetensors file, or .pt, .pth or .bin file of ``torch.save``. The latter are
+            read with ``weights_only``: tensors and plain values, no code.
+        key: option of which ``path`` is the value, for messages.
 
     Raises:
-        InputError: the file is missing, damaged, of another kind, needs code to be
-            opened, or holds no tensors.
+        InputError: the file is missing, damaged, of another kind, contains code, or contains
+            no tensors.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -51,7 +52,7 @@ def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Ten
             f"{key}={path}: expected a file named {', '.join(_SUFFIXES)}, "
             f"got {path.suffix or 'no suffix'!r}"
         )
-    _as_noted(path, key)
+    _check_sha256(path, key)
     stored = _safetensors(path, key) if path.suffix == ".safetensors" else _torch(path, key)
     nested = [key for key in _NESTINGS if isinstance(stored.get(key), Mapping)]
     state = dict(stored[nested[0]]) if nested else dict(stored)
@@ -66,23 +67,23 @@ def read_state(path: str | Path, key: str = "backbone.weights") -> dict[str, Ten
     return {str(key): value for key, value in state.items()}
 
 
-def _as_noted(path: Path, key: str) -> None:
-    """Hold a file against ``FILE.sha256`` beside it, if that is there.
+def _check_sha256(path: Path, key: str) -> None:
+    """Compare a file with the SHA-256 in ``FILE.sha256`` beside it, if that exists.
 
     Raises:
-        InputError: it is another file than the one whose sum was taken.
+        InputError: the SHA-256 differs.
     """
-    note = path.with_name(f"{path.name}.sha256")
-    if not note.is_file():
+    checksum_file = path.with_name(f"{path.name}.sha256")
+    if not checksum_file.is_file():
         return
     with reading(f"{key}={path}"):
-        expected = note.read_bytes()[:64].decode("ascii", "replace").lower()
+        expected = checksum_file.read_bytes()[:64].decode("ascii", "replace").lower()
         with path.open("rb") as stream:
             got = hashlib.file_digest(stream, "sha256").hexdigest()
     if got != expected:
         raise InputError(
-            f"{key}={path}: its sha256 is {got[:12]}..., expected {expected[:12]!r}... as "
-            f"{note.name} says: get the file again, or remove {note.name}"
+            f"{key}={path}: its sha256 is {got[:12]}..., expected {expected[:12]!r}... as in "
+            f"{checksum_file.name}: get the file again, or remove {checksum_file.name}"
         )
 
 
@@ -92,22 +93,22 @@ def load_into(
     where: str,
     ignore_missing_prefixes: Sequence[str] = (),
 ) -> None:
-    """Copy a state into a module; every name and every shape must fit.
+    """Load a state dictionary into a module; all names and shapes must agree.
 
     Args:
-        module: is changed.
+        module: changed in place.
         state: parameter or buffer name -> tensor.
-        where: the state came from, for messages.
-        ignore_missing_prefixes: names that start so (say, of a classifier that no
-            tap needs) may be missing, and then stay as they are.
+        where: source of ``state``, for messages.
+        ignore_missing_prefixes: prefixes of names that ``state`` may lack, such as those of a
+            classifier that no tap needs; these tensors keep their values.
 
     Raises:
-        InputError: names are missing or unexpected, or shapes differ; the first three
-            of each and how many there are. Nothing was changed.
+        InputError: names are missing or unexpected, or shapes differ; the message has the
+            number of each and the first three. The module was not changed.
     """
     own = module.state_dict()
-    passed = tuple(ignore_missing_prefixes)
-    missing = [k for k in own if k not in state and not (passed and k.startswith(passed))]
+    optional = tuple(ignore_missing_prefixes)
+    missing = [k for k in own if k not in state and not (optional and k.startswith(optional))]
     unexpected = [k for k in state if k not in own]
     shapes = [
         f"{k} {tuple(state[k].shape)} instead of {tuple(own[k].shape)}"
@@ -140,17 +141,17 @@ def _torch(path: Path, key: str) -> Mapping[str, Any]:
     try:
         check_archive(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that a pickle is of an unusual protocol, say
+            warnings.simplefilter("ignore")  # such as that of an unusual pickle protocol
             stored = torch.load(path, weights_only=True, map_location="cpu")
     except pickle.UnpicklingError as error:
-        # torch says both with this error: that a file asks for code, and that it is none of its
-        # own. Only a file that can be a pickle at all is told how to get rid of its code.
+        # torch raises this error for files with code as well as for files of other formats; the
+        # advice on code is useful only for files that can be pickles.
         if _is_pickle(path):
             raise InputError(
                 f"{key}={path}: holds more than tensors, and opening it would run code: {_CONVERT}"
             ) from error
         raise _damaged(path, key, error) from error
-    except Exception as error:  # damaged bytes end in errors of any kind inside torch
+    except Exception as error:  # damaged files raise many kinds of errors in torch
         raise _damaged(path, key, error) from error
     if not isinstance(stored, Mapping):
         raise InputError(

@@ -1,1 +1,1 @@
-"""Network families: what turns an architecture into a module, one file each."""
+"""Network families, one file each: they build a torch module from an architecture."""

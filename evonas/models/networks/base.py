@@ -1,4 +1,4 @@
-"""What every network family offers: a module, and its cost without building it."""
+"""Base class of network families: they build modules and compute their cost without building."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from evonas.space import Architecture
 
 Shape = tuple[int, int, int]
 
-#: The setting of every architecture that says which feature map its network stands on. It is
-#: read by whoever builds the network, not by the family.
+#: Setting of every architecture: the backbone's tap whose feature map is the network's input.
+#: The code that builds the network reads it, not the family.
 TAP = "tap"
 
 
 class Network(ABC):
-    """A family of networks on one feature map.
+    """A family of networks with one feature map as input.
 
-    Both methods are total over the settings that the family's search space can
-    decode to, and over every feature map of at least 1 x 1.
+    Both methods accept every combination of settings that the family's search space can
+    decode to, and every feature map of at least 1 x 1.
 
-    Names in the state dict say what weights are for, so that they can be inherited: what stands
-    under one name in two networks does the same work in both. Repeats of a stage are called
-    ``stage<number>[_<kind>].<repeat>``, from 0 on; see ``transfer.inherit``.
+    Names in the state dict say what weights are for, because weights are inherited by name:
+    equal names in two networks must have the same function. The blocks of a stage are called
+    ``stage<number>[_<kind>].<repeat>``, counted from 0; see ``models.weight_inheritance``.
 
     Attributes:
-        settings: names of all settings that the family reads for some architecture; one that
-            counts only beside certain values of others is among them. A search space or a
-            baseline with any other name is refused, see ``refuse_unread``.
-        dense: the family's output is a map, (n, n_outputs, height, width), for tasks
-            that ask for one; else a vector, (n, n_outputs).
+        settings: names of all settings that the family reads for at least one architecture.
+            A search space or baseline with another name is refused, see ``refuse_unread``.
+        dense: True if the output is a map, (n, n_outputs, height, width), for tasks that
+            need one; False if it is a vector, (n, n_outputs).
     """
 
     settings: ClassVar[frozenset[str]]
@@ -54,41 +53,41 @@ class Network(ABC):
         """Return the network with fresh weights from torch's current generator.
 
         Args:
-            architecture: of this family.
+            architecture: settings of a network of this family.
             in_shape: (channels, height, width) of the feature map.
-            n_outputs: length of the output, or its channels if ``dense``.
+            n_outputs: length of the output, or its number of channels if ``dense``.
 
         Returns:
             A module (n, channels, height, width) -> (n, n_outputs[, h, w]).
 
         Raises:
-            InputError: a setting is missing or has a value the family does not know.
+            InputError: a setting is missing or has an unknown value.
         """
 
     @abstractmethod
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
-        """Return the multiply-adds of one forward pass at batch 1, without building.
+        """Return the multiply-adds of one forward pass at batch 1, without building the network.
 
-        It equals what fvcore counts on convolution and linear operators.
+        The value equals fvcore's count over convolution and linear operators.
         """
 
 
 def refuse_unread(network: str, names: Iterable[str], where: str) -> None:
-    """Refuse settings that neither the network family nor its builder reads.
+    """Refuse settings that the network family does not read.
 
-    They would change an architecture's digest and nothing else: equal networks would count as
-    distinct ones, and a misspelt setting would leave the default in force.
+    An unread setting changes an architecture's digest but not its network: equal networks
+    would count as distinct, and a misspelt setting would leave the default in force.
 
     Args:
         network: name of the family.
-        names: of genes or settings.
-        where: what they are and where they stand, for the message: ``FILE: gene``.
+        names: names of genes or settings.
+        where: kind and place of the names, for the message: ``FILE: gene``.
 
     Raises:
-        InputError: there is no such family, or it does not read a name.
+        InputError: the family is unknown, or does not read one of the names.
     """
     known = {TAP, *registry.load("network", network).settings}
     unread = [name for name in names if name not in known]
     if unread:
-        found = "; ".join(f"{name!r}: {nearest(name, known)}" for name in unread)
-        raise InputError(f"{where} that network {network!r} does not read: {found}")
+        hints = "; ".join(f"{name!r}: {nearest(name, known)}" for name in unread)
+        raise InputError(f"{where} that network {network!r} does not read: {hints}")

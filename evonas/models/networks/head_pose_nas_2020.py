@@ -1,10 +1,10 @@
-"""The master module of Matak (2020, HeadPoseNAS): 6 blocks, 6 kernels, 1 multiplier.
+"""The master module of Matak (2020, HeadPoseNAS): 6 block kinds, 6 kernels, 1 multiplier.
 
 Source: github.com/jmatak/HeadPoseNAS, model/model.py and model/representation.py.
-The order is: 1 x 1 convolution to 8 channels, 1 x 1 to ch = int(8 sqrt(F)), block 0,
-upscaling block 1 (to 2 ch), pool, blocks 2 and 3, upscaling block 4 (to 24 ch),
-pool, block 5, pool, flatten, a linear layer of 128 without activation, the outputs.
-Depth is 1 throughout, so the multiplier F widens only.
+The order of layers is: 1 x 1 convolution to 8 channels, 1 x 1 to ch = int(8 sqrt(F)), block 0,
+upscaling block 1 (to 2 ch), pooling, blocks 2 and 3, upscaling block 4 (to 24 ch), pooling,
+block 5, pooling, flattening, a linear layer of width 128 without activation, and the linear
+layer of the outputs. The depth factor is always 1, so the multiplier F changes only the width.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections import OrderedDict
 from torch import nn
 
 from evonas.models.networks.base import Network, Shape
-from evonas.models.networks.common import matak_blocks as author
-from evonas.models.networks.common.architecture_settings import one_of, whole
+from evonas.models.networks.common import matak_blocks
+from evonas.models.networks.common.architecture_settings import choice, integer
 from evonas.models.networks.common.layers import conv_macs, out_side
 from evonas.space import Architecture
 
@@ -24,7 +24,7 @@ _REDUCED = 8
 _HIDDEN = 128
 _BLOCKS = 6
 
-#: The default module of the author's ``train_specific.py``.
+#: The default architecture of ``train_specific.py`` in HeadPoseNAS.
 AUTHOR_DEFAULT = Architecture(
     "head_pose_nas_2020",
     {f"block{i}": "conv" for i in range(_BLOCKS)}
@@ -34,7 +34,7 @@ AUTHOR_DEFAULT = Architecture(
 
 
 class HeadPoseNas2020(Network):
-    """The family of the author's modules.
+    """The family of HeadPoseNAS networks.
 
     Settings: ``block0`` to ``block5`` (``residual``, ``conv``, ``inverted_residual``,
     ``depthwise_separable``), ``kernel0`` to ``kernel5`` (1, 3, 5) and ``flops``, the
@@ -49,16 +49,16 @@ class HeadPoseNas2020(Network):
         wide = 24 * ch
         sides = _sides(kinds, in_shape)
         layers: dict[str, nn.Module] = {
-            "reduce": author.same_conv(in_shape[0], _REDUCED, 1, bias=False),
-            "stem": author.same_conv(_REDUCED, ch, 1, bias=False),
-            f"block0_{kinds[0]}": author.normal(kinds[0], ch, k[0]),
-            f"block1_{kinds[1]}": author.upscale(kinds[1], ch, ch, k[1], sides[0]),
+            "reduce": matak_blocks.same_conv(in_shape[0], _REDUCED, 1, bias=False),
+            "stem": matak_blocks.same_conv(_REDUCED, ch, 1, bias=False),
+            f"block0_{kinds[0]}": matak_blocks.normal(kinds[0], ch, k[0]),
+            f"block1_{kinds[1]}": matak_blocks.upscale(kinds[1], ch, ch, k[1], sides[0]),
             "pool1": _pool(),
-            f"block2_{kinds[2]}": author.normal(kinds[2], 2 * ch, k[2]),
-            f"block3_{kinds[3]}": author.normal(kinds[3], 2 * ch, k[3]),
-            f"block4_{kinds[4]}": author.upscale(kinds[4], 2 * ch, 12 * ch, k[4], sides[2]),
+            f"block2_{kinds[2]}": matak_blocks.normal(kinds[2], 2 * ch, k[2]),
+            f"block3_{kinds[3]}": matak_blocks.normal(kinds[3], 2 * ch, k[3]),
+            f"block4_{kinds[4]}": matak_blocks.upscale(kinds[4], 2 * ch, 12 * ch, k[4], sides[2]),
             "pool4": _pool(),
-            f"block5_{kinds[5]}": author.normal(kinds[5], wide, k[5]),
+            f"block5_{kinds[5]}": matak_blocks.normal(kinds[5], wide, k[5]),
             "pool5": _pool(),
             "flatten": nn.Flatten(),
             "hidden": _linear(wide * math.prod(sides[-1]), _HIDDEN),
@@ -74,34 +74,38 @@ class HeadPoseNas2020(Network):
         return (
             conv_macs(in_shape[0], _REDUCED, 1, s0, 1)
             + conv_macs(_REDUCED, ch, 1, s0, 1)
-            + author.normal_macs(kinds[0], ch, k[0], s0)
-            + author.upscale_macs(kinds[1], ch, ch, k[1], s0, half0)
-            + author.normal_macs(kinds[2], 2 * ch, k[2], s1)
-            + author.normal_macs(kinds[3], 2 * ch, k[3], s1)
-            + author.upscale_macs(kinds[4], 2 * ch, 12 * ch, k[4], s1, half1)
-            + author.normal_macs(kinds[5], wide, k[5], s2)
+            + matak_blocks.normal_macs(kinds[0], ch, k[0], s0)
+            + matak_blocks.upscale_macs(kinds[1], ch, ch, k[1], s0, half0)
+            + matak_blocks.normal_macs(kinds[2], 2 * ch, k[2], s1)
+            + matak_blocks.normal_macs(kinds[3], 2 * ch, k[3], s1)
+            + matak_blocks.upscale_macs(kinds[4], 2 * ch, 12 * ch, k[4], s1, half1)
+            + matak_blocks.normal_macs(kinds[5], wide, k[5], s2)
             + wide * s3 * _HIDDEN
             + _HIDDEN * n_outputs
         )
 
 
 def _read(architecture: Architecture) -> tuple[list[str], list[int], int]:
-    """Return the kinds, the kernels and the channels ch."""
-    kinds = [one_of(architecture, f"block{i}", author.KINDS) for i in range(_BLOCKS)]
-    # Even kernels would work with SAME padding, but the author has none.
-    kernels = [whole(architecture, f"kernel{i}", 1, 31) for i in range(_BLOCKS)]
-    multiplier = whole(architecture, "flops", 1, 1024)
+    """Return the kinds of the blocks, their kernels, and the channels ch of block 0."""
+    kinds = [choice(architecture, f"block{i}", matak_blocks.KINDS) for i in range(_BLOCKS)]
+    # The paper has odd kernels only; even ones would be valid as well with SAME padding.
+    kernels = [integer(architecture, f"kernel{i}", 1, 31) for i in range(_BLOCKS)]
+    multiplier = integer(architecture, "flops", 1, 1024)
     return kinds, kernels, int(8 * math.sqrt(multiplier))
 
 
 def _sides(kinds: list[str], in_shape: Shape) -> list[tuple[int, int]]:
-    """Return (h, w): at block 1, halved in it; at block 4, halved in it; at block 5; at the end."""
+    """Return the (height, width) of six maps.
+
+    They are the input of block 1 and its half, the input of block 4 and its half, the input of
+    block 5, and the output of the last pooling.
+    """
     size = in_shape[1:]
     sides: list[tuple[int, int]] = []
     for position in (1, 4):
         halved = _half(size)
         sides += [size, halved]
-        size = _half(halved if author.halves(kinds[position]) else size)
+        size = _half(halved if matak_blocks.halves(kinds[position]) else size)
     return [*sides, size, _half(size)]
 
 
@@ -110,7 +114,7 @@ def _half(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _pool() -> nn.Module:
-    # SAME padding with stride 2: the last window of an odd side is cut, not dropped.
+    # As TensorFlow's SAME padding: an odd side ends with a window of one row or column.
     return nn.MaxPool2d(2, 2, ceil_mode=True)
 
 

@@ -1,8 +1,8 @@
-"""Heat map head: a map a key point, with learned upsampling as in SimpleBaseline.
+"""Heat map head: one map for each key point, computed with transposed convolutions.
 
-After Xiao et al. (2018, arXiv 1804.06208): transposed convolutions on the features of
-a backbone, and a 1 x 1 convolution to the maps. Before them the channels are reduced
-and, where asked for, blocks look around at the tap's own resolution.
+After Xiao et al. (2018, arXiv 1804.06208, SimpleBaseline): transposed convolutions on the
+features of a backbone, then a 1 x 1 convolution. Before them, a 1 x 1 convolution reduces the
+channels and optional blocks work at the resolution of the tap.
 """
 
 from __future__ import annotations
@@ -12,29 +12,33 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from evonas.errors import InputError
 from evonas.models.networks import blocks
 from evonas.models.networks.base import Network, Shape
 from evonas.models.networks.blocks import Block, BlockSpec
-from evonas.models.networks.common.architecture_settings import one_of, setting, whole
+from evonas.models.networks.common.architecture_settings import (
+    choice,
+    integer,
+    odd_kernel,
+    setting,
+)
 from evonas.models.networks.common.layers import (
     ACTIVATIONS,
+    UPSAMPLING,
     activation,
     conv_macs,
     conv_norm,
+    heatmap_conv,
     norm_act,
+    upsampling_conv,
 )
 from evonas.space import Architecture
 
 _BLOCK = "residual"
-#: Side of a transposed convolution -> its padding and output padding: stride 2 doubles
-#: the map exactly. Xiao et al. use 4, which is symmetric; 3 costs 9 / 16 of it.
-_UPSAMPLING = {2: (0, 0), 3: (1, 1), 4: (1, 0)}
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """Everything that module and cost follow from; ``block`` is None without blocks."""
+class _Dimensions:
+    """Sizes and kinds of a head's layers; ``block`` is None without blocks."""
 
     width: int
     block: type[Block] | None
@@ -45,20 +49,20 @@ class _Plan:
     act: str
 
     @property
-    def channels(self) -> int:
-        """Of the map that the last convolution sees."""
+    def last_channels(self) -> int:
+        """Input channels of the last convolution."""
         return self.ups[-1][1] if self.ups else self.width
 
 
 class HeatmapHead(Network):
     """The family of heat map heads: (n, c, h, w) -> (n, n_outputs, h 2^u, w 2^u).
 
-    It builds on every map of at least 1 x 1: nothing in it shrinks a map.
+    Every map of at least 1 x 1 is a valid input, as no layer reduces the resolution.
 
-    Settings (``tap`` is the caller's), each with what it is if left out: ``width``, the
-    channels behind the 1 x 1 reduction (64); ``blocks``, how many at that width (1),
-    ``block``, their kind (``residual``; any file of ``networks/blocks``) and
-    ``kernel``, odd (3); ``upsamples``, u, 0 to 3 (2), ``channels`` of each (32) and
+    Settings beside ``tap``, with defaults in brackets: ``width``, output channels of the 1 x 1
+    reduction (64); ``blocks``, number of blocks of that width (1); ``block``, their kind
+    (``residual``; any file of ``networks/blocks``); ``kernel``, their kernel, odd (3);
+    ``upsamples``, number u of transposed convolutions, 0 to 3 (2); ``channels`` of each (32);
     ``up_kernel``, 2, 3 or 4 (4); ``activation`` (``relu``).
     """
 
@@ -72,54 +76,44 @@ class HeatmapHead(Network):
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the head with fresh weights; see ``Network.build``."""
-        plan = _plan(architecture)
+        sizes = _dimensions(architecture)
         layers: OrderedDict[str, nn.Module] = OrderedDict()
-        layers["stem"] = conv_norm(in_shape[0], plan.width, 1, act=plan.act)
-        if plan.block is not None:
+        layers["stem"] = conv_norm(in_shape[0], sizes.width, 1, act=sizes.act)
+        if sizes.block is not None:
             kind = setting(architecture, "block", _BLOCK)
-            trunk = [plan.block(plan.spec) for _ in range(plan.repeats)]
+            trunk = [sizes.block(sizes.spec) for _ in range(sizes.repeats)]
             layers[f"stage1_{kind}"] = nn.Sequential(*trunk)
-            if plan.block.linear_end:
-                layers["close"] = nn.Sequential(*norm_act(plan.width, plan.act))
-        ups = [_doubled(c_in, c_out, plan.up_kernel, plan.act) for c_in, c_out in plan.ups]
+            if sizes.block.linear_end:
+                layers["close"] = nn.Sequential(*norm_act(sizes.width, sizes.act))
+        ups = [_upsample(c_in, c_out, sizes.up_kernel, sizes.act) for c_in, c_out in sizes.ups]
         layers["stage2_up"] = nn.Sequential(*ups)
-        last = layers["maps"] = nn.Conv2d(plan.channels, n_outputs, 1)
-        # Heat maps are zero nearly everywhere: a network that starts there has less to unlearn.
-        nn.init.normal_(last.weight, std=0.001)
-        assert last.bias is not None
-        nn.init.zeros_(last.bias)
+        layers["maps"] = heatmap_conv(sizes.last_channels, n_outputs)
         return nn.Sequential(layers)
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``.
 
-        A transposed convolution has C D k^2 for each place of its input.
+        A transposed convolution with a k x k kernel has C D k^2 for each position of its input.
         """
-        plan, (c, h, w) = _plan(architecture), in_shape
-        total = conv_macs(c, plan.width, 1, h, w)
-        if plan.block is not None:
-            total += plan.repeats * plan.block.macs(plan.spec, h, w)
-        for c_in, c_out in plan.ups:
-            total += conv_macs(c_in, c_out, plan.up_kernel, h, w)
+        sizes, (c, h, w) = _dimensions(architecture), in_shape
+        total = conv_macs(c, sizes.width, 1, h, w)
+        if sizes.block is not None:
+            total += sizes.repeats * sizes.block.macs(sizes.spec, h, w)
+        for c_in, c_out in sizes.ups:
+            total += conv_macs(c_in, c_out, sizes.up_kernel, h, w)
             h, w = 2 * h, 2 * w
-        return total + conv_macs(plan.channels, n_outputs, 1, h, w)
+        return total + conv_macs(sizes.last_channels, n_outputs, 1, h, w)
 
 
-def _plan(architecture: Architecture) -> _Plan:
-    width = whole(architecture, "width", 1, 4096, default=64)
-    repeats = whole(architecture, "blocks", 0, 64, default=1)
-    kernel = whole(architecture, "kernel", 1, 31, default=3)
-    act = one_of(architecture, "activation", ACTIVATIONS, default="relu")
-    up_kernel = whole(architecture, "up_kernel", min(_UPSAMPLING), max(_UPSAMPLING), default=4)
-    channels = whole(architecture, "channels", 1, 4096, default=32)
-    ups = whole(architecture, "upsamples", 0, 3, default=2)
-    if kernel % 2 == 0:
-        # An even kernel has no centre: it would change the size of the map.
-        raise InputError(
-            f"network {architecture.network!r}, setting 'kernel': expected an odd integer in "
-            f"1..31, got {kernel}"
-        )
-    return _Plan(
+def _dimensions(architecture: Architecture) -> _Dimensions:
+    width = integer(architecture, "width", 1, 4096, default=64)
+    repeats = integer(architecture, "blocks", 0, 64, default=1)
+    act = choice(architecture, "activation", ACTIVATIONS, default="relu")
+    up_kernel = integer(architecture, "up_kernel", min(UPSAMPLING), max(UPSAMPLING), default=4)
+    channels = integer(architecture, "channels", 1, 4096, default=32)
+    ups = integer(architecture, "upsamples", 0, 3, default=2)
+    kernel = odd_kernel(architecture, "kernel", default=3)
+    return _Dimensions(
         width=width,
         block=blocks.load(str(setting(architecture, "block", _BLOCK))) if repeats else None,
         spec=BlockSpec(width, width, kernel=kernel, act=act),
@@ -130,10 +124,7 @@ def _plan(architecture: Architecture) -> _Plan:
     )
 
 
-def _doubled(c_in: int, c_out: int, kernel: int, act: str) -> nn.Sequential:
+def _upsample(c_in: int, c_out: int, kernel: int, act: str) -> nn.Sequential:
     """Return transposed convolution, norm, activation: (n, c_in, h, w) -> (n, c_out, 2 h, 2 w)."""
-    padding, more = _UPSAMPLING[kernel]
-    up = nn.ConvTranspose2d(c_in, c_out, kernel, 2, padding, more, bias=False)
-    # Stride 2 spreads the kernel: an output place sees a quarter of it.
-    nn.init.normal_(up.weight, std=(2.0 / (c_in * kernel * kernel / 4)) ** 0.5)
+    up = upsampling_conv(c_in, c_out, kernel)
     return nn.Sequential(up, nn.BatchNorm2d(c_out), activation(act, c_out))

@@ -1,7 +1,7 @@
-"""Linear probe: batch norm, global average pool, one linear layer; the cheapest baseline.
+"""Linear probe: batch norm, global average pooling and one linear layer; the cheapest baseline.
 
-The norm has no counterpart in the multiply-adds: at inference it folds into the
-linear layer. It puts features of any scale into a range that trains.
+The batch norm brings features of any scale into a range in which training converges. The
+multiply-adds do not count it, as it is folded into the linear layer at inference.
 """
 
 from __future__ import annotations
@@ -9,22 +9,22 @@ from __future__ import annotations
 from torch import nn
 
 from evonas.models.networks.base import Network, Shape
-from evonas.models.networks.common.architecture_settings import number
+from evonas.models.networks.common.architecture_settings import real
 from evonas.models.networks.common.regression_head import end_macs, make_end
 from evonas.space import Architecture
 
 
 class LinearProbe(Network):
-    """A linear layer on pooled features (Alain and Bengio 2016, arXiv 1610.01644).
+    """The family of linear layers on pooled features (Alain and Bengio 2016, arXiv 1610.01644).
 
-    Setting: ``dropout``, the probability of dropping a pooled feature (0 if left out).
+    Setting: ``dropout``, the probability of dropping a pooled feature (default 0).
     """
 
     settings = frozenset({"dropout"})
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the probe with fresh weights; see ``Network.build``."""
-        dropout = number(architecture, "dropout", 0.0, 0.95, default=0.0)
+        dropout = real(architecture, "dropout", 0.0, 0.95, default=0.0)
         return nn.Sequential(
             nn.BatchNorm2d(in_shape[0]),
             make_end("pool", in_shape, n_outputs, hidden=0, dropout=dropout, act="relu"),

@@ -1,9 +1,9 @@
-"""ResNet-50 on images: the trunk of the published head pose baseline, plain or with CBAM.
+"""ResNet-50 on whole images, plain or with CBAM: the published baseline of head pose.
 
-He et al. 2016 (arXiv 1512.03385, table 1, 50 layers), with the stride of a bottleneck on
-its 3 x 3 convolution: the variant "v1.5", which the common ImageNet weights have. One
-linear layer gives the outputs, as the three of Ruiz et al. (2018, arXiv 1710.00925) side
-by side do: 198 for three angles of 66 bins.
+He et al. 2016 (arXiv 1512.03385, table 1, 50 layers), with the stride of a bottleneck on its
+3 x 3 convolution: variant "v1.5", which the common ImageNet weights have. One linear layer
+computes the outputs; it equals the three linear layers of Ruiz et al. (2018, arXiv
+1710.00925) with 198 outputs, three angles of 66 bins.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from typing import cast
 from torch import Tensor, nn
 
 from evonas.models.networks.base import Network, Shape
-from evonas.models.networks.common.architecture_settings import one_of
+from evonas.models.networks.common.architecture_settings import choice
 from evonas.models.networks.common.attention import CBAM, attention_macs
-from evonas.models.networks.common.layers import conv, conv_macs, conv_norm, out_side
+from evonas.models.networks.common.layers import (
+    conv,
+    conv_macs,
+    conv_norm,
+    out_side,
+    output_linear,
+)
 from evonas.space import Architecture
 
 ATTENTIONS = ("none", "cbam")
@@ -27,31 +33,31 @@ _LAYERS = ((64, 3, 1), (128, 4, 2), (256, 6, 2), (512, 3, 2))
 
 
 class ResNet50(Network):
-    """The family of two ResNet-50s.
+    """The family of ResNet-50 networks, with or without attention.
 
-    Setting: ``attention``, ``none`` (if left out) or ``cbam``: channel, then spatial
-    attention with reduction 16 in all 16 bottlenecks, before the residual addition (Woo
-    et al. 2018, arXiv 1807.06521, figure 3).
+    Setting: ``attention``, ``none`` (default) or ``cbam``: channel attention, then spatial
+    attention with reduction 16 in all 16 bottlenecks, before the residual addition (Woo et
+    al. 2018, arXiv 1807.06521, figure 3).
 
-    With 198 outputs on 3 x 224 x 224 the plain one has 23,913,734 parameters and
-    4,087,541,760 multiply-adds, the one with CBAM 26,446,326 and 4,093,930,614. (Ruiz et
-    al. keep a further linear layer of 6,156 parameters that nothing runs through; totals
-    that count it are larger by so many, such as 26,452,482 with CBAM.)
+    With 198 outputs on 3 x 224 x 224 the plain network has 23,913,734 parameters and
+    4,087,541,760 multiply-adds, the network with CBAM 26,446,326 and 4,093,930,614. (The code
+    of Ruiz et al. has one more linear layer, of 6,156 parameters, that it never uses; published
+    totals may include them, such as 26,452,482 with CBAM.)
 
-    The names of weights are the common ones (``conv1``, ``layer1.0.bn3``, ``fc``), so
-    that published ImageNet weights can be the start of a training.
+    Weights have their common names (``conv1``, ``layer1.0.bn3``, ``fc``), so that training can
+    start from published ImageNet weights.
     """
 
     settings = frozenset({"attention"})
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the network with fresh weights; see ``Network.build``."""
-        attention = one_of(architecture, "attention", ATTENTIONS, default="none")
+        attention = choice(architecture, "attention", ATTENTIONS, default="none")
         return _ResNet(in_shape[0], n_outputs, attention)
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``."""
-        attention = one_of(architecture, "attention", ATTENTIONS, default="none")
+        attention = choice(architecture, "attention", ATTENTIONS, default="none")
         channels, *size = in_shape
         h, w = (out_side(side, 2) for side in size)
         total = conv_macs(channels, _STEM, 7, h, w)
@@ -66,7 +72,7 @@ class ResNet50(Network):
 
 
 def _bottleneck_macs(c_in: int, width: int, stride: int, h: int, w: int) -> int:
-    """Return the multiply-adds of a bottleneck on an h x w input, attention left out."""
+    """Return the multiply-adds of a bottleneck on an h x w input, without its attention."""
     c_out = _EXPANSION * width
     h_out, w_out = out_side(h, stride), out_side(w, stride)
     total = conv_macs(c_in, width, 1, h, w)
@@ -75,7 +81,7 @@ def _bottleneck_macs(c_in: int, width: int, stride: int, h: int, w: int) -> int:
 
 
 class _ResNet(nn.Module):
-    """(n, c, h, w) -> (n, n_outputs)."""
+    """Module of the family: (n, c, h, w) -> (n, n_outputs)."""
 
     def __init__(self, channels: int, n_outputs: int, attention: str) -> None:
         super().__init__()
@@ -90,10 +96,7 @@ class _ResNet(nn.Module):
                 blocks.append(_Bottleneck(c_in, width, stride, attention))
                 c_in = _EXPANSION * width
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
-        self.fc = nn.Linear(c_in, n_outputs)
-        # Small first outputs: targets are centred and of order one.
-        nn.init.normal_(self.fc.weight, std=0.01)
-        nn.init.zeros_(self.fc.bias)
+        self.fc = output_linear(c_in, n_outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -103,7 +106,7 @@ class _ResNet(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """(n, c_in, h, w) -> (n, 4 width, ceil(h / stride), ceil(w / stride))."""
+    """Bottleneck: (n, c_in, h, w) -> (n, 4 width, ceil(h / stride), ceil(w / stride))."""
 
     def __init__(self, c_in: int, width: int, stride: int, attention: str) -> None:
         super().__init__()
@@ -128,14 +131,14 @@ class _Bottleneck(nn.Module):
 
 
 def _cbam(channels: int) -> CBAM:
-    """Return a CBAM that starts as its authors' ImageNet networks do.
+    """Return a CBAM module, initialised as in its authors' ImageNet networks.
 
-    The spatial gate's norm has scale 0, so that every place counts alike at first (the
-    gate is 1/2 everywhere), and follows its statistics slowly.
+    The batch norm of the spatial gate has scale 0, so the gate is 1/2 at every position at
+    first, and a momentum of 0.01.
     """
-    gate = CBAM(channels)
-    norm = gate.spatial[1]
+    cbam = CBAM(channels)
+    norm = cbam.spatial[1]
     assert isinstance(norm, nn.BatchNorm2d)
     nn.init.zeros_(norm.weight)
     norm.momentum = 0.01
-    return gate
+    return cbam

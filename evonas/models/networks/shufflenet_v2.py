@@ -1,4 +1,4 @@
-"""ShuffleNetV2 on images: the small counterpart of ResNet-50, in three published widths.
+"""ShuffleNetV2 on whole images: a small published baseline, in three widths.
 
 Ma et al. 2018 (arXiv 1807.11164), table 5, widths 0.5x, 1.0x and 1.5x.
 """
@@ -13,9 +13,15 @@ from torch import Tensor, nn
 from evonas.errors import InputError
 from evonas.models.networks.base import Network, Shape
 from evonas.models.networks.blocks.base import BlockSpec
-from evonas.models.networks.blocks.shufflenet_v2 import ShuffleNetV2 as Block
-from evonas.models.networks.common.architecture_settings import one_of, setting
-from evonas.models.networks.common.layers import conv, conv_macs, conv_norm, out_side
+from evonas.models.networks.blocks.shufflenet_v2 import ShuffleNetV2 as ShuffleNetBlock
+from evonas.models.networks.common.architecture_settings import choice, setting
+from evonas.models.networks.common.layers import (
+    conv,
+    conv_macs,
+    conv_norm,
+    out_side,
+    output_linear,
+)
 from evonas.space import Architecture
 
 CLASSIFIERS = ("dropped", "kept")
@@ -27,30 +33,30 @@ _REPEATS = (4, 8, 4)
 
 
 class ShuffleNetV2(Network):
-    """The family of ShuffleNetV2s.
+    """The family of ShuffleNetV2 networks.
 
-    Settings: ``width`` (0.5, 1.0 or 1.5; 1.0 if left out) and ``classifier``:
-    ``dropped`` (if left out: one linear layer gives the outputs) or ``kept`` (the outputs
-    are a linear layer ``outputs`` on the 1000 scores of the ImageNet classifier ``fc``,
-    with nothing between, as a published head pose study has it by its parameter count).
+    Settings: ``width`` (0.5, 1.0 or 1.5; default 1.0) and ``classifier``: with ``dropped``
+    (default) one linear layer ``fc`` computes the outputs; with ``kept`` a linear layer
+    ``outputs`` computes them from the 1000 scores of the ImageNet classifier ``fc``, without an
+    activation between, which agrees with the parameter count of a published head pose study.
 
     Parameters with 198 outputs, dropped and kept: 544,742 and 1,564,990 at width 0.5,
     1,456,554 and 2,476,802 at 1.0, 2,681,574 and 3,701,822 at 1.5.
 
-    The names of weights are the common ones (``conv1.0``, ``stage2.0.branch1.0``,
-    ``conv5.1``, ``fc``), so that published ImageNet weights can be the start of a training.
+    Weights have their common names (``conv1.0``, ``stage2.0.branch1.0``, ``conv5.1``, ``fc``),
+    so that training can start from published ImageNet weights.
     """
 
     settings = frozenset({"width", "classifier"})
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the network with fresh weights; see ``Network.build``."""
-        kept = one_of(architecture, "classifier", CLASSIFIERS, default="dropped") == "kept"
-        return _ShuffleNet(in_shape[0], n_outputs, _stages(architecture), kept)
+        return _ShuffleNet(
+            in_shape[0], n_outputs, _stages(architecture), _keeps_classifier(architecture)
+        )
 
     def macs(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> int:
         """Return the multiply-adds at batch 1; see ``Network.macs``."""
-        kept = one_of(architecture, "classifier", CLASSIFIERS, default="dropped") == "kept"
         channels, *size = in_shape
         h, w = (out_side(side, 2) for side in size)
         total = conv_macs(channels, _STEM, 3, h, w)
@@ -61,13 +67,20 @@ class ShuffleNetV2(Network):
             h, w, c_in = out_side(h, 2), out_side(w, 2), c_out
             total += (repeats - 1) * unit_macs(c_out, c_out, 1, h, w)
         total += conv_macs(c_in, _LAST, 1, h, w)
-        return total + (_LAST * _CLASSES + _CLASSES * n_outputs if kept else _LAST * n_outputs)
+        if _keeps_classifier(architecture):
+            return total + _LAST * _CLASSES + _CLASSES * n_outputs
+        return total + _LAST * n_outputs
+
+
+def _keeps_classifier(architecture: Architecture) -> bool:
+    return choice(architecture, "classifier", CLASSIFIERS, default="dropped") == "kept"
 
 
 def _stages(architecture: Architecture) -> tuple[int, int, int]:
+    """Return the channels of stage2 to stage4."""
     width = setting(architecture, "width", 1.0)
-    known = isinstance(width, int | float) and not isinstance(width, bool)
-    if not known or width not in _STAGES:
+    is_number = isinstance(width, int | float) and not isinstance(width, bool)
+    if not is_number or width not in _STAGES:
         raise InputError(
             f"network {architecture.network!r}, setting 'width': "
             f"expected one of {', '.join(map(str, _STAGES))}, got {width!r}"
@@ -76,12 +89,12 @@ def _stages(architecture: Architecture) -> tuple[int, int, int]:
 
 
 class Unit(nn.Module):
-    """(n, c_in, h, w) -> (n, c_out, ceil(h / stride), ceil(w / stride)).
+    """ShuffleNetV2 unit: (n, c_in, h, w) -> (n, c_out, ceil(h / stride), ceil(w / stride)).
 
-    The arithmetic is that of ``blocks.shufflenet_v2``, whose cost formula is used; there the
-    branches are nested, here they are flat, so that a published state dict fits by name.
-    Ma et al. 2018 (arXiv 1807.11164), figure 3 (c) at stride 1, where half the channels
-    pass unchanged and ``c_in`` must be ``c_out``, and (d) at stride 2. ``c_out`` is even.
+    Ma et al. 2018 (arXiv 1807.11164), figure 3 (c) at stride 1, where half of the channels
+    pass unchanged and ``c_in`` must be ``c_out``, and (d) at stride 2. ``c_out`` is even. The
+    block ``blocks.shufflenet_v2`` computes the same function with other names of weights;
+    here the names are those of published state dicts.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
@@ -98,7 +111,7 @@ class Unit(nn.Module):
         self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the halves with their channels taken in turns."""
+        """Return the outputs of both branches, with their channels interleaved."""
         left, right = (x, x) if self.stride == 2 else x.chunk(2, dim=1)
         pair = [self.branch1(left), self.branch2(right)]
         return torch.stack(pair, dim=2).flatten(1, 2)
@@ -106,7 +119,7 @@ class Unit(nn.Module):
 
 def unit_macs(c_in: int, c_out: int, stride: int, h: int, w: int) -> int:
     """Return the multiply-adds of a unit on an h x w input."""
-    return Block.body_macs(BlockSpec(c_in, c_out, stride=stride), h, w)
+    return ShuffleNetBlock.body_macs(BlockSpec(c_in, c_out, stride=stride), h, w)
 
 
 def _pointwise(c_in: int, c_out: int) -> tuple[nn.Module, ...]:
@@ -118,9 +131,11 @@ def _depthwise(channels: int, stride: int) -> tuple[nn.Module, ...]:
 
 
 class _ShuffleNet(nn.Module):
-    """(n, c, h, w) -> (n, n_outputs)."""
+    """Module of the family: (n, c, h, w) -> (n, n_outputs)."""
 
-    def __init__(self, channels: int, n_outputs: int, stages: tuple[int, ...], kept: bool) -> None:
+    def __init__(
+        self, channels: int, n_outputs: int, stages: tuple[int, ...], keep_classifier: bool
+    ) -> None:
         super().__init__()
         self.conv1 = conv_norm(channels, _STEM, 3, stride=2, act="relu")
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
@@ -130,12 +145,12 @@ class _ShuffleNet(nn.Module):
             self.add_module(f"stage{number}", nn.Sequential(*units))
             c_in = c_out
         self.conv5 = conv_norm(c_in, _LAST, 1, act="relu")
-        self.fc = nn.Linear(_LAST, _CLASSES if kept else n_outputs)
-        self.outputs = nn.Linear(_CLASSES, n_outputs) if kept else nn.Identity()
-        # Small first outputs: targets are centred and of order one.
-        last = self.outputs if isinstance(self.outputs, nn.Linear) else self.fc
-        nn.init.normal_(last.weight, std=0.01)
-        nn.init.zeros_(last.bias)
+        if keep_classifier:
+            self.fc = nn.Linear(_LAST, _CLASSES)
+            self.outputs: nn.Module = output_linear(_CLASSES, n_outputs)
+        else:
+            self.fc = output_linear(_LAST, n_outputs)
+            self.outputs = nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.conv1(x))

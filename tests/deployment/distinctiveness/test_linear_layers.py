@@ -68,7 +68,7 @@ def test_the_chain_of_layers_is_followed_back_to_what_is_pooled(master: nn.Modul
     assert (first.name, first.units, first.outputs) == ("end.hidden_of_channels", 8, 10)
     assert first.producer is None
     assert "rows of end.hidden_of_channels" in last.note
-    assert "what makes the units stays" in first.note
+    assert "the layers before stay" in first.note
     # the perceptron of the attention is linear too, but not at the end
     assert sum(isinstance(part, nn.Linear) for part in master.modules()) == 4
 

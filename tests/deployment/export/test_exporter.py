@@ -167,7 +167,7 @@ def test_the_code_of_the_readme(
     images = torch.from_numpy(np.asarray(pixels, np.float32).transpose(2, 0, 1)[None])
     deployed = RetrainedNetwork(Retrained(made))
     with torch.no_grad():
-        expected = deployed.retrained.task.read(deployed.whole(images).numpy())
+        expected = deployed.retrained.task.read(deployed.full_network(images).numpy())
     np.testing.assert_allclose(values["angles"], expected, atol=1e-4)
     assert capsys.readouterr().out.startswith(f"yaw {expected[0, 0]:.1f} degrees\npitch ")
 
@@ -227,12 +227,12 @@ def test_a_backbone_that_takes_one_image_at_a_time(
 def test_an_operator_without_a_form_is_named_with_its_block(
     evonas: Cli, folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def whole(self: RetrainedNetwork) -> nn.Module:
+    def full_network(self: RetrainedNetwork) -> nn.Module:
         return FullNetwork(
             TruncatedBackbone(self.assembly.backbone, self.tap), Odd(self.head)
         ).eval()
 
-    monkeypatch.setattr(RetrainedNetwork, "whole", property(whole))
+    monkeypatch.setattr(RetrainedNetwork, "full_network", property(full_network))
     message = said(evonas("export", folder, "--format", kind))
     assert "evonas_tests.odd" in message
     assert "module 'network.head.second' of the network" in message
@@ -256,9 +256,9 @@ def test_the_block_of_an_operator_that_torch_takes_apart() -> None:
 def test_a_file_that_answers_otherwise_is_not_kept(
     evonas: Cli, folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = exporting.running
+    real = exporting.load_runner
     monkeypatch.setattr(
-        exporting, "running", lambda path: lambda images: real(path)(images) + np.float32(0.02)
+        exporting, "load_runner", lambda path: lambda images: real(path)(images) + np.float32(0.02)
     )
     code, _, err = evonas("export", folder, "--format", kind)
     assert code == 1

@@ -53,7 +53,7 @@ def test_the_same_groups_are_dealt_alike_and_evenly() -> None:
 def test_fewer_groups_than_folds_share_their_images() -> None:
     dealt = deal(np.array(list("aaabbb")), quantity(6), 3)
     assert dealt.owner.tolist() == [0, 1, 2, 0, 1, 2]
-    assert dealt.note == "folds over images, not groups (only 2 group(s)): the error flatters"
+    assert dealt.note == "folds over images, not groups (only 2 group(s)): the error is too low"
 
 
 def test_an_identity_is_dealt_by_images_and_no_other_class() -> None:

@@ -10,7 +10,6 @@ import pytest
 from PIL import Image
 
 from evonas.deployment.probing import plots as probe_pictures
-from evonas.deployment.probing import probe_file
 from evonas.deployment.probing import tables as probing
 from evonas.deployment.probing.characteristic_curves import Curve
 from evonas.deployment.probing.linear_models import Score
@@ -85,7 +84,7 @@ def test_relations_are_of_the_tap_that_held_out_images_choose(primary: Primary) 
 def test_json_has_no_nan(primary: Primary) -> None:
     from evonas.core.compression_settings import ProbeSettings
 
-    content = probe_file.content([primary], ProbeSettings(keep=1), {"data": "d"})
+    content = probing.content([primary], ProbeSettings(keep=1), {"data": "d"})
     assert (content["taps"], content["order"], content["data"]) == (
         ["late"],
         ["early", "late"],

@@ -153,7 +153,7 @@ def test_an_output_that_nobody_follows_stays_whole() -> None:
 
 
 def test_a_network_without_filters_is_refused_in_one_line() -> None:
-    with pytest.raises(InputError, match="has no layer whose filters could go") as caught:
+    with pytest.raises(InputError, match="has no layer whose filters can be removed") as caught:
         Prunable(nn.Sequential(nn.AvgPool2d(2)), EXAMPLE)
     assert "\n" not in str(caught.value)
 

@@ -13,8 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from evonas.deployment.pruning.reduction import COLUMNS, Cost, Reduction
-from evonas.deployment.pruning.reference_costs import reduction
+from evonas.deployment.pruning.reduction import COLUMNS, Cost, Reduction, reduction
 from evonas.estimation.cost.complexity import Complexity, count
 from evonas.models.backbones.light_cnn import LightCNN
 from evonas.models.backbones.none import NoBackbone
@@ -148,9 +147,9 @@ def test_words_and_cells() -> None:
     ]
     assert len(found.row()) == len(COLUMNS)
     macs, params, alone = found.lines()
-    assert macs.startswith("50.00 M multiply-adds left: -50.00 % against the whole network, -37.50")
-    assert params.startswith("0.40 M parameters left: -60.00 %")
-    assert alone.endswith("alone: -20.00 % multiply-adds, -50.00 % parameters")
+    assert macs.startswith("50.00 M multiply-adds: -50.00 % against the whole network, -37.50")
+    assert params.startswith("0.40 M parameters: -60.00 %")
+    assert alone.endswith("accounts for: -20.00 % multiply-adds, -50.00 % parameters")
     grown = Reduction(Cost(90, 600), Cost(80, 500))
     assert grown.row()[3:] == ["-", "-", "+12.50 %", "+20.00 %"]
     assert len(grown.lines()) == 2

@@ -158,7 +158,7 @@ def test_images_are_the_crops_themselves(retrained: Path) -> None:
 def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained: Path) -> None:
     whole = RetrainedNetwork(Retrained(retrained), "head", 1)
     told = whole.contender["results"][1]["test_mae"]
-    assert whole.judge(whole.whole)["mae"] == pytest.approx(told, abs=0.02)
+    assert whole.judge(whole.full_network)["mae"] == pytest.approx(told, abs=0.02)
 
 
 def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
@@ -176,7 +176,7 @@ def test_the_command_prunes_and_says_where_the_result_is(retrained: Path, evonas
     code, said, wrong = evonas("prune", folder, "--threshold", "0.1", "--epochs", "1")
     assert (code, wrong) == (0, "")
     assert f"written: {folder / 'pruned-0.1'}" in said
-    assert "pruned, trained on" in said
+    assert "pruned and trained" in said
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ def test_a_training_on_images_that_diverges_is_said_in_one_line(retrained: Path)
     settings = whole.assembly.experiment.prune.training
     wild = settings.model_copy(update={"epochs": 2, "learning_rate": 1e30, "warmup": 0.0})
     with pytest.raises(RunError, match=r"diverged .* lower the learning rate"):
-        whole.train(whole.whole, wild, lambda done, total: None)
+        whole.train(whole.full_network, wild, lambda done, total: None)
 
 
 @pytest.mark.parametrize(

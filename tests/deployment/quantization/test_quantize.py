@@ -27,10 +27,10 @@ from torch import nn
 from evonas.core import registry
 from evonas.deployment.quantization import onnx_runtime as quantize_onnx
 from evonas.deployment.quantization import pt2e as quantize_pt2e
-from evonas.deployment.quantization.aware_training import Aware
+from evonas.deployment.quantization.backends import check_extra, quantize
 from evonas.deployment.quantization.capture import capture
 from evonas.deployment.quantization.int8_coverage import Coverage
-from evonas.deployment.quantization.quantize import check_extra, quantize
+from evonas.deployment.quantization.qat import QATNetwork
 from evonas.errors import InputError, RunError
 from evonas.estimation.training.training_step import flattened
 from evonas.models.backbones.base import Backbone
@@ -147,7 +147,7 @@ def test_aware_training_mends_what_rounding_broke(tmp_path: Path) -> None:
     captured = capture(net, SIDE)
     quantize(captured, "pt2e", [shown], path)
     plain = signal_to_noise(expected, load_quantized(path)(shown))
-    aware = Aware(captured, [shown])
+    aware = QATNetwork(captured, [shown])
     before = {name: tensor.clone() for name, tensor in aware.named_parameters()}
     optimizer = torch.optim.Adam(aware.parameters(), lr=1e-3)
     for _ in range(60):
@@ -165,7 +165,7 @@ def test_aware_training_mends_what_rounding_broke(tmp_path: Path) -> None:
 
 
 def test_ranges_are_observed_in_training_alone() -> None:
-    aware = Aware(capture(made(Shadowed), SIDE), [images(8)])
+    aware = QATNetwork(capture(made(Shadowed), SIDE), [images(8)])
     calibrated = aware.state_dict()["graph.activation_post_process_0.scale"].clone()
     outputs(aware.eval(), images(8) * 3)
     assert torch.equal(aware.state_dict()["graph.activation_post_process_0.scale"], calibrated)
@@ -176,7 +176,7 @@ def test_ranges_are_observed_in_training_alone() -> None:
 def test_a_trained_network_is_as_small(tmp_path: Path) -> None:
     """In training its parameters are parts of one row, which was once saved with each of them."""
     captured, sizes = capture(made(Wide), SIDE), []
-    aware = Aware(captured, [images(8)])
+    aware = QATNetwork(captured, [images(8)])
     flattened(aware)
     for trained in (None, aware):
         quantize(captured, "pt2e", [images(8)], tmp_path / "net.pt2", trained)
@@ -187,7 +187,7 @@ def test_a_trained_network_is_as_small(tmp_path: Path) -> None:
 def test_trained_weights_reach_the_road_onnx(tmp_path: Path) -> None:
     net = made(Wide)
     captured = capture(net, SIDE)
-    aware = Aware(captured, [images(8)])
+    aware = QATNetwork(captured, [images(8)])
     with torch.no_grad():
         dict(aware.named_parameters())["graph.t7"].fill_(100.0)  # the bias of the last layer
     quantize(captured, "onnx", [images(8)], tmp_path / "net.onnx", aware)
@@ -220,8 +220,8 @@ def test_aware_training_needs_batches(tmp_path: Path) -> None:
     file = export(made(ConvNet), tmp_path / "net.pt2", dynamic=False)
     backbone: Backbone = registry.create("backbone", "exported", {"path": str(file)})
     captured = capture(TruncatedBackbone(backbone, "stem"), SIDE)
-    with pytest.raises(InputError, match="takes one image at a time: export its backbone with a"):
-        Aware(captured, [images(2)])
+    with pytest.raises(InputError, match="takes one image at a time: export its backbone"):
+        QATNetwork(captured, [images(2)])
 
 
 def test_a_float_file_that_differs_is_refused(
@@ -247,7 +247,7 @@ def test_a_missing_extra_is_one_line(
     with pytest.raises(InputError) as caught:
         check_extra(road, aware)
     assert str(caught.value) == (
-        f"quantising on the road {road}{', aware,' if aware else ''} needs the package "
+        f"quantising with the backend {road}{' and --qat' if aware else ''} needs the package "
         f"{package!r}, which is not installed: pip install 'evonas[quantize]'"
     )
 
@@ -258,5 +258,5 @@ def test_what_torchao_cannot_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
     captured = capture(made(Wide), SIDE)
     monkeypatch.setattr("torchao.quantization.pt2e.quantize_pt2e.prepare_pt2e", fail)
-    with pytest.raises(InputError, match=r"aten\.strange\.default'\): try --road onnx"):
+    with pytest.raises(InputError, match=r"aten\.strange\.default'\): try --backend onnx"):
         quantize_pt2e.prepare(captured)

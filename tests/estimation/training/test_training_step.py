@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
-from evonas.deployment.quantization.aware_training import Aware
 from evonas.deployment.quantization.capture import capture
+from evonas.deployment.quantization.qat import QATNetwork
 from evonas.estimation.training.training_step import Step, flattened, placed
 from evonas.tasks.head_pose import HeadPose
 
@@ -84,7 +84,7 @@ def test_norms_of_a_captured_graph_do_not_decay(rounding: bool) -> None:
         pytest.importorskip("torchao")
     images = torch.rand(4, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
     captured = capture(Norms(), 8)
-    module = Aware(captured, [images]) if rounding else captured.graph
+    module = QATNetwork(captured, [images]) if rounding else captured.graph
     shapes = sorted((tuple(p.shape) for p in module.parameters()), key=len)
     assert shapes.count((8, 1, 1)) == 4
     step = Step(module, TASK, SETTINGS.model_copy(update={"learning_rate": 1e-30}), "cpu")

@@ -142,11 +142,14 @@ class _Two(nn.Module):
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("batch of four", "exported for exactly 4 images at once: export it with a dynamic batch"),
-        ("grey", "got one of (any, 1, 32, 32): export the network for square RGB images"),
-        ("oblong", "got one of (any, 3, 32, 16)"),
+        (
+            "batch of four",
+            "exported for batches of exactly 4 images: export it with a dynamic batch",
+        ),
+        ("grey", "got (any, 1, 32, 32): export the network for square RGB images"),
+        ("oblong", "got (any, 3, 32, 16)"),
         ("two inputs", "expected a program of one input, a batch of images, got ['x', 'y']"),
-        ("training", "was exported in training mode (step '"),
+        ("training", "was exported in training mode (node '"),
         ("vector", "feature map"),
         ("double", "export model.float()"),
     ],

@@ -69,7 +69,7 @@ def test_published_counts() -> None:
     last = count(TruncatedBackbone(made, "mfm5"), (3, 128, 128))
     assert (last.macs, last.params) == (972_554_240, 1_286_048)
     assert sum(p.numel() for p in made.parameters()) == 1_286_048 + 4_194_816
-    assert made.whole() == (972_554_240 + 8192 * 512 + 256 * 79077, 25_803_653)
+    assert made.full_cost() == (972_554_240 + 8192 * 512 + 256 * 79077, 25_803_653)
     assert "maximum" not in dict(last.uncounted)  # nothing is hidden from a tracer either
     assert set(made.taps.values()) == {
         (48, 128, 128),

@@ -231,8 +231,8 @@ def test_a_module_beside_the_experiment_is_found_and_its_code_is_in_the_fingerpr
     [
         ("small_modules", "expected package.module:function, such as torchvision.models:resnet18"),
         ("small modules:ConvNet", "expected package.module:function"),
-        ("small_modulez:ConvNet", "there is no module 'small_modulez' among what is installed"),
-        ("torch.nnn:Linear", "there is no module 'torch.nnn'"),
+        ("small_modulez:ConvNet", "no module 'small_modulez' is installed"),
+        ("torch.nnn:Linear", "no module 'torch.nnn'"),
         ("small_modules:ConvNets", "has no 'ConvNets': did you mean 'ConvNet'"),
         ("small_modules:Bundle.forwards", "has no 'forwards': did you mean 'forward'"),
         ("small_modules:NOT_CALLABLE", "expected a function that returns an nn.Module, got a int"),
@@ -270,8 +270,8 @@ def test_a_file_that_cannot_be_imported_is_refused(
     ("options", "said"),
     [
         ({"arguments": {"depth": 3}}, "with arguments ['depth'] fails (TypeError: "),
-        ({"mean": [123.7, 116.3, 103.5]}, "divide what is meant for 0..255 by 255"),
-        ({"std": [0, 1, 1]}, "with std above 0"),
+        ({"mean": [123.7, 116.3, 103.5]}, "divide values of 0..255 by 255"),
+        ({"std": [0, 1, 1]}, "std above 0"),
         ({"mean": [0.5]}, "backbone.mean"),
         ({"channels": "gbr"}, "backbone.channels"),
         ({"input_size": 0}, "expected input_size of at least 1"),
@@ -293,5 +293,5 @@ def test_torchscript_is_sent_elsewhere() -> None:
     script = torch.jit.script(small_modules.ConvNet())
     with pytest.raises(InputError, match="it is TorchScript: save it and use backbone=exported"):
         wrapped(script)
-    with pytest.raises(InputError, match="its part '0' is TorchScript"):
+    with pytest.raises(InputError, match="its submodule '0' is TorchScript"):
         wrapped(torch.nn.Sequential(script))

@@ -64,7 +64,7 @@ def renamed(made: VGGFace, names: str) -> dict[str, Tensor]:
 def test_published_counts() -> None:
     """145 M parameters and 15.5 G multiply-adds; 14.7 M and 15.3 G in convolutions."""
     full = VGGFace(random=1)
-    assert full.whole() == (15_476_908_032, 145_002_878)
+    assert full.full_cost() == (15_476_908_032, 145_002_878)
     last = count(TruncatedBackbone(full, "conv5_3"), (3, 224, 224))
     assert (last.macs, last.params) == (15_346_630_656, 14_714_688)
     assert list(full.taps) == vgg_face._CONVS

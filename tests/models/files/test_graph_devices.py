@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from evonas.deployment.pruning import tracing
-from evonas.deployment.quantization.aware_training import Aware
 from evonas.deployment.quantization.capture import capture, unlifted
 from evonas.deployment.quantization.capture import trace as program
+from evonas.deployment.quantization.qat import QATNetwork
 from evonas.models.files.program_runner import Program
 
 SIDE = 8
@@ -81,13 +81,13 @@ def test_a_graph_that_names_no_device_stays_as_it_is() -> None:
 
 def test_such_a_network_can_still_be_quantised_and_written(tmp_path: Path) -> None:
     pytest.importorskip("torchao")
-    from evonas.deployment.quantization.quantize import quantize
+    from evonas.deployment.quantization.backends import quantize
     from evonas.models.files.quantized_network import load_quantized
 
     torch.manual_seed(0)
     images = torch.randn(16, 3, SIDE, SIDE)
     whole = capture(Maker(), SIDE)
-    aware = Aware(whole, [images]).eval()
+    aware = QATNetwork(whole, [images]).eval()
     with torch.no_grad():
         expected = aware(images)
         for network in (None, aware):

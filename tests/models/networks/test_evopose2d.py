@@ -88,13 +88,13 @@ def test_the_space_has_the_published_size() -> None:
 def test_branches_are_dropped_in_training_alone_and_shortcuts_survive() -> None:
     torch.manual_seed(0)
     module = FAMILY.build(architecture(), (3, 64, 64), 2)
-    shares = [part.dropped for n in range(1, 8) for part in module.get_submodule(f"stage{n}")]
-    assert shares == sorted(shares)
-    assert shares[0] == 0.0
-    assert 0.1 < shares[-1] < 0.2
+    rates = [part.drop_rate for n in range(1, 8) for part in module.get_submodule(f"stage{n}")]
+    assert rates == sorted(rates)
+    assert rates[0] == 0.0
+    assert 0.1 < rates[-1] < 0.2
     block = module.stage6[1]
-    assert block.kept
-    block.dropped = 1 - 1e-9  # all branches
+    assert block.has_shortcut
+    block.drop_rate = 1 - 1e-9  # all branches
     images = torch.randn(4, 128, 4, 4)
     assert torch.equal(block.train()(images), images)
     assert not torch.equal(block.eval()(images), images)
@@ -106,7 +106,7 @@ def test_branches_are_dropped_in_training_alone_and_shortcuts_survive() -> None:
         ({"kernel3": 4}, r"'kernel3': expected an odd integer"),
         ({"repeats2": 0}, r"'repeats2': expected an integer in 1\.\.64, got 0"),
         ({"stride6": 3}, r"'stride6': expected an integer in 1\.\.2, got 3"),
-        ({"stride2": 1}, r"'stride2': is 2; those of stages 5 to 7 can be chosen"),
+        ({"stride2": 1}, r"'stride2': expected 2, got 1: only the strides"),
     ],
 )
 def test_settings_that_are_wrong_are_named(changes: dict[str, int], message: str) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from evonas.errors import InputError
 from evonas.models.networks.common.regression_head import ENDS, end_macs, features, make_end
-from evonas.models.networks.master_module import MasterModule, compound, make_plan
+from evonas.models.networks.master_module import MasterModule, compound, dimensions
 from evonas.space import Architecture
 
 SETTINGS: dict[str, Any] = {
@@ -39,12 +39,12 @@ def architecture(**changes: Any) -> Architecture:
 def test_channels_double_and_resolution_halves(
     in_shape: tuple[int, int, int], maps: list[tuple[int, int]]
 ) -> None:
-    plan = make_plan(architecture(), in_shape)
-    placed = [p for stage in plan.stages for p in stage]
-    sizes = [p.spec.out_size(p.h, p.w) for p in placed]
+    module = dimensions(architecture(), in_shape)
+    blocks = [block for stage in module.stages for block in stage]
+    sizes = [block.spec.out_size(block.h, block.w) for block in blocks]
     assert sizes == maps
-    assert [p.spec.c_out for p in placed] == [16, 32, 64]
-    assert plan.out_shape == (64, *maps[-1])
+    assert [block.spec.c_out for block in blocks] == [16, 32, 64]
+    assert module.out_shape == (64, *maps[-1])
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
@@ -122,7 +122,7 @@ def test_ends(kind: str, size: tuple[int, int]) -> None:
         ({"stem": None}, "needs the setting 'stem'"),
         ({"stem": 0}, "'stem': expected an integer in 1..65536, got 0"),
         ({"stem": True}, "got True"),
-        ({"kernel1": 4}, "odd kernel, got 4"),
+        ({"kernel1": 4}, "expected an odd integer in 1..31, got 4"),
         ({"attention1": "seq"}, "'attention1'"),
         ({"activation": "gelu"}, "'activation'"),
         ({"end": "mean"}, "'end'"),

@@ -14,7 +14,7 @@ from torch.export import Dim
 from evonas.core.optional_imports import quiet
 from evonas.core.rotations import geodesic, matrices
 from evonas.deployment.export import onnx_file
-from evonas.deployment.export.exporter import Answering
+from evonas.deployment.export.exporter import DecodedNetwork
 from evonas.errors import InputError
 from evonas.models.files.onnx_session import Run, session
 from evonas.tasks.base import Task
@@ -49,7 +49,7 @@ def written(task: Task, path: Path) -> Run:
 
     example = torch.zeros(2, task.n_outputs, *((CELLS, CELLS) if task.dense else (1, 1)))
     with torch.no_grad(), quiet():
-        module = Answering(Flat(), task).eval()
+        module = DecodedNetwork(Flat(), task).eval()
         program = torch.export.export(module, (example,), dynamic_shapes=({0: Dim("batch")},))
     onnx_file.save(onnx_file.model(program, task.answer.output), path, {"evonas": "{}"})
     return session(path)

@@ -1,1 +1,1 @@
-"""Parts that several backbones share."""
+"""Code shared by the backbones: taps, weights and the reading of published formats."""

@@ -1,4 +1,4 @@
-"""Any module as a backbone: its parts are taps, read by hooks, and nothing runs behind the last."""
+"""Backbone of any torch module: forward hooks read the outputs of its submodules."""
 
 from __future__ import annotations
 
@@ -18,62 +18,70 @@ import torch
 from torch import Tensor, nn
 
 from evonas.errors import InputError, one_line
-from evonas.models.backbones.base import NetworkCost
-from evonas.models.backbones.common.operation_count import counted
-from evonas.models.backbones.common.taps import Channels, Tapped, Triple, first_tensor
+from evonas.models.backbones.base import NetworkCost, count_cost
+from evonas.models.backbones.common.taps import AutoTapBackbone, Channels, Triple, first_tensor
 
 _ROOT = "output"
 
 
 class _Stop(BaseException):
-    """Ends a run behind its last tap; no Exception, so that a module cannot swallow it."""
+    """Ends a forward pass after the last wanted tap.
+
+    It is no ``Exception``, so that ``except Exception`` in a module does not catch it.
+    """
 
 
 @dataclass
-class _Run:
-    """One forward pass; ``wanted`` is None to learn what there is."""
+class _ForwardPass:
+    """Outputs recorded in one forward pass.
+
+    Attributes:
+        wanted: names of the taps to record; None: the shapes of all outputs are recorded.
+        outputs: tap -> output.
+        calls: path of a submodule -> number of its calls.
+    """
 
     wanted: set[str] | None = None
-    found: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
 
-    def take(self, path: str, values: Tensor | None) -> None:
+    def record(self, path: str, values: Tensor | None) -> None:
         number = self.calls[path]
         self.calls[path] += 1
         name = f"{path}:{number}" if number else path
         if values is None:
             return
         if self.wanted is None:
-            self.found[name] = torch.empty_like(values, device="meta")
+            self.outputs[name] = torch.empty_like(values, device="meta")
         elif name in self.wanted:
-            # An exporter keeps count of the parts that it is inside of: it sees the whole run,
-            # and drops the steps that lead to no output.
-            last = len(self.found) + 1 == len(self.wanted) and not torch.compiler.is_exporting()
-            # What runs next may write into this very tensor (an in-place ReLU does).
-            self.found[name] = values if last else values.clone()
+            # torch.export tracks the modules that it has entered, so its pass must not be cut
+            # short; it removes operators that no output needs by itself.
+            last = len(self.outputs) + 1 == len(self.wanted) and not torch.compiler.is_exporting()
+            # A later in-place operator, such as a ReLU, may overwrite the tensor.
+            self.outputs[name] = values if last else values.clone()
             if last:
                 raise _Stop
 
 
-class Hooked(Tapped):
+class Hooked(AutoTapBackbone):
     """A module as a frozen backbone, in evaluation mode and 32-bit floats.
 
-    A tap is a part's path (``layer2.1``) and its value what that part returned; the whole
-    module's is ``output``. A part that runs several times has a tap for each: ``relu``
-    is its first run, ``relu:1`` its second. A feature map is taken as it is, also with
-    channels last; of a grid of tokens (n, tokens, c) the tokens in front are dropped and the
-    rest becomes (n, c, side, side); of tuples and dictionaries the first tensor counts.
-    Parts that return anything else are no taps. Several threads may run it at once.
+    Taps are named by the path of a submodule (``layer2.1``), whose output is the feature map;
+    the output of the module itself is ``output``. A submodule that is called several times has
+    a tap for each call: ``relu`` is the first, ``relu:1`` the second. Maps with channels last
+    are transposed; a grid of tokens (n, tokens, c) becomes (n, c, side, side) without the
+    tokens before it; the first tensor of a tuple or dictionary is used. Submodules with other
+    outputs are no taps. ``forward`` may be called from several threads at once.
 
     Args:
-        net: the module, (n, 3, input_size, input_size) -> anything; belongs to this object
-            from now on.
-        where: names the backbone in messages.
-        taps: names to offer; None: all that there are, in the order of execution.
-        identity, input_size, mean, std, channels, prefix_tokens: see ``Tapped``.
+        net: the module, (n, 3, input_size, input_size) -> any output; the backbone changes and
+            keeps it.
+        where: name of the backbone in messages.
+        taps: names of the taps to offer; None: all, in the order of execution.
+        identity, input_size, mean, std, channels, prefix_tokens: see ``AutoTapBackbone``.
 
     Raises:
-        InputError: the module fails on empty images, has no usable tap, or not the named.
+        InputError: the module fails on empty images, has no usable tap, or lacks a named tap.
     """
 
     def __init__(
@@ -99,93 +107,99 @@ class Hooked(Tapped):
             prefix_tokens=prefix_tokens,
         )
         for path, module in net.named_modules():
-            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks, is not counted
-                part = f"its part {path!r}" if path else "it"
+            if isinstance(module, torch.jit.ScriptModule):  # has no forward hooks
+                part = f"its submodule {path!r}" if path else "it"
                 raise InputError(
                     f"{where}: {part} is TorchScript: save it and use backbone=exported"
                 )
         self.net = net.float()
         self.freeze()
-        self._runs: dict[int, _Run] = {}  # of each thread that is inside forward
+        self._passes: dict[int, _ForwardPass] = {}  # by the thread that runs forward
         parts = dict(net.named_modules())
         for path, module in parts.items():
-            if path or _ROOT not in parts:  # a part of that name goes first
+            if path or _ROOT not in parts:  # a submodule named "output" has the tap "output"
                 module.register_forward_hook(partial(self._after, path or _ROOT))
         try:
-            found = self._pass(self._empty(2), _Run())
+            outputs = self._pass(self._empty(2), _ForwardPass())
         except Exception as error:
             size = f"{input_size}x{input_size}"
             raise InputError(
                 f"{where}: it fails on two empty images of {size} pixels ({one_line(error)}): "
                 "check the model, its arguments and backbone.input_size"
             ) from error
-        self._settle(found, 2, taps)
+        self._set_taps(outputs, 2, taps)
 
-    def whole(self) -> NetworkCost:
-        """Return the cost of the module as it was made, run to its end; see ``Backbone.whole``."""
-        with _countable(True):
-            return counted(
+    def full_cost(self) -> NetworkCost:
+        """Return the cost of the complete module; see ``Backbone.full_cost``."""
+        with _unfused_attention(True):
+            return count_cost(
                 lambda images: self.net(self._normalised(images)),
                 self.input_size,
                 self.net.parameters(),
             )
 
     def _run(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-        found = self._pass(images, _Run(wanted))
-        missing = sorted(wanted - set(found))
+        outputs = self._pass(images, _ForwardPass(wanted))
+        missing = sorted(wanted - set(outputs))
         if missing:
-            raise InputError(f"{self._where}: the tap {missing[0]!r} was not reached by this run")
-        return found
+            raise InputError(
+                f"{self._where}: this forward pass did not compute the tap {missing[0]!r}"
+            )
+        return outputs
 
-    def _pass(self, images: Tensor, run: _Run) -> dict[str, Tensor]:
-        self._runs[get_ident()] = run
+    def _pass(self, images: Tensor, forward_pass: _ForwardPass) -> dict[str, Tensor]:
+        self._passes[get_ident()] = forward_pass
         tracing = torch._C._get_tracing_state()
         scope = tracing.current_scope() if tracing else ""
         try:
-            with torch.no_grad(), _countable(tracing is not None):
+            with torch.no_grad(), _unfused_attention(tracing is not None):
                 self.net(images)
         except _Stop:
-            # Whoever traces opens a scope in front of each part and closes it behind; a graph
-            # with scopes that the stop left open brings the interpreter down.
+            # torch.jit.trace opens a scope before each submodule and closes it afterwards; a
+            # graph with scopes that _Stop left open crashes the interpreter.
             while tracing and tracing.current_scope() != scope:
                 tracing.pop_scope()
         finally:
-            del self._runs[get_ident()]
-        return run.found
+            del self._passes[get_ident()]
+        return forward_pass.outputs
 
     def _after(self, path: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        run = self._runs.get(get_ident())
-        if run is not None:
-            run.take(path, first_tensor(output))
+        forward_pass = self._passes.get(get_ident())
+        if forward_pass is not None:
+            forward_pass.record(path, first_tensor(output))
 
 
 def seeded(make: Callable[[], Any], seed: int) -> Any:
-    """Return what ``make`` makes from torch's generator at ``seed``, which is then put back."""
+    """Return ``make()``, called with torch's global generator seeded and restored afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make()
 
 
-def shared_weights(one: nn.Module, other: nn.Module) -> float | None:
-    """Return the share of weights in which two builds agree; None if there are none to compare.
+def shared_weights(first: nn.Module, second: nn.Module) -> float | None:
+    """Return the fraction of weights that are equal in two modules of the same function.
 
-    Builds from different seeds that agree did not draw their weights: they were loaded.
-    Only matrices and kernels that training would change are compared, and not those that
-    are constant, since biases and scales start equal anyhow.
+    If the modules were created with different seeds, equal weights were loaded, not drawn.
+    Only trainable matrices and kernels that are not constant are compared, because biases and
+    scales have the same initial values for every seed.
+
+    Returns:
+        A fraction in 0..1, or None if there are no such weights.
     """
     same = total = 0
-    for first, second in zip(one.parameters(), other.parameters(), strict=False):
-        if first.dim() > 1 and first.requires_grad and bool((first != first.flatten()[0]).any()):
-            total += first.numel()
-            same += first.numel() if torch.equal(first, second) else 0
+    for a, b in zip(first.parameters(), second.parameters(), strict=False):
+        if a.dim() > 1 and a.requires_grad and bool((a != a.flatten()[0]).any()):
+            total += a.numel()
+            same += a.numel() if torch.equal(a, b) else 0
     return same / total if total else None
 
 
 @contextmanager
-def _countable(tracing: bool) -> Iterator[None]:
-    """While a trace is taken, keep attention from fusing its products into one operator.
+def _unfused_attention(tracing: bool) -> Iterator[None]:
+    """Disable the fused attention of ``nn.MultiheadAttention`` while ``tracing`` is True.
 
-    Nobody can count that one. Only a trace is treated so, for the switch is the process's.
+    Counters of operations do not know the fused operator. The setting is global to the
+    process, so it is changed only for traces.
     """
     fused = torch.backends.mha.get_fastpath_enabled()
     if tracing:
@@ -198,9 +212,9 @@ def _countable(tracing: bool) -> Iterator[None]:
 
 
 def _code(net: nn.Module) -> str:
-    """Return a hash of a module's structure and of the files that define its parts.
+    """Return a hash of a module's structure and of the source files of its submodules.
 
-    Weights alone do not tell an edited ``forward`` from the one before.
+    The fingerprint includes it because an edited ``forward`` does not change the weights.
     """
     text = re.sub(r" at 0x[0-9a-f]+", "", repr(net))
     digest = hashlib.blake2b(text.encode(), digest_size=16)

@@ -1,4 +1,4 @@
-"""What backbones that users bring share: normalisation, the layout of taps, the fingerprint."""
+"""Backbones of arbitrary networks: normalisation, detection of taps, fingerprint."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Layout:
-    """How a tensor becomes a feature map.
+    """The axes of a layer's output, which determine its conversion to a feature map.
 
     Attributes:
         kind: ``map`` (n, c, h, w), ``last`` (n, h, w, c) or ``tokens`` (n, tokens, c).
-        shape: (channels, height, width) of the map.
-        prefix: tokens in front of the grid (class, registers), which are dropped.
+        shape: (channels, height, width) of the feature map.
+        prefix: number of tokens before the grid (class, registers), which are removed.
     """
 
     kind: Literal["map", "last", "tokens"]
@@ -46,12 +46,18 @@ class Layout:
 
 
 def layout(values: Tensor, batch: int, prefix: int | None) -> Layout | None:
-    """Return how an output is read as a map, None if it is none.
+    """Return the layout of a layer's output, or None if the output is no feature map.
 
-    Images are square, so maps are: of four axes, the two last that agree are rows and
-    columns, else the second and third (channels last). Of three axes, tokens come
-    second: a square number of them behind ``prefix`` is the grid, else all of them if
-    their number is a square; where ``prefix`` is None, the largest square at the end.
+    Images are square, and so are maps. Of four axes, the last two are rows and columns if their
+    sizes agree; otherwise the second and third (channels last). Of three axes, the second
+    counts tokens: the tokens after ``prefix`` form the grid if their number is a square,
+    otherwise all tokens do if theirs is. Without a ``prefix``, the last tokens form the largest
+    possible square.
+
+    Args:
+        values: output of the layer.
+        batch: number of images.
+        prefix: number of tokens before the grid, or None if unknown.
     """
     if values.shape[:1] != (batch,) or not values.is_floating_point() or not values.numel():
         return None
@@ -61,7 +67,7 @@ def layout(values: Tensor, batch: int, prefix: int | None) -> Layout | None:
     if len(sizes) == 3 and sizes[0] == sizes[1]:
         return Layout("last", (sizes[2], sizes[0], sizes[1]))
     if len(sizes) == 2:
-        for skipped in (prefix or 0, 0):  # a patch embedding has no class token yet
+        for skipped in (prefix or 0, 0):  # 0, as the patch embedding precedes the class token
             tokens = max(sizes[0] - skipped, 0)
             side = math.isqrt(tokens)
             if side and (prefix is None or side * side == tokens):
@@ -70,26 +76,30 @@ def layout(values: Tensor, batch: int, prefix: int | None) -> Layout | None:
 
 
 def first_tensor(output: object) -> Tensor | None:
-    """Return the first tensor in an output, looking into tuples, lists and dictionaries."""
+    """Return the first tensor in an output, searching tuples, lists and dictionaries."""
     if isinstance(output, Tensor):
         return output
     if isinstance(output, Mapping):
         output = tuple(output.values())
     if isinstance(output, tuple | list):
-        return next((found for part in output if (found := first_tensor(part)) is not None), None)
+        tensors = (first_tensor(part) for part in output)
+        return next((tensor for tensor in tensors if tensor is not None), None)
     return None
 
 
-class Tapped(Backbone):
-    """A network whose taps are found by running it once on empty images.
+class AutoTapBackbone(Backbone):
+    """A backbone that finds its taps by running its network once on empty images.
 
     Args:
-        where: names the backbone in messages.
-        identity: what the values follow from beside weights and normalisation.
+        where: name of the backbone in messages.
+        identity: facts beside weights and normalisation on which the feature maps depend; they
+            are part of the fingerprint.
         input_size: side of the square input, in pixels.
-        mean, std: of each channel in the network's order, for images in 0..1.
-        channels: the order in which the network takes them.
-        prefix_tokens: tokens in front of a grid; None: as many as are too many for a square.
+        mean, std: mean and standard deviation of each channel, in the network's order of
+            channels, for images in 0..1.
+        channels: order of the channels in the network's input.
+        prefix_tokens: number of tokens before a grid of tokens; None: the tokens that do not fit
+            into the largest square.
 
     Raises:
         InputError: a number is out of its range.
@@ -114,14 +124,14 @@ class Tapped(Backbone):
             )
         if not all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(mean, std, strict=True)):
             raise InputError(
-                f"{where}: mean and std are those of images in 0..1, with std above 0, got "
-                f"mean={list(mean)}, std={list(std)}: divide what is meant for 0..255 by 255"
+                f"{where}: expected mean in 0..1 and std above 0, at most 1, got "
+                f"mean={list(mean)}, std={list(std)}: divide values of 0..255 by 255"
             )
         self.input_size, self.taps = input_size, {}
         self._where, self._prefix, self._bgr = where, prefix_tokens, channels == "bgr"
         self._layouts: dict[str, Layout] = {}
-        named = {"channels": channels, "prefix_tokens": prefix_tokens, **identity}
-        self._identity = json.dumps(named, sort_keys=True, default=str)
+        facts = {"channels": channels, "prefix_tokens": prefix_tokens, **identity}
+        self._identity = json.dumps(facts, sort_keys=True, default=str)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -129,17 +139,17 @@ class Tapped(Backbone):
 
     @abstractmethod
     def _run(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
-        """Return the outputs of the wanted taps for normalised images, nothing run behind."""
+        """Return the outputs of the wanted taps for normalised images; run no later layers."""
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
         """Return the named feature maps; see ``Backbone.forward``."""
-        wanted = self.known(taps)
-        found = self._run(self._normalised(images), wanted) if wanted else {}
-        return {tap: self._layouts[tap].apply(found[tap]) for tap in self.taps if tap in wanted}
+        wanted = self.check_taps(taps)
+        outputs = self._run(self._normalised(images), wanted) if wanted else {}
+        return {tap: self._layouts[tap].apply(outputs[tap]) for tap in self.taps if tap in wanted}
 
     @property
     def fingerprint(self) -> str:
-        """Hexadecimal hash of weights, normalisation, and where the network comes from."""
+        """Hexadecimal hash of weights, normalisation and ``identity``."""
         text = f"{super().fingerprint}{self._identity}"
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
@@ -157,23 +167,29 @@ class Tapped(Backbone):
     def _empty(self, batch: int) -> Tensor:
         return self._normalised(torch.zeros(batch, 3, self.input_size, self.input_size))
 
-    def _settle(self, found: Mapping[str, Tensor], batch: int, taps: Sequence[str] | None) -> None:
-        """Keep the outputs that are maps, in the order in which they came; or the chosen ones.
+    def _set_taps(
+        self, outputs: Mapping[str, Tensor], batch: int, taps: Sequence[str] | None
+    ) -> None:
+        """Set the taps: the outputs that are feature maps, or those of them named in ``taps``.
 
         Raises:
-            InputError: there is none, or a chosen one is not among them.
+            InputError: no output is a feature map, or one of ``taps`` is none.
         """
-        read = {name: layout(values, batch, self._prefix) for name, values in found.items()}
-        known = {name: how for name, how in read.items() if how is not None}
-        if not known:
+        layouts: dict[str, Layout] = {}
+        for name, values in outputs.items():
+            if (axes := layout(values, batch, self._prefix)) is not None:
+                layouts[name] = axes
+        if not layouts:
             raise InputError(
-                f"{self._where}: none of its {len(found)} outputs is a feature map (n, channels, "
+                f"{self._where}: none of its {len(outputs)} outputs is a feature map (n, channels, "
                 "side, side) or a grid of tokens (n, tokens, channels): there is no usable tap"
             )
         for tap in taps or ():
-            if tap not in known:
-                raise InputError(f"{self._where}: it has no tap {tap!r}: {nearest(tap, known)}")
-        self._layouts = {n: how for n, how in known.items() if taps is None or n in taps}
-        self.taps = {name: how.shape for name, how in self._layouts.items()}
+            if tap not in layouts:
+                raise InputError(f"{self._where}: it has no tap {tap!r}: {nearest(tap, layouts)}")
+        self._layouts = {
+            name: axes for name, axes in layouts.items() if taps is None or name in taps
+        }
+        self.taps = {name: axes.shape for name, axes in self._layouts.items()}
         if not self.taps:
-            raise InputError(f"{self._where}: backbone.taps is empty: name one, or leave it out")
+            raise InputError(f"{self._where}: backbone.taps is empty: name a tap, or leave it out")

@@ -1,8 +1,7 @@
-"""Weights of a TensorFlow.js manifest, from a folder or a package tarball.
+"""Reader of TensorFlow.js weights: a JSON manifest and a binary, in a folder or tarball.
 
-Format: the manifest lists groups of tensors in the order in which they lie in the
-binary. A tensor is raw little-endian float32, or unsigned 8 or 16 bit integers q
-with value = q * scale + min.
+The manifest lists groups of tensors in their order in the binary. A tensor is stored as
+little-endian float32, or as unsigned 8 or 16 bit integers q with value = q * scale + min.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _HINT = "give the folder that holds both files, or the tarball of `npm pack @vla
 
 
 def read_weights(path: Path, manifest: str, binary: str) -> dict[str, NDArray[np.float32]]:
-    """Return tensor name -> float32 array.
+    """Return the tensors of a manifest and its binary: name -> float32 array.
 
     Args:
         path: a folder (searched to two levels) or a .tgz package.
@@ -77,19 +76,18 @@ def _read_both(path: Path, manifest: str, binary: str) -> tuple[bytes, bytes]:
         raise InputError(f"backbone.weights={path}: no such file or folder: {_HINT}")
     with reading(path, _HINT, tarfile.TarError, EOFError, zlib.error):
         if path.is_dir():
-            found = [_find(path, name) for name in (manifest, binary)]
-            return found[0].read_bytes(), found[1].read_bytes()
+            return _find(path, manifest).read_bytes(), _find(path, binary).read_bytes()
         with tarfile.open(path) as archive:
             members = {Path(m.name).name: m for m in archive.getmembers() if m.isfile()}
-            read = []
+            contents = []
             for name in (manifest, binary):
                 stream = archive.extractfile(members[name]) if name in members else None
                 if stream is None:
                     raise InputError(f"{path}: holds no {name}: {_HINT}")
-                read.append(stream.read())
+                contents.append(stream.read())
             while archive.fileobj and archive.fileobj.read(1 << 20):
-                pass  # only at its end does gzip compare the checksum
-            return read[0], read[1]
+                pass  # gzip checks its checksum at the end of the stream only
+            return contents[0], contents[1]
 
 
 def _find(folder: Path, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What every block is: a body, attention, a shortcut, and their cost."""
+"""Base class of building blocks: a body, attention and a shortcut, and their cost."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from torch import Tensor, nn
 from evonas.models.networks.common.attention import attention_macs, make_attention
 from evonas.models.networks.common.layers import conv_macs, conv_norm, out_side
 
-#: Scale of a body beside an identity at the start. Goyal et al. (2017, arXiv 1706.02677,
-#: section 5.1) start at 0; within five epochs 0.2 gave lower errors, while 1 made stages
-#: of many blocks worse. A block that changes the shape starts with its body at full scale.
+#: Initial scale of a body that is added to an identity shortcut. Goyal et al. (2017, arXiv
+#: 1706.02677, section 5.1) use 0; for trainings of five epochs 0.2 gave lower errors, and 1
+#: higher errors in stages of many blocks. Other bodies start at scale 1.
 _IDENTITY_SCALE = 0.2
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """What a block is asked to be.
+    """Shape and options of a block.
 
     Attributes:
         c_in, c_out: channels of its input and output.
         kernel: side of the spatial convolutions, odd.
-        stride: 1, or 2 to halve height and width (rounding up).
+        stride: 1, or 2 to halve height and width, rounded up.
         attention: ``none``, ``se`` or ``cbam``.
-        act: name of the activation, see ``_layers.activation``.
+        act: name of the activation, see ``common.layers.activation``.
     """
 
     c_in: int
@@ -47,19 +47,20 @@ class BlockSpec:
 
 
 class Block(nn.Module, ABC):
-    """(n, c_in, h, w) -> (n, c_out, ceil(h / stride), ceil(w / stride)).
+    """A building block: (n, c_in, h, w) -> (n, c_out, ceil(h / stride), ceil(w / stride)).
 
-    The order is body, attention, shortcut: attention stands before the residual
-    addition (Hu et al. 2018, arXiv 1709.01507; Woo et al. 2018, arXiv 1807.06521).
-    Behind the addition nothing follows, as in He et al. (2016, arXiv 1603.05027): a
-    SiLU there would halve small values in every block, and a stage of many blocks
-    would start blind. A subclass writes the body and its multiply-adds.
+    The output is attention(body(x)) plus the shortcut: attention comes before the residual
+    addition (Hu et al. 2018, arXiv 1709.01507; Woo et al. 2018, arXiv 1807.06521). No
+    activation follows the addition, as in He et al. (2016, arXiv 1603.05027): a SiLU would
+    halve small values in every block, and the signal of a stage of many blocks would vanish.
+    A subclass defines the body and its multiply-adds.
 
     Attributes:
-        shortcut: ``identity`` adds the input where the shape allows it;
-            ``projection`` also adds a strided 1 x 1 convolution of it elsewhere.
-        linear_end: whether the output has seen no activation since the last
-            convolution; a network then closes with norm and activation.
+        shortcut: ``none``; ``identity``: the input is added if input and output have the same
+            shape; ``projection``: as ``identity``, and otherwise a strided 1 x 1 convolution
+            of the input is added.
+        linear_end: True if no activation follows the last convolution; the network then adds
+            batch norm and activation after its last block.
     """
 
     shortcut: ClassVar[Literal["none", "identity", "projection"]] = "none"
@@ -79,7 +80,7 @@ class Block(nn.Module, ABC):
                 nn.init.constant_(norm.weight, _IDENTITY_SCALE)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the block's feature map."""
+        """Return the output map."""
         y: Tensor = self.attention(self.body(x))
         return y if self.skip is None else y + self.skip(x)
 
@@ -94,7 +95,7 @@ class Block(nn.Module, ABC):
 
     @staticmethod
     def closing_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
-        """Return the norms whose scale is the scale of the body's output."""
+        """Return the batch norms whose scales determine the scale of the body's output."""
         return [m for m in body.modules() if isinstance(m, nn.BatchNorm2d)][-1:]
 
     @staticmethod

@@ -9,13 +9,13 @@ from evonas.models.networks.common.layers import conv_macs, conv_norm
 
 
 class Bottleneck(Block):
-    """Reduce 1 x 1, convolve k x k (with the stride), restore 1 x 1."""
+    """Three convolutions: 1 x 1 to a quarter of the channels, k x k with the stride, 1 x 1."""
 
     shortcut = "projection"
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the three convolutions."""
+        """Return the three convolutions; see ``Block.make_body``."""
         inner = _inner(spec)
         return nn.Sequential(
             conv_norm(spec.c_in, inner, 1, act=spec.act),
@@ -25,7 +25,7 @@ class Bottleneck(Block):
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S C q + S' (q^2 k^2 + q D), with q = D / 4, S and S' places in and out."""
+        """Return S C q + S' (q^2 k^2 + q D): q = D / 4, S and S' input and output area."""
         inner, size = _inner(spec), spec.out_size(h, w)
         return (
             conv_macs(spec.c_in, inner, 1, h, w)

@@ -1,4 +1,4 @@
-"""Plain convolution: convolution, batch norm, activation."""
+"""Plain convolution block: convolution, batch norm, activation."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from evonas.models.networks.common.layers import conv_macs, conv_norm
 
 
 class Conv(Block):
-    """One convolution; no shortcut."""
+    """One k x k convolution with batch norm and activation, without a shortcut."""
 
     linear_end = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the convolution, its norm and activation."""
+        """Return the convolution, batch norm and activation; see ``Block.make_body``."""
         return conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, act=spec.act)
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S C D k^2, with S the places of the output."""
+        """Return S C D k^2, with S the area of the output."""
         return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))

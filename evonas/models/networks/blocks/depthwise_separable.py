@@ -9,17 +9,17 @@ from evonas.models.networks.common.layers import conv_macs, conv_norm
 
 
 class DepthwiseSeparable(Block):
-    """Depthwise k x k (with the stride), then 1 x 1.
+    """Depthwise k x k convolution with the stride, then a 1 x 1 convolution.
 
-    MobileNet has no shortcut here; one is added where the shape allows it, so that
-    a stage of many repeats trains.
+    Unlike MobileNet's block, it has an identity shortcut if input and output have the same
+    shape, so that stages of many blocks can be trained.
     """
 
     shortcut = "identity"
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the two convolutions."""
+        """Return the two convolutions; see ``Block.make_body``."""
         c = spec.c_in
         return nn.Sequential(
             conv_norm(c, c, spec.kernel, stride=spec.stride, groups=c, act=spec.act),
@@ -28,6 +28,6 @@ class DepthwiseSeparable(Block):
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S C (k^2 + D), with S the places of the output."""
+        """Return S C (k^2 + D), with S the area of the output."""
         c, size = spec.c_in, spec.out_size(h, w)
         return conv_macs(c, c, spec.kernel, *size, groups=c) + conv_macs(c, spec.c_out, 1, *size)

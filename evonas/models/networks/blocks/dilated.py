@@ -1,4 +1,4 @@
-"""Dilated convolution: a convolution with gaps of one between its weights."""
+"""Dilated convolution block: a convolution of dilation 2, batch norm, activation."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from evonas.models.networks.common.layers import conv_macs, conv_norm
 
 
 class Dilated(Block):
-    """One convolution of dilation 2: a wider view at the cost of a plain one."""
+    """One convolution of dilation 2: a larger receptive field at the cost of a plain one."""
 
     linear_end = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the convolution, its norm and activation."""
+        """Return the convolution, batch norm and activation; see ``Block.make_body``."""
         return conv_norm(
             spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2, act=spec.act
         )
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S C D k^2: the gaps cost nothing."""
+        """Return S C D k^2, with S the area of the output: dilation does not add to the cost."""
         return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))

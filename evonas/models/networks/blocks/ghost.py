@@ -1,4 +1,4 @@
-"""Ghost bottleneck: half of the channels are cheap copies (Han et al. 2020, arXiv 1911.11907)."""
+"""Ghost bottleneck: depthwise convolutions compute half of the channels (arXiv 1911.11907)."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _EXPANSION = 2
 
 
 class Ghost(Block):
-    """Ghost module to twice the channels, depthwise stride if any, ghost module to D.
+    """Two ghost modules, to 2 C and to D channels, with a strided convolution between.
 
-    The cheap operation is a depthwise k x k convolution. The shortcut is the
-    identity; the paper's strided shortcut is left out to keep the block cheap.
+    Han et al. (2020). The cheap operation is a depthwise k x k convolution. The shortcut is
+    the identity; the paper's strided shortcut is left out to keep the block cheap.
     """
 
     shortcut = "identity"
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the two ghost modules and the strided convolution between them."""
+        """Return both ghost modules and, with stride 2, the depthwise convolution between."""
         wide, k = _EXPANSION * spec.c_in, spec.kernel
         layers: list[nn.Module] = [_GhostModule(spec.c_in, wide, k, spec.act)]
         if spec.stride > 1:
@@ -32,7 +32,7 @@ class Ghost(Block):
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S (C D / 2 + k^2 D / 2) for each ghost module, S' D k^2 for the stride."""
+        """Return S (C D + k^2 D) / 2 for each ghost module plus S' 2 C k^2 for a stride of 2."""
         wide, size, k = _EXPANSION * spec.c_in, spec.out_size(h, w), spec.kernel
         total = _ghost_macs(spec.c_in, wide, k, h, w) + _ghost_macs(wide, spec.c_out, k, *size)
         if spec.stride > 1:
@@ -41,13 +41,17 @@ class Ghost(Block):
 
     @staticmethod
     def closing_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
-        """Return both norms of the last ghost module: its halves are side by side."""
+        """Return both batch norms of the last ghost module, one for each half of its output."""
         last = list(body.children())[-1]
         return [m for m in last.modules() if isinstance(m, nn.BatchNorm2d)]
 
 
 class _GhostModule(nn.Module):
-    """(n, c_in, h, w) -> (n, c_out, h, w): 1 x 1 to half, the rest depthwise from it."""
+    """Ghost module: (n, c_in, h, w) -> (n, c_out, h, w).
+
+    A 1 x 1 convolution computes half of the channels; a depthwise convolution of these
+    computes the other half.
+    """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, act: str | None) -> None:
         super().__init__()

@@ -11,13 +11,16 @@ _EXPANSION = 4
 
 
 class InvertedResidual(Block):
-    """Expand 1 x 1 by 4, depthwise k x k (with the stride), project 1 x 1, linear end."""
+    """Three convolutions: 1 x 1 to 4 C channels, depthwise k x k with the stride, 1 x 1.
+
+    No activation follows the last convolution.
+    """
 
     shortcut = "identity"
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the three convolutions."""
+        """Return the three convolutions; see ``Block.make_body``."""
         wide = _EXPANSION * spec.c_in
         return nn.Sequential(
             conv_norm(spec.c_in, wide, 1, act=spec.act),
@@ -27,7 +30,7 @@ class InvertedResidual(Block):
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S C t + S' t (k^2 + D) for t = 4 C, with S and S' places in and out."""
+        """Return S C t + S' t (k^2 + D): t = 4 C, S and S' input and output area."""
         wide, size = _EXPANSION * spec.c_in, spec.out_size(h, w)
         return (
             conv_macs(spec.c_in, wide, 1, h, w)

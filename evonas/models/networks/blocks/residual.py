@@ -1,4 +1,4 @@
-"""Residual block: two convolutions beside a shortcut (He et al. 2016, arXiv 1512.03385)."""
+"""Residual block: two convolutions and a shortcut (He et al. 2016, arXiv 1512.03385)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from evonas.models.networks.common.layers import conv_macs, conv_norm
 
 
 class Residual(Block):
-    """The basic block of ResNet; the first convolution has the stride."""
+    """The basic block of ResNet: two k x k convolutions, the first with the stride."""
 
     shortcut = "projection"
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the two convolutions."""
+        """Return the two convolutions; see ``Block.make_body``."""
         return nn.Sequential(
             conv_norm(spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, act=spec.act),
             conv_norm(spec.c_out, spec.c_out, spec.kernel),
@@ -23,7 +23,7 @@ class Residual(Block):
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S D k^2 (C + D), with S the places of the output."""
+        """Return S D k^2 (C + D), with S the area of the output."""
         size = spec.out_size(h, w)
         return conv_macs(spec.c_in, spec.c_out, spec.kernel, *size) + conv_macs(
             spec.c_out, spec.c_out, spec.kernel, *size

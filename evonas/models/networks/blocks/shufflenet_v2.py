@@ -10,21 +10,24 @@ from evonas.models.networks.common.layers import conv_macs, conv_norm
 
 
 class ShuffleNetV2(Block):
-    """Ma et al. 2018, figure 3: (c) where the shape is kept, (d) elsewhere.
+    """The units of Ma et al. 2018, figure 3: (c) if the shape is kept, otherwise (d).
 
-    With an odd number of channels the right half has one more.
+    With an odd number of channels, the right half has one channel more than the left.
     """
 
     linear_end = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
-        """Return the unit."""
+        """Return the unit; see ``Block.make_body``."""
         return _Basic(spec) if spec.keeps_shape else _Down(spec)
 
     @staticmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """S (2 q^2 + k^2 q); elsewhere S' (k^2 C + C q) + S C q + S' (k^2 q + q^2); q = D / 2."""
+        """Return S (2 q^2 + k^2 q) if the shape is kept, with q = D / 2 and S the area.
+
+        Otherwise S C q + S' (k^2 C + C q + k^2 q + q^2), with S' the area of the output.
+        """
         left, right = _halves(spec.c_out)
         k, size = spec.kernel, spec.out_size(h, w)
         width_in = right if spec.keeps_shape else spec.c_in
@@ -36,7 +39,7 @@ class ShuffleNetV2(Block):
 
 
 class _Basic(nn.Module):
-    """(n, c, h, w) -> (n, c, h, w): the left half passes unchanged."""
+    """Unit (c): (n, c, h, w) -> (n, c, h, w); the left half of the channels passes unchanged."""
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
@@ -49,7 +52,7 @@ class _Basic(nn.Module):
 
 
 class _Down(nn.Module):
-    """(n, c_in, h, w) -> (n, c_out, h_out, w_out): both halves see every channel."""
+    """Unit (d): (n, c_in, h, w) -> (n, c_out, h_out, w_out); both branches use all channels."""
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
@@ -91,7 +94,7 @@ def _right_macs(
 
 
 def _shuffled(left: Tensor, right: Tensor) -> Tensor:
-    """Return both halves with their channels taken in turns; a spare one comes last."""
+    """Return the channels of both halves interleaved; an odd one comes last."""
     n = left.shape[1]
     pairs = torch.stack([left, right[:, :n]], dim=2).flatten(1, 2)
     return torch.cat([pairs, right[:, n:]], dim=1)

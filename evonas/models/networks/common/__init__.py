@@ -1,1 +1,1 @@
-"""Parts that several network families share."""
+"""Layers and settings readers shared by the network families."""

@@ -1,4 +1,4 @@
-"""Reading an architecture's settings: what is missing or wrong is said by name."""
+"""Checked access to the settings of an architecture: integers, numbers and choices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from evonas.space import Architecture
 
 
 def setting(architecture: Architecture, name: str, default: Any = None) -> Any:
-    """Return a setting, or the default where there is one.
+    """Return a setting's value, or ``default`` if the architecture lacks the setting.
 
     Raises:
         InputError: the setting is missing and has no default.
@@ -20,15 +20,15 @@ def setting(architecture: Architecture, name: str, default: Any = None) -> Any:
     if default is None:
         raise InputError(
             f"network {architecture.network!r} needs the setting {name!r}: "
-            f"has {sorted(architecture.settings)}"
+            f"got only {sorted(architecture.settings)}"
         )
     return default
 
 
-def whole(
+def integer(
     architecture: Architecture, name: str, low: int, high: int, default: int | None = None
 ) -> int:
-    """Return a setting that is an integer in low..high.
+    """Return the value of an integer setting in low..high.
 
     Raises:
         InputError: the setting is missing, no integer, or out of range.
@@ -42,10 +42,27 @@ def whole(
     return value
 
 
-def number(
+def odd_kernel(architecture: Architecture, name: str, default: int) -> int:
+    """Return the value of a setting that is the side of a kernel: odd, in 1..31.
+
+    A kernel of even size has no centre, and so would change the size of the map.
+
+    Raises:
+        InputError: the setting is no odd integer in 1..31.
+    """
+    value = integer(architecture, name, 1, 31, default=default)
+    if value % 2 == 0:
+        raise InputError(
+            f"network {architecture.network!r}, setting {name!r}: expected an odd integer in "
+            f"1..31, got {value}"
+        )
+    return value
+
+
+def real(
     architecture: Architecture, name: str, low: float, high: float, default: float | None = None
 ) -> float:
-    """Return a setting that is a number in [low, high].
+    """Return the value of a numeric setting in [low, high].
 
     Raises:
         InputError: the setting is missing, no number, or out of range.
@@ -60,13 +77,13 @@ def number(
     return float(value)
 
 
-def one_of(
+def choice(
     architecture: Architecture, name: str, known: tuple[str, ...], default: str | None = None
 ) -> str:
-    """Return a setting that is one of the known words.
+    """Return the value of a categorical setting, one of the ``known`` values.
 
     Raises:
-        InputError: the setting is missing or unknown.
+        InputError: the setting is missing or its value is unknown.
     """
     value = setting(architecture, name, default)
     if value not in known:

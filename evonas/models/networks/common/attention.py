@@ -1,4 +1,4 @@
-"""Attention over channels and places: squeeze-and-excitation and CBAM."""
+"""Attention over channels and positions: squeeze-and-excitation and CBAM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ ATTENTIONS = ("none", "se", "cbam")
 
 
 def make_attention(kind: str, channels: int) -> nn.Module:
-    """Return a module that keeps the shape (n, channels, h, w).
+    """Return an attention module; its output has the shape of its input, (n, channels, h, w).
+
+    Args:
+        kind: ``none``, ``se`` (squeeze-and-excitation) or ``cbam``.
+        channels: channels of the map.
 
     Raises:
         InputError: the kind is unknown.
@@ -27,7 +31,7 @@ def make_attention(kind: str, channels: int) -> nn.Module:
 
 
 def attention_macs(kind: str, channels: int, h: int, w: int) -> int:
-    """Return the multiply-adds of an attention on an h x w map.
+    """Return the multiply-adds of an attention module on an h x w map.
 
     Raises:
         InputError: the kind is unknown.
@@ -37,37 +41,37 @@ def attention_macs(kind: str, channels: int, h: int, w: int) -> int:
     if kind == "se":
         return 2 * channels * _hidden(channels, 4)
     if kind == "cbam":
-        # The shared perceptron runs twice: on the means and on the maxima.
+        # CBAM applies its perceptron twice: to the channel means and to the channel maxima.
         return 4 * channels * _hidden(channels, 16) + conv_macs(2, 1, 7, h, w)
     raise InputError(f"unknown attention {kind!r}: {nearest(kind, ATTENTIONS)}")
 
 
 def _hidden(channels: int, reduction: int) -> int:
-    """Return the width of the perceptron; four at least, as heads are narrow."""
+    """Return the width of the perceptron's hidden layer, at least 4 because heads are narrow."""
     return max(4, channels // reduction)
 
 
 class _Perceptron(nn.Sequential):
-    """(n, c) -> (n, c): two linear layers with a ReLU between."""
+    """Two linear layers with a ReLU between: (n, c) -> (n, c)."""
 
     def __init__(self, channels: int, hidden: int) -> None:
         super().__init__(nn.Linear(channels, hidden), nn.ReLU(), nn.Linear(hidden, channels))
 
 
 class SqueezeExcitation(nn.Module):
-    """Channel scales from channel means (Hu et al. 2018, arXiv 1709.01507), reduction 4."""
+    """Squeeze-and-excitation with reduction 4 (Hu et al. 2018, arXiv 1709.01507)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.excite = _Perceptron(channels, _hidden(channels, 4))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (n, c, h, w) with every channel scaled by a number in (0, 1)."""
+        """Return x (n, c, h, w) with every channel multiplied by a factor in (0, 1)."""
         return x * torch.sigmoid(self.excite(x.mean((2, 3))))[:, :, None, None]
 
 
 class CBAM(nn.Module):
-    """Channel, then spatial attention (Woo et al. 2018, arXiv 1807.06521), reduction 16."""
+    """Channel attention, then spatial attention, reduction 16 (Woo et al. 2018, 1807.06521)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -75,7 +79,7 @@ class CBAM(nn.Module):
         self.spatial = nn.Sequential(conv(2, 1, 7), nn.BatchNorm2d(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (n, c, h, w) with channels, then places scaled by numbers in (0, 1)."""
+        """Return x (n, c, h, w) with channels, then positions multiplied by factors in (0, 1)."""
         scale = torch.sigmoid(self.channel(x.mean((2, 3))) + self.channel(x.amax((2, 3))))
         x = x * scale[:, :, None, None]
         summary = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], dim=1)

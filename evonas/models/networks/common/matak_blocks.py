@@ -1,9 +1,9 @@
 """The eight blocks of Matak (2020, HeadPoseNAS): four kinds, each plain or upscaling.
 
-Maps are padded as TensorFlow's SAME does: with stride 2 the spare row and column of
-zeros stand at the bottom and right. "Separable" is TensorFlow's separable
-convolution with depth multiplier 6: depthwise to 6 C channels without a bias, then
-1 x 1 with one. The upscaling blocks turn C channels into 2 c for an argument c.
+Padding is TensorFlow's SAME: with stride 2, the odd row and column of zeros is added at the
+bottom and right. "Separable" is TensorFlow's separable convolution with depth multiplier 6:
+depthwise to 6 C channels without bias, then 1 x 1 with bias. An upscaling block changes the
+number of channels, to 2 c for its argument c.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KINDS = ("residual", "conv", "inverted_residual", "depthwise_separable")
 
 
 def normal(kind: str, c: int, k: int) -> nn.Module:
-    """Return a plain block: (n, c, h, w) -> the same shape.
+    """Return a plain block: (n, c, h, w) -> (n, c, h, w).
 
     Args:
         kind: one of ``KINDS``.
@@ -31,24 +31,30 @@ def normal(kind: str, c: int, k: int) -> nn.Module:
     if kind == "conv":
         return same_conv(c, c, k)
     if kind == "residual":
-        return _Added([same_conv(c, c, k), _norm(c), prelu(c), same_conv(c, c, k), _norm(c)])
+        return _Residual([same_conv(c, c, k), _norm(c), prelu(c), same_conv(c, c, k), _norm(c)])
     if kind == "inverted_residual":
         layers = [same_conv(c, c, k), _norm(c), prelu(c)]
         layers += [*_separable(c, c, 1), _norm(c), prelu(c)]
-        return _Added([*layers, same_conv(c, c, k), _norm(c)])
+        return _Residual([*layers, same_conv(c, c, k), _norm(c)])
     layers = [*_separable(c, c, k), same_conv(c, c, 1), _norm(c), prelu(c)]
     layers += [*_separable(c, c, k), same_conv(c, c, 1), _norm(c)]
-    return nn.Sequential(_Added(layers), prelu(c))
+    return nn.Sequential(_Residual(layers), prelu(c))
 
 
 def upscale(kind: str, c_in: int, c: int, k: int, size: tuple[int, int]) -> nn.Module:
     """Return an upscaling block: (n, c_in, h, w) -> (n, 2 c, h', w').
 
-    Height and width halve (rounding up), except with ``conv``, which leaves that to
-    the pool behind it. ``size`` is the (height, width) of its input.
+    Height and width halve, rounded up; those of a ``conv`` block stay, and the pooling after
+    it halves them.
+
+    Args:
+        kind: one of ``KINDS``.
+        c_in, c: channels of the input, half the channels of the output.
+        k: side of its spatial convolutions, odd.
+        size: (height, width) of the input.
     """
     if kind == "conv":
-        return nn.Sequential(_Twice(c_in, c, k), _norm(2 * c), prelu(2 * c))
+        return nn.Sequential(_ParallelConvs(c_in, c, k), _norm(2 * c), prelu(2 * c))
     if kind == "residual":
         return nn.Sequential(
             same_conv(c_in, 2 * c, k, stride=2, size=size),
@@ -81,38 +87,40 @@ def upscale(kind: str, c_in: int, c: int, k: int, size: tuple[int, int]) -> nn.M
     )
 
 
-def normal_macs(kind: str, c: int, k: int, places: int) -> int:
-    """Return a plain block's multiply-adds on a map of ``places`` places."""
+def normal_macs(kind: str, c: int, k: int, area: int) -> int:
+    """Return a plain block's multiply-adds on a map with ``area`` = height times width."""
     formulas: dict[str, Callable[[], int]] = {
         "conv": lambda: c * c * k * k,
         "residual": lambda: 2 * c * c * k * k,
         "inverted_residual": lambda: 2 * c * c * k * k + 6 * c * c + 6 * c,
         "depthwise_separable": lambda: 2 * (6 * c * k * k + 7 * c * c),
     }
-    return places * formulas[kind]()
+    return area * formulas[kind]()
 
 
-def upscale_macs(kind: str, c_in: int, c: int, k: int, places: int, halved: int) -> int:
+def upscale_macs(kind: str, c_in: int, c: int, k: int, area: int, halved_area: int) -> int:
     """Return an upscaling block's multiply-adds.
 
     Args:
         kind: one of ``KINDS``.
         c_in, c: channels of the input, half the channels of the output.
         k: side of its spatial convolutions.
-        places, halved: places of its input and of the halved map.
+        area, halved_area: height times width of the input, and of the halved map.
     """
     kk = k * k
     if kind == "conv":
-        return places * 2 * c_in * c * kk
+        return area * 2 * c_in * c * kk
     if kind == "residual":
-        return halved * 2 * c * kk * (c_in + 2 * c)
+        return halved_area * 2 * c * kk * (c_in + 2 * c)
     if kind == "inverted_residual":
-        return places * c_in * c * kk + halved * (6 * c + 6 * c * c + 2 * c * c * kk)
-    return halved * (6 * c_in * kk + 6 * c_in * c + c * c + 6 * c * kk + 6 * c * c + 2 * c * c)
+        return area * c_in * c * kk + halved_area * (6 * c + 6 * c * c + 2 * c * c * kk)
+    first = 6 * c_in * kk + 6 * c_in * c + c * c
+    second = 6 * c * kk + 6 * c * c + 2 * c * c
+    return halved_area * (first + second)
 
 
 def halves(kind: str) -> bool:
-    """Return whether the upscaling block of a kind halves the map."""
+    """Whether the upscaling block of this kind halves height and width."""
     return kind != "conv"
 
 
@@ -132,15 +140,15 @@ def same_conv(
         c_in, c_out: channels.
         k: side of the kernel, odd.
         stride: 1 or 2.
-        size: (height, width) of its input; only a stride needs it.
+        size: (height, width) of the input; used only with stride 2.
         groups, bias: as in ``nn.Conv2d``.
     """
-    spare_h, spare_w = (max((out_side(side, stride) - 1) * stride + k - side, 0) for side in size)
+    total_h, total_w = (max((out_side(side, stride) - 1) * stride + k - side, 0) for side in size)
     padding, pad = (k // 2, k // 2), None
     if stride > 1:
-        padding = (spare_h // 2, spare_w // 2)
-        if spare_h % 2 or spare_w % 2:
-            pad = nn.ZeroPad2d((0, spare_w % 2, 0, spare_h % 2))
+        padding = (total_h // 2, total_w // 2)
+        if total_h % 2 or total_w % 2:
+            pad = nn.ZeroPad2d((0, total_w % 2, 0, total_h % 2))
     layer = nn.Conv2d(c_in, c_out, k, stride, padding, groups=groups, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
@@ -148,8 +156,8 @@ def same_conv(
     return layer if pad is None else nn.Sequential(pad, layer)
 
 
-class _Added(nn.Module):
-    """Layers beside an identity shortcut."""
+class _Residual(nn.Module):
+    """Layers with an identity shortcut: x -> body(x) + x."""
 
     def __init__(self, layers: list[nn.Module]) -> None:
         super().__init__()
@@ -160,8 +168,8 @@ class _Added(nn.Module):
         return y + x
 
 
-class _Twice(nn.Module):
-    """Two convolutions of the same input, concatenated."""
+class _ParallelConvs(nn.Module):
+    """Two convolutions of one input, concatenated: (n, c_in, h, w) -> (n, 2 c, h, w)."""
 
     def __init__(self, c_in: int, c: int, k: int) -> None:
         super().__init__()
@@ -182,10 +190,10 @@ def _separable(
 
 
 def _norm(c: int) -> nn.Module:
-    # TensorFlow's decay of 0.9 is torch's momentum of 0.1.
+    # Torch's momentum of 0.1 is TensorFlow's decay of 0.9.
     return nn.BatchNorm2d(c, eps=1e-5, momentum=0.1)
 
 
 def prelu(c: int) -> nn.Module:
-    """Return a PReLU with one slope a channel, 0.1 at the start."""
+    """Return a PReLU with one slope for each channel, 0.1 at first."""
     return nn.PReLU(c, init=0.1)

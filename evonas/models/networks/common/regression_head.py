@@ -1,4 +1,4 @@
-"""The regression end of a head network: feature map -> outputs, and its cost."""
+"""Last layers of a head network, from the feature map to the outputs, and their cost."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from torch import Tensor, nn
 
 from evonas.errors import InputError, nearest
 from evonas.models.networks.base import Shape
-from evonas.models.networks.common.layers import activation
+from evonas.models.networks.common.layers import activation, output_linear
 
 ENDS = ("pool", "flatten", "depthwise")
 
-#: Side beyond which a map is averaged down before it is flattened: the linear layer
-#: behind it would otherwise hold most of a head's parameters.
+#: Largest side of a map that is flattened; larger maps are average-pooled first, as the linear
+#: layer after them would otherwise hold most of a head's parameters.
 FLATTEN_SIDE = 4
 
 
 def make_end(
     kind: str, in_shape: Shape, n_outputs: int, *, hidden: int, dropout: float, act: str
 ) -> nn.Sequential:
-    """Return the end of a network.
+    """Return the last layers of a network: spatial reduction, linear layers.
 
     Args:
-        kind: ``pool`` (channel means), ``flatten`` (all places, of at most 4 x 4)
-            or ``depthwise`` (one learned weighting of the places a channel, as in
+        kind: ``pool`` (channel means), ``flatten`` (all positions, at most 4 x 4) or
+            ``depthwise`` (a learned weight for each position and channel, as in
             MobileFaceNets, Chen et al. 2018, arXiv 1804.07573).
         in_shape: (channels, height, width) of the feature map.
         n_outputs: length of the output.
-        hidden: width of a hidden linear layer; 0 for none.
+        hidden: width of the hidden linear layer; 0 for no hidden layer.
         dropout: probability of dropping a feature before the last layer.
         act: activation of the hidden layer.
 
@@ -39,28 +39,25 @@ def make_end(
     Raises:
         InputError: the kind is unknown.
     """
-    layers: OrderedDict[str, nn.Module] = OrderedDict({kind: _spread(kind, in_shape)})
+    layers: OrderedDict[str, nn.Module] = OrderedDict({kind: _reduction(kind, in_shape)})
     width = features(kind, in_shape)
-    # Names say what a layer sees: weights on places mean nothing to one that sees means.
-    seen = "places" if kind == "flatten" else "channels"
+    # Weights are inherited by name, and weights of positions do not fit channel means.
+    source = "places" if kind == "flatten" else "channels"
     if hidden:
         inner = nn.Linear(width, hidden)
         nn.init.kaiming_normal_(inner.weight, nonlinearity="relu")
         nn.init.zeros_(inner.bias)
-        layers[f"hidden_of_{seen}"] = inner
+        layers[f"hidden_of_{source}"] = inner
         layers["act"] = activation(act, hidden)
-        width, seen = hidden, "hidden"
+        width, source = hidden, "hidden"
     if dropout:
         layers["dropout"] = nn.Dropout(dropout)
-    last = layers[f"outputs_of_{seen}"] = nn.Linear(width, n_outputs)
-    # Small first outputs: the targets are centred, and few epochs follow.
-    nn.init.normal_(last.weight, std=0.01)
-    nn.init.zeros_(last.bias)
+    layers[f"outputs_of_{source}"] = output_linear(width, n_outputs)
     return nn.Sequential(layers)
 
 
 def end_macs(kind: str, in_shape: Shape, n_outputs: int, *, hidden: int) -> int:
-    """Return the multiply-adds of the end at batch 1."""
+    """Return the multiply-adds of ``make_end``'s layers at batch 1."""
     c, h, w = in_shape
     width = features(kind, in_shape)
     total = c * h * w if kind == "depthwise" else 0
@@ -68,7 +65,7 @@ def end_macs(kind: str, in_shape: Shape, n_outputs: int, *, hidden: int) -> int:
 
 
 def features(kind: str, in_shape: Shape) -> int:
-    """Return the length of the vector that the linear layers see.
+    """Return the length of the vector that the first linear layer of ``make_end`` receives.
 
     Raises:
         InputError: the kind is unknown.
@@ -81,26 +78,26 @@ def features(kind: str, in_shape: Shape) -> int:
     return c
 
 
-def _spread(kind: str, in_shape: Shape) -> nn.Module:
+def _reduction(kind: str, in_shape: Shape) -> nn.Module:
     c, h, w = in_shape
     if kind == "pool":
-        return _MeanOfPlaces()
+        return _GlobalMean()
     if kind == "flatten":
         return nn.Sequential(_shrink(h, w), nn.Flatten())
     if kind == "depthwise":
-        return nn.Sequential(_PlaceWeights(c, h, w), nn.Flatten())
+        return nn.Sequential(_PositionWeights(c, h, w), nn.Flatten())
     raise InputError(f"unknown end {kind!r}: {nearest(kind, ENDS)}")
 
 
-class _MeanOfPlaces(nn.Module):
-    """(n, c, h, w) -> (n, c)."""
+class _GlobalMean(nn.Module):
+    """Global average pooling: (n, c, h, w) -> (n, c)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.mean((2, 3))
 
 
-class _PlaceWeights(nn.Conv2d):
-    """(n, c, h, w) -> (n, c, 1, 1): starts as the mean with some variety."""
+class _PositionWeights(nn.Conv2d):
+    """Weighted sum over positions: (n, c, h, w) -> (n, c, 1, 1); at first a noisy mean."""
 
     def __init__(self, c: int, h: int, w: int) -> None:
         super().__init__(c, c, (h, w), groups=c)
@@ -111,7 +108,7 @@ class _PlaceWeights(nn.Conv2d):
 
 
 def _shrink(h: int, w: int) -> nn.Module:
-    """Return an average pool to at most 4 x 4; fixed windows, so that any exporter has it."""
+    """Return an average pool to at most 4 x 4, with fixed windows because ONNX needs them."""
     if max(h, w) <= FLATTEN_SIDE:
         return nn.Identity()
     windows = []

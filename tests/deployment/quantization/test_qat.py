@@ -18,8 +18,8 @@ from torchao.quantization.pt2e.fake_quantize import FakeQuantize
 from torchao.quantization.pt2e.observer import MovingAveragePerChannelMinMaxObserver
 
 from evonas.core.settings import TrainingSettings
-from evonas.deployment.quantization.aware_training import Aware
 from evonas.deployment.quantization.capture import capture
+from evonas.deployment.quantization.qat import QATNetwork
 from evonas.deployment.quantization.weight_rounding import WeightRounding
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.cuda_graphs import Graphs
@@ -48,9 +48,9 @@ def images(n: int, seed: int) -> Tensor:
     return torch.rand(n, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)).mul(255)
 
 
-def aware() -> Aware:
+def aware() -> QATNetwork:
     torch.manual_seed(0)
-    return Aware(capture(Net(), SIDE), [images(8, 1)])
+    return QATNetwork(capture(Net(), SIDE), [images(8, 1)])
 
 
 class NoWaiting(TorchDispatchMode):

@@ -1,4 +1,4 @@
-"""Quantisation: a retrained network, whole, as 8-bit integers, judged before and after."""
+"""Quantise a retrained network to 8-bit integers, and evaluate it before and after."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from evonas.core.compression_settings import QuantizeSettings
-from evonas.deployment.quantization.aware_training import Aware
+from evonas.deployment.quantization.backends import check_extra, quantize
 from evonas.deployment.quantization.capture import Captured, capture
-from evonas.deployment.quantization.quantize import check_extra, quantize
+from evonas.deployment.quantization.qat import QATNetwork
 from evonas.deployment.quantization.speed import speed
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
@@ -35,20 +35,20 @@ _PACKAGES = {
 
 @dataclass
 class Quantization:
-    """One network of a retraining on its way to 8-bit integers.
+    """Quantization of one network of a retraining.
 
     Args:
-        network: what is quantised.
-        compiling: also measure what torch.compile makes of the result (road pt2e); it takes
-            up to a minute and a C++ compiler.
+        network: the retrained network.
+        compiling: also measure latency with torch.compile (backend pt2e), which takes up to a
+            minute and needs a C++ compiler.
 
     Raises:
         InputError: there is no such network, it is quantised already, or the data have no
             training split.
 
     Attributes:
-        notes: what was done otherwise than asked for, in words.
-        seconds: what each stage took.
+        notes: deviations from the settings, for the user.
+        seconds: stage -> duration.
     """
 
     network: RetrainedNetwork
@@ -57,36 +57,39 @@ class Quantization:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        one = self.network.contender
-        if Path(one["weights"][0]).suffix in SUFFIXES:
+        entry = self.network.contender
+        if Path(entry["weights"][0]).suffix in SUFFIXES:
             raise InputError(
-                f"{self.network.retrained.folder}: {one['name']!r} is quantised already: give the "
-                "folder that `evonas retrain` or `evonas prune` wrote"
+                f"{self.network.retrained.folder}: {entry['name']!r} is quantised already: give "
+                "the folder that `evonas retrain` or `evonas prune` wrote"
             )
         self._assembly = self.network.assembly
-        self._assembly.dataset.sides()  # refused here, if it has none to train on
-        if len(one["weights"]) > 1:
+        self._assembly.dataset.sides()  # raises InputError without a training split
+        if (trained := len(entry["weights"])) > 1:
             self.notes.append(
-                f"of {len(one['weights'])} trained seeds number {self.network.repeat} is quantised"
+                f"of {trained} trained seeds number {self.network.repeat} is quantised"
             )
 
     @property
     def settings(self) -> QuantizeSettings:
-        """How."""
+        """The settings of the quantization."""
         return self._assembly.experiment.quantize
 
     def run(self, path: Path) -> dict[str, Any]:
-        """Write the network and return what it costs and reaches, before and after.
+        """Write the quantised network, and return errors, size and latency before and after.
 
-        What is said about the network after is measured on the file, loaded back.
+        The values after quantization are measured with the network loaded from the file.
 
         Args:
-            path: of the file.
+            path: file to write.
+
+        Returns:
+            The content of quantize.json.
 
         Raises:
             InputError: a library is missing, the network cannot be exported or quantised, or a
                 file is damaged.
-            RunError: training diverged, or an exported file gives other outputs.
+            RunError: the training diverged, or the outputs of an exported file differ.
         """
         settings, captured = self.settings, self._captured
         check_extra(settings.road, settings.aware)
@@ -94,25 +97,26 @@ class Quantization:
             floats = Path(folder) / "float.onnx"
             images = self._calibration()
             history: list[dict[str, float]] = []
-            aware = None
+            trained = None
             if settings.aware:
                 with self._timed("training"):
-                    aware, history = self._trained(captured, images)
+                    trained, history = self._train(captured, images)
                 self.notes.append(
-                    "the backbone was trained on as well: a part of the change is that, and no "
-                    "other head can share it"
+                    "the backbone was trained as well, which is a part of the change; other heads "
+                    "cannot use this backbone"
                 )
+            full_network = self.network.full_network
             with self._timed("quantising"):
-                covered = quantize(captured, settings.road, images, path, aware, floats)
-                found = load_quantized(path, self._assembly.hardware.threads)
+                covered = quantize(captured, settings.road, images, path, trained, floats)
+                quantised = load_quantized(path, self._assembly.hardware.threads)
             with self._timed("judging"):
                 metrics = {
-                    "before": self.network.judge(self.network.whole),
-                    "after": self.network.judge(found),
+                    "before": self.network.judge(full_network),
+                    "after": self.network.judge(quantised),
                 }
             with self._timed("measuring latency"), threads(1):
-                again = load_quantized(path)
-                measured = speed(self.network.whole, floats, again, images[0][:1], self.compiling)
+                single_thread = load_quantized(path)
+                measured = speed(full_network, floats, single_thread, images[0][:1], self.compiling)
         after = path.stat().st_size
         return {
             "network": self.network.contender["name"],
@@ -129,7 +133,7 @@ class Quantization:
             **metrics,
             "bytes": {"before": captured.size, "after": after, "ratio": captured.size / after},
             "operators": asdict(covered),
-            "latency": {name: asdict(one) for name, one in measured.times.items()},
+            "latency": {name: asdict(times) for name, times in measured.times.items()},
             "training": history,
             "seconds": {
                 stage: round(spent, 2)
@@ -147,13 +151,13 @@ class Quantization:
 
     @cached_property
     def _captured(self) -> Captured:
-        captured = capture(self.network.whole, self._assembly.backbone.input_size)
+        captured = capture(self.network.full_network, self._assembly.backbone.input_size)
         if not captured.any_batch:
             self.notes.append("the network takes one image at a time, as its backbone does")
         return captured
 
     def _calibration(self) -> list[Tensor]:
-        """Return the images that ranges are taken from, drawn by the experiment's seed."""
+        """Return training images for the activation ranges, drawn with the experiment's seed."""
         learners, wanted = self.network.learners, self.settings.images
         rng = np.random.default_rng(self._assembly.experiment.seed)
         chosen = np.sort(rng.permutation(learners)[:wanted])
@@ -161,21 +165,21 @@ class Quantization:
             raise InputError("data: no image of the training split can be decoded")
         if len(chosen) < wanted:
             self.notes.append(
-                f"ranges are taken from {len(chosen)} images: fewer than {wanted} are there"
+                f"activation ranges are from {len(chosen)} images, all there are, not {wanted}"
             )
         return list(torch.split(self.network.images(chosen), _BATCH))
 
-    def _trained(
+    def _train(
         self, captured: Captured, images: list[Tensor]
-    ) -> tuple[Aware, list[dict[str, float]]]:
-        """Return the network trained with simulated rounding, and the history of that."""
-        aware, label = Aware(captured, images), "epochs of aware training"
+    ) -> tuple[QATNetwork, list[dict[str, float]]]:
+        """Return the network after quantization-aware training, and the training's history."""
+        network, label = QATNetwork(captured, images), "epochs of quantisation-aware training"
         history = self.network.train(
-            aware,
+            network,
             self.settings.training,
             lambda done, total: self.network.progress(label, done, total),
         )
-        return aware, history
+        return network, history
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

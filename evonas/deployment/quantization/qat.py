@@ -1,8 +1,8 @@
-"""Training with simulated rounding (Jacob et al. 2018, arXiv 1712.05877, section 3).
+"""Quantization-aware training (QAT; Jacob et al. 2018, arXiv 1712.05877, section 3).
 
-In the forward pass weights and activations are rounded as integers would round them, and in
-the backward pass gradients go past the rounding as if it were not there. Batch norms are
-folded before, so backbone and head train together on the statistics that they had.
+The forward pass rounds weights and activations to 8 bits; the backward pass ignores the
+rounding (straight-through estimator). Batch norms are folded before, so backbone and head are
+trained with fixed statistics.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from evonas.deployment.quantization.pt2e import calibrate, prepare
 from evonas.errors import InputError
 
 
-class Aware(nn.Module):
-    """A network that rounds as it would with integers of 8 bits, and can be trained.
+class QATNetwork(nn.Module):
+    """A trainable network that simulates rounding to 8-bit integers.
 
-    In training mode it observes the ranges of activations as well, as moving averages; in
-    evaluation mode they stay as they are. Those of weights are the weights' own at any time.
+    In training mode, moving averages of the ranges of activations are updated; in evaluation
+    mode they stay. The ranges of weights are always those of the current weights.
 
     Args:
-        captured: the network; left as it is.
-        batches: images that the first ranges are taken from.
+        captured: the float network; not changed.
+        batches: images for the initial ranges, (b, 3, side, side) float RGB in 0..255 each.
 
     Raises:
         InputError: torchao is missing, or the network takes only one image at a time.
@@ -38,11 +38,11 @@ class Aware(nn.Module):
         super().__init__()
         if not captured.any_batch:
             raise InputError(
-                "aware training needs batches, but the network takes one image at a time: "
-                "export its backbone with a dynamic batch, or quantise without --aware"
+                "quantisation-aware training needs batches, but the network takes one image at a "
+                "time: export its backbone with a dynamic batch, or quantise without --qat"
             )
         self._captured = captured
-        self.graph: fx.GraphModule = prepare(captured, aware=True)
+        self.graph: fx.GraphModule = prepare(captured, qat=True)
         calibrate(self.graph, batches)
         for parameter in self.graph.parameters():
             parameter.requires_grad_(True)
@@ -53,7 +53,7 @@ class Aware(nn.Module):
         return outputs
 
     def train(self, mode: bool = True) -> Self:
-        """Observe ranges or not; nothing else in a captured graph has a mode."""
+        """Switch the observation of activation ranges on or off."""
         self.training = mode
         for part in self.graph.modules():
             if hasattr(part, "observer_enabled") and not part.is_per_channel:
@@ -61,7 +61,7 @@ class Aware(nn.Module):
         return self
 
     def plain(self) -> Captured:
-        """Return the network with its trained weights and without rounding."""
+        """Return the float network with the trained weights."""
         graph = deepcopy(self._captured.graph)
         trained = dict(self.graph.named_parameters())
         with torch.no_grad():
