@@ -141,7 +141,7 @@ def _described(plan: _Plan) -> ExperimentDescription:
         cache=cache,
         trainings=trainings,
         epochs=0 if experiment.table else experiment.training.epochs,
-        warnings=tuple([*plan.warnings(), *plan.cautions()]),
+        warnings=(*plan.warnings(), *plan.cautions()),
     )
 
 
@@ -243,8 +243,10 @@ class NetworkDescription:
     def table(self) -> Table:
         """A row for each block."""
         rows = [
-            [one.name, one.layers, "x".join(map(str, one.shape)) or "-"]
-            + [f"{one.macs:,}", f"{one.params:,}"]
+            [
+                *(one.name, one.layers, "x".join(map(str, one.shape)) or "-"),
+                *(f"{one.macs:,}", f"{one.params:,}"),
+            ]
             for one in self.blocks
         ]
         rows.append(["all", "", str(self.n_outputs), f"{self.macs:,}", f"{self.params:,}"])
@@ -326,8 +328,7 @@ def _experiment(source: str | Path, words: Sequence[Word]) -> Experiment | None:
         content = read_yaml(path)
         if isinstance(content, dict) and "genes" in content:
             return None
-        if folder == "experiments" or isinstance(content, dict) and "space" in content:
-            return config.load(source, words)
+        return config.load(path, words)
     raise InputError(
         f"{source}: expected a search space or an experiment, there is no such file or name: see "
         "`evonas list space` and `evonas list experiment`"

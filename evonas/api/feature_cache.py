@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from evonas.core.description import size
 from evonas.core.experiment import Experiment
@@ -61,6 +62,11 @@ class CacheListing:
         """Bytes of all files."""
         return sum(one.bytes for one in self.files)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON."""
+        files = [asdict(one) | {"file": str(one.file)} for one in self.files]
+        return {"folder": str(self.folder), "bytes": self.bytes, "files": files}
+
     @property
     def table(self) -> Table:
         """A row for each backbone, data set and tap; views that are there are listed in it."""
@@ -98,6 +104,10 @@ class ClearedCache:
     def bytes(self) -> int:
         """Bytes that were freed."""
         return sum(one.bytes for one in self.removed)
+
+    def __str__(self) -> str:
+        left = f"; left {len(self.used)} that a running process uses" if self.used else ""
+        return f"removed {len(self.removed)} files, {size(self.bytes)}{left}"
 
 
 def list_cache(
@@ -155,7 +165,8 @@ def clear_cache(
         >>> evonas.clear_cache(older_than=30).bytes
         275251200
     """
-    removed, used = [], []
+    removed: list[CachedFeatures] = []
+    used: list[CachedFeatures] = []
     for one in list_cache(source, older_than=older_than).files:
         try:
             (removed if remove_unused(one.file) else used).append(one)

@@ -1,4 +1,4 @@
-"""Description of an experiment before anything is trained: sizes, costs and limits as plain data."""
+"""Description of an experiment before training: sizes, costs and limits as plain data."""
 
 from __future__ import annotations
 
