@@ -64,8 +64,15 @@ if TYPE_CHECKING:
 _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.callbacks": ("Callback", "SearchStart"),
     "evonas.api.comparison": ("Comparison", "compare"),
+    "evonas.api.description": ("NetworkDescription", "describe_network"),
     "evonas.api.evaluation": ("Evaluation", "evaluate"),
     "evonas.api.exported_model": ("ExportedModel", "Prediction", "load_exported"),
+    "evonas.api.feature_cache": (
+        *("CacheListing", "CachedFeatures", "ClearedCache", "clear_cache", "list_cache"),
+    ),
+    "evonas.api.inspection": (
+        *("BackboneDescription", "DataDescription", "describe_backbone", "describe_data"),
+    ),
     "evonas.api.live_view": ("LiveView",),
     "evonas.api.optimization": ("OptimizationResult", "create_optimizer", "minimize"),
     "evonas.api.parts": (
@@ -73,47 +80,22 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
         *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
         *("list_search_spaces", "list_tasks", "load_dataset"),
     ),
+    "evonas.api.pipeline": ("PipelineResult", "pipeline"),
+    "evonas.api.prediction": ("predict_photos",),
+    "evonas.api.probing": ("ProbeResult", "probe"),
+    "evonas.api.reporting": ("Report", "write_report"),
     "evonas.api.retrained_model": ("DistinctivenessStudy", "RetrainedModel"),
     "evonas.api.retraining": ("retrain",),
     "evonas.api.search": ("search",),
     "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
-    "evonas.api.description": (
-        "NetworkDescription",
-        "describe_network",
-    ),
-    "evonas.api.feature_cache": (
-        "CacheListing",
-        "CachedFeatures",
-        "ClearedCache",
-        "clear_cache",
-        "list_cache",
-    ),
-    "evonas.api.inspection": (
-        "BackboneDescription",
-        "DataDescription",
-        "describe_backbone",
-        "describe_data",
-    ),
-    "evonas.api.pipeline": (
-        "PipelineResult",
-        "pipeline",
-    ),
-    "evonas.api.prediction": ("predict_photos",),
-    "evonas.api.probing": (
-        "ProbeResult",
-        "probe",
-    ),
-    "evonas.api.reporting": (
-        "Report",
-        "write_report",
-    ),
     "evonas.core.description": ("ExperimentDescription",),
     "evonas.core.experiment": ("Experiment",),
     "evonas.optimizers.base": ("Optimizer",),
-    "evonas.space": (
-        *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),
-    ),
     "evonas.runs.trial": ("Trial",),
+    "evonas.space": (
+        *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal"),
+        *("SearchSpace",),
+    ),
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 

@@ -16,10 +16,10 @@ from command_line import Cli, said
 from evonas.core import registry
 
 VERBS = [
-    *("search", "retrain", "test", "compare", "lineage", "validate", "list"),
-    *("probe", "prune", "quantize", "pipeline"),
+    *("search", "retrain", "evaluate", "compare", "lineage", "validate", "list"),
+    *("probe", "prune", "quantize", "pipeline", "report", "export", "predict", "cache"),
 ]
-INNER = ["data check", "backbones show"]
+INNER = ["data check", "backbones show", "show space"]
 
 
 def test_list_shows_every_part(evonas: Cli) -> None:
@@ -52,7 +52,8 @@ def test_help_lists_every_verb(evonas: Cli) -> None:
     assert code == 0
     from evonas.cli.app import app
 
-    names = set(typer.main.get_command(app).commands)
+    commands = typer.main.get_command(app).commands
+    names = {name for name, verb in commands.items() if not verb.hidden}
     assert set(VERBS) <= names
     assert all(name in out for name in names)
 

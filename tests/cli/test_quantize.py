@@ -16,10 +16,9 @@ import yaml
 from command_line import Cli, said
 from finished_search import read
 from quantizable import made as seeded
-from rich.console import Console
 from small_modules import ConvNet, export
 
-from evonas.cli import retrain
+from evonas.api.retraining import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.retrained_network import PIXELS
@@ -41,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
     plain = assembly.experiment.model_dump(mode="json")
     plain |= {"baselines": [*plain["baselines"], HEAD], "retraining": {"epochs": 2}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(folder / "tiny.yaml", [], 0, 1, folder / "out", Console(quiet=True))
+    retrain(folder / "tiny.yaml", out=folder / "out")
     return folder / "out"
 
 
@@ -161,7 +160,7 @@ def test_a_backbone_from_a_file(
     plain["space"]["tap"] = "layers.1"
     path = tmp_path / "exported.yaml"
     path.write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(path, [], 0, 1, tmp_path / "out", Console(quiet=True))
+    retrain(path, out=tmp_path / "out")
     code, _, err = evonas("quantize", "out", "--images", 12)
     assert code == 0, err
     found = read(tmp_path / "out" / "int8" / "quantize.json")

@@ -22,7 +22,7 @@ from small_modules import ConvNet
 from small_modules import export as program_of
 from torch import Tensor, nn
 
-from evonas.cli import export
+from evonas.api.retrained_model import RetrainedModel
 from evonas.deployment.export import exporter as exporting
 from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import ExportedNetwork
@@ -81,7 +81,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
 @pytest.fixture(scope="module")
 def shipped(made: Path) -> Path:
     """A folder with it as .onnx."""
-    export.run(made, [], "onnx", "", None, made.parent / "out" / "network.onnx", False, QUIET)
+    RetrainedModel(made).export(made.parent / "out" / "network.onnx")
     return made.parent / "out"
 
 
