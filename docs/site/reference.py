@@ -24,9 +24,11 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             for name in (
                 *("search", "search_result", "callbacks", "live_view", "retraining"),
                 *("retrained_model", "evaluation", "comparison", "exported_model"),
-                *("optimization", "parts"),
+                *("prediction", "probing", "pipeline", "reporting", "description"),
+                *("inspection", "feature_cache", "optimization", "parts"),
             )
-        ),
+        )
+        + ("evonas.core.description",),
     ),
     "config": (
         "Configuration",

@@ -244,12 +244,12 @@ class NetworkDescription:
         """A row for each block."""
         rows = [
             [
-                *(one.name, one.layers, "x".join(map(str, one.shape)) or "-"),
-                *(f"{one.macs:,}", f"{one.params:,}"),
+                *(one.name, "x".join(map(str, one.shape)) or "-"),
+                *(f"{one.macs:,}", f"{one.params:,}", one.layers),
             ]
             for one in self.blocks
         ]
-        rows.append(["all", "", str(self.n_outputs), f"{self.macs:,}", f"{self.params:,}"])
+        rows.append(["all", str(self.n_outputs), f"{self.macs:,}", f"{self.params:,}", ""])
         notes = [
             "settings: " + ", ".join(f"{k}={v}" for k, v in self.architecture.settings.items()),
             "genome: " + ",".join(f"{x:.4g}" for x in self.genome),
@@ -258,8 +258,8 @@ class NetworkDescription:
             fits = "within" if self.macs <= self.max_macs else "over"
             notes.append(f"{fits} the limit of {self.max_macs:,} multiply-adds")
         title = f"{self.architecture.network} on a map of {'x'.join(map(str, self.in_shape))}"
-        columns = ["block", "layers", "output", "multiply-adds", "parameters"]
-        return Table(title, columns, rows, notes, names=2)
+        columns = ["block", "output", "multiply-adds", "parameters", "layers"]
+        return Table(title, columns, rows, notes, names=1)
 
 
 def describe_network(

@@ -159,13 +159,13 @@ class BackboneDescription:
             ]
             for tap in self.taps
         ]
-        columns = ["tap", "channels x height x width", "multiply-adds", "parameters"]
+        columns = ["tap", "map", "multiply-adds", "parameters", "MB/1000 images"]
         size = self.input_size
         title = f"{self.name}: {size}x{size} pixels; costs are those up to the tap"
-        return Table(title, [*columns, "MB/1000 images"], rows, self._notes(), names=1)
+        return Table(title, columns, rows, self._notes(), names=1)
 
     def _notes(self) -> list[str]:
-        notes = []
+        notes = ["map: channels x height x width"]
         if self.whole is not None:
             text = f"{self.whole.macs:,} multiply-adds, {self.whole.params:,} parameters"
             notes.append(f"whole network, with what stands behind the taps: {text}")

@@ -130,7 +130,7 @@ def _write_comparison(
     cost: tuple[Complexity, Complexity],
     metrics: dict[str, float],
 ) -> None:
-    """Write what ``evonas test`` and ``evonas quantize`` read, as a retraining does."""
+    """Write what ``evonas evaluate`` and ``evonas quantize`` read, as a retraining does."""
     data: dict[str, Any] = whole.assembly.experiment.model_dump(mode="json")
     if any(gene.name == "tap" for gene in whole.assembly.space.genes):
         data["space"] |= {"tap": [whole.tap]}

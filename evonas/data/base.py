@@ -115,7 +115,7 @@ class Dataset(ABC):
             if side not in self.splits:
                 raise InputError(
                     f"data: this set has no {side} split, only {', '.join(self.splits)}: "
-                    f"train on another one, and name this one in `evonas test`"
+                    f"train on another one, and name this one in `evonas evaluate`"
                 )
         return self.splits
 

@@ -1,4 +1,4 @@
-"""Tables of ``evonas test``: errors in the form of the literature, ranges, confusion."""
+"""Tables of ``evonas evaluate``: errors in the form of the literature, ranges, confusion."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def test_the_installed_command_says_the_same(tmp_path: Path, tiny_file: Path) ->
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["list"]])
+@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["list"], ["cache"]])
 def test_what_should_be_quick_imports_neither_torch_nor_ray(
     tmp_path: Path, words: list[str]
 ) -> None:
@@ -99,7 +99,7 @@ def test_reading_an_experiment_imports_neither_torch_nor_ray(
     """What ``validate`` says about keys and values comes before anything heavy."""
     code = (
         "import sys\n"
-        "from evonas import config\n"
+        "from evonas.core import experiment as config\n"
         f"config.load({str(tiny_file)!r}, ['budget=3'])\n"
         "heavy = {'torch', 'ray', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

@@ -50,7 +50,7 @@ def assembled(tiny: dict[str, Any], dataset: Dataset, **changes: Any) -> Assembl
 
 def test_a_set_for_testing_cannot_train(tiny: dict[str, Any]) -> None:
     made = assembled(tiny, Dots({"test": range(6)}), task="regression")
-    with pytest.raises(InputError, match=r"no train split, only test: .* in `evonas test`"):
+    with pytest.raises(InputError, match=r"no train split, only test: .* in `evonas evaluate`"):
         made.task  # noqa: B018
 
 

@@ -87,7 +87,7 @@ class Export:
             other, road = ("onnx", "pt2e") if source == ".onnx" else ("torch_export", "onnx")
             raise InputError(
                 f"--format {self.kind}: this network is quantised into {source}, expected --format "
-                f"{other}; or quantise it again with --road {road}"
+                f"{other}; or quantise it again with --backend {road}"
             )
 
     @property

@@ -39,7 +39,7 @@ class Aware(nn.Module):
         if not captured.any_batch:
             raise InputError(
                 "aware training needs batches, but the network takes one image at a time: "
-                "export its backbone with a dynamic batch, or quantise without --aware"
+                "export its backbone with a dynamic batch, or quantise without --qat"
             )
         self._captured = captured
         self.graph: fx.GraphModule = prepare(captured, aware=True)

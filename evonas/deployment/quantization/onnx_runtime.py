@@ -65,7 +65,7 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
     except Exception as error:  # the exporter fails on strange operators in many ways
         cause = error.__cause__ or error
         raise InputError(
-            f"the network cannot be exported as ONNX ({one_line(cause)}): try --road pt2e"
+            f"the network cannot be exported as ONNX ({one_line(cause)}): try --backend pt2e"
         ) from error
     bare(model)
     outside = sum(t.ByteSize() for t in model.graph.initializer) > _LARGEST
@@ -79,7 +79,8 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
     if not difference < _PARITY:
         raise RunError(
             f"{path.name}: ONNX Runtime gives other outputs than torch (largest difference "
-            f"{difference:.1e} of the largest output, expected below {_PARITY:g}): use --road pt2e"
+            f"{difference:.1e} of the largest output, expected below {_PARITY:g}): use "
+            "--backend pt2e"
         )
 
 
@@ -134,7 +135,7 @@ def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Ten
             onnx.save(model, str(path))
     except Exception as error:  # what a graph unheard of does to the quantiser
         raise InputError(
-            f"ONNX Runtime cannot quantise this network ({one_line(error)}): try --road pt2e"
+            f"ONNX Runtime cannot quantise this network ({one_line(error)}): try --backend pt2e"
         ) from error
     finally:
         ready.unlink(missing_ok=True)

@@ -162,5 +162,5 @@ def _tried(work: Callable[[], fx.GraphModule]) -> fx.GraphModule:
             return work()
     except Exception as error:  # what a graph unheard of does to torchao
         raise InputError(
-            f"torchao cannot quantise this network ({one_line(error)}): try --road onnx"
+            f"torchao cannot quantise this network ({one_line(error)}): try --backend onnx"
         ) from error

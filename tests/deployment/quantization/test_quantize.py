@@ -258,5 +258,5 @@ def test_what_torchao_cannot_do_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 
     captured = capture(made(Wide), SIDE)
     monkeypatch.setattr("torchao.quantization.pt2e.quantize_pt2e.prepare_pt2e", fail)
-    with pytest.raises(InputError, match=r"aten\.strange\.default'\): try --road onnx"):
+    with pytest.raises(InputError, match=r"aten\.strange\.default'\): try --backend onnx"):
         quantize_pt2e.prepare(captured)
