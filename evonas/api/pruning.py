@@ -35,7 +35,7 @@ _EXACT = 1e-4  # of the largest value: what single precision leaves of equal sum
 
 @dataclass(frozen=True)
 class _Found:
-    """What came of a pruning.
+    """The result of a pruning.
 
     Attributes:
         choices: one a map.

@@ -1,6 +1,6 @@
 """An experiment: YAML plus ``key=value``, checked, as frozen values.
 
-In what order values are decided is told in ``overrides``.
+``overrides`` says in which order changes are applied.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ Parts = Annotated[tuple[Part, ...], BeforeValidator(_parts), AfterValidator(_eac
 
 
 class Experiment(Settings):
-    """Everything that a search follows from.
+    """All settings of a search: space, optimizer, backbone, data, task, training.
 
     Attributes:
         name: of the experiment; names run directories.

@@ -82,9 +82,9 @@ def commit(
             f"features of {path.stem}: the backbone gave values beyond 16-bit floats: "
             f"check its weights or choose another tap"
         )
-    told = {str(index): reason for index, reason in unreadable.items()}
-    value = _checksum(made, told)
-    note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": told}
+    reasons = {str(index): reason for index, reason in unreadable.items()}
+    value = _checksum(made, reasons)
+    note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": reasons}
     if origin:
         note["origin"] = dict(origin)
     write_file(path.with_suffix(".json"), json.dumps(note))
@@ -125,8 +125,8 @@ def _checksum(path: Path, unreadable: dict[str, str]) -> int:
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):
             value = zlib.crc32(block, value)
-    told = json.dumps(unreadable, sort_keys=True) if unreadable else ""
-    return zlib.crc32(told.encode(), value)
+    note = json.dumps(unreadable, sort_keys=True) if unreadable else ""
+    return zlib.crc32(note.encode(), value)
 
 
 class Lease:
