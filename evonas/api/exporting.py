@@ -162,6 +162,6 @@ def _owner(weights: Path) -> tuple[str, int]:
         if weights.name in names:
             return f"{one['name']} on {one['tap']}", names.index(weights.name)
     raise InputError(
-        f"{weights}: {weights.parent / _RESULT} tells no network with these weights: give the file "
+        f"{weights}: {weights.parent / _RESULT} lists no network with these weights: give the file "
         "as `evonas retrain` named it"
     )

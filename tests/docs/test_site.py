@@ -96,7 +96,8 @@ def test_the_reference_shows_what_is_public(pages: dict[str, ModuleType]) -> Non
     """Every part of the registry, and modules that are there."""
     shown = {m for _, _, modules in pages["reference"].PAGES.values() for m in modules}
     for kind, (folder, base, _) in registry.KINDS.items():
-        names = {f"evonas.{folder}.{name}" for name in registry.names(kind)} | {base}
+        package = f"evonas.{folder.replace('/', '.')}"
+        names = {f"{package}.{name}" for name in registry.names(kind)} | {base}
         assert names <= shown, names - shown
     for name in shown:
         assert inspect.getdoc(importlib.import_module(name)), name

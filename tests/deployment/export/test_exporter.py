@@ -180,7 +180,7 @@ def test_weights_choose_the_network(evonas: Cli, folder: Path) -> None:
     assert "leave out --network and --repeat" in said(evonas("export", weights, "--repeat", 0))
     shutil.copy(weights, folder / "other.safetensors")
     message = said(evonas("export", folder / "other.safetensors"))
-    assert "tells no network with these weights" in message
+    assert "lists no network with these weights" in message
 
 
 @pytest.mark.parametrize(("road", "kind"), [("onnx", "onnx"), ("pt2e", "torch_export")])
