@@ -31,11 +31,8 @@ class SearchPrinter(LiveView):
 class QuietView(LiveView):
     """Prints messages as warnings, and progress of work that takes longer than a moment."""
 
-    patience = 2.0  # seconds without a progress bar
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(console)
-        self._start = time.perf_counter()
+    patience = 2.0  # seconds of progress without a bar
+    _start: float | None = None
 
     def on_message(self, line: str) -> None:
         """Print a line as a mistake is printed."""
@@ -43,6 +40,8 @@ class QuietView(LiveView):
 
     def on_progress(self, label: str, done: int, total: int) -> None:
         """Draw a progress bar, but not of what is done at once."""
+        if self._start is None:
+            self._start = time.perf_counter()
         if time.perf_counter() - self._start > self.patience:
             super().on_progress(label, done, total)
 
