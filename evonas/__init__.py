@@ -15,8 +15,22 @@ from evonas.errors import EvonasError, InputError, RunError
 if TYPE_CHECKING:
     from evonas.api.callbacks import Callback, SearchStart
     from evonas.api.comparison import Comparison, compare
+    from evonas.api.description import NetworkDescription, describe_network
     from evonas.api.evaluation import Evaluation, evaluate
     from evonas.api.exported_model import ExportedModel, Prediction, load_exported
+    from evonas.api.feature_cache import (
+        CachedFeatures,
+        CacheListing,
+        ClearedCache,
+        clear_cache,
+        list_cache,
+    )
+    from evonas.api.inspection import (
+        BackboneDescription,
+        DataDescription,
+        describe_backbone,
+        describe_data,
+    )
     from evonas.api.live_view import LiveView
     from evonas.api.optimization import OptimizationResult, create_optimizer, minimize
     from evonas.api.parts import (
@@ -32,10 +46,15 @@ if TYPE_CHECKING:
         list_tasks,
         load_dataset,
     )
-    from evonas.api.retrained_model import RetrainedModel
+    from evonas.api.pipeline import PipelineResult, pipeline
+    from evonas.api.prediction import predict_photos
+    from evonas.api.probing import ProbeResult, probe
+    from evonas.api.reporting import Report, write_report
+    from evonas.api.retrained_model import DistinctivenessStudy, RetrainedModel
     from evonas.api.retraining import retrain
     from evonas.api.search import search
     from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
+    from evonas.core.description import ExperimentDescription
     from evonas.core.experiment import Experiment
     from evonas.optimizers.base import Optimizer
     from evonas.runs.trial import Trial
@@ -45,8 +64,15 @@ if TYPE_CHECKING:
 _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.callbacks": ("Callback", "SearchStart"),
     "evonas.api.comparison": ("Comparison", "compare"),
+    "evonas.api.description": ("NetworkDescription", "describe_network"),
     "evonas.api.evaluation": ("Evaluation", "evaluate"),
     "evonas.api.exported_model": ("ExportedModel", "Prediction", "load_exported"),
+    "evonas.api.feature_cache": (
+        *("CacheListing", "CachedFeatures", "ClearedCache", "clear_cache", "list_cache"),
+    ),
+    "evonas.api.inspection": (
+        *("BackboneDescription", "DataDescription", "describe_backbone", "describe_data"),
+    ),
     "evonas.api.live_view": ("LiveView",),
     "evonas.api.optimization": ("OptimizationResult", "create_optimizer", "minimize"),
     "evonas.api.parts": (
@@ -54,38 +80,55 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
         *("list_loggers", "list_networks", "list_optimizers", "list_parts"),
         *("list_search_spaces", "list_tasks", "load_dataset"),
     ),
-    "evonas.api.retrained_model": ("RetrainedModel",),
+    "evonas.api.pipeline": ("PipelineResult", "pipeline"),
+    "evonas.api.prediction": ("predict_photos",),
+    "evonas.api.probing": ("ProbeResult", "probe"),
+    "evonas.api.reporting": ("Report", "write_report"),
+    "evonas.api.retrained_model": ("DistinctivenessStudy", "RetrainedModel"),
     "evonas.api.retraining": ("retrain",),
     "evonas.api.search": ("search",),
     "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
+    "evonas.core.description": ("ExperimentDescription",),
     "evonas.core.experiment": ("Experiment",),
     "evonas.optimizers.base": ("Optimizer",),
-    "evonas.space": (
-        *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal", "SearchSpace"),
-    ),
     "evonas.runs.trial": ("Trial",),
+    "evonas.space": (
+        *("Architecture", "Choice", "Gene", "Integer", "LogFloat", "Ordinal"),
+        *("SearchSpace",),
+    ),
 }
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names}
 
 __all__ = [
     "Architecture",
+    "BackboneDescription",
+    "CacheListing",
+    "CachedFeatures",
     "Callback",
     "Choice",
+    "ClearedCache",
     "Comparison",
+    "DataDescription",
+    "DistinctivenessStudy",
     "EvaluatedNetwork",
     "Evaluation",
     "EvonasError",
     "Experiment",
+    "ExperimentDescription",
     "ExportedModel",
     "Gene",
     "InputError",
     "Integer",
     "LiveView",
     "LogFloat",
+    "NetworkDescription",
     "OptimizationResult",
     "Optimizer",
     "Ordinal",
+    "PipelineResult",
     "Prediction",
+    "ProbeResult",
+    "Report",
     "RetrainedModel",
     "RunError",
     "SearchResult",
@@ -93,10 +136,15 @@ __all__ = [
     "SearchStart",
     "Trial",
     "__version__",
+    "clear_cache",
     "compare",
     "create_optimizer",
+    "describe_backbone",
+    "describe_data",
+    "describe_network",
     "evaluate",
     "list_backbones",
+    "list_cache",
     "list_datasets",
     "list_executors",
     "list_experiments",
@@ -110,8 +158,12 @@ __all__ = [
     "load_exported",
     "load_run",
     "minimize",
+    "pipeline",
+    "predict_photos",
+    "probe",
     "retrain",
     "search",
+    "write_report",
 ]
 
 

@@ -13,7 +13,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from evonas.cli import search
+from evonas.api.search import search
+from evonas.cli.printing import SearchPrinter
 from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.features.feature_cache import Features
@@ -123,7 +124,8 @@ def source(
     experiment = changed(assembly.experiment, ["finals.networks=2", "finals.seeds=2"])
     stream = io.StringIO()
     folder = tmp_path_factory.mktemp("runs") / "source"
-    search.run(experiment, folder, False, Console(file=stream, width=300))
+    with SearchPrinter(Console(file=stream, width=300)) as view:
+        search(experiment, run_dir=folder, callbacks=[view])
     return folder, stream.getvalue()
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 
-from evonas.cli import retrain
+from evonas.api.retraining import retrain
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.estimation.features.views import View
 from evonas.workflows.components import Assembly
@@ -25,7 +24,7 @@ def retrained(assembly: Assembly, folder: Path, **changes: Any) -> Path:
     plain = assembly.experiment.model_dump(mode="json")
     plain |= {"baselines": [HEAD], "retraining": {"epochs": 2}, **changes}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(folder / "tiny.yaml", [], 0, 2, folder / "retrained", Console(quiet=True))
+    retrain(folder / "tiny.yaml", repeats=2, out=folder / "retrained")
     return folder / "retrained"
 
 

@@ -15,13 +15,17 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "python": (
         "Python API",
         "What `import evonas` offers: all of these names are attributes of `evonas`.",
-        tuple(
-            f"evonas.api.{name}"
-            for name in (
-                *("search", "search_result", "callbacks", "live_view", "retraining"),
-                *("retrained_model", "evaluation", "comparison", "exported_model"),
-                *("optimization", "parts"),
-            )
+        (
+            *(
+                f"evonas.api.{name}"
+                for name in (
+                    *("search", "search_result", "callbacks", "live_view", "retraining"),
+                    *("retrained_model", "evaluation", "comparison", "exported_model"),
+                    *("prediction", "probing", "pipeline", "reporting", "description"),
+                    *("inspection", "feature_cache", "optimization", "parts"),
+                )
+            ),
+            "evonas.core.description",
         ),
     ),
     "config": (

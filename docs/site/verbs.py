@@ -41,6 +41,8 @@ def options(verb: Any) -> list[tuple[str, str, str]]:
     """Return what a verb takes: its name as it is typed, its default and its help."""
     found = []
     for parameter in verb.params:
+        if getattr(parameter, "hidden", False):  # the former name of another
+            continue
         help_ = _MARKUP.sub("", getattr(parameter, "help", None) or "")
         if parameter.param_type_name == "argument":
             words = (parameter.metavar or parameter.name).upper()

@@ -1,4 +1,4 @@
-"""An exported network at work: photos in, answers in the labels' own units out."""
+"""An exported network: photos in, predictions in the units of the labels out."""
 
 from __future__ import annotations
 
@@ -53,22 +53,22 @@ class ExportedModel:
         {'yaw': -12.5, 'pitch': 3.1, 'roll': 0.4}
     """
 
-    _shipped: ExportedNetwork
+    _network: ExportedNetwork
 
     @property
     def path(self) -> Path:
         """The file."""
-        return self._shipped.path
+        return self._network.path
 
     @property
     def card(self) -> dict[str, Any]:
         """What the file says about itself: input, output, crop, errors, costs."""
-        return dict(self._shipped.card)
+        return dict(self._network.card)
 
     @property
     def answer(self) -> Answer:
         """What the output is: kind, names of its columns, unit."""
-        return self._shipped.answer
+        return self._network.answer
 
     def predict(
         self, photo: str | Path, box: Sequence[float] | None = None, *, top: int = 3
@@ -79,7 +79,7 @@ class ExportedModel:
             photo: image file; it is turned upright and cropped as in training.
             box: left, top, right and bottom of what counts, in pixels of the stored photo;
                 None: all of it.
-            top: classes to tell, the likeliest first; other answers are always whole.
+            top: classes to name, the likeliest first; other answers are always complete.
 
         Returns:
             Name -> number for angles (degrees) and quantities; ``{label: name, "scores":
@@ -107,7 +107,7 @@ class ExportedModel:
 
         Args:
             photos: (n,) files, each with a box or None.
-            top: classes to tell.
+            top: classes to name.
 
         Raises:
             InputError: the file of the network does not do what it says. A photo that cannot be
@@ -117,7 +117,7 @@ class ExportedModel:
         cropped: list[tuple[int, NDArray[np.uint8], Any, Box]] = []
         for number, (photo, box) in enumerate(photos):
             try:
-                crop, whole, inner = self._shipped.crop(photo, box)
+                crop, whole, inner = self._network.crop(photo, box)
             except UnreadableImage as error:
                 found[number] = Prediction(photo, box, {}, one_line(error).partition(": ")[2])
             else:
@@ -131,7 +131,7 @@ class ExportedModel:
     def _run(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return the numbers of a batch, checked."""
         try:
-            found = self._shipped.answers(crops)
+            found = self._network.answers(crops)
         except Exception as error:  # a file that was changed fails anywhere in its runtime
             raise InputError(
                 f"{self.path}: cannot be run ({one_line(error)}): export again"

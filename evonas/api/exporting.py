@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from evonas.api.callbacks import Callback
+from evonas.api.callbacks import Callback, CallbackList
 from evonas.core.files import keep, read_json
+from evonas.core.overrides import Word
 from evonas.deployment.export.exporter import FORMATS, Export, Format
+from evonas.deployment.export.tables import tables
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, nearest
+from evonas.report.tables import Table
 from evonas.workflows.evaluation import Retrained
 
 _RESULT = "comparison.json"
@@ -51,6 +56,59 @@ def export(
     content = Export(deployed, cast(Format, kind)).run(file)
     keep(file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
     return file
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A network that was exported.
+
+    Attributes:
+        file: the exported file.
+    """
+
+    file: Path
+
+    @property
+    def card(self) -> Path:
+        """JSON file beside the exported one: input, output, costs, difference from PyTorch."""
+        return self.file.with_suffix(".json")
+
+    @property
+    def tables(self) -> list[Table]:
+        """What goes in and out, and latency and size."""
+        return tables(read_json(self.card))
+
+
+def export_folder(
+    model: Path,
+    out: Path | None,
+    *,
+    format: str,
+    network: str,
+    repeat: int | None,
+    callbacks: Iterable[Callback],
+    overrides: Sequence[Word],
+) -> ExportedFile:
+    """Export a network of a folder, as ``RetrainedModel.export`` does.
+
+    Args:
+        model: folder that a retraining, pruning or quantisation wrote; a run directory with
+            ``retrained`` in it; or a file of weights of such a folder.
+        out: the file; see ``export``.
+        format: of the file; see ``FORMATS``.
+        network: name of the network; empty: the winner, or else the first with weights.
+        repeat: which training of it, from 0; None: the first.
+        callbacks: receive progress.
+        overrides: changes to the experiment as ``key=value`` words.
+
+    Raises:
+        InputError, RunError: as ``export``.
+    """
+    check_format(format)
+    folder, network, repeat = located(model, network, repeat)
+    retrained = Retrained(folder, tuple(overrides))
+    callback = CallbackList(callbacks)
+    return ExportedFile(export(retrained, format, network, repeat or 0, out, callback))
 
 
 def check_format(kind: str) -> None:
@@ -104,6 +162,6 @@ def _owner(weights: Path) -> tuple[str, int]:
         if weights.name in names:
             return f"{one['name']} on {one['tap']}", names.index(weights.name)
     raise InputError(
-        f"{weights}: {weights.parent / _RESULT} tells no network with these weights: give the file "
+        f"{weights}: {weights.parent / _RESULT} lists no network with these weights: give the file "
         "as `evonas retrain` named it"
     )

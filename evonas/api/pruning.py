@@ -35,7 +35,7 @@ _EXACT = 1e-4  # of the largest value: what single precision leaves of equal sum
 
 @dataclass(frozen=True)
 class _Found:
-    """What came of a pruning.
+    """The result of a pruning.
 
     Attributes:
         choices: one a map.
@@ -130,7 +130,7 @@ def _write_comparison(
     cost: tuple[Complexity, Complexity],
     metrics: dict[str, float],
 ) -> None:
-    """Write what ``evonas test`` and ``evonas quantize`` read, as a retraining does."""
+    """Write what ``evonas evaluate`` and ``evonas quantize`` read, as a retraining does."""
     data: dict[str, Any] = whole.assembly.experiment.model_dump(mode="json")
     if any(gene.name == "tap" for gene in whole.assembly.space.genes):
         data["space"] |= {"tap": [whole.tap]}

@@ -33,7 +33,7 @@ def quantize(
     """Quantise a network of a retraining and return it.
 
     The folder holds the network, ``quantize.json``, ``quantize.md``, and a ``comparison.json``
-    of the form that ``evonas test`` reads.
+    of the form that ``evonas evaluate`` reads.
 
     Args:
         retrained: what a retraining or a pruning left, with changes to ``quantize``.
@@ -70,7 +70,7 @@ def quantize(
 
 
 def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> dict[str, Any]:
-    """Return what ``evonas test`` reads: a network on the image, of no backbone."""
+    """Return what ``evonas evaluate`` reads: a network on the image, of no backbone."""
     one, metrics = work.network.contender, retrained.metrics
     experiment = retrained.assembly.experiment.model_dump(mode="json")
     side = retrained.assembly.backbone.input_size

@@ -16,11 +16,27 @@ from evonas.report.tables import Table
 
 if TYPE_CHECKING:
     from evonas.api.evaluation import Data, Evaluation
+    from evonas.deployment.distinctiveness.study import Removal
     from evonas.workflows.evaluation import Retrained
     from evonas.workflows.judging import Include
 
 # The bodies of these methods return such objects themselves, and load torch: so they are imported
 # when they are called.
+
+
+@dataclass(frozen=True)
+class DistinctivenessStudy:
+    """Units of linear layers that repeat others, and what their removal does.
+
+    Attributes:
+        folder: with distinctiveness.md and distinctiveness.json.
+        removals: a layer of a network, a way to compare and a way to remove each.
+        tables: pairs of units beside those of null models, and errors without these units.
+    """
+
+    folder: Path
+    removals: tuple[Removal, ...] = field(repr=False)
+    tables: tuple[Table, ...] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -256,6 +272,49 @@ class RetrainedModel:
             format = "torch_export" if file is not None and file.suffix == ".pt2" else "onnx"
         retrained = self._retrained([*overrides, *given(changes)])
         return export(retrained, format, network, repeat, file, CallbackList(callbacks))
+
+    def distinctiveness(
+        self,
+        *,
+        network: str = "",
+        similar: float = 15.0,
+        complementary: float = 165.0,
+        patterns: int = 1000,
+        repeats: int = 20,
+        seed: int = 0,
+        callbacks: Iterable[Callback] = (),
+        overrides: Iterable[Word] = (),
+    ) -> DistinctivenessStudy:
+        """Find units of the heads' linear layers that repeat others; measure the heads without.
+
+        Nothing is trained. ``distinctiveness.md`` and ``.json`` are written in the folder
+        ``distinctiveness`` beside the networks. Method: Gedeon and Harris 1991.
+
+        Args:
+            network: name in the table; empty: all with weights.
+            similar, complementary: degrees below which two units are similar, and beyond which
+                they are complementary.
+            patterns: training images, at most, that activations are taken from.
+            repeats: draws of each null model.
+            seed: of these draws.
+            callbacks: receive progress.
+            overrides: changes to the experiment as ``key=value`` words.
+
+        Raises:
+            InputError: there is no such network, none ends in a linear layer, or a number is out
+                of range.
+
+        Examples:
+            >>> model.distinctiveness(patterns=500).removals[0].removed
+            3
+        """
+        from evonas.deployment.distinctiveness.run_study import StudyOptions, study
+
+        options = StudyOptions(similar, complementary, patterns, repeats, seed)
+        progress = CallbackList(callbacks).on_progress
+        removals, tables = study(self._retrained(list(overrides)), network, options, progress)
+        folder = self.folder / "distinctiveness"
+        return DistinctivenessStudy(folder, tuple(removals), tuple(tables))
 
     def _retrained(self, words: Sequence[Word] = ()) -> Retrained:
         from evonas.workflows.evaluation import Retrained

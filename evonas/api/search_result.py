@@ -8,11 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from evonas.api.reporting import draw_lineage, write_report
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
-from evonas.core.files import writing
 from evonas.errors import InputError
-from evonas.report.page import writer
 from evonas.report.page.run_data import Run
 from evonas.runs import result_files as results
 from evonas.runs.run_store import Trial
@@ -157,13 +156,18 @@ class SearchResult:
         Raises:
             InputError: a file of the run is damaged, or the page cannot be written.
         """
-        file = Path(path) if path is not None else self.run_dir / writer.FILE
-        runs = [Run.read(self.run_dir)]
-        with writing(file, "choose another file"):
-            writer.write(file, runs)
-            if figures:
-                writer.save_figures(file.parent / "figures", runs)
-        return file
+        return write_report(self, path, figures=figures).path
+
+    def lineage(self, path: str | Path | None = None) -> Path:
+        """Draw the networks below their parents, and what changed on the way to the winner.
+
+        Args:
+            path: of the figure, SVG or PNG; by default ``lineage.svg`` in the run directory.
+
+        Raises:
+            InputError: no network has a parent, or the file cannot be written.
+        """
+        return draw_lineage(self.run_dir, path)
 
     @cached_property
     def _run(self) -> Run:

@@ -1,1 +1,1 @@
-"""What each verb of the command line does, one file each; imported on use."""
+"""The command line: verbs by theme, each of which calls one function of ``evonas.api``."""

@@ -1,4 +1,4 @@
-"""Verbs that make a network smaller: probe, prune, quantize, and all in a row."""
+"""Verbs that make a network smaller: probe, prune, quantize, and pipeline for all of them."""
 
 from __future__ import annotations
 
@@ -39,15 +39,22 @@ def probe(
     Quantities are fitted by least squares, classes by logistic regression
     (probe.classes=least_squares: by least squares as well).
     """
-    from evonas.core import experiment as config
-    from evonas.deployment.probing import run_probe as verb
+    from evonas.api import probing as api
+    from evonas.api.live_view import LiveView
+    from evonas.cli.printing import show_all, show_file
 
     names = [name.strip() for name in labels.split(",") if name.strip()]
     changes: list[Word] = [
         *(overrides or []),
         *settings(("--labels", "probe.labels", names or None)),
     ]
-    verb.run(config.load(experiment, changes), also or [], out, as_json, Console(stderr=as_json))
+    console = Console(stderr=as_json)
+    with LiveView(console) as view:
+        found = api.probe(experiment, also=also or [], out=out, callbacks=[view], overrides=changes)
+    lines = [*found.notes, f"Next: evonas search with space.tap=@{found.file}"]
+    show_all(console, found.tables, lines)
+    if as_json:
+        show_file(found.file)
 
 
 @verbs.command(
@@ -77,7 +84,9 @@ def prune(
     out: Annotated[Path | None, typer.Option(help="Folder for the results.")] = None,
 ) -> None:
     """Take out of the backbone what a retrained network does not need, and train on."""
-    from evonas.cli import prune as verb
+    from evonas.api.live_view import LiveView
+    from evonas.api.retrained_model import RetrainedModel
+    from evonas.cli.printing import show_all
 
     changes: list[Word] = [
         *(overrides or []),
@@ -86,17 +95,22 @@ def prune(
             ("--epochs", "prune.training.epochs", epochs),
         ),
     ]
+    model, console = RetrainedModel(folder), Console()
     if method == "lasso":
-        verb.run(folder, changes, network, repeat, out, Console())
+        with LiveView(console) as view:
+            pruned = model.prune(
+                network=network, repeat=repeat, out=out, callbacks=[view], overrides=changes
+            )
+        show_all(console, pruned.tables, [*pruned.notes, f"written: {pruned.folder}"])
     elif method == "distinctiveness":
-        from evonas.deployment.distinctiveness import run_study as distinctiveness
-
         if repeat or out or threshold is not None or epochs is not None:
             raise InputError(
                 "--method distinctiveness takes no --repeat, --out, --threshold or --epochs: it "
                 "looks at all trainings, trains nothing, and writes FOLDER/distinctiveness"
             )
-        distinctiveness.run(folder, network, changes, False, Console())
+        with LiveView(console) as view:
+            found = model.distinctiveness(network=network, callbacks=[view], overrides=changes)
+        show_all(console, found.tables, [f"written: {found.folder}"])
     else:
         raise InputError(f"--method {method!r}: expected lasso or distinctiveness")
 
@@ -109,11 +123,12 @@ def quantize(
         str, typer.Option(help="Name in the table; the winner, or the first, if left out.")
     ] = "",
     repeat: Annotated[int, typer.Option(help="Which training of it, from 0.", min=0)] = 0,
-    road: Annotated[
+    backend: Annotated[
         str | None, typer.Option(help="onnx (ONNX Runtime) or pt2e (a program of torch).")
     ] = None,
-    aware: Annotated[
-        bool | None, typer.Option("--aware", help="Train on with simulated rounding first.")
+    qat: Annotated[
+        bool | None,
+        typer.Option("--qat", help="Train on with simulated rounding first."),
     ] = None,
     images: Annotated[
         int | None, typer.Option(help="Training images that ranges are taken from.")
@@ -123,19 +138,40 @@ def quantize(
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the result; FOLDER/int8.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    road: Annotated[str | None, typer.Option(hidden=True, help="Former --backend.")] = None,
+    aware: Annotated[
+        bool | None, typer.Option("--aware", hidden=True, help="Former --qat.")
+    ] = None,
 ) -> None:
     """Turn a retrained network, backbone and head, into 8-bit integers; error before and after."""
-    from evonas.cli import quantize as verb
+    from evonas.api.live_view import LiveView
+    from evonas.api.retrained_model import RetrainedModel
+    from evonas.cli.printing import show_all, show_file
 
     changes: list[Word] = [
         *(overrides or []),
         *settings(
+            ("--backend", "quantize.road", backend),
             ("--road", "quantize.road", road),
+            ("--qat", "quantize.aware", qat),
             ("--aware", "quantize.aware", aware),
             ("--images", "quantize.images", images),
         ),
     ]
-    verb.run(folder, changes, network, repeat, out, compiling, as_json, Console(stderr=as_json))
+    console = Console(stderr=as_json)
+    with LiveView(console) as view:
+        small = RetrainedModel(folder).quantize(
+            network=network,
+            repeat=repeat,
+            out=out,
+            compiling=compiling,
+            callbacks=[view],
+            overrides=changes,
+        )
+    if as_json:
+        show_file(small.folder / "quantize.json")
+        return
+    show_all(console, small.tables, [f"written: {small.folder}"])
 
 
 @verbs.command(
@@ -146,14 +182,22 @@ def pipeline(
     overrides: Overrides = None,
     run_dir: RunDir = None,
 ) -> None:
-    """Probe, search, retrain, prune, quantise and test; what is done already is not repeated."""
-    from evonas.cli import pipeline as verb
-    from evonas.core import experiment as config
-    from evonas.core.overrides import saying
+    """Probe, search, retrain, prune, quantise and evaluate; what is done is not repeated."""
+    from evonas.api import pipeline as api
+    from evonas.cli.printing import SearchPrinter, show_all
 
-    if said := saying(overrides or [], "space.tap", config.SHORT):
-        raise InputError(
-            f"{said}: evonas pipeline searches on the taps that its probe recommends, so this has "
-            "no effect: leave it out (probe.keep says how many), or take the steps one by one"
+    console = Console()
+
+    def show_step(result: api.StepResult) -> None:
+        show_all(console, getattr(result, "tables", ()), getattr(result, "notes", ()))
+
+    with SearchPrinter(console) as view:
+        found = api.pipeline(
+            experiment,
+            run_dir=run_dir,
+            callbacks=[view],
+            on_step=view.on_step,
+            on_result=show_step,
+            overrides=overrides or [],
         )
-    verb.run(config.load(experiment, overrides or []), run_dir, Console())
+    show_all(console, [found.table], [f"written: {found.folder / 'pipeline.md'}"])

@@ -1,7 +1,8 @@
-"""Words of the command line that several verbs share."""
+"""Options that several verbs of the command line share, and how JSON is printed."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,3 +57,8 @@ def joining(address: str | None, words: Sequence[Word]) -> list[Override]:
             ("--address", "execution.executor", executor),
         )
     ]
+
+
+def print_json(content: object) -> None:
+    """Print plain data for a program that reads it."""
+    print(json.dumps(content, indent=2))

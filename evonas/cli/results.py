@@ -1,12 +1,19 @@
-"""The verbs that show a search: reports, pictures."""
+"""Verbs on finished work: report and lineage of a search, export and predict of a network."""
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
+
+from evonas.cli.options import Overrides
+from evonas.errors import InputError
 
 verbs = typer.Typer()
 
@@ -32,9 +39,21 @@ def report(
     ] = 0,
 ) -> None:
     """Show a search as one page that opens anywhere; several searches side by side."""
-    from evonas.cli import report as verb
+    from evonas.api.reporting import write_report
 
-    verb.run(runs, out, figures, markdown, every, Console())
+    console = Console()
+
+    def say(line: str) -> None:
+        console.print(f"{line} Ctrl-C ends this.", soft_wrap=True)
+
+    written = write_report(runs, out, figures=figures, every=every, on_wait=say)
+    if markdown:
+        print(written.markdown)
+        return
+    if written.figures is not None:
+        text = f"written: {written.charts} pictures in {written.figures}"
+        console.print(text, soft_wrap=True)
+    console.print(f"written: {written.path}", soft_wrap=True)
 
 
 @verbs.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")
@@ -46,7 +65,114 @@ def lineage(
         Path | None, typer.Option(help="File, .svg or .png; lineage.svg in RUN if left out.")
     ] = None,
 ) -> None:
-    """Draw who was made from whom in a search, and what changed on the way to the winner."""
-    from evonas.cli import lineage as verb
+    """Draw the networks of a search below their parents, and what changed up to the winner."""
+    from evonas.api.search_result import SearchResult
 
-    verb.run(folder, out, Console())
+    Console().print(f"written: {SearchResult(folder).lineage(out)}", soft_wrap=True)
+
+
+@verbs.command(epilog="Example: evonas export runs/quickstart/retrained --format onnx")
+def export(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder that `evonas retrain`, `prune` or `quantize` wrote; or one file of "
+            "weights in it."
+        ),
+    ],
+    overrides: Overrides = None,
+    kind: Annotated[
+        str, typer.Option("--format", help="onnx (ONNX Runtime) or torch_export (a .pt2 of torch).")
+    ] = "onnx",
+    network: Annotated[
+        str, typer.Option(help="Name in the table; the winner, or the first, if left out.")
+    ] = "",
+    repeat: Annotated[int | None, typer.Option(help="Which training of it, from 0.", min=0)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The file; in FOLDER/export if left out.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Write a network as one file: images in, degrees (or years, classes, points) out."""
+    from evonas.api.exporting import export_folder
+    from evonas.api.live_view import LiveView
+    from evonas.cli.printing import show_all, show_file
+
+    console = Console(stderr=as_json)
+    with LiveView(console) as view:
+        found = export_folder(
+            model,
+            out,
+            format=kind,
+            network=network,
+            repeat=repeat,
+            callbacks=[view],
+            overrides=overrides or [],
+        )
+    if as_json:
+        show_file(found.card)
+        return
+    show_all(console, found.tables, [f"written: {found.file}, {found.card}"])
+
+
+@verbs.command(epilog="Example: evonas predict runs/quickstart/retrained/export photos --top 3")
+def predict(
+    model: Annotated[
+        Path, typer.Argument(help="File that `evonas export` wrote, or a folder with one.")
+    ],
+    images: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    boxes: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with file, left, top, right, bottom, pixels; else whole photos are taken."
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(help="Classes to name, the likeliest first.", min=1)] = 3,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for the photos with the answers drawn on them.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the JSON lines, instead of printing them.")
+    ] = None,
+) -> None:
+    """Run an exported network on photos: a line of JSON for each photo, or box."""
+    from evonas.api.prediction import predict_photos
+    from evonas.cli.printing import QuietView
+
+    read = failed = 0
+    with QuietView(Console(stderr=True)) as view:
+        found = predict_photos(
+            model, images, boxes=boxes, top=top, pictures=pictures, callbacks=[view]
+        )
+        with _lines(out) as stream:
+            for one in found:
+                if one.error:
+                    failed += 1
+                    view.on_message(one.error)
+                    continue
+                read += 1
+                box = one.box and list(one.box)
+                stream.write(json.dumps({"file": str(one.photo), "box": box, **one.answer}) + "\n")
+                stream.flush()
+    if failed or not read:
+        raise typer.Exit(1 if read else 2)
+
+
+@contextmanager
+def _lines(out: Path | None) -> Iterator[TextIO]:
+    """Yield the stream of the JSON lines.
+
+    Raises:
+        InputError: the file cannot be written.
+    """
+    if out is None:
+        yield sys.stdout
+        return
+    try:
+        stream = out.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{out}: cannot be written ({error.strerror}): choose another file with --out"
+        ) from error
+    with stream:
+        yield stream

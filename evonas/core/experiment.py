@@ -1,10 +1,11 @@
 """An experiment: YAML plus ``key=value``, checked, as frozen values.
 
-In what order values are decided is told in ``overrides``.
+``overrides`` says in which order changes are applied.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from pydantic_core import PydanticCustomError
 
 from evonas.core import recommended_taps as recommended
 from evonas.core.compression_settings import ProbeSettings, PruneSettings, QuantizeSettings
+from evonas.core.description import ExperimentDescription
 from evonas.core.files import read_yaml
 from evonas.core.overrides import Word, given, merged, plain
 from evonas.core.settings import (
@@ -110,7 +112,7 @@ Parts = Annotated[tuple[Part, ...], BeforeValidator(_parts), AfterValidator(_eac
 
 
 class Experiment(Settings):
-    """Everything that a search follows from.
+    """All settings of a search: space, optimizer, backbone, data, task, training.
 
     Attributes:
         name: of the experiment; names run directories.
@@ -193,6 +195,25 @@ class Experiment(Settings):
             1
         """
         return changed(self, given(changes))
+
+    def describe(self) -> ExperimentDescription:
+        """Check parts, files and cost limit, and describe what is going to be trained.
+
+        Nothing is trained and no feature is computed; ``print`` shows the description as
+        ``evonas validate`` does.
+
+        Raises:
+            InputError: something is wrong; all complaints are in ``error.args[1:]``.
+
+        Examples:
+            >>> description = Experiment.load("quickstart").describe()
+            >>> description.macs.median, description.images["train"]
+            (1016064, 1680)
+        """
+        # It needs backbone and networks, and so torch: far above this module.
+        module = importlib.import_module("evonas.api.description")
+        found: ExperimentDescription = module.describe(self)
+        return found
 
 
 def load(source: str | Path, overrides: Iterable[Word] = ()) -> Experiment:

@@ -115,7 +115,7 @@ class Dataset(ABC):
             if side not in self.splits:
                 raise InputError(
                     f"data: expected a {side} split, got only {', '.join(self.splits)}: train on "
-                    f"another data set, and name this one in `evonas test`"
+                    f"another data set, and name this one in `evonas evaluate`"
                 )
         return self.splits
 

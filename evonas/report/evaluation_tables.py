@@ -1,4 +1,4 @@
-"""Tables of an evaluation: errors as in the literature, errors by range, confusion matrix."""
+"""Tables of ``evonas evaluate``: errors in the form of the literature, ranges, confusion."""
 
 from __future__ import annotations
 

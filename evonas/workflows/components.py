@@ -47,10 +47,12 @@ class Ready:
     Attributes:
         executor: starts the executor.
         environment: what the run depends on beyond its experiment.
+        features: the cached features, which are not cleared while this object is held.
     """
 
     executor: Callable[[], Executor]
     environment: dict[str, Any]
+    features: Features | None = None
 
 
 @dataclass(frozen=True)
@@ -350,7 +352,7 @@ class Assembly:
             "backbone_passes": features.passes,
             "constant": self.constant,
         }
-        return Ready(lambda: self.executor(setting), environment)
+        return Ready(lambda: self.executor(setting), environment, features)
 
 
 def strategy(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from evonas.errors import InputError
 from evonas.space import Architecture, Genome, SearchSpace
@@ -36,9 +38,8 @@ def feasibility(
     Raises:
         InputError: no architecture was found within the limit.
     """
-    points = np.random.default_rng(seed).random((_SAMPLES, space.dim))
-    costs = np.array([cost(space.decode(point)) for point in points])
-    cheapest = _descend(space, cost, points[int(costs.argmin())], int(costs.min()))
+    points, costs = sample(space, cost, seed)
+    cheapest = cost(space.decode(extreme(space, cost, points[int(costs.argmin())])))
     if max_macs is not None and cheapest > max_macs:
         raise InputError(
             f"objective.max_macs={max_macs}: no architecture of space {space.name!r} is that "
@@ -48,11 +49,31 @@ def feasibility(
     return Feasibility(float((costs <= limit).mean()), cheapest)
 
 
-def _descend(
-    space: SearchSpace, cost: Callable[[Architecture], int], start: Genome, lowest: int
-) -> int:
-    """Change one gene at a time to its cheapest value until nothing gets cheaper."""
-    point, improved = start.copy(), True
+def sample(
+    space: SearchSpace, cost: Callable[[Architecture], int], seed: int = 0
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return 2000 random genomes, (n, dim), and their costs, (n,), in multiply-adds."""
+    points = np.random.default_rng(seed).random((_SAMPLES, space.dim))
+    return points, np.array([cost(space.decode(point)) for point in points], np.int64)
+
+
+def extreme(
+    space: SearchSpace,
+    cost: Callable[[Architecture], int],
+    start: Genome,
+    sign: Literal[-1, 1] = 1,
+) -> Genome:
+    """Return the genome of lowest cost (``sign`` -1: highest) that coordinate descent finds.
+
+    One gene at a time is set to its best value until no single change improves the cost.
+
+    Args:
+        space: of the genomes.
+        cost: of an architecture, in multiply-adds.
+        start: the genome that the descent starts from, (dim,).
+        sign: 1 for the lowest, -1 for the highest cost.
+    """
+    point, best, improved = start.copy(), sign * cost(space.decode(start)), True
     while improved:
         improved = False
         for i, gene in enumerate(space.genes):
@@ -62,7 +83,7 @@ def _descend(
             for place in places:
                 trial = point.copy()
                 trial[i] = place
-                value = cost(space.decode(trial))
-                if value < lowest:
-                    point, lowest, improved = trial, value, True
-    return lowest
+                value = sign * cost(space.decode(trial))
+                if value < best:
+                    point, best, improved = trial, value, True
+    return point

@@ -34,8 +34,9 @@ from rich.console import Console
 from searches import append, at_least, finished, one_thread_each
 
 from evonas.api import search as library
+from evonas.api.live_view import LiveView
 from evonas.api.resuming import stored
-from evonas.cli import search
+from evonas.api.search import search
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.errors import EvonasError
@@ -177,7 +178,7 @@ def searched(folder: str, name: str, seed: int, marks: Sequence[int]) -> dict[st
     library.plan = lambda experiment: Plan(experiment)  # type: ignore[assignment]
     clock.install()
     with Path(os.devnull).open("w") as nowhere:
-        search.run(experiment, Path(folder), False, Console(file=nowhere))
+        search(experiment, run_dir=folder, callbacks=[LiveView(Console(file=nowhere))])
     return {str(mark): stamp for mark, stamp in clock.stamps.items()}
 
 
@@ -208,7 +209,8 @@ def resumed(folder: str, budget: int) -> dict[str, float]:
     start, cpu = time.perf_counter(), time.process_time()
     experiment = stored(Path(folder), [f"budget={budget}"])
     with Path(os.devnull).open("w") as nowhere, suppress(New):
-        search.run(experiment, Path(folder), True, Console(file=nowhere))
+        view = LiveView(Console(file=nowhere))
+        search(experiment, run_dir=folder, resume=True, callbacks=[view])
     taken, cpu = moments[0][0] - start, moments[0][1] - cpu
     parts = {"read": opened[0], "replay": taken - opened[0], "resume": taken}
     return {**parts, "resume_cpu": cpu, "rss": memory()}

@@ -362,7 +362,8 @@ def test_a_missing_best_json_and_too_many_folds_are_refused(evonas: Cli, finishe
 def test_validate_says_everything_that_is_wrong(evonas: Cli, tiny_file: Path) -> None:
     code, out, err = evonas("validate", tiny_file)
     assert (code, err) == (0, "")
-    assert out == f"{tiny_file}: fine\n"
+    assert out.startswith("tiny: every value, file and part is usable; nothing was trained\n")
+    assert "\ntrainings: " in out
     code, out, err = evonas("validate", tiny_file, "budget=0", "training.epoch=1")
     assert code == 2
     assert "budget: " in out
@@ -374,3 +375,5 @@ def test_validate_says_everything_that_is_wrong(evonas: Cli, tiny_file: Path) ->
     for word in ("nowhere", "data.identities"):
         assert word in out
     assert err.count("\n") == 1
+    assert "experiment 'tiny': " in err
+    assert "more: see `evonas validate`" in err

@@ -29,7 +29,7 @@ def test_help_shows_an_example(evonas: Cli) -> None:
 def test_a_table_of_taps_and_costs(evonas: Cli) -> None:
     code, out, err = evonas("backbones", "show", "synthetic_face")
     assert (code, err) == (0, "")
-    lines = [line.split() for line in out.splitlines()]
+    lines = [line.replace("│", " ").split() for line in out.splitlines()]
     assert ["block1", "16x32x32", "2,801,664", "2,800", "32.8"] in lines
     assert ["block4", "128x4x4", "13,418,496", "294,000", "4.1"] in lines
     assert "64x64 pixels" in out
@@ -60,7 +60,7 @@ def test_of_many_taps_the_telling_ones_are_shown(evonas: Cli) -> None:
     words = ["backbones", "show", *_MODULE, "callable=small_modules:Transformer"]
     code, out, _ = evonas(*words)
     assert code == 0
-    shown = [line.split()[0] for line in out.splitlines() if "x4x4" in line]
+    shown = [line.split()[1] for line in out.splitlines() if "x4x4" in line]
     assert {"patches", "blocks.0", "blocks.1", "blocks", "norm"} <= set(shown)
     assert "blocks.1.mlp.1" in shown, "the last of its shape"
     assert "blocks.0.mlp.0" not in shown

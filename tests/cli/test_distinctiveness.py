@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from command_line import Cli, said
 from PIL import Image
-from rich.console import Console
 
-from evonas.cli import retrain
+from evonas.api.retrained_model import RetrainedModel
+from evonas.api.retraining import retrain
 from evonas.data.class_folders import ClassFolders
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.distinctiveness import run_study as distinctiveness
@@ -23,7 +24,6 @@ from evonas.errors import InputError
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
 
-QUIET = Console(quiet=True)
 HIDDEN = {
     "name": "two layers",
     "network": "master_module",
@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
     plain |= {"task": {"name": "classification"}, "baselines": [HIDDEN, PROBE]}
     plain["retraining"] |= {"epochs": 25, "learning_rate": 0.02}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(folder / "tiny.yaml", [], 0, 2, folder / "out", QUIET)
+    retrain(folder / "tiny.yaml", repeats=2, out=folder / "out")
     return folder / "out"
 
 
@@ -64,7 +64,7 @@ def copy(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def found(made: Path) -> list[Removal]:
-    return distinctiveness.run(made, "", [], False, QUIET, patterns=60, repeats=5)
+    return list(RetrainedModel(made).distinctiveness(patterns=60, repeats=5).removals)
 
 
 def test_every_layer_is_compared_and_merged_in_each_way(found: list[Removal]) -> None:
@@ -107,9 +107,9 @@ def test_merging_nothing_but_near_copies_exactly_keeps_the_answers(
     copy: Path, found: list[Removal]
 ) -> None:
     """Half a degree apart, units are copies of one another or never change."""
-    near = distinctiveness.run(
-        copy, "two layers", [], False, QUIET, similar=0.5, complementary=179.5, repeats=1
-    )
+    model = RetrainedModel(copy)
+    options = {"similar": 0.5, "complementary": 179.5, "repeats": 1}
+    near = model.distinctiveness(network="two layers", **options).removals
     wide = [one for one in found if one.network == "two layers"]
     pairs = [sum(one.related.similar_pairs for one in each) for each in (near, wide)]
     assert pairs[0] < pairs[1]
@@ -145,15 +145,17 @@ def test_files_and_tables_say_the_same_and_chance_stands_beside(
     assert content[0]["shuffled"]["similar"].keys() == {"mean", "sd"}
 
 
-def test_json_alone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = distinctiveness.run(copy, "probe", [], True, Console(), patterns=20, repeats=2)
-    assert [one["after"] for one in json.loads(capsys.readouterr().out)] == [
-        one.after for one in found
-    ]
+def test_the_verb_prints_the_tables(copy: Path, evonas: Cli) -> None:
+    words = ("prune", copy, "--method", "distinctiveness", "--network", "probe")
+    code, out, err = evonas(*words)
+    assert (code, err) == (0, "")
+    assert "Without these units" in out
+    assert f"written: {copy / 'distinctiveness'}" in out
+    assert "takes no --repeat, --out" in said(evonas(*words, "--repeat", 1))
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"similar": 0.0}, "expected 0 < similar"),
         ({"complementary": 80.0}, "expected 0 < similar"),
@@ -161,11 +163,10 @@ def test_json_alone(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ({"network": "prob"}, "did you mean 'probe'"),
     ],
 )
-def test_mistakes_are_one_line(copy: Path, options: dict[str, Any], said: str) -> None:
-    network = options.pop("network", None)
+def test_mistakes_are_one_line(copy: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
-        distinctiveness.run(copy, network, [], False, QUIET, **options)
-    assert said in str(caught.value)
+        RetrainedModel(copy).distinctiveness(**options)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -174,7 +175,7 @@ def test_networks_without_linear_layers_are_refused(
 ) -> None:
     monkeypatch.setattr(unit_removal.linear_units, "final_linears", lambda *given: [])
     with pytest.raises(InputError, match="no network of it ends in a linear layer"):
-        distinctiveness.run(copy, "probe", [], False, QUIET)
+        RetrainedModel(copy).distinctiveness(network="probe")
 
 
 def test_images_that_judge_give_no_activations(
@@ -193,7 +194,7 @@ def test_images_that_judge_give_no_activations(
 
     monkeypatch.setattr(distinctiveness, "predict", shown)
     monkeypatch.setattr(distinctiveness, "validate", judged)
-    distinctiveness.run(copy, "probe", [], False, QUIET, patterns=10, repeats=1)
+    RetrainedModel(copy).distinctiveness(network="probe", patterns=10, repeats=1)
     splits = ClassFolders(str(made.parent / "faces"), size=64).splits
     assert [len(one) for one in patterns] == [10, 10]  # two seeds
     assert all(set(one) <= set(splits["train"]) for one in patterns)

@@ -16,10 +16,10 @@ from command_line import Cli, said
 from evonas.core import registry
 
 VERBS = [
-    *("search", "retrain", "test", "compare", "lineage", "validate", "list"),
-    *("probe", "prune", "quantize", "pipeline"),
+    *("search", "retrain", "evaluate", "compare", "lineage", "validate", "list"),
+    *("probe", "prune", "quantize", "pipeline", "report", "export", "predict", "cache"),
 ]
-INNER = ["data check", "backbones show"]
+INNER = ["data check", "backbones show", "show space"]
 
 
 def test_list_shows_every_part(evonas: Cli) -> None:
@@ -52,7 +52,8 @@ def test_help_lists_every_verb(evonas: Cli) -> None:
     assert code == 0
     from evonas.cli.app import app
 
-    names = set(typer.main.get_command(app).commands)
+    commands = typer.main.get_command(app).commands
+    names = {name for name, verb in commands.items() if not verb.hidden}
     assert set(VERBS) <= names
     assert all(name in out for name in names)
 
@@ -73,7 +74,7 @@ def test_the_installed_command_says_the_same(tmp_path: Path, tiny_file: Path) ->
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["list"]])
+@pytest.mark.parametrize("words", [["--help"], ["search", "--help"], ["list"], ["cache"]])
 def test_what_should_be_quick_imports_neither_torch_nor_ray(
     tmp_path: Path, words: list[str]
 ) -> None:
@@ -98,7 +99,7 @@ def test_reading_an_experiment_imports_neither_torch_nor_ray(
     """What ``validate`` says about keys and values comes before anything heavy."""
     code = (
         "import sys\n"
-        "from evonas import config\n"
+        "from evonas.core import experiment as config\n"
         f"config.load({str(tiny_file)!r}, ['budget=3'])\n"
         "heavy = {'torch', 'ray', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

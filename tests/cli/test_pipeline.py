@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from command_line import Cli, said
 
-from evonas.cli import pipeline, prune
+from evonas.api import pipeline
+from evonas.api.retrained_model import RetrainedModel
 
 FEW = (
     *("budget=3", "finals.networks=0", "probe.keep=1", "prune.threshold=0.3"),
@@ -47,7 +48,7 @@ def test_every_step_leaves_its_result_and_the_table_says_what_is_left(
     assert f"{quantized['after']['mae']:.2f}" in figures[2][3]
     heads = next(row for row in table.splitlines() if row.startswith("| network"))
     assert heads.endswith("| MB | mae | mae_yaw | mae_pitch | mae_roll | geodesic |")
-    assert "[6/6] test" in out
+    assert "[6/6] evaluate" in out
 
     code, again, _ = evonas(*words)
     assert code == 0
@@ -58,11 +59,11 @@ def test_every_step_leaves_its_result_and_the_table_says_what_is_left(
 def test_what_was_stopped_goes_on_from_the_step_that_it_was_in(
     words: tuple[object, ...], evonas: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stopped(*arguments: object) -> Path:
+    def stopped(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(prune, "run", stopped)
+        patch.setattr(RetrainedModel, "prune", stopped)
         code, out, _ = evonas(*words)
     assert code == 130
     assert "stopped in step prune: the same command goes on from here" in out

@@ -18,7 +18,7 @@ from exported import answers, pictures, retrained
 from PIL import Image
 from rich.console import Console
 
-from evonas.cli import export
+from evonas.api.retrained_model import RetrainedModel
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.export import prediction_drawing as answered
 from evonas.deployment.export.prediction_drawing import PictureFolder
@@ -35,7 +35,7 @@ def pose(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
     """A folder of a head pose network with both exported files, and ``photos``."""
     folder = retrained(assembly, tmp_path_factory.mktemp("pose"))
     for kind in ("onnx", "torch_export"):
-        export.run(folder, [], kind, "", None, None, False, QUIET)
+        RetrainedModel(folder).export(format=kind)
     pictures(folder, folder / "photos", SHOWN)
     return folder
 
@@ -56,7 +56,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
             writer.writerow([f"{index}.png", index // 2, look, 45 + index, 30, 105 + index, 95])
     data = {"name": "image_table", "root": str(root), "context": 1.2, "size": 96}
     folder = retrained(assembly, root, data=data, task="classification")
-    export.run(folder, [], "onnx", "", None, None, False, QUIET)
+    RetrainedModel(folder).export(format="onnx")
     return folder
 
 
@@ -146,7 +146,7 @@ def test_a_photo_that_does_not_open_is_named_and_the_others_are_answered(
 def test_what_takes_longer_than_a_moment_has_a_bar(
     evonas: Cli, pose: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("evonas.cli.predict._PATIENCE", -1.0)
+    monkeypatch.setattr("evonas.cli.printing.QuietView.patience", -1.0)
     code, out, err = evonas("predict", pose, pose / "photos")
     assert (code, err, len(lines(out))) == (0, "photos: 4\n", 4)
 

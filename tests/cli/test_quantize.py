@@ -16,10 +16,9 @@ import yaml
 from command_line import Cli, said
 from finished_search import read
 from quantizable import made as seeded
-from rich.console import Console
 from small_modules import ConvNet, export
 
-from evonas.cli import retrain
+from evonas.api.retraining import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.retrained_network import PIXELS
@@ -41,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
     plain = assembly.experiment.model_dump(mode="json")
     plain |= {"baselines": [*plain["baselines"], HEAD], "retraining": {"epochs": 2}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(folder / "tiny.yaml", [], 0, 1, folder / "out", Console(quiet=True))
+    retrain(folder / "tiny.yaml", out=folder / "out")
     return folder / "out"
 
 
@@ -61,7 +60,7 @@ def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_network_is_quantised_judged_and_tested_again(
     evonas: Cli, folder: Path, road: str
 ) -> None:
-    words = ("--network", "residual head", "--road", road, "--images", 20)
+    words = ("--network", "residual head", "--backend", road, "--images", 20)
     code, out, err = evonas("quantize", folder, *words)
     assert (code, err) == (0, ""), err
     target = folder / "int8"
@@ -108,10 +107,10 @@ def test_the_float_network_is_the_one_that_was_trained(evonas: Cli, made: Path) 
 def test_json_is_the_file_and_aware_training_moves_the_weights(
     evonas: Cli, made: Path, tmp_path: Path
 ) -> None:
-    words = ("--network", "residual head on block3", "--images", 16, "--json", "--road", "pt2e")
+    words = ("--network", "residual head on block3", "--images", 16, "--json", "--backend", "pt2e")
     settings = ("quantize.training.epochs=1", "quantize.training.learning_rate=0.003")
     found = []
-    for aware in ((), ("--aware", *settings), ("--aware", *settings)):
+    for aware in ((), ("--qat", *settings), ("--qat", *settings)):
         out = tmp_path / f"out{len(found)}"
         code, text, err = evonas("quantize", made, *words, *aware, "--out", out)
         assert code == 0, err
@@ -161,7 +160,7 @@ def test_a_backbone_from_a_file(
     plain["space"]["tap"] = "layers.1"
     path = tmp_path / "exported.yaml"
     path.write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(path, [], 0, 1, tmp_path / "out", Console(quiet=True))
+    retrain(path, out=tmp_path / "out")
     code, _, err = evonas("quantize", "out", "--images", 12)
     assert code == 0, err
     found = read(tmp_path / "out" / "int8" / "quantize.json")
@@ -170,7 +169,7 @@ def test_a_backbone_from_a_file(
     assert (single in found["notes"]) == (not dynamic)
     if not dynamic:
         assert "quantisation-aware training needs batches" in said(
-            evonas("quantize", "out", "--aware")
+            evonas("quantize", "out", "--qat")
         )
 
 
@@ -179,7 +178,7 @@ def test_a_backbone_from_a_file(
     [
         (["--network", "residul head"], "did you mean 'residual head'?"),
         (["--network", "constant"], "has no trained network 'constant'"),
-        (["--road", "tflite"], "quantize.road: input should be 'onnx' or 'pt2e'"),
+        (["--backend", "tflite"], "quantize.road: input should be 'onnx' or 'pt2e'"),
         (["--images", "0"], "quantize.images: input should be greater than or equal to 1"),
         (["quantize.training.ema=0.9"], "expected ema=0 in quantisation-aware training"),
         (["quantize.bits=4"], "unknown key 'quantize.bits'"),
@@ -201,7 +200,7 @@ def test_a_folder_that_will_not_do_is_one_line(
     assert message.startswith(f"{weights}: no weights of 'residual head' (")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "torchao", None)
-        message = said(evonas("quantize", folder, "--road", "pt2e"))
+        message = said(evonas("quantize", folder, "--backend", "pt2e"))
         assert message.endswith("is not installed: pip install 'evonas[quantize]'")
     content = read(folder / "comparison.json")
     for one in content["contenders"]:
@@ -232,7 +231,7 @@ def test_aware_training_that_diverges_is_one_line(
         raise Diverged("the loss became nan in epoch 1")
 
     monkeypatch.setattr(Training, "run", diverge)
-    code, _, err = evonas("quantize", folder, "--aware", "--images", 8)
+    code, _, err = evonas("quantize", folder, "--qat", "--images", 8)
     assert (code, err) == (
         1,
         "evonas: 'pooled features + linear': training on images diverged (the loss became nan in "

@@ -68,7 +68,7 @@ class Grey(Backbone):
         self.freeze()
 
     def forward(self, images, taps):
-        wanted = self.known(taps)
+        wanted = self.check_taps(taps)
         found, x = {}, images / 255 * self.scale
         for tap in self.taps:
             if len(found) < len(wanted):

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mutations import fuzz
 
-from evonas.api import comparison
+from evonas.api import comparison, search
+from evonas.api.search_result import SearchResult
 from evonas.cli import app as cli
-from evonas.cli import search
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.overrides import Override, Word, merged, parse, saying
@@ -193,11 +193,11 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Experiment]:
     """Return what an ``evonas search quickstart`` would search, from its arguments."""
     seen: list[Experiment] = []
 
-    def instead(experiment: Experiment, *rest: Any) -> Path:
+    def instead(experiment: Experiment, **rest: Any) -> SearchResult:
         seen.append(experiment)
-        return Path("best.json")
+        return SearchResult(Path("run"))
 
-    monkeypatch.setattr(search, "run", instead)
+    monkeypatch.setattr(search, "search", instead)
 
     def run(arguments: Sequence[str]) -> Experiment:
         monkeypatch.setattr(sys, "argv", ["evonas", *arguments])
@@ -313,7 +313,10 @@ def test_a_word_against_an_option_is_named_by_every_verb(
         ("prune", ["--threshold", "0.1"], "prune.threshold=0.2"),
         ("prune", ["--epochs", "1"], "prune.training={epochs: 2}"),
         ("quantize", ["--images", "8"], "quantize.images=9"),
+        ("quantize", ["--qat"], "quantize.aware=false"),
         ("quantize", ["--aware"], "quantize.aware=false"),
+        ("quantize", ["--backend", "onnx"], "quantize.road=pt2e"),
+        ("quantize", ["--road", "onnx"], "quantize.road=pt2e"),
     ],
 )
 def test_a_word_against_an_option_of_a_retrained_network(

@@ -11,7 +11,8 @@ import pytest
 from documents import ROOT
 from PIL import Image
 
-from evonas.cli import retrain, search
+from evonas.api.retraining import retrain
+from evonas.api.search import search
 from evonas.core.experiment import Experiment, changed
 
 PATH = ROOT / "experiments" / "figures.py"
@@ -24,12 +25,9 @@ def figures() -> dict[str, Any]:
 
 @pytest.fixture
 def finished(tiny_experiment: Experiment, tmp_path: Path) -> Path:
-    from rich.console import Console
-
-    quiet = Console(quiet=True)
     small = changed(tiny_experiment, ["finals.networks=0", "baselines=[]"])
-    best = search.run(small, tmp_path / "run", False, quiet)
-    retrain.run(best, [], 0, 1, None, quiet)
+    result = search(small, run_dir=tmp_path / "run")
+    retrain(result)
     return tmp_path / "run"
 
 

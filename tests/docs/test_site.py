@@ -83,6 +83,9 @@ def test_every_verb_and_option_is_on_its_page(pages: dict[str, ModuleType]) -> N
     for path, verb in verbs.items():
         section = text.split(f"## evonas {path}\n")[1].split("\n## ")[0]
         for parameter in verb.params:
+            if getattr(parameter, "hidden", False):
+                assert f"`{parameter.opts[0]}" not in section
+                continue
             words = (parameter.metavar or parameter.name).upper()
             typed = parameter.opts[0] if parameter.opts[0].startswith("-") else words
             assert typed in section, f"{path}: {typed}"

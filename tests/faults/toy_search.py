@@ -21,9 +21,10 @@ from typing import Any
 from faults.arithmetic import TRAININGS, begun, cost, measured
 from faults.injection import Faults
 
+from evonas.api import resuming  # noqa: F401  all imports come before forks
 from evonas.api import search as library
 from evonas.cli import app as cli
-from evonas.cli import search  # noqa: F401  all imports come before forks
+from evonas.cli import printing  # noqa: F401  as above
 from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Job

@@ -23,7 +23,7 @@ from mutations import command, damaged, edited, fuzz, owed, refused_or_read, wat
 from PIL import Image
 from small_modules import ConvNet
 
-from evonas.cli import pipeline_table as pipeline
+from evonas.api import pipeline
 from evonas.core import registry
 from evonas.core.files import read_json
 from evonas.core.settings import TableSettings

@@ -51,7 +51,7 @@ def assembled(tiny: dict[str, Any], dataset: Dataset, **changes: Any) -> Assembl
 def test_a_set_for_testing_cannot_train(tiny: dict[str, Any]) -> None:
     made = assembled(tiny, Dots({"test": range(6)}), task="regression")
     with pytest.raises(
-        InputError, match=r"expected a train split, got only test: .* in `evonas test`"
+        InputError, match=r"expected a train split, got only test: .* in `evonas evaluate`"
     ):
         made.task  # noqa: B018
 

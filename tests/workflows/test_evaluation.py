@@ -1,4 +1,4 @@
-"""``evonas test``: retrained networks on other data, tables, published rows."""
+"""``evonas evaluate``: retrained networks on other data, tables, published rows."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
-from rich.console import Console
 
-from evonas.cli import retrain
+from evonas.api.retraining import retrain
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.report import published_results as published
@@ -41,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
     }
     plain["baselines"] = [*plain["baselines"], extra]
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(folder / "tiny.yaml", [], 0, 2, folder / "out", Console(quiet=True))
+    retrain(folder / "tiny.yaml", repeats=2, out=folder / "out")
     return folder / "out"
 
 
@@ -247,7 +246,7 @@ def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
     head = {"name": "maps", "network": "heatmap_head", "settings": settings}
     plain |= {"task": {"name": "key_points"}, "baselines": [head]}
     (tmp_path / "points.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(tmp_path / "points.yaml", [], 0, 1, tmp_path / "out", Console(quiet=True))
+    retrain(tmp_path / "points.yaml", out=tmp_path / "out")
     results = []
     for words in ([], ["--flip"]):
         code, _, err = evonas("test", tmp_path / "out", *OTHER, "landmarks=true", *words)
@@ -270,7 +269,7 @@ def test_key_points_are_tested_beside_published_ones(
     head = {"name": "maps", "network": "heatmap_head", "settings": settings}
     plain |= {"task": {"name": "key_points"}, "baselines": [head]}
     (tmp_path / "points.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(tmp_path / "points.yaml", [], 0, 1, tmp_path / "out", Console(quiet=True))
+    retrain(tmp_path / "points.yaml", out=tmp_path / "out")
     rows = published.rows("coco_keypoints")
     monkeypatch.setattr(published, "rows", lambda name: rows)
     code, _, err = evonas("test", tmp_path / "out", *OTHER, "landmarks=true", "--published")

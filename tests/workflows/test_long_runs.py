@@ -16,11 +16,10 @@ import numpy as np
 import pytest
 from benchmark_files import BENCHMARKS
 from msgspec.structs import replace
-from rich.console import Console
 
 from evonas.api import search as library
 from evonas.api.resuming import stored
-from evonas.cli import search
+from evonas.api.search import search
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
@@ -49,7 +48,7 @@ def undone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def searched(folder: Path, budget: int, resume: bool = False, name: str = "random") -> None:
     words = [f"budget={budget}", f"optimizer={{name: {name}}}", *long_run.WORDS]
     experiment = config.load("quickstart", words)
-    search.run(experiment, folder, resume, Console(quiet=True))
+    search(experiment, run_dir=folder, resume=resume)
 
 
 @pytest.fixture

@@ -15,7 +15,8 @@ import yaml
 from command_line import Cli
 from rich.console import Console
 
-from evonas.cli import retrain
+from evonas.api.live_view import LiveView
+from evonas.api.retraining import retrain
 from evonas.core import experiment as config
 from evonas.core.settings import TrainingSettings
 from evonas.deployment.retrained_network import RetrainedNetwork
@@ -23,6 +24,7 @@ from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.measurement import Measurement
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
+from evonas.report.tables import show
 from evonas.runs.result_files import read
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
@@ -68,7 +70,13 @@ def retrained(plain: Mapping[str, Any], folder: Path) -> tuple[str, dict[str, An
     """What a retraining of baselines prints, and its comparison.json."""
     path, stream = folder / "plain.yaml", io.StringIO()
     path.write_text(yaml.safe_dump(dict(plain)), encoding="utf-8")
-    retrain.run(path, [], 0, 1, folder / "out", Console(file=stream, width=200))
+    console = Console(file=stream, width=200)
+    with LiveView(console) as view:
+        model = retrain(path, out=folder / "out", callbacks=[view])
+    for table in model.tables:
+        show(table, console)
+    for note in model.notes:
+        console.print(note, soft_wrap=True)
     content = json.loads((folder / "out" / "comparison.json").read_text("utf-8"))
     return stream.getvalue(), content
 
@@ -236,7 +244,7 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
 
     path = tmp_path / "plain.yaml"
     path.write_text(yaml.safe_dump({**tiny, "baselines": [PROBE]}), "utf-8")
-    folder = retrain.run(path, [], 0, 2, tmp_path / "out", Console(quiet=True))
+    folder = retrain(path, repeats=2, out=tmp_path / "out").folder
     found: list[int] = []
 
     def training(*arguments: Any) -> Any:

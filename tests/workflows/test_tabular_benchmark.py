@@ -204,7 +204,7 @@ def test_the_limit_is_the_users_or_the_tables(table_file: Path) -> None:
 
 def test_validate_reads_it(evonas: Cli, experiment: Path) -> None:
     code, out, _ = evonas("validate", experiment)
-    assert (code, "fine (6 trainings)" in out) == (0, True)
+    assert (code, "looked up in a table of 6" in out) == (0, True)
     code, _, err = evonas("validate", experiment, "table.file=elsewhere.csv")
     assert (code, "elsewhere.csv: cannot be read" in err) == (2, True)
 

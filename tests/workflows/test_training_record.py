@@ -1,4 +1,4 @@
-"""``evonas test`` from retraining to table: what was trained on does not judge unasked."""
+"""``evonas evaluate`` from retraining to table: what was trained on does not judge unasked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from command_line import Cli, said
 from PIL import Image
 from rich.console import Console
 
-from evonas.cli import prune, retrain
+from evonas.api.retrained_model import RetrainedModel
+from evonas.api.retraining import retrain
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.workflows.evaluation import Retrained
 
@@ -47,7 +48,7 @@ def trained(plain: dict[str, Any], folder: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(plain), encoding="utf-8")
-    return retrain.run(path, [], 0, 1, folder, QUIET)
+    return retrain(path, out=folder).folder
 
 
 @pytest.fixture
@@ -160,7 +161,8 @@ def test_what_pruning_trains_on_is_seen_as_well(
 ) -> None:
     new = write(tmp_path / "new", range(5, 9), seed=1)
     changes = [f"data.root={new}", "data.validation=[5]", "prune.training.epochs=1"]
-    small = prune.run(folder, [*changes, "prune.threshold=0.3"], "", 0, tmp_path / "small", QUIET)
+    words = [*changes, "prune.threshold=0.3"]
+    small = RetrainedModel(folder).prune(out=tmp_path / "small", overrides=words).folder
     before, after = TrainingRecord.load(folder), TrainingRecord.load(small)
     assert before is not None
     assert after is not None

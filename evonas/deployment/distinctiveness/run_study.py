@@ -1,85 +1,96 @@
-"""``evonas prune --method distinctiveness``: linear layers without the units that repeat others.
+"""Distinctiveness of the units of retrained networks: removal of units that repeat others.
 
 Nothing is trained: the question is what the removal itself costs. Every count stands beside
-what chance gives (``transfer.chance``), for most of the published ones are of that order.
+what chance gives (``null_model``), for most of the published ones are of that order.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from evonas.core.files import keep
-from evonas.core.overrides import Word
-from evonas.core.progress_bars import progress_bars
 from evonas.deployment.distinctiveness import tables as distinctiveness
 from evonas.deployment.distinctiveness.null_model import REPEATS
 from evonas.deployment.distinctiveness.study import Removal, Study
 from evonas.deployment.distinctiveness.unit_similarity import COMPLEMENTARY, SIMILAR
 from evonas.errors import InputError
+from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import predict, validate
-from evonas.report.tables import markdown, show
+from evonas.report.tables import Table, markdown
 from evonas.workflows.evaluation import Retrained
 
-PATTERNS = 1000
 
+@dataclass(frozen=True)
+class StudyOptions:
+    """How units are compared.
 
-def run(
-    folder: Path,
-    network: str,
-    changes: Sequence[Word],
-    as_json: bool,
-    console: Console,
-    *,
-    similar: float = SIMILAR,
-    complementary: float = COMPLEMENTARY,
-    patterns: int = PATTERNS,
-    repeats: int = REPEATS,
-    seed: int = 0,
-) -> list[Removal]:
-    """Remove units from what a retraining left; write distinctiveness.md and .json.
-
-    Both are put in ``FOLDER/distinctiveness``. Each layer, way to compare and way to remove
-    starts from the network as it was trained.
-
-    Args:
-        folder: of the retraining.
-        network: name in its table; empty: all that have weights.
-        changes: ``key=value`` of the experiment, such as ``backbone.weights=DIR``.
-        as_json: print JSON alone.
-        console: where to print.
-        similar, complementary: angles, degrees.
+    Attributes:
+        similar, complementary: degrees below which units are similar, and beyond which they are
+            complementary.
         patterns: training images, at most, that activations are taken from.
         repeats: draws of each null model.
         seed: of these draws.
 
     Raises:
-        InputError: the folder or a number is wrong, there is no such network, or none ends in a
-            linear layer.
+        InputError: a value is out of range.
     """
-    _check(similar, complementary, patterns, repeats)
-    retrained = Retrained(folder, tuple(changes))
-    named = retrained.contender(network)  # refused, if it is, before anything is computed
-    trained = [one for one in retrained.content["contenders"] if one["weights"]]
-    chosen = [one for one in trained if one["name"] == named["name"]] if network else trained
+
+    similar: float = SIMILAR
+    complementary: float = COMPLEMENTARY
+    patterns: int = 1000
+    repeats: int = REPEATS
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.similar <= 90 <= self.complementary < 180:
+            raise InputError(
+                f"angles: expected 0 < similar <= 90 <= complementary < 180 degrees, got "
+                f"{self.similar:g} and {self.complementary:g}: {SIMILAR:g} and "
+                f"{COMPLEMENTARY:g} are the published ones"
+            )
+        if self.patterns < 2 or self.repeats < 1:
+            raise InputError(
+                f"expected at least 2 patterns and 1 repeat, got {self.patterns} and "
+                f"{self.repeats}: raise them"
+            )
+
+
+def study(
+    retrained: Retrained, network: str, options: StudyOptions, progress: Progress
+) -> tuple[list[Removal], list[Table]]:
+    """Remove units from retrained networks; write distinctiveness.md and .json.
+
+    Both are put in ``distinctiveness`` in the folder of the networks. Each layer, way to compare
+    and way to remove starts from the network as it was trained.
+
+    Args:
+        retrained: the networks.
+        network: name of one of them; empty: all that have weights.
+        options: how units are compared.
+        progress: receives how far the features are.
+
+    Raises:
+        InputError: there is no such network, or none ends in a linear layer.
+    """
+    chosen = _chosen(retrained, network)
     assembly, dataset = retrained.assembly, retrained.assembly.dataset
     sides = dataset.sides()
     side = "test" if "test" in sides else "validation"
     used = {one["tap"] for one in chosen}
-    with progress_bars(console) as progress:
-        taps = [tap for tap in assembly.backbone.taps if tap in used]
-        features = assembly.features(assembly.backbone, taps, progress, dataset)
+    taps = [tap for tap in assembly.backbone.taps if tap in used]
+    features = assembly.features(assembly.backbone, taps, progress, dataset)
     judging = np.intersect1d(sides[side], features.usable)
     training = np.intersect1d(sides["train"], features.usable)
-    places = np.linspace(0, len(training) - 1, min(patterns, len(training)))
+    places = np.linspace(0, len(training) - 1, min(options.patterns, len(training)))
     shown = training[places.astype(np.intp)]
-    study = Study((similar, complementary), repeats, seed)
+    compared = Study((options.similar, options.complementary), options.repeats, options.seed)
     targets = retrained.task.targets(dataset)
     device, task = assembly.hardware.own_device, retrained.task
     found: list[Removal] = []
@@ -87,7 +98,7 @@ def run(
         maps = features.open(one["tap"])
         data = TrainingData(maps, np.stack([targets] * len(maps)), training, judging)
         for repeat, file in enumerate(one["weights"]):
-            found += study.removals(
+            found += compared.removals(
                 (one["name"], one["tap"], file),
                 retrained.head(one, repeat),
                 tuple(maps[0].shape[1:]),
@@ -96,35 +107,31 @@ def run(
             )
     if not found:
         raise InputError(
-            f"{folder}: no network of it ends in a linear layer: distinctiveness compares the "
-            "units that enter one"
+            f"{retrained.folder}: no network of it ends in a linear layer: distinctiveness "
+            "compares the units that enter one"
         )
-    notes = _notes(retrained, f"{side} split", len(judging), len(shown), study.angles)
-    made = distinctiveness.tables(found, retrained.task.unit, notes)
-    target = folder / "distinctiveness"
-    target.mkdir(exist_ok=True)
-    keep(target / "distinctiveness.md", "\n".join(map(markdown, made)))
+    notes = _notes(retrained, f"{side} split", len(judging), len(shown), compared.angles)
+    tables = distinctiveness.tables(found, task.unit, notes)
+    _write(retrained.folder / "distinctiveness", found, tables)
+    return found, tables
+
+
+def _chosen(retrained: Retrained, network: str) -> list[dict[str, Any]]:
+    """Return the contenders to look at.
+
+    Raises:
+        InputError: there is no such network.
+    """
+    named = retrained.contender(network)
+    trained = [one for one in retrained.content["contenders"] if one["weights"]]
+    return [one for one in trained if one["name"] == named["name"]] if network else trained
+
+
+def _write(folder: Path, found: Sequence[Removal], tables: Sequence[Table]) -> None:
+    folder.mkdir(exist_ok=True)
+    keep(folder / "distinctiveness.md", "\n".join(map(markdown, tables)))
     text = json.dumps([asdict(one) for one in found], indent=2)
-    keep(target / "distinctiveness.json", text + "\n")
-    if as_json:
-        print(text)
-        return found
-    for table in made:
-        show(table, console)
-    console.print(f"written: {target}", soft_wrap=True)
-    return found
-
-
-def _check(similar: float, complementary: float, patterns: int, repeats: int) -> None:
-    if not 0 < similar <= 90 <= complementary < 180:
-        raise InputError(
-            f"angles: expected 0 < similar <= 90 <= complementary < 180 degrees, got {similar:g} "
-            f"and {complementary:g}: {SIMILAR:g} and {COMPLEMENTARY:g} are the published ones"
-        )
-    if patterns < 2 or repeats < 1:
-        raise InputError(
-            f"expected at least 2 patterns and 1 repeat, got {patterns} and {repeats}: raise them"
-        )
+    keep(folder / "distinctiveness.json", text + "\n")
 
 
 def _notes(

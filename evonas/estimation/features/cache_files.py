@@ -1,18 +1,22 @@
 """Files of the feature cache: whole and checked, or not there.
 
 Beside ``NAME.npy`` lies ``NAME.json`` with its checksum, its size and which images
-could not be decoded. Both are moved into place when they are complete.
+could not be decoded. Both are moved into place when they are complete. A process that uses
+a file holds a shared lock on it (``Lease``), so that ``evonas cache --clear`` leaves it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import shutil
 import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -59,13 +63,16 @@ def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.f
     return np.lib.format.open_memmap(path, "r+")
 
 
-def commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
+def commit(
+    made: Path, path: Path, unreadable: dict[int, str], origin: Mapping[str, str] | None = None
+) -> None:
     """Move a finished file into place, its checksum first, so that none is seen half.
 
     Args:
         made: the finished file.
         path: where it belongs.
         unreadable: index of each image that could not be decoded, and why.
+        origin: backbone, data, tap and view, for listings: the file's name is a hash of them.
 
     Raises:
         InputError: it holds infinities or nan.
@@ -75,9 +82,11 @@ def commit(made: Path, path: Path, unreadable: dict[int, str]) -> None:
             f"features of {path.stem}: the backbone gave values beyond 16-bit floats: "
             f"check its weights or choose another tap"
         )
-    told = {str(index): reason for index, reason in unreadable.items()}
-    value = _checksum(made, told)
-    note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": told}
+    reasons = {str(index): reason for index, reason in unreadable.items()}
+    value = _checksum(made, reasons)
+    note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": reasons}
+    if origin:
+        note["origin"] = dict(origin)
     write_file(path.with_suffix(".json"), json.dumps(note))
     os.replace(made, path)
 
@@ -86,6 +95,15 @@ def sidecar(path: Path) -> dict[str, dict[str, str]]:
     """Return what is noted beside a cached file."""
     note: dict[str, dict[str, str]] = json.loads(path.with_suffix(".json").read_text("utf-8"))
     return note
+
+
+def origin_of(path: Path) -> dict[str, str]:
+    """Return backbone, data, tap and view of a cached file; nothing where no note says them."""
+    try:
+        origin = json.loads(path.with_suffix(".json").read_text("utf-8"))["origin"]
+        return {key: str(value) for key, value in origin.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def intact(path: Path) -> bool:
@@ -107,5 +125,62 @@ def _checksum(path: Path, unreadable: dict[str, str]) -> int:
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):
             value = zlib.crc32(block, value)
-    told = json.dumps(unreadable, sort_keys=True) if unreadable else ""
-    return zlib.crc32(told.encode(), value)
+    note = json.dumps(unreadable, sort_keys=True) if unreadable else ""
+    return zlib.crc32(note.encode(), value)
+
+
+class Lease:
+    """Shared locks on cached files, which mark them as used; they end with this object.
+
+    Args:
+        paths: of the files; the time of the last use of each becomes now.
+
+    Raises:
+        FileNotFoundError: a file was removed.
+    """
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._streams: list[IO[bytes]] = []
+        for path in paths:
+            stream = path.open("rb")
+            self._streams.append(stream)
+            with suppress(OSError):  # a file system without locks, or the file of another user
+                fcntl.flock(stream, fcntl.LOCK_SH)  # waits for a removal, which takes a moment
+                os.utime(stream.fileno())
+            if os.fstat(stream.fileno()).st_nlink == 0:
+                raise FileNotFoundError(path)
+
+    def __del__(self) -> None:
+        for stream in self._streams:
+            stream.close()
+
+
+def remove_unused(path: Path) -> bool:
+    """Remove a cached file and its note, unless a process of this machine uses it.
+
+    Returns:
+        Whether it was removed.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    with path.open("rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        path.unlink()
+        path.with_suffix(".json").unlink(missing_ok=True)
+    return True
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process of this machine holds a lease on a cached file."""
+    try:
+        with path.open("rb") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no locks here
+        return False
+    return False

@@ -16,7 +16,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
@@ -26,9 +26,16 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Dataset
 from evonas.errors import InputError, UnreadableImage
-from evonas.estimation.features.cache_files import allocate, check_space, commit, intact, sidecar
+from evonas.estimation.features.cache_files import (
+    Lease,
+    allocate,
+    check_space,
+    commit,
+    intact,
+    sidecar,
+)
 from evonas.estimation.features.views import View
-from evonas.models.backbones.base import Backbone
+from evonas.models.backbones.base import Backbone, Pooled
 
 _log = logging.getLogger("evonas")
 _VERSION = 1
@@ -48,12 +55,14 @@ class Features:
         views: the cached views; the first is the plain one.
         usable: indices of the images that could be decoded, sorted.
         passes: images that went through the backbone just now (0: all was cached).
+        lease: keeps the files from being cleared as long as these features are held.
     """
 
     files: dict[str, tuple[Path, ...]]
     views: tuple[View, ...]
     usable: NDArray[np.intp]
     passes: int
+    lease: Lease | None = field(default=None, compare=False, repr=False)
 
     def open(self, tap: str) -> list[NDArray[np.float16]]:
         """Return the memory-mapped maps of a tap, one (n, c, h, w) array a view."""
@@ -84,11 +93,7 @@ class FeatureCache:
         Raises:
             InputError: images cannot be decoded, a tap is unknown, or the disk is full.
         """
-        paths = {
-            (tap, view): self._root / f"{self._key(backbone, dataset, tap, view)}.npy"
-            for tap in taps
-            for view in views
-        }
+        paths = self.paths(backbone, dataset, taps, views)
         passes = 0
         unreadable: dict[int, str] = {}
         missing_of = {view: [t for t in taps if not _usable(paths[t, view])] for view in views}
@@ -113,7 +118,21 @@ class FeatureCache:
             )
         usable = np.setdiff1d(np.arange(len(dataset)), list(unreadable))
         files = {tap: tuple(paths[tap, view] for view in views) for tap in taps}
-        return Features(files, tuple(views), usable, passes)
+        try:
+            lease = Lease(path for every in files.values() for path in every)
+        except FileNotFoundError:  # cleared since it was looked at: compute that again
+            return self.ensure(backbone, dataset, taps, views, progress)
+        return Features(files, tuple(views), usable, passes, lease)
+
+    def paths(
+        self, backbone: Backbone, dataset: Dataset, taps: Sequence[str], views: Sequence[View]
+    ) -> dict[tuple[str, View], Path]:
+        """Return where the maps of each tap and view lie, whether they are there or not."""
+        return {
+            (tap, view): self._root / f"{self._key(backbone, dataset, tap, view)}.npy"
+            for tap in taps
+            for view in views
+        }
 
     def _key(self, backbone: Backbone, dataset: Dataset, tap: str, view: View) -> str:
         parts = [_VERSION, backbone.fingerprint, dataset.fingerprint, tap, view.name]
@@ -150,7 +169,8 @@ class FeatureCache:
                         batch.result()
                 for tap, values in maps.items():
                     values.flush()
-                    commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable)
+                    origin = {**_names(backbone, images.dataset), "tap": tap, "view": view.name}
+                    commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable, origin)
         except OSError as error:
             raise InputError(
                 f"feature cache {self._root}: cannot be written ({error.strerror}): free some "
@@ -203,6 +223,17 @@ class _Images:
             self._room -= image.nbytes
             self._held[index] = image
         return image
+
+
+def _names(backbone: Backbone, dataset: Dataset) -> dict[str, str]:
+    """Return the registered names of backbone and data, each with a part of its fingerprint."""
+    inner = backbone.backbone if isinstance(backbone, Pooled) else backbone
+    means = ", means of maps" if isinstance(backbone, Pooled) else ""
+    network, data = (type(part).__module__.rpartition(".")[2] for part in (inner, dataset))
+    return {
+        "backbone": f"{network} {inner.fingerprint[:8]}{means}",
+        "data": f"{data} {dataset.fingerprint[:8]}",
+    }
 
 
 def _usable(path: Path) -> bool:

@@ -9,9 +9,8 @@ import pruning
 import pytest
 import searches
 import yaml
-from rich.console import Console
 
-from evonas.cli import retrain
+from evonas.api.retraining import retrain
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.workflows.components import Assembly
 from evonas.workflows.evaluation import Retrained
@@ -27,7 +26,7 @@ def network(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Ret
     ]
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     words = ["retraining.epochs=1"]
-    retrain.run(folder / "tiny.yaml", words, 0, 1, folder / "out", Console(quiet=True))
+    retrain(folder / "tiny.yaml", out=folder / "out", overrides=words)
     return RetrainedNetwork(Retrained(folder / "out"))
 
 

@@ -22,7 +22,7 @@ from small_modules import ConvNet
 from small_modules import export as program_of
 from torch import Tensor, nn
 
-from evonas.cli import export
+from evonas.api.retrained_model import RetrainedModel
 from evonas.deployment.export import exporter as exporting
 from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import ExportedNetwork
@@ -81,7 +81,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
 @pytest.fixture(scope="module")
 def shipped(made: Path) -> Path:
     """A folder with it as .onnx."""
-    export.run(made, [], "onnx", "", None, made.parent / "out" / "network.onnx", False, QUIET)
+    RetrainedModel(made).export(made.parent / "out" / "network.onnx")
     return made.parent / "out"
 
 
@@ -180,14 +180,14 @@ def test_weights_choose_the_network(evonas: Cli, folder: Path) -> None:
     assert "leave out --network and --repeat" in said(evonas("export", weights, "--repeat", 0))
     shutil.copy(weights, folder / "other.safetensors")
     message = said(evonas("export", folder / "other.safetensors"))
-    assert "tells no network with these weights" in message
+    assert "lists no network with these weights" in message
 
 
 @pytest.mark.parametrize(("road", "kind"), [("onnx", "onnx"), ("pt2e", "torch_export")])
 def test_a_quantised_network_gets_its_answer(
     evonas: Cli, folder: Path, road: str, kind: str
 ) -> None:
-    assert evonas("quantize", folder, "--road", road, "--images", 12)[0] == 0
+    assert evonas("quantize", folder, "--backend", road, "--images", 12)[0] == 0
     wrong = {"onnx": "torch_export", "torch_export": "onnx"}[kind]
     assert f"expected --format {kind}" in said(evonas("export", folder / "int8", "--format", wrong))
     code, out, err = evonas("export", folder / "int8", "--format", kind, "--json")

@@ -14,7 +14,8 @@ import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 
-from evonas.cli import prune, retrain
+from evonas.api.retrained_model import RetrainedModel
+from evonas.api.retraining import retrain
 from evonas.core import registry
 from evonas.deployment.probing.characteristic_curves import curve
 from evonas.deployment.probing.targets import read as read_target
@@ -46,7 +47,7 @@ def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> P
     ]
     plain["features"]["jitters"] = 1
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
-    retrain.run(folder / "tiny.yaml", ["retraining.epochs=3"], 0, 2, folder / "out", QUIET)
+    retrain(folder / "tiny.yaml", epochs=3, repeats=2, out=folder / "out")
     return folder / "out"
 
 
@@ -54,7 +55,8 @@ def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> P
 def pruned(retrained: Path) -> Path:
     """The same, pruned hard, and trained on for an epoch."""
     changes = ["prune.threshold=0.2", "prune.training.epochs=1", "prune.shared=last"]
-    return prune.run(retrained, changes, "", 1, retrained / "small", QUIET)
+    model = RetrainedModel(retrained)
+    return model.prune(repeat=1, out=retrained / "small", overrides=changes).folder
 
 
 def read(path: Path) -> dict:
@@ -119,7 +121,8 @@ def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
     retrained: Path, tmp_path: Path
 ) -> None:
     changes = ["prune.threshold=0.1", "prune.training.epochs=1"]
-    folder = prune.run(retrained, changes, "deep", 0, tmp_path / "deep", QUIET)
+    model = RetrainedModel(retrained)
+    folder = model.prune(network="deep", out=tmp_path / "deep", overrides=changes).folder
     entry = read(folder / "comparison.json")["contenders"][0]
     weights = 4 * entry["backbone_up_to_tap"]["params"]
     # each tensor by itself, and not the row in which all of them were trained

@@ -234,4 +234,6 @@ def test_a_disk_that_is_too_small_is_told_before_any_image_is_read(
 def test_the_sidecar_is_plain_json(tmp_path: Path, backbone: Counting) -> None:
     found = FeatureCache(tmp_path).ensure(backbone, Pictures(4), ("block4",), (View(),))
     note = json.loads(found.files["block4"][0].with_suffix(".json").read_text())
-    assert set(note) == {"crc32", "bytes", "unreadable"}
+    assert set(note) == {"crc32", "bytes", "unreadable", "origin"}
+    assert set(note["origin"]) == {"backbone", "data", "tap", "view"}
+    assert (note["origin"]["tap"], note["origin"]["view"]) == ("block4", "plain")

@@ -321,7 +321,7 @@ def test_the_page_is_written_again_while_a_run_runs(
         if len(seen) == 2:
             open_run.close()  # the search ends
 
-    monkeypatch.setattr("evonas.cli.report.time.sleep", passing)
+    monkeypatch.setattr("evonas.api.reporting.time.sleep", passing)
     code, out, err = evonas("report", folder, "--every", 7)
     assert (code, err) == (0, "")
     assert out.count("Ctrl-C ends this.") == 2

@@ -1,0 +1,400 @@
+"""Descriptions before anything is trained: an experiment, and the network of a genome."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evonas.core import experiment as config
+from evonas.core import registry
+from evonas.core.description import (
+    CachePlan,
+    CostRange,
+    ExperimentDescription,
+    GeneDescription,
+    GeneEffect,
+)
+from evonas.core.experiment import Experiment
+from evonas.core.files import read_yaml
+from evonas.core.overrides import Word
+from evonas.errors import InputError
+from evonas.estimation.cost.block_summary import Block, blocks
+from evonas.estimation.features.feature_cache import FeatureCache
+from evonas.estimation.features.views import standard_views
+from evonas.models.backbones.base import Shape
+from evonas.models.initial_weights import read_start
+from evonas.models.networks.base import Network, refuse_unread
+from evonas.report.tables import Table
+from evonas.space import Architecture, Gene, Genome, SearchSpace
+from evonas.workflows.components import Assembly
+from evonas.workflows.feasibility import extreme, feasibility, sample
+from evonas.workflows.tabular_benchmark import TabularBenchmark
+
+_BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
+_ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
+
+_Plan = Assembly | TabularBenchmark
+
+
+def describe(experiment: Experiment) -> ExperimentDescription:
+    """Check an experiment and describe what it is going to do, training nothing.
+
+    The method ``Experiment.describe`` calls it. Costs are those of 2000 random genomes from the
+    seed of the experiment, parameters those of 32 of these networks
+    and of the cheapest and the largest that were found.
+
+    Args:
+        experiment: its values are checked already; its parts, files and cost limit are not.
+
+    Raises:
+        InputError: something is wrong; all complaints are in ``error.args[1:]``.
+    """
+    if experiment.table:
+        table = TabularBenchmark(experiment)
+        _check(experiment, [lambda: table.space, table.optimizer])
+        return _described(table)
+    assembly = Assembly(experiment)
+
+    def limit() -> object:
+        return feasibility(assembly.space, assembly.cost, experiment.objective.max_macs)
+
+    def start() -> None:
+        files = [experiment.training.start, experiment.retraining.start]
+        for file in {*files, *(baseline.start for baseline in experiment.baselines)} - {""}:
+            read_start(file)
+
+    _check(
+        experiment,
+        [
+            *(lambda: assembly.dataset, lambda: assembly.backbone, lambda: assembly.task),
+            *(lambda: assembly.space, lambda: assembly.baselines, start, assembly.optimizer),
+            *(limit, lambda: assembly.hardware.device),
+        ],
+    )
+    return _described(assembly)
+
+
+def _check(experiment: Experiment, steps: Iterable[Callable[[], object]]) -> None:
+    """Take every step, whatever the others said.
+
+    Raises:
+        InputError: a step raised one; ``args[1:]`` are all messages, each once.
+    """
+    said: dict[str, None] = {}
+    for step in steps:
+        try:
+            step()
+        except InputError as error:
+            said.setdefault(str(error.args[0]))
+    if said:
+        first, *others = said
+        more = f" (and {len(others)} more: see `evonas validate`)" if others else ""
+        raise InputError(f"experiment {experiment.name!r}: {first}{more}", *said)
+
+
+def _described(plan: _Plan) -> ExperimentDescription:
+    """Return the description of an experiment that was checked."""
+    experiment, space = plan.experiment, plan.space
+    limit = plan.objective.settings.max_macs
+    points, costs = sample(space, plan.cost, experiment.seed)
+    within = costs <= (math.inf if limit is None else limit)
+    there = np.ones(len(costs), bool)
+    trainings = {"networks of the search": experiment.budget}
+    params, images, cache = None, {}, None
+    if isinstance(plan, TabularBenchmark):
+        there = costs <= plan.table.costliest  # the others are not in the table
+        trainings = {f"looked up in a table of {len(plan.table)}": experiment.budget}
+        low, high = int(costs[there].min()), int(costs[there].max())
+    else:
+        least = extreme(space, plan.cost, points[int(costs.argmin())])
+        largest = extreme(space, plan.cost, points[int(costs.argmax())], -1)
+        low, high = (plan.cost(space.decode(point)) for point in (least, largest))
+        params = _params(plan, points[:_BUILT], [least, largest])
+        images = {side: len(indices) for side, indices in plan.dataset.sides().items()}
+        cache = _cache(plan)
+        finals = experiment.finals
+        trainings |= {
+            f"in the finals ({finals.networks} best, {finals.seeds} more seeds each)": (
+                finals.networks * finals.seeds
+            ),
+            "baselines": len(plan.baselines),
+        }
+    return ExperimentDescription(
+        name=experiment.name,
+        space=space.name,
+        network=space.network,
+        architectures=space.size,
+        genes=tuple(map(_gene, space.genes)),
+        macs=CostRange(low, int(np.median(costs[there])), high, int(there.sum())),
+        params=params,
+        max_macs=limit,
+        share=float(within.mean()),
+        excluding=_excluding(space, points, within),
+        images=images,
+        cache=cache,
+        trainings=trainings,
+        epochs=0 if experiment.table else experiment.training.epochs,
+        warnings=(*plan.warnings(), *plan.cautions()),
+    )
+
+
+def _gene(gene: Gene) -> GeneDescription:
+    return GeneDescription(
+        gene.name, gene.kind, gene.values or (gene.low, gene.high), dict(gene.when)
+    )
+
+
+def _params(
+    assembly: Assembly, points: NDArray[np.float64], extremes: Sequence[Genome]
+) -> CostRange:
+    """Return the parameters of random networks; least and largest also of the extremes."""
+
+    def count(point: Genome) -> int:
+        architecture = assembly.space.decode(point)
+        family, shape = assembly.family(architecture), assembly.shape(architecture)
+        with torch.random.fork_rng(devices=[]):
+            module = family.build(architecture, shape, assembly.task.n_outputs)
+        return sum(parameter.numel() for parameter in module.parameters())
+
+    counts = [count(point) for point in points]
+    every = [*counts, *map(count, extremes)]
+    return CostRange(min(every), int(np.median(counts)), max(every), len(counts))
+
+
+def _cache(assembly: Assembly) -> CachePlan:
+    settings, backbone, taps = assembly.experiment.features, assembly.backbone, assembly.taps()
+    views = standard_views(settings.jitters)
+    cache = FeatureCache(Path(settings.cache).expanduser())
+    files = cache.paths(backbone, assembly.dataset, taps, views).values()
+    return CachePlan(
+        folder=settings.cache,
+        views=tuple(view.name for view in views),
+        images=len(assembly.dataset),
+        taps={tap: backbone.taps[tap] for tap in taps},
+        present=sum(file.stat().st_size for file in files if file.is_file()),
+    )
+
+
+def _excluding(
+    space: SearchSpace, points: NDArray[np.float64], within: NDArray[np.bool_]
+) -> GeneEffect | None:
+    """Return the gene between whose values the share of networks within the limit differs most.
+
+    Args:
+        space: of the genomes.
+        points: random genomes, (n, dim).
+        within: whether each is within the limit, (n,).
+    """
+    groups: dict[str, dict[str, list[bool]]] = {
+        gene.name: defaultdict(list) for gene in space.genes
+    }
+    for point, fits in zip(points, within.tolist(), strict=True):
+        settings = space.decode(point).settings
+        for gene, x in zip(space.genes, point.tolist(), strict=True):
+            if gene.name in settings:
+                label = str(settings[gene.name]) if gene.values else _quarter(gene, x)
+                groups[gene.name][label].append(fits)
+    effects = []
+    for name, by_value in groups.items():
+        shares = {v: float(np.mean(fits)) for v, fits in by_value.items() if len(fits) >= _ENOUGH}
+        if len(shares) > 1:
+            effects.append(GeneEffect(name, shares))
+    largest = max(effects, key=lambda effect: effect.spread, default=None)
+    return largest if largest is not None and not within.all() and largest.spread > 0 else None
+
+
+def _quarter(gene: Gene, x: float) -> str:
+    first = min(int(4 * x), 3)
+    return f"{gene.decode(first / 4):g} to {gene.decode((first + 1) / 4):g}"
+
+
+@dataclass(frozen=True)
+class NetworkDescription:
+    """The network of a genome, block by block; ``evonas show space`` prints its table.
+
+    Attributes:
+        genome: (dim,) numbers in [0, 1].
+        architecture: name of the network family, and settings.
+        in_shape: (channels, height, width) of the feature map, or the image, that it takes.
+        n_outputs: length of its output, or channels of its output map.
+        blocks: name, layers, output shape, multiply-adds and parameters of each block.
+        macs: multiply-adds for one input.
+        params: parameters.
+        max_macs: limit of the experiment; None: there is none.
+    """
+
+    genome: tuple[float, ...]
+    architecture: Architecture
+    in_shape: Shape
+    n_outputs: int
+    blocks: tuple[Block, ...]
+    macs: int
+    params: int
+    max_macs: int | None = None
+
+    @property
+    def table(self) -> Table:
+        """A row for each block."""
+        rows = [
+            [
+                *(one.name, "x".join(map(str, one.shape)) or "-"),
+                *(f"{one.macs:,}", f"{one.params:,}", one.layers),
+            ]
+            for one in self.blocks
+        ]
+        rows.append(["all", str(self.n_outputs), f"{self.macs:,}", f"{self.params:,}", ""])
+        notes = [
+            "settings: " + ", ".join(f"{k}={v}" for k, v in self.architecture.settings.items()),
+            "genome: " + ",".join(f"{x:.4g}" for x in self.genome),
+        ]
+        if self.max_macs is not None:
+            fits = "within" if self.macs <= self.max_macs else "over"
+            notes.append(f"{fits} the limit of {self.max_macs:,} multiply-adds")
+        title = f"{self.architecture.network} on a map of {'x'.join(map(str, self.in_shape))}"
+        columns = ["block", "output", "multiply-adds", "parameters", "layers"]
+        return Table(title, columns, rows, notes, names=1)
+
+
+def describe_network(
+    source: Experiment | str | Path,
+    genome: str | Sequence[float] = "random",
+    *,
+    seed: int = 0,
+    in_shape: Shape = (64, 16, 16),
+    n_outputs: int = 3,
+    overrides: Iterable[Word] = (),
+) -> NetworkDescription:
+    """Build the network of a genome, untrained, and describe it block by block.
+
+    Args:
+        source: an experiment, or the name or YAML file of a search space or an experiment; the
+            space comes first where both have the name.
+        genome: ``"random"``, or (dim,) numbers in [0, 1].
+        seed: of a random genome.
+        in_shape: (channels, height, width) of the feature map, for a search space alone: an
+            experiment has the shape of the tap.
+        n_outputs: outputs of the network, for a search space alone.
+        overrides: changes to the experiment as ``key=value`` words.
+
+    Raises:
+        InputError: there is no such space or experiment, or the genome has another length, or
+            numbers outside [0, 1].
+
+    Examples:
+        >>> evonas.describe_network("quickstart", seed=3).macs
+        1126656
+        >>> evonas.describe_network("master_module", in_shape=(128, 8, 8)).table
+    """
+    words = list(overrides)
+    experiment = source if isinstance(source, Experiment) else _experiment(source, words)
+    if experiment is None:
+        if words:
+            raise InputError(f"{words[0]}: {source} is a search space, which has no settings")
+        return _of_space(_space(str(source)), genome, seed, in_shape, n_outputs)
+    if experiment.table:
+        raise InputError(f"experiment {experiment.name!r}: a search in a table has no networks")
+    if isinstance(source, Experiment) and words:
+        experiment = config.changed(experiment, words)
+    assembly = Assembly(experiment)
+    chosen = _genome(assembly.space, genome, seed)
+    architecture = assembly.space.decode(chosen)
+    return _network(
+        chosen,
+        (assembly.family(architecture), architecture),
+        assembly.shape(architecture),
+        assembly.task.n_outputs,
+        experiment.objective.max_macs,
+    )
+
+
+def _experiment(source: str | Path, words: Sequence[Word]) -> Experiment | None:
+    """Return the experiment of a name or file; None for a search space.
+
+    Raises:
+        InputError: it is neither, or the experiment is wrong.
+    """
+    for folder in ("search_spaces", "experiments"):
+        try:
+            path = config.find(folder, str(source))
+        except InputError:
+            continue
+        content = read_yaml(path)
+        if isinstance(content, dict) and "genes" in content:
+            return None
+        return config.load(path, words)
+    raise InputError(
+        f"{source}: expected a search space or an experiment, there is no such file or name: see "
+        "`evonas list space` and `evonas list experiment`"
+    )
+
+
+def _space(name: str) -> SearchSpace:
+    path = config.find("search_spaces", name)
+    space = SearchSpace.from_file(path)
+    refuse_unread(space.network, [gene.name for gene in space.genes], f"{path}: a gene")
+    return space
+
+
+def _of_space(
+    space: SearchSpace, genome: str | Sequence[float], seed: int, in_shape: Shape, n_outputs: int
+) -> NetworkDescription:
+    if len(in_shape) != 3 or min(*in_shape, n_outputs) < 1:
+        raise InputError(
+            f"expected channels, height, width and outputs of at least 1, got {in_shape} and "
+            f"{n_outputs}"
+        )
+    chosen = _genome(space, genome, seed)
+    architecture = space.decode(chosen)
+    family: Network = registry.load("network", architecture.network)()
+    return _network(chosen, (family, architecture), in_shape, n_outputs, None)
+
+
+def _genome(space: SearchSpace, genome: str | Sequence[float], seed: int) -> NDArray[np.float64]:
+    """Return a genome, (dim,), in [0, 1].
+
+    Raises:
+        InputError: it is not one of the space.
+    """
+    if isinstance(genome, str):
+        if genome == "random":
+            return np.random.default_rng(seed).random(space.dim)
+        raise InputError(f"genome {genome!r}: expected 'random' or {space.dim} numbers in [0, 1]")
+    point = np.asarray(genome, np.float64)
+    if point.shape != (space.dim,):
+        names = ", ".join(gene.name for gene in space.genes)
+        raise InputError(
+            f"genome: expected {space.dim} numbers, one for each gene ({names}), got {point.size}"
+        )
+    if not ((point >= 0) & (point <= 1)).all():
+        wrong = point[~((point >= 0) & (point <= 1))][0]
+        raise InputError(f"genome: expected numbers in [0, 1], got {wrong:g}")
+    return point
+
+
+def _network(
+    genome: NDArray[np.float64],
+    what: tuple[Network, Architecture],
+    in_shape: Shape,
+    n_outputs: int,
+    max_macs: int | None,
+) -> NetworkDescription:
+    family, architecture = what
+    with torch.random.fork_rng(devices=[]):
+        module = family.build(architecture, in_shape, n_outputs)
+    return NetworkDescription(
+        genome=tuple(genome.tolist()),
+        architecture=architecture,
+        in_shape=in_shape,
+        n_outputs=n_outputs,
+        blocks=tuple(blocks(module, in_shape)),
+        macs=family.macs(architecture, in_shape, n_outputs),
+        params=sum(parameter.numel() for parameter in module.parameters()),
+        max_macs=max_macs,
+    )

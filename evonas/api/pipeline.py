@@ -1,0 +1,260 @@
+"""``evonas.pipeline``: probe, search, retrain, prune, quantise and evaluate in a row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evonas.api.callbacks import Callback, CallbackList
+from evonas.api.evaluation import Evaluation, evaluate
+from evonas.api.probing import ProbeResult, probe
+from evonas.api.retrained_model import RetrainedModel
+from evonas.api.retraining import retrain
+from evonas.api.search import search
+from evonas.api.search_result import SearchResult
+from evonas.core import experiment as config
+from evonas.core.experiment import Experiment
+from evonas.core.files import keep, make_folder, read_json
+from evonas.core.overrides import Word, saying
+from evonas.errors import InputError, one_line
+from evonas.report.tables import Table, markdown
+from evonas.workflows.evaluation import Retrained
+from evonas.workflows.judging import Include
+
+_EXPERIMENT = "experiment.json"
+_DONE = "complete"  # best.json is there from the first network on
+
+#: What a step of a pipeline returns.
+StepResult = ProbeResult | SearchResult | RetrainedModel | Evaluation
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """What a pipeline left.
+
+    Attributes:
+        folder: with a folder for each step, and pipeline.md.
+        table: cost, size and errors after the search, after pruning and in 8 bits.
+    """
+
+    folder: Path
+    table: Table = field(repr=False)
+
+    @property
+    def model(self) -> RetrainedModel:
+        """The quantised network."""
+        return RetrainedModel(self.folder / "int8")
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One step: its name, the file that it ends with, and the function that takes it."""
+
+    name: str
+    result: Path
+    work: Callable[[], StepResult]
+
+
+def pipeline(
+    experiment: Experiment | str | Path,
+    *,
+    run_dir: str | Path | None = None,
+    callbacks: Iterable[Callback] = (),
+    on_step: Callable[[int, int, str], None] | None = None,
+    on_result: Callable[[StepResult], None] | None = None,
+    overrides: Iterable[Word] = (),
+) -> PipelineResult:
+    """Probe, search, retrain, prune, quantise and evaluate; steps that are done are not repeated.
+
+    The search runs on the taps that the probe recommends. What was stopped goes on with the same
+    call: the search from its journal, everything else from the step that was interrupted.
+
+    Args:
+        experiment: with sections ``probe``, ``prune`` and ``quantize``; a name or a file is
+            loaded.
+        run_dir: folder of all results; by default ``runs/NAME``.
+        callbacks: receive messages, progress and the events of the search.
+        on_step: called before a step with its number, from 1, the number of steps and its name.
+        on_result: called with the result of each step.
+        overrides: changes to the experiment as ``key=value`` words.
+
+    Raises:
+        InputError: a step cannot be done, the taps are given, or the folder holds the results of
+            another experiment.
+
+    Examples:
+        >>> evonas.pipeline("quickstart", run_dir="runs/small").model.export("head.onnx")
+    """
+    experiment = _loaded(experiment, list(overrides))
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / experiment.name
+    _claim(experiment, folder)
+    callback = CallbackList(callbacks)
+    steps = _steps(experiment, folder, callback)
+    for number, step in enumerate(steps, start=1):
+        if step.result.is_file():
+            done = f"[{number}/{len(steps)}] {step.name}: done before, {step.result}"
+            callback.on_message(done)
+            continue
+        if on_step is not None:
+            on_step(number, len(steps), step.name)
+        try:
+            result = step.work()
+        except KeyboardInterrupt:
+            callback.on_message(f"stopped in step {step.name}: the same command goes on from here")
+            raise
+        if on_result is not None:
+            on_result(result)
+    small = Retrained(folder / "pruned")
+    table = stages(
+        read_json(folder / "pruned" / "prune.json"),
+        read_json(folder / "int8" / "quantize.json"),
+        small.metrics,
+        small.task.unit,
+    )
+    keep(folder / "pipeline.md", markdown(table))
+    return PipelineResult(folder, table)
+
+
+def _loaded(experiment: Experiment | str | Path, words: Sequence[Word]) -> Experiment:
+    """Return the experiment with changes.
+
+    Raises:
+        InputError: it is wrong, is on a table, or the changes say its taps.
+    """
+    if said := saying(words, "space.tap", config.SHORT):
+        raise InputError(
+            f"{said}: evonas pipeline searches on the taps that its probe recommends, so this has "
+            "no effect: leave it out (probe.keep says how many), or take the steps one by one"
+        )
+    if not isinstance(experiment, Experiment):
+        experiment = config.load(experiment, words)
+    elif words:
+        experiment = config.changed(experiment, words)
+    if experiment.table:
+        raise InputError("pipeline: a search in a table has no backbone to probe or prune")
+    return experiment
+
+
+def _steps(experiment: Experiment, folder: Path, callback: Callback) -> list[_Step]:
+    found, retrained, pruned = folder / "search", folder / "retrained", folder / "pruned"
+    taps, small = folder / "probe" / "probe.json", folder / "int8"
+    callbacks = [callback]
+
+    def searched() -> SearchResult:
+        narrowed = config.changed(experiment, [f"space.tap=@{taps}"])
+        going_on = (found / "journal.jsonl").is_file()
+        result = search(narrowed, run_dir=found, resume=going_on, callbacks=callbacks)
+        (found / _DONE).touch()
+        return result
+
+    def tested() -> Evaluation:
+        data = experiment.data
+        # without a test split the validation images judge, and the table says that they flatter
+        own = "test" in Retrained(small).assembly.dataset.splits
+        include: Include = "unused" if own else "validation"
+        sets = [(data.name, data.options)]
+        return evaluate(small, sets, include=include, callbacks=callbacks)
+
+    return [
+        _Step("probe", taps, lambda: probe(experiment, out=taps.parent, callbacks=callbacks)),
+        _Step("search", found / _DONE, searched),
+        _Step(
+            "retrain",
+            retrained / "comparison.json",
+            lambda: retrain(found / "best.json", out=retrained, callbacks=callbacks),
+        ),
+        _Step(
+            "prune",
+            pruned / "comparison.json",
+            lambda: RetrainedModel(retrained).prune(out=pruned, callbacks=callbacks),
+        ),
+        _Step(
+            "quantise",
+            small / "quantize.json",
+            lambda: RetrainedModel(pruned).quantize(out=small, callbacks=callbacks),
+        ),
+        _Step("evaluate", small / "test.json", tested),
+    ]
+
+
+def _claim(experiment: Experiment, folder: Path) -> None:
+    """Note whose results a folder holds.
+
+    Raises:
+        InputError: another experiment's.
+    """
+    path, now = folder / _EXPERIMENT, experiment.model_dump(mode="json")
+    make_folder(folder, "--run-dir")
+    if not path.is_file():
+        keep(path, json.dumps(now, indent=2) + "\n")
+    before = config.check(read_json(path), str(path)).model_dump(mode="json")  # with new keys
+    differing = config.differences(before, now, free=())
+    if differing:
+        raise InputError(
+            f"{folder}: holds results of another experiment ({differing[0]}): choose another "
+            "folder with --run-dir, or give the same values"
+        )
+
+
+def stages(
+    pruned: Mapping[str, Any], quantized: Mapping[str, Any], names: Sequence[str], unit: str
+) -> Table:
+    """Return cost and errors after the search, after pruning and in 8 bits.
+
+    Args:
+        pruned: the content of prune.json.
+        quantized: the content of quantize.json.
+        names: of the main metrics.
+        unit: of the errors.
+
+    Raises:
+        InputError: a file is not as evonas writes it.
+    """
+    try:
+        return _table(pruned, quantized, names, unit)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise InputError(
+            f"prune.json, quantize.json: expected what `evonas prune` and `quantize` write, got "
+            f"other data ({one_line(error)}): remove both and do the steps again"
+        ) from error
+
+
+def _table(
+    pruned: Mapping[str, Any], quantized: Mapping[str, Any], names: Sequence[str], unit: str
+) -> Table:
+    cost, errors = pruned["cost"], pruned["metrics"]
+    before, after = cost["up to the tap, with head"], cost["pruned, with head"]
+    rows = [
+        _row("searched head on whole backbone", before, errors["whole"], names),
+        _row("pruned and trained on", after, errors["pruned"], names),
+        _row("in 8 bits", after, quantized["after"], names, quantized["bytes"]["after"]),
+    ]
+    judged = pruned["judged"]
+    less = after["less_in_percent"]
+    whole = less.get("macs_of_whole"), less.get("params_of_whole")
+    notes = [f"head and backbone up to its tap, {pruned['tap']}"]
+    if None not in whole:
+        notes.append(
+            f"against the whole backbone: {whole[0]:.1f} % fewer multiply-adds, {whole[1]:.1f} % "
+            "fewer parameters"
+        )
+    title = (
+        f"What is left: errors in {unit or 'units of the label'} on the {judged['side']} split "
+        f"({judged['images']} images)"
+    )
+    return Table(title, ["network", "M MACs", "M params", "MB", *names], rows, notes, names=1)
+
+
+def _row(
+    name: str,
+    cost: Mapping[str, Any],
+    errors: Mapping[str, float],
+    names: Sequence[str],
+    size: int | None = None,
+) -> list[str]:
+    size = 4 * cost["params"] if size is None else size
+    figures = [f"{cost['macs'] / 1e6:.1f}", f"{cost['params'] / 1e6:.3f}", f"{size / 1e6:.2f}"]
+    return [name, *figures, *(f"{errors[one]:.2f}" for one in names)]

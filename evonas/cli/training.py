@@ -1,0 +1,261 @@
+"""Verbs that train and judge networks: search, retrain, evaluate, compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from evonas.cli.options import Address, Overrides, RunDir, joining, print_json, settings
+from evonas.errors import InputError
+
+if TYPE_CHECKING:
+    from evonas.core.overrides import Word
+    from evonas.workflows.judging import Include
+
+verbs = typer.Typer()
+
+
+@verbs.command(
+    epilog="Example: evonas search experiments/quickstart.yaml --optimizer ga --budget 40 seed=1"
+)
+def search(
+    experiment: Annotated[
+        str, typer.Argument(help="Experiment: a YAML file or the name of a shipped one.")
+    ] = "quickstart",
+    overrides: Overrides = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="Search strategy: see `evonas list optimizer`."),
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    begin_with: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run whose results this one begins with, whatever searched."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
+    executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
+    fidelity: Annotated[
+        str | None,
+        typer.Option(help="full, or racing: only the better part of a generation trains on."),
+    ] = None,
+    inherit: Annotated[
+        bool | None,
+        typer.Option(
+            "--inherit", help="Networks start with the weights of their parent, or the nearest."
+        ),
+    ] = None,
+    address: Address = None,
+    run_dir: RunDir = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the path of best.json alone, as JSON.")
+    ] = False,
+) -> None:
+    """Search the head network with the lowest error at the smallest cost."""
+    from evonas.api import search as api
+    from evonas.api.resuming import check_start, stored
+    from evonas.cli.printing import SearchPrinter
+    from evonas.core import experiment as config
+
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--optimizer", "optimizer", optimizer),
+            ("--budget", "budget", budget),
+            ("--seed", "seed", seed),
+            ("--fidelity", "fidelity", fidelity),
+            ("--workers", "execution.workers", workers),
+            ("--executor", "execution.executor", executor),
+            ("--inherit", "inherit", inherit),
+        ),
+    ]
+    given = experiment != "quickstart"
+    if "=" in experiment:  # no experiment was named: the first word is an override already
+        changes, experiment, given = [experiment, *changes], "quickstart", False
+    changes += joining(address, changes)
+    check_start(run_dir, resume, begin_with)
+    if resume and run_dir is not None and not given:
+        chosen = stored(run_dir, changes)
+    else:
+        chosen = config.load(experiment, changes)
+    with SearchPrinter(Console(stderr=as_json)) as view:
+        result = api.search(
+            chosen, run_dir=run_dir, callbacks=[view], resume=resume, warm_start=begin_with
+        )
+    if as_json:
+        print_json({"best": str(result.best_file)})
+
+
+@verbs.command(epilog="Example: evonas retrain runs/quickstart-cma-s0/best.json --repeats 3")
+def retrain(
+    best: Annotated[
+        Path,
+        typer.Argument(
+            help="best.json or front.json of a search; or an experiment: its baselines alone."
+        ),
+    ],
+    overrides: Overrides = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    schedule: Annotated[
+        str | None,
+        typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), step, constant."),
+    ] = None,
+    folds: Annotated[
+        int, typer.Option(help="Cross-validate by group instead; number of folds.")
+    ] = 0,
+    repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
+    pick: Annotated[
+        str,
+        typer.Option(help="Which network of a front.json: knee, cheapest:ERROR or best:MACS."),
+    ] = "",
+    ranking: Annotated[
+        int,
+        typer.Option(
+            help="Retrain so many networks, spread over the search's ranking: do short "
+            "trainings rank as long ones?",
+            min=0,
+        ),
+    ] = 0,
+    address: Address = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
+) -> None:
+    """Train the winner longer, beside hand-made baselines; keep its weights."""
+    from evonas.api import retraining as api
+    from evonas.api.live_view import LiveView
+    from evonas.cli.printing import show_all
+
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--epochs", "retraining.epochs", epochs),
+            ("--schedule", "retraining.schedule", schedule),
+        ),
+    ]
+    changes += joining(address, changes)
+    console = Console()
+    with LiveView(console) as view:
+        model = api.retrain(
+            best,
+            repeats=repeats,
+            folds=folds,
+            pick=pick,
+            ranking=ranking,
+            out=out,
+            callbacks=[view],
+            overrides=changes,
+        )
+    show_all(console, model.tables, [*model.notes, f"written: {model.folder}"])
+
+
+@verbs.command("test", hidden=True)
+@verbs.command(
+    epilog="Example: evonas evaluate runs/quickstart/retrained aflw2000 root=DIR biwi root=DIR2"
+)
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    sets: Annotated[
+        list[str] | None,
+        typer.Argument(help="Test sets, each with its options: NAME root=DIR NAME2 root=DIR2."),
+    ] = None,
+    beside: Annotated[
+        bool, typer.Option("--published", help="Print published results, with their protocols.")
+    ] = False,
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Average with the mirrored images: twice the work.")
+    ] = False,
+    validation: Annotated[
+        bool,
+        typer.Option("--include-validation", help="Also judge images that validated: it flatters."),
+    ] = False,
+    trained: Annotated[
+        bool,
+        typer.Option("--include-trained", help="Also judge images that were trained on."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Test retrained networks on images that neither training nor validation used."""
+    from evonas.api import evaluation as api
+    from evonas.api.live_view import LiveView
+    from evonas.cli.printing import show_all, show_file
+
+    include: Include = "trained" if trained else "validation" if validation else "unused"
+    data, changes = _test_sets(sets or [])
+    console = Console(stderr=as_json)
+    with LiveView(console) as view:
+        found = api.evaluate(
+            folder,
+            data,
+            flip=flip,
+            include=include,
+            published=beside,
+            callbacks=[view],
+            overrides=changes,
+        )
+    if as_json:
+        show_file(folder / "test.json")
+        return
+    show_all(console, found.tables, [f"written: {folder / 'test.md'}, {folder / 'test.json'}"])
+
+
+def _test_sets(words: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:
+    """Return names of data sets with their options, and changes to the experiment.
+
+    Raises:
+        InputError: an option comes before the first name, or is no ``key=value``.
+    """
+    from evonas.core import experiment as config
+
+    sets: list[tuple[str, list[str]]] = []
+    changes = []
+    for word in words:
+        key, equals, _ = word.partition("=")
+        if not equals:
+            sets.append((word, []))
+        elif key.split(".")[0] in config.Experiment.model_fields and "." in key:
+            changes.append(word)
+        elif sets:
+            sets[-1][1].append(word)
+        else:
+            raise InputError(f"{word!r}: expected the name of a test set first, such as aflw2000")
+    return [(name, config.options(options)) for name, options in sets], changes
+
+
+@verbs.command(
+    epilog="Example: evonas compare quickstart --optimizers cma,ga,random --seeds 3 budget=40"
+)
+def compare(
+    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    overrides: Overrides = None,
+    optimizers: Annotated[
+        str, typer.Option(help="Strategies, separated by commas; all of them if left out.")
+    ] = "",
+    seeds: Annotated[int, typer.Option(help="Searches of each strategy.", min=1)] = 3,
+    budget: Annotated[int | None, typer.Option(help="Distinct networks a search trains.")] = None,
+    address: Address = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of runs, table and picture.")] = None,
+) -> None:
+    """Compare search strategies on an experiment, or on a table, at an equal budget."""
+    from evonas.api import comparison as api
+    from evonas.cli.printing import SearchPrinter, show_all
+
+    names = [name.strip() for name in optimizers.split(",") if name.strip()]
+    changes: list[Word] = [*(overrides or []), *settings(("--budget", "budget", budget))]
+    changes += joining(address, changes)
+    console = Console()
+    with SearchPrinter(console) as view:
+        found = api.compare(
+            experiment,
+            optimizers=names,
+            seeds=seeds,
+            out=out,
+            callbacks=[view],
+            overrides=changes,
+        )
+    files = f"{found.folder}/comparison.md, comparison.png, report.html"
+    show_all(console, found.tables, [f"written: {files}"])

@@ -1,0 +1,50 @@
+"""Verbs that train nothing: the network of a genome, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command_line import Cli, said
+
+
+def test_a_network_is_shown_block_by_block(evonas: Cli, tiny_file: Path) -> None:
+    code, out, err = evonas("show", "space", tiny_file, "objective.max_macs=200000")
+    assert (code, err) == (0, "")
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    counted = [row[2].replace(",", "") for row in rows if len(row) > 3]
+    *blocks, whole = [int(text) for text in counted if text]
+    assert sum(blocks) == whole > 0
+    assert "settings: tap=" in out
+    assert "the limit of 200,000 multiply-adds" in out
+
+
+def test_the_seed_and_the_genome_choose_the_network(evonas: Cli) -> None:
+    words = ("show", "space", "master_module", "--input", "32x8x8", "--outputs", 2)
+    first, other = evonas(*words)[1], evonas(*words, "--seed", 1)[1]
+    assert first != other
+    assert "master_module on a map of 32x8x8" in first
+    middle = ",".join(["0.5"] * 18)
+    again = [evonas(*words, "--genome", middle, "--seed", seed)[1] for seed in (0, 1)]
+    assert again[0] == again[1] != first
+    assert f"genome: {middle}" in again[0].replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--genome", "0.1,0.2"], "genome: expected 18 numbers, one for each gene (tap, stem,"),
+        (["--genome", ",".join(["2"] * 18)], "genome: expected numbers in [0, 1], got 2"),
+        (["--genome", "best"], "--genome 'best': expected random, or numbers in [0, 1]"),
+        (["--input", "64x16"], "--input '64x16': expected channels x height x width"),
+        (["seed=1"], "seed=1: master_module is a search space, which has no settings"),
+    ],
+)
+def test_a_mistake_is_one_line(evonas: Cli, words: list[str], expected: str) -> None:
+    assert expected in said(evonas("show", "space", "master_module", *words))
+
+
+def test_what_is_no_space_is_refused(evonas: Cli, tmp_path: Path) -> None:
+    assert "expected a search space or an experiment" in said(evonas("show", "space", "nowhere"))
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    assert "list.yaml" in said(evonas("show", "space", "list.yaml"))
