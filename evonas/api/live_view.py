@@ -9,10 +9,10 @@ from typing import Self
 
 from rich.console import Console
 
-from evonas.api.callbacks import Callback, SearchStart, Stage
 from evonas.api.search_result import SearchResult
 from evonas.core.progress_bars import progress_bars
 from evonas.report.live_view import SearchView
+from evonas.runs.callbacks import Callback, SearchStart, Stage
 from evonas.runs.run_store import Trial
 
 

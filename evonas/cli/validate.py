@@ -10,7 +10,7 @@ from evonas.core import experiment as config
 from evonas.core.overrides import Word
 from evonas.errors import InputError
 from evonas.models.initial_weights import read_start
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.feasibility import feasibility
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
@@ -32,7 +32,7 @@ def run(source: str, overrides: Sequence[Word], console: Console) -> None:
         replay.optimizer()
         console.print(f"{source}: fine ({len(replay.table)} trainings)", soft_wrap=True)
         return
-    assembly = Assembly(experiment)
+    assembly = Components(experiment)
 
     def limit() -> object:
         return feasibility(assembly.space, assembly.cost, experiment.objective.max_macs)

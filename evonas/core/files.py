@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from evonas.errors import InputError, RunError
 
@@ -51,28 +50,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
-
-
-def checked(content: dict[str, Any], shape: type[BaseModel], where: str) -> dict[str, Any]:
-    """Return plain data as they are, if they have a shape.
-
-    Args:
-        content: of a file.
-        shape: which keys have to be what; others may be anything.
-        where: names the file in messages.
-
-    Raises:
-        InputError: a value is none that evonas writes there.
-    """
-    try:
-        shape.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(
-            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}"
-            f"{first['msg'][1:]}, got {repr(first['input'])[:80]}: restore the file"
-        ) from error
-    return content
 
 
 def move_into_place(draft: Path, path: Path) -> None:

@@ -24,9 +24,8 @@ from evonas.core.files import read_json, write_file
 from evonas.errors import InputError, RunError
 from evonas.runs.trial import LARGEST, Trial
 
-__all__ = ["FORMAT", "LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
+__all__ = ["LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
 
-FORMAT = 1  # of best.json
 _LOG_BYTES = 1_000_000
 _LEFT = ("rungs", "weights")  # folders of a run that hold files named after networks
 _DIGEST = re.compile(r"\.?[0-9a-f]{16}\.safetensors")  # such a file, or its draft

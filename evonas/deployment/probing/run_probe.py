@@ -27,7 +27,7 @@ from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Backbone, Pooled, informative_taps
 from evonas.report.tables import Table, markdown, show
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 _FEW = 40  # taps that are all probed
 _LITTLE = 0.9  # of the constant's error, above which nothing was learnt to speak of
@@ -55,7 +55,7 @@ def run(
     """
     if experiment.table:
         raise InputError("probe: a search in a table has no backbone to probe")
-    assembly, settings = Assembly(experiment), experiment.probe
+    assembly, settings = Components(experiment), experiment.probe
     labels = [read(assembly.dataset, name) for name in wanted(assembly)]
     backbones = {_title(experiment.backbone.name, experiment.backbone.options): assembly.backbone}
     for words in also:
@@ -110,13 +110,13 @@ def run(
     return folder / files[0]
 
 
-def wanted(assembly: Assembly) -> tuple[str, ...]:
+def wanted(assembly: Components) -> tuple[str, ...]:
     """Return the labels to probe for: those of the settings, else those of the task."""
     return tuple(dict.fromkeys(assembly.experiment.probe.labels or assembly.task.labels))
 
 
 def probed(
-    assembly: Assembly, name: str, backbone: Backbone, labels: Labels, progress: Progress
+    assembly: Components, name: str, backbone: Backbone, labels: Labels, progress: Progress
 ) -> Primary:
     """Probe the taps of a backbone on an experiment's data.
 

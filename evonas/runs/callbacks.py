@@ -1,18 +1,19 @@
-"""Callbacks: objects that receive the events of a search or another long task."""
+"""Callbacks: objects that receive the events of a search or another long task.
+
+Result files, loggers and reports of a search are callbacks too; they come before those of a user.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError, one_line
+from evonas.estimation.measurement import Measurement
 from evonas.runs.run_store import Trial
-
-if TYPE_CHECKING:
-    from evonas.api.search_result import SearchResult
 
 #: Stages after the budget is spent: the best are trained again, then the baselines.
 Stage = Literal["finals", "baselines"]
@@ -36,6 +37,21 @@ class SearchStart:
     unit: str
     trials: tuple[Trial, ...]
     trained: int
+
+
+@dataclass(frozen=True)
+class TrainedBaseline:
+    """A hand-made network after its training; the argument of ``on_baseline``.
+
+    Attributes:
+        name: name of the network and its tap, such as ``linear on block3``.
+        digest: digest of the architecture.
+        measurement: metrics, costs, and the error if the training failed.
+    """
+
+    name: str
+    digest: str
+    measurement: Measurement
 
 
 class Callback:
@@ -79,8 +95,11 @@ class Callback:
     def on_stage(self, stage: Stage, trainings: int) -> None:
         """Receive the next stage after the search, and its number of trainings."""
 
-    def on_end(self, result: SearchResult) -> None:
-        """Receive the result, when all files of the run are written."""
+    def on_baseline(self, baseline: TrainedBaseline) -> None:
+        """Receive a hand-made network that was trained as briefly as the candidates."""
+
+    def on_end(self, result: Any) -> None:
+        """Receive the ``evonas.SearchResult``, when all files of the run are written."""
 
     def on_stop(self, error: BaseException, message: str) -> None:
         """Receive the error that stops the search, and how to resume it (empty if unknown)."""
@@ -136,7 +155,12 @@ class CallbackList(Callback):
         for one in self._each:
             one.on_stage(stage, trainings)
 
-    def on_end(self, result: SearchResult) -> None:
+    def on_baseline(self, baseline: TrainedBaseline) -> None:
+        """Send it to each callback."""
+        for one in self._each:
+            one.on_baseline(baseline)
+
+    def on_end(self, result: Any) -> None:
         """Send it to each callback."""
         for one in self._each:
             one.on_end(result)
