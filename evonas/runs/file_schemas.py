@@ -237,6 +237,7 @@ class Utilisation(TypedDict, total=False):
     """Content of utilisation.json: worker seconds of the last start that trained."""
 
     workers: Count
+    candidates: Count
     wall: Number
     busy: Number
     tail: Number

@@ -151,12 +151,8 @@ class Search:
             jobs.append(Job(index, architecture, own, training, name, latency=timed))
         measured = dict(self._executor.evaluate(jobs))
         for job in jobs:
-            tap = self._executor.setting.tap_of(job.architecture)
-            self._callbacks.on_baseline(
-                TrainedBaseline(
-                    f"{job.label} on {tap}", job.architecture.digest, measured[job.index]
-                )
-            )
+            digest, measurement = job.architecture.digest, measured[job.index]
+            self._callbacks.on_baseline(TrainedBaseline(job.label, digest, measurement))
 
     def _finals(self, settings: FinalsSettings) -> list[Trial]:
         """Return the trainings of the finals that the journal lacks."""

@@ -18,7 +18,7 @@ from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.measurement import Measurement
 from evonas.runs.run_store import RunStore, Trial
 from evonas.workflows.components import Components
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 
 Answer = Callable[[Job], Measurement]
 
@@ -104,11 +104,11 @@ class Problem:
         """Run the search with evonas; return its trials, without those of no training."""
         assembly = self.assembly
         with RunStore(folder) as store:
-            search = Search(
-                *(assembly.space, assembly.optimizer(), executor, assembly.objective, store),
+            components = SearchComponents(
+                *(assembly.space, assembly.optimizer(), executor, assembly.objective),
                 *(assembly.experiment.training, assembly.cost),
             )
-            search.run(assembly.experiment.seed)
+            Search(components, store).run(assembly.experiment.seed)
             return [trial for trial in store.trials() if trial.trained]
 
     def jobs(self, folder: Path) -> tuple[list[Job], list[tuple[float, ...]]]:

@@ -39,7 +39,7 @@ from evonas.report.tables import Table
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture
 from evonas.workflows.components import Components
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 
 NEEDS = ("ray",)
 TARGET = 0.95
@@ -103,8 +103,8 @@ class Scene:
         assembly = Components(changed(self.assembly.experiment, words))
         cost = assembly.cost if ordered else lambda architecture: 1
         with RunStore(folder) as store:
-            parts = (assembly.space, assembly.optimizer(), executor, assembly.objective, store)
-            work = Search(*parts, TrainingSettings(epochs=1), cost)
+            parts = (assembly.space, assembly.optimizer(), executor, assembly.objective)
+            work = Search(SearchComponents(*parts, TrainingSettings(epochs=1), cost), store)
             start = time.perf_counter()
             work.run(assembly.experiment.seed)
             wall = time.perf_counter() - start

@@ -129,7 +129,7 @@ def test_a_folder_that_is_no_result_is_refused(evonas: Cli, folder: Path, tmp_pa
     content = json.loads((folder / "comparison.json").read_text("utf-8"))
     del content["task"]
     (folder / "comparison.json").write_text(json.dumps(content), "utf-8")
-    assert "no 'task'" in evonas("test", folder, *OTHER)[2]
+    assert "the key 'task' is missing" in evonas("test", folder, *OTHER)[2]
 
 
 def test_damaged_weights_are_refused_by_name(evonas: Cli, folder: Path) -> None:

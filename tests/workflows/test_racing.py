@@ -25,7 +25,7 @@ from evonas.estimation.training.training import Training
 from evonas.runs import run_store as store
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import SearchSpace
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import Race, saved
 
 RACING = FidelitySettings(name="racing")
@@ -83,8 +83,10 @@ def search(folder: Path, name: str, executor: Fake, *, resume: bool = False) -> 
     objective = Objective("error", ObjectiveSettings())
     race = Race(RACING, TRAINING, folder / "rungs")
     with RunStore(folder, resume) as books:
-        work = Search(SPACE, optimizer, executor, objective, books, TRAINING, lambda a: 5, race)
-        work.run(5)
+        components = SearchComponents(
+            SPACE, optimizer, executor, objective, TRAINING, lambda a: 5, race
+        )
+        Search(components, books).run(5)
         return books.trials()
 
 
