@@ -19,13 +19,11 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "python": (
         "Python API",
         "What `import evonas` offers: all of these names are attributes of `evonas`.",
-        tuple(
-            f"evonas.api.{name}"
-            for name in (
-                *("search", "search_result", "callbacks", "live_view", "retraining"),
-                *("retrained_model", "evaluation", "comparison", "exported_model"),
-                *("optimization", "parts"),
-            )
+        (
+            *("evonas.api.search", "evonas.api.search_result", "evonas.runs.callbacks"),
+            *("evonas.api.live_view", "evonas.api.retraining", "evonas.api.retrained_model"),
+            *("evonas.api.evaluation", "evonas.api.comparison", "evonas.api.exported_model"),
+            *("evonas.api.optimization", "evonas.api.parts"),
         ),
     ),
     "config": (

@@ -1,4 +1,4 @@
-"""The live view as a callback: a panel in a terminal, plain lines elsewhere."""
+"""Live view: callback that draws a panel in a terminal, and prints lines elsewhere."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class LiveView(Callback):
         self._drawing.close()
 
     def on_stop(self, error: BaseException, message: str) -> None:
-        """Print how a search goes on that a person stopped; an error says it by itself."""
+        """Print how to resume a search that a user stopped; an error contains it already."""
         self._drawing.close()
         if isinstance(error, KeyboardInterrupt) and message:
             self.console.print(f"\n{message}", soft_wrap=True)

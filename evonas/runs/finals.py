@@ -1,4 +1,4 @@
-"""The finals: the best of a search trained again with further seeds, and what they tell.
+"""Finals: the best networks of a search, trained again with further seeds, and their ranking.
 
 The lowest of many noisy results is lower than what it stands for: luck takes part in the
 choice. So the search's own result chooses who is trained again, and only the further
@@ -21,7 +21,7 @@ DOUBT = 2.0
 
 @dataclass(frozen=True)
 class Finalist:
-    """A network of a search and its further trainings, if it has any.
+    """A network of a search with its further trainings.
 
     Attributes:
         trial: the search's own training.
@@ -100,7 +100,7 @@ def statistically_tied(
     trained once counts with that one training, so it is a hint, not a result.
 
     Args:
-        finalists: as ``standing`` returns them.
+        finalists: as ``rank_finalists`` returns them.
         trials: of the search.
         metric: that counts as the error.
         cost: what is cheap: ``macs``, ``params`` or ``latency``.

@@ -1,4 +1,4 @@
-"""The run directory: journal, best.json, lock and resume.
+"""Run directory: journal, result files, lock and resume.
 
 The journal is an append-only file of JSON lines, one a trial, flushed to disk the
 moment a trial is known; a kill loses at most what was in flight. Sorted by
