@@ -5,7 +5,7 @@ Result files, loggers and reports of a search are callbacks too; they come befor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -120,51 +120,6 @@ class CallbackList(Callback):
                     f"callbacks: expected objects of subclasses of evonas.Callback, got {one!r}"
                 )
 
-    def on_message(self, line: str) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_message(line)
-
-    def on_progress(self, label: str, done: int, total: int) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_progress(label, done, total)
-
-    def on_search(self, optimizer: str, seed: int) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_search(optimizer, seed)
-
-    def on_start(self, start: SearchStart) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_start(start)
-
-    def on_trial(self, trial: Trial) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_trial(trial)
-
-    def on_generation(self, generation: int, trials: Sequence[Trial]) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_generation(generation, trials)
-
-    def on_stage(self, stage: Stage, trainings: int) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_stage(stage, trainings)
-
-    def on_baseline(self, baseline: TrainedBaseline) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_baseline(baseline)
-
-    def on_end(self, result: Any) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_end(result)
-
     def on_stop(self, error: BaseException, message: str) -> None:
         """Send it to each callback; an exception of one becomes a note of the error."""
         for one in self._each:
@@ -172,3 +127,16 @@ class CallbackList(Callback):
                 one.on_stop(error, message)
             except Exception as other:
                 error.add_note(f"{type(one).__name__}.on_stop raised {one_line(other)}")
+
+
+def _sender(event: str) -> Callable[..., None]:
+    def send(self: CallbackList, *values: Any) -> None:
+        for one in self._each:
+            getattr(one, event)(*values)
+
+    return send
+
+
+for _event in vars(Callback):
+    if _event.startswith("on_") and _event not in vars(CallbackList):
+        setattr(CallbackList, _event, _sender(_event))
