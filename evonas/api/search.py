@@ -246,7 +246,7 @@ def _idle_workers(experiment: Experiment, optimizer: Optimizer, workers: int) ->
         )
     if experiment.fidelity.name == "racing" and size == 1:
         yield (
-            f"{name} asks for 1 network at a time, so there is nobody to race against; "
+            f"{name} asks for 1 network at a time, so there is no other to race against; "
             f"optimizer.population_size=4 would ask for four"
         )
 

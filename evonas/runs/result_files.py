@@ -51,7 +51,7 @@ def best(
 
     Args:
         finalists: the winner first.
-        statistically_tied: cheaper networks that seed noise does not tell from it.
+        statistically_tied: cheaper networks that are statistically tied with the winner.
         common: keys that both files share.
         blocks: of the winner.
     """

@@ -273,7 +273,7 @@ def _parsed(journal: Path) -> tuple[list[Trial], int]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Pause the garbage collector: what a journal becomes stays, and looking it over is dear."""
+    """Pause the garbage collector: the trials of a journal stay, and scanning them takes long."""
     was = gc.isenabled()
     gc.disable()
     try:

@@ -36,7 +36,7 @@ class SearchComponents:
 
     Attributes:
         space: decodes genomes into architectures.
-        optimizer: asks for genomes and is told their fitness.
+        optimizer: asks for genomes and receives their fitness.
         executor: trains architectures.
         objective: computes fitness and axes from a measurement.
         training: how a candidate is trained.
@@ -313,7 +313,7 @@ class Search:
 
     def _evaluated(self, proposal: Trial, measurement: Measurement) -> Trial:
         """Return a proposal with its measurement and fitness."""
-        if proposal.latency:  # the same network: finals are told apart by their errors alone
+        if proposal.latency:  # the same network: finals differ by their errors alone
             measurement = replace(measurement, latency=proposal.latency)
             measurement = replace(measurement, latency_noise=proposal.latency_noise)
         measurement = _with_finite_metrics(measurement)

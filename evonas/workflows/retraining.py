@@ -26,7 +26,7 @@ from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
 
 _FREE = Complexity(0, 0, 0.0, ())
-_CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes
+_CONTROL_SEED = 1  # of the random backbone, the control of the pretrained one
 
 
 @dataclass
@@ -129,7 +129,7 @@ class Retraining:
         """Train everything once a fold, split by group; the last epoch counts.
 
         A fold is never used to choose an epoch, so it can judge. The winner on a
-        backbone with random weights tells what recognition contributes.
+        backbone with random weights is the control: the difference is due to pretraining.
 
         Args:
             folds: number of folds; groups are dealt to them in sorted order.

@@ -44,29 +44,29 @@ class TabularBenchmark(BaseComponents):
         settings = self.experiment.objective
         if settings.error == "loss":
             raise InputError(
-                "objective.error=loss: a table holds one error, in its column, and no losses: "
+                "objective.error=loss: a table has one error, in its column, and no losses: "
                 "take objective.error=metric"
             )
         columns = {"error", "macs", *(["params"] if self.table.tells_params else [])}
         if settings.mode == "soft" and settings.cost == "macs" and not self.table.tells_cost:
             raise InputError(
-                "objective.mode=soft: the table tells no cost, which would make every fitness 0: "
+                "objective.mode=soft: the table has no cost, which would make every fitness 0: "
                 "name its column as table.cost, or take objective.mode=one_sided"
             )
         if settings.cost == "latency":
             raise InputError(
-                "objective.cost=latency: a table tells no latencies, and its networks cannot be "
+                "objective.cost=latency: a table has no latencies, and its networks cannot be "
                 "timed: take objective.cost=macs, or search with trainings"
             )
         if settings.cost not in columns:
             raise InputError(
-                "objective.cost=params: the table does not tell 'params': name its column as "
+                "objective.cost=params: the table has no 'params': name its column as "
                 "table.params"
             )
         for axis in settings.axes:
             if axis not in columns:
                 raise InputError(
-                    f"objective.axes: the table does not tell {axis!r}"
+                    f"objective.axes: the table has no {axis!r}"
                     f"{': name its column as table.params' if axis == 'params' else ''}"
                 )
         limit = min(settings.max_macs or self.table.costliest, self.table.costliest)

@@ -54,7 +54,7 @@ class WarmStart:
             return f"Begins with {len(self.trials)} trained networks of {folder}{outside}."
         return (
             f"The results of {folder} do not hold here ({'; '.join(self.differences)}): "
-            f"{len(self.trials)} of its best are trained anew, first{outside}."
+            f"{len(self.trials)} of its best are trained again, first{outside}."
         )
 
 
@@ -127,9 +127,9 @@ def _placed(trial: Trial, space: SearchSpace) -> Trial | None:
     return replace(trial, genome=tuple(genome.tolist()))
 
 
-def _taken(trial: Trial, index: int, objective: Objective, anew: bool) -> Trial:
+def _taken(trial: Trial, index: int, objective: Objective, again: bool) -> Trial:
     nothing: dict[str, Any] = {"generation": -1, "index": index, "seconds": 0.0}
-    if anew:
+    if again:
         return replace(trial, **nothing, status="suggested", fitness=None, metrics={})
     fitness = _fitness(trial, objective)
     known = fitness if math.isfinite(fitness) else None

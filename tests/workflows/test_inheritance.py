@@ -361,7 +361,7 @@ def test_children_of_damaged_weights_start_afresh(
     before = len(rows(tmp_path / "run"))
     code, _, err = evonas("search", "--resume", "--run-dir", "run", "--budget", 6)
     assert code == 0, err
-    assert "a parent's weights are damaged: its children start afresh" in caplog.text
+    assert "a parent's weights are damaged: its children start from random weights" in caplog.text
     late = rows(tmp_path / "run")[before:]
     assert {row["status"] for row in late} == {"ok"}
     first, *_ = [row for row in late if row["parent"]]
