@@ -143,7 +143,8 @@ class WeightInheritance:
         if parent not in self._gone:
             self._gone.add(parent)
             what = "damaged" if file.exists() else "gone"
-            _log.warning("%s: a parent's weights are %s: its children start from random weights", file, what)
+            text = "%s: a parent's weights are %s: its children start from random weights"
+            _log.warning(text, file, what)
         return False
 
     def _nearest(self, child: Architecture) -> str:

@@ -60,8 +60,7 @@ class TabularBenchmark(BaseComponents):
             )
         if settings.cost not in columns:
             raise InputError(
-                "objective.cost=params: the table has no 'params': name its column as "
-                "table.params"
+                "objective.cost=params: the table has no 'params': name its column as table.params"
             )
         for axis in settings.axes:
             if axis not in columns:
