@@ -122,7 +122,7 @@ class Environment(Versions, Fingerprints, total=False):
     warnings: list[StrictStr]
 
 
-class ArchitectureFile(TypedDict, total=False):
+class ArchitectureEntry(TypedDict, total=False):
     """A network family and its settings; ``Architecture.from_dict`` checks them."""
 
     network: Any
@@ -169,7 +169,7 @@ class Network(Latency, total=False):
     """A network of best.json or front.json."""
 
     genome: Any
-    architecture: Any
+    architecture: ArchitectureEntry
     digest: StrictStr
     fitness: float
     macs: StrictInt

@@ -186,7 +186,7 @@ def _number(text: str, pick: str) -> float:
 def _network(trial: Trial) -> Network:
     return {
         "genome": list(trial.genome),
-        "architecture": dict(trial.architecture),
+        "architecture": {**trial.architecture},
         "digest": trial.digest,
         "fitness": trial.value,
         "macs": trial.macs,
