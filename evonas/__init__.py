@@ -13,7 +13,6 @@ from evonas.core.version import __version__
 from evonas.errors import EvonasError, InputError, RunError
 
 if TYPE_CHECKING:
-    from evonas.api.callbacks import Callback, SearchStart
     from evonas.api.comparison import Comparison, compare
     from evonas.api.description import NetworkDescription, describe_network
     from evonas.api.evaluation import Evaluation, evaluate
@@ -57,12 +56,13 @@ if TYPE_CHECKING:
     from evonas.core.description import ExperimentDescription
     from evonas.core.experiment import Experiment
     from evonas.optimizers.base import Optimizer
+    from evonas.runs.callbacks import Callback, SearchStart
     from evonas.runs.trial import Trial
     from evonas.space import Architecture, Choice, Gene, Integer, LogFloat, Ordinal, SearchSpace
 
 #: Module -> the public names that it holds.
 _PUBLIC: dict[str, tuple[str, ...]] = {
-    "evonas.api.callbacks": ("Callback", "SearchStart"),
+    "evonas.runs.callbacks": ("Callback", "SearchStart"),
     "evonas.api.comparison": ("Comparison", "compare"),
     "evonas.api.description": ("NetworkDescription", "describe_network"),
     "evonas.api.evaluation": ("Evaluation", "evaluate"),

@@ -18,7 +18,7 @@ from evonas.cli.printing import SearchPrinter
 from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.features.feature_cache import Features
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -69,23 +69,23 @@ def tiny_file(tiny: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def assembly(cache: Path) -> Assembly:
+def assembly(cache: Path) -> Components:
     """The parts of the tiny experiment."""
-    return Assembly(check(_tiny(cache), "tests"))
+    return Components(check(_tiny(cache), "tests"))
 
 
 @pytest.fixture(scope="session")
-def features(assembly: Assembly) -> Features:
+def features(assembly: Components) -> Features:
     """The tiny experiment's features: the one pass of the session that the others share."""
     return assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
 
 
 @pytest.fixture(scope="session")
-def setting(assembly: Assembly, features: Features) -> TrainingContext:
+def setting(assembly: Components, features: Features) -> TrainingContext:
     """What the tiny experiment's jobs share."""
     sides = assembly.dataset.splits
     split = Split(sides["train"], sides["validation"])
-    return assembly.setting({"backbone": features}, {"search": split})
+    return assembly.context({"backbone": features}, {"search": split})
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def evonas(
 
 @pytest.fixture(scope="session")
 def source(
-    assembly: Assembly, features: Features, tmp_path_factory: pytest.TempPathFactory
+    assembly: Components, features: Features, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """A finished search of 6 networks, of which 2 were trained again twice, and what it said."""
     experiment = changed(assembly.experiment, ["finals.networks=2", "finals.seeds=2"])

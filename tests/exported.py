@@ -13,13 +13,13 @@ from PIL import Image
 from evonas.api.retraining import retrain
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.estimation.features.views import View
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 HEAD = {"name": "linear head", "network": "linear_probe", "settings": {}}
 
 
-def retrained(assembly: Assembly, folder: Path, **changes: Any) -> Path:
+def retrained(assembly: Components, folder: Path, **changes: Any) -> Path:
     """The baselines of the tiny experiment, changed, trained twice for two epochs."""
     plain = assembly.experiment.model_dump(mode="json")
     plain |= {"baselines": [HEAD], "retraining": {"epochs": 2}, **changes}

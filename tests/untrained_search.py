@@ -15,9 +15,10 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
+from evonas.runs.callbacks import Callback
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 
 OPTIMIZERS = registry.names("optimizer")
 BUDGET = 10
@@ -84,6 +85,16 @@ class Fake(Executor):
         return [job.architecture.digest for job in self.jobs]
 
 
+class Watching(Callback):
+    """Collects the trials of a search."""
+
+    def __init__(self, seen: list[Trial] | None) -> None:
+        self.seen = [] if seen is None else seen
+
+    def on_trial(self, trial: Trial) -> None:
+        self.seen.append(trial)
+
+
 def search(
     folder: Path,
     name: str = "random",
@@ -100,10 +111,10 @@ def search(
     )
     objective = Objective("error", ObjectiveSettings(target_mflops=0.05, max_macs=max_macs))
     with RunStore(folder, resume) as store:
-        work = Search(
-            SPACE, optimizer, executor or Fake(), objective, store, TrainingSettings(), cost
+        components = SearchComponents(
+            SPACE, optimizer, executor or Fake(), objective, TrainingSettings(), cost
         )
-        best = work.run(seed, (lambda trial: None) if seen is None else seen.append)
+        best = Search(components, store, Watching(seen)).run(seed)
         assert best == store.best()
         return store.trials()
 

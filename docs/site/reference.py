@@ -19,13 +19,13 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             *(
                 f"evonas.api.{name}"
                 for name in (
-                    *("search", "search_result", "callbacks", "live_view", "retraining"),
+                    *("search", "search_result", "live_view", "retraining"),
                     *("retrained_model", "evaluation", "comparison", "exported_model"),
                     *("prediction", "probing", "pipeline", "reporting", "description"),
                     *("inspection", "feature_cache", "optimization", "parts"),
                 )
             ),
-            "evonas.core.description",
+            *("evonas.runs.callbacks", "evonas.core.description"),
         ),
     ),
     "config": (

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.search import search
 from evonas.api.search_result import SearchResult
 from evonas.core import experiment as config
@@ -22,9 +21,10 @@ from evonas.report.optimizer_comparison import Curve
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
 from evonas.report.tables import Table, markdown
+from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.run_store import read_journal
-from evonas.workflows.components import strategy
-from evonas.workflows.result_writer import plan
+from evonas.workflows.base_components import make_optimizer
+from evonas.workflows.components import components_of
 
 
 @dataclass(frozen=True)
@@ -106,14 +106,14 @@ def compare(
     for name in optimizers:
         registry.load("optimizer", name)
     folder = Path(out) if out is not None else Path("runs") / f"{chosen.name}-compared"
-    assembly = plan(chosen)
+    components = components_of(chosen)
     rivals = {
         name: _with(experiment, [*words, *_strategy(name, bool(optimizers))])
         for name in optimizers or registry.names("optimizer")
     }
-    limit = assembly.objective.settings.max_macs
-    for one in rivals.values():  # what is wrong with the last is said before the first searches
-        strategy(one, assembly.space, assembly.cost, limit)
+    limit = components.objective.settings.max_macs
+    for one in rivals.values():  # errors in the last are raised before the first search starts
+        make_optimizer(one, components.space, components.cost, limit)
     curves: list[Curve] = []
     results: dict[tuple[str, int], SearchResult] = {}
     for name, rival in rivals.items():
@@ -127,9 +127,9 @@ def compare(
             trials = read_journal(place)
             spent = time.monotonic() - start
             finals = one.finals.networks or None
-            curves.append(Curve.of(name, seed, trials, spent, assembly.objective, finals))
+            curves.append(Curve.of(name, seed, trials, spent, components.objective, finals))
     title = f"{chosen.name}: {chosen.budget} distinct trainings a search"
-    table = comparison.table(curves, chosen.budget, title, assembly.warnings())
+    table = comparison.table(curves, chosen.budget, title, components.warnings())
     with writing(folder):
         keep(folder / "comparison.md", markdown(table))
         comparison.picture(curves, chosen.budget, title, folder / "comparison.png")

@@ -33,14 +33,12 @@ from evonas.models.initial_weights import read_start
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.report.tables import Table
 from evonas.space import Architecture, Gene, Genome, SearchSpace
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.feasibility import extreme, feasibility, sample
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 _BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
 _ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
-
-_Plan = Assembly | TabularBenchmark
 
 
 def describe(experiment: Experiment) -> ExperimentDescription:
@@ -60,7 +58,7 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         table = TabularBenchmark(experiment)
         _check(experiment, [lambda: table.space, table.optimizer])
         return _described(table)
-    assembly = Assembly(experiment)
+    assembly = Components(experiment)
 
     def limit() -> object:
         return feasibility(assembly.space, assembly.cost, experiment.objective.max_macs)
@@ -99,7 +97,7 @@ def _check(experiment: Experiment, steps: Iterable[Callable[[], object]]) -> Non
         raise InputError(f"experiment {experiment.name!r}: {first}{more}", *said)
 
 
-def _described(plan: _Plan) -> ExperimentDescription:
+def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     """Return the description of an experiment that was checked."""
     experiment, space = plan.experiment, plan.space
     limit = plan.objective.settings.max_macs
@@ -152,7 +150,7 @@ def _gene(gene: Gene) -> GeneDescription:
 
 
 def _params(
-    assembly: Assembly, points: NDArray[np.float64], extremes: Sequence[Genome]
+    assembly: Components, points: NDArray[np.float64], extremes: Sequence[Genome]
 ) -> CostRange:
     """Return the parameters of random networks; least and largest also of the extremes."""
 
@@ -168,7 +166,7 @@ def _params(
     return CostRange(min(every), int(np.median(counts)), max(every), len(counts))
 
 
-def _cache(assembly: Assembly) -> CachePlan:
+def _cache(assembly: Components) -> CachePlan:
     settings, backbone, taps = assembly.experiment.features, assembly.backbone, assembly.taps()
     views = standard_views(settings.jitters)
     cache = FeatureCache(Path(settings.cache).expanduser())
@@ -302,7 +300,7 @@ def describe_network(
         raise InputError(f"experiment {experiment.name!r}: a search in a table has no networks")
     if isinstance(source, Experiment) and words:
         experiment = config.changed(experiment, words)
-    assembly = Assembly(experiment)
+    assembly = Components(experiment)
     chosen = _genome(assembly.space, genome, seed)
     architecture = assembly.space.decode(chosen)
     return _network(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import registry
 from evonas.core.files import keep
@@ -18,6 +16,8 @@ from evonas.errors import InputError
 from evonas.report import evaluation_tables as tested
 from evonas.report import published_results as literature
 from evonas.report.tables import Table, markdown
+from evonas.runs.callbacks import Callback, CallbackList
+from evonas.runs.file_schemas import Comparison, TestResult, write_json
 from evonas.workflows.evaluation import Result, Retrained
 from evonas.workflows.judging import Include
 
@@ -118,7 +118,7 @@ def evaluate(
     ]
     tables: list[Table] = []
     every: list[Result] = []
-    plain: list[dict[str, Any]] = []
+    plain: list[TestResult] = []
     for (name, _), dataset in zip(sets, datasets, strict=True):
         results = retrained.test(name, dataset, callback.on_progress, flip, include)
         notes = _notes(content, dataset, results[0]) + ([_FLIP_NOTE] if flip else [])
@@ -127,12 +127,11 @@ def evaluate(
             train = content["experiment"]["data"]["name"]
             tables += _beside(name, train, results[0].images, flip)
         every += results
-        plain += [
-            {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
-            for result in results
-        ]
+        for result in results:
+            entry = {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
+            plain.append(cast(TestResult, entry))
     keep(folder / "test.md", "\n".join(map(markdown, tables)))
-    keep(folder / "test.json", json.dumps(plain, indent=2) + "\n")
+    write_json(folder / "test.json", plain)
     return Evaluation(folder, tuple(every), tuple(retrained.metrics), tuple(tables))
 
 
@@ -156,7 +155,7 @@ def _sets(data: Data, options: Mapping[str, Any]) -> list[tuple[str, Mapping[str
     return sets
 
 
-def _notes(content: dict[str, Any], dataset: Dataset, result: Result) -> list[str]:
+def _notes(content: Comparison, dataset: Dataset, result: Result) -> list[str]:
     train = content["protocol"] or content["experiment"]["data"]["name"]
     notes = [f"trained: {train}"]
     notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []

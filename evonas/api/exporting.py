@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-from evonas.api.callbacks import Callback, CallbackList
-from evonas.core.files import keep, read_json
+from evonas.core.files import read_json
 from evonas.core.overrides import Word
 from evonas.deployment.export.exporter import FORMATS, Export, Format
 from evonas.deployment.export.tables import tables
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, nearest
 from evonas.report.tables import Table
+from evonas.runs.callbacks import Callback, CallbackList
+from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
 
 _RESULT = "comparison.json"
@@ -54,7 +54,7 @@ def export(
         raise InputError(f"--out {file}: lies among the networks themselves: choose another folder")
     deployed = RetrainedNetwork(retrained, network, repeat, callback.on_progress)
     content = Export(deployed, cast(Format, kind)).run(file)
-    keep(file.with_suffix(".json"), json.dumps(content, indent=2) + "\n")
+    write_json(file.with_suffix(".json"), content)
     return file
 
 
@@ -156,11 +156,9 @@ def located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, i
 
 def _owner(weights: Path) -> tuple[str, int]:
     """Return whose weights a file holds: the network, and the number of its training."""
-    content: dict[str, Any] = read_json(weights.parent / _RESULT)
-    for one in content.get("contenders", ()):
-        names = [Path(name).name for name in one["weights"]]
-        if weights.name in names:
-            return f"{one['name']} on {one['tap']}", names.index(weights.name)
+    for one in Retrained(weights.parent).content["contenders"]:
+        if weights.name in one["weights"]:
+            return f"{one['name']} on {one['tap']}", one["weights"].index(weights.name)
     raise InputError(
         f"{weights}: {weights.parent / _RESULT} lists no network with these weights: give the file "
         "as `evonas retrain` named it"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.core import registry
 from evonas.core.overrides import as_data
 from evonas.data.base import Dataset
@@ -17,6 +16,7 @@ from evonas.models.backbones.base import Backbone, NetworkCost, Shape, informati
 from evonas.models.full_network import TruncatedBackbone
 from evonas.report.dataset_summary import Survey
 from evonas.report.tables import Table
+from evonas.runs.callbacks import Callback, CallbackList
 
 _FEW = 16  # taps that are always all shown
 _BYTES = 2  # of a value in the feature cache

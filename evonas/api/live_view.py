@@ -1,4 +1,4 @@
-"""The live view as a callback: a panel in a terminal, plain lines elsewhere."""
+"""Live view: callback that draws a panel in a terminal, and prints lines elsewhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Self
 
 from rich.console import Console
 
-from evonas.api.callbacks import Callback, SearchStart, Stage
 from evonas.api.search_result import SearchResult
 from evonas.core.progress_bars import progress_bars
 from evonas.report.live_view import SearchView
+from evonas.runs.callbacks import Callback, SearchStart, Stage
 from evonas.runs.run_store import Trial
 
 
@@ -78,7 +78,7 @@ class LiveView(Callback):
         self._drawing.close()
 
     def on_stop(self, error: BaseException, message: str) -> None:
-        """Print how a search goes on that a person stopped; an error says it by itself."""
+        """Print how to resume a search that a user stopped; an error contains it already."""
         self._drawing.close()
         if isinstance(error, KeyboardInterrupt) and message:
             self.console.print(f"\n{message}", soft_wrap=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.evaluation import Evaluation, evaluate
 from evonas.api.probing import ProbeResult, probe
 from evonas.api.retrained_model import RetrainedModel
@@ -21,6 +20,7 @@ from evonas.core.files import keep, make_folder, read_json
 from evonas.core.overrides import Word, saying
 from evonas.errors import InputError, one_line
 from evonas.report.tables import Table, markdown
+from evonas.runs.callbacks import Callback, CallbackList
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.judging import Include
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.exported_model import ExportedModel, Prediction, load_exported
 from evonas.core.files import make_folder
 from evonas.data.images.image_io import Box
 from evonas.deployment.export.photo_inputs import boxes_of, listed
 from evonas.deployment.export.prediction_drawing import PictureFolder
+from evonas.runs.callbacks import Callback, CallbackList
 
 _BATCH = 32
 _NAMED = 5  # photos in a line

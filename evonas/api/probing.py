@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
@@ -23,7 +22,8 @@ from evonas.deployment.probing.targets import read
 from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone
 from evonas.report.tables import Table, markdown
-from evonas.workflows.components import Assembly
+from evonas.runs.callbacks import Callback, CallbackList
+from evonas.workflows.components import Components
 
 _LITTLE = 0.9  # of the constant's error, above which nothing was learnt to speak of
 
@@ -92,7 +92,7 @@ def probe(
         experiment = config.changed(experiment, words)
     if experiment.table:
         raise InputError("probe: a search in a table has no backbone to probe")
-    assembly = Assembly(experiment)
+    assembly = Components(experiment)
     labels = [read(assembly.dataset, name) for name in wanted(assembly)]
     backbones = {_title(experiment.backbone.name, experiment.backbone.options): assembly.backbone}
     for text in also:
@@ -116,7 +116,7 @@ def probe(
 
 
 def _write(
-    folder: Path, assembly: Assembly, primaries: Sequence[Primary], names: Sequence[str]
+    folder: Path, assembly: Components, primaries: Sequence[Primary], names: Sequence[str]
 ) -> tuple[tuple[Table, ...], list[str], list[str]]:
     """Write probe.json, probe.md and pictures; return tables, file names, recommended taps."""
     settings, own = assembly.experiment.probe, primaries[0]

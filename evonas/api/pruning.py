@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import experiment as config
 from evonas.core import registry
@@ -26,8 +24,9 @@ from evonas.estimation.training.training import kept
 from evonas.models.backbones.base import Backbone
 from evonas.models.files.safetensors_files import packed
 from evonas.report.tables import Table, markdown
-from evonas.runs.run_store import FORMAT
-from evonas.workflows.components import surroundings
+from evonas.runs.callbacks import Callback
+from evonas.runs.file_schemas import FORMAT, Comparison, ContenderEntry, Cost, write_json
+from evonas.workflows.base_components import surroundings
 from evonas.workflows.evaluation import Retrained
 
 _EXACT = 1e-4  # of the largest value: what single precision leaves of equal sums in another order
@@ -142,16 +141,16 @@ def _write_comparison(
     data |= {"tap": whole.tap, "baselines": []}
     prefix = "test_" if whole.side == "test" else ""
     head, upto = cost
-    entry = {
-        **whole.contender,
+    entry: ContenderEntry = {
+        **cast(ContenderEntry, whole.contender),
         "searched": None,
-        "head": head.to_dict(),
-        "backbone_up_to_tap": upto.to_dict(),
+        "head": cast(Cost, head.to_dict()),
+        "backbone_up_to_tap": cast(Cost, upto.to_dict()),
         "results": [{prefix + name: metrics[name] for name in whole.retrained.metrics}],
         "weights": ["head.safetensors"],
         "failures": [],
     }
-    content = {
+    content: Comparison = {
         **whole.retrained.content,
         "experiment": config.check(data, str(folder)).model_dump(mode="json"),
         "folds": 0,
@@ -159,7 +158,7 @@ def _write_comparison(
         "rank_correlation": None,
         "contenders": [entry],
     }
-    _dump(folder / "comparison.json", content)
+    write_json(folder / "comparison.json", content)
 
 
 def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Table, ...], str]:
@@ -205,11 +204,7 @@ def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Tab
         "metrics": found.metrics,
         "difference": found.difference,
         "environment": surroundings(),
-        "origin": whole.assembly.origin(),
+        "origin": whole.assembly.fingerprints(),
     }
-    _dump(folder / "prune.json", numbers)
+    write_json(folder / "prune.json", numbers)
     return tables, exact
-
-
-def _dump(path: Path, content: dict[str, Any]) -> None:
-    keep(path, json.dumps(content, indent=2) + "\n")

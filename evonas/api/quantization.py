@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from evonas.api.callbacks import Callback
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core.files import keep, writing
 from evonas.core.version import __version__
@@ -16,10 +14,11 @@ from evonas.deployment.quantization.tables import tables
 from evonas.deployment.retrained_network import PIXELS, RetrainedNetwork
 from evonas.errors import InputError
 from evonas.report.tables import markdown
-from evonas.runs.run_store import FORMAT
+from evonas.runs.callbacks import Callback
+from evonas.runs.file_schemas import FORMAT, Comparison, ContenderEntry, Cost, write_json
 from evonas.workflows.evaluation import Retrained
 
-_FREE = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
+_FREE: Cost = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}
 
 
 def quantize(
@@ -63,28 +62,28 @@ def quantize(
     keep(target / "quantize.md", "\n".join(map(markdown, made)))
     if work.network.record:
         work.network.record.save(target)
-    keep(target / "comparison.json", json.dumps(again, indent=2) + "\n")
+    write_json(target / "comparison.json", again)
     # last: it says that all is there
-    keep(target / "quantize.json", json.dumps(found, indent=2) + "\n")
+    write_json(target / "quantize.json", found)
     return RetrainedModel(target, tables=made)
 
 
-def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> dict[str, Any]:
+def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> Comparison:
     """Return what ``evonas evaluate`` reads: a network on the image, of no backbone."""
     one, metrics = work.network.contender, retrained.metrics
     experiment = retrained.assembly.experiment.model_dump(mode="json")
     side = retrained.assembly.backbone.input_size
     experiment |= {"tap": "image", "backbone": {"name": "none", "input_size": side, **PIXELS}}
     parts = (one["head"], one["backbone_up_to_tap"])
-    cost = {
+    cost: Cost = {
         "macs": sum(part["macs"] for part in parts),
         "params": sum(part["params"] for part in parts),
         "megabytes": round(found["bytes"]["after"] / 1e6, 4),
         "not_counted": sorted({name for part in parts for name in part["not_counted"]}),
     }
     judged = "test_" if found["judged_on"]["split"] == "test split" else ""
-    contender = {
-        **one,
+    contender: ContenderEntry = {
+        **cast(ContenderEntry, one),
         "name": f"{one['name']}, int8",
         "tap": "image",
         "head": cost,
@@ -93,5 +92,12 @@ def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) ->
         "weights": [found["file"]],
         "failures": [],
     }
-    changed = {"experiment": experiment, "contenders": [contender], "quantized": True}
-    return {**retrained.content, **changed, "folds": 0, "repeats": 1, "rank_correlation": None}
+    return {
+        **retrained.content,
+        "experiment": experiment,
+        "contenders": [contender],
+        "quantized": True,
+        "folds": 0,
+        "repeats": 1,
+        "rank_correlation": None,
+    }

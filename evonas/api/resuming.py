@@ -1,4 +1,4 @@
-"""Resuming a search: what its run directory holds, and whether it may go on from there."""
+"""Resuming a search: check that the experiment and its data are those of the run directory."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from evonas.api.callbacks import Callback
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.overrides import Word
 from evonas.errors import InputError, RunError, one_line
+from evonas.runs.callbacks import Callback
+from evonas.runs.file_schemas import Environment, checked
 from evonas.runs.run_store import RunStore
-from evonas.workflows.result_writer import Plan
+from evonas.workflows.base_components import BaseComponents
 
 
 def check_start(run_dir: Path | None, resume: bool, warm_start: Path | None) -> None:
-    """Refuse a search that does not know what it goes on with.
+    """Refuse a search with contradictory arguments.
 
     Raises:
         InputError: it resumes no folder, or resumes and begins with another run.
@@ -44,8 +44,8 @@ def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
     return config.load(path, overrides)
 
 
-def check_same(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
-    """Refuse to resume a run with other values than it began with.
+def check_same(store: RunStore, experiment: Experiment, components: BaseComponents) -> None:
+    """Refuse to resume a run with another experiment, other data or another space.
 
     Raises:
         InputError: a value, the data, the backbone or the space differs; or the journal lacks
@@ -53,11 +53,10 @@ def check_same(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
     """
     before = stored(store.folder, []).model_dump(mode="json")
     found = config.differences(before, experiment.model_dump(mode="json"))
-    environment = store.read("environment.json")
-    now: dict[str, Any] = {
-        **assembly.origin(),
-        "space": json.loads(json.dumps(assembly.space.to_dict())),
-    }
+    where = store.folder / "environment.json"
+    environment = checked(store.read(where.name), Environment, where)
+    space = json.loads(json.dumps(components.space.to_dict()))
+    now = {**components.fingerprints(), "space": space}
     changed = [key for key in now if environment.get(key) != now[key]]
     of = {"machine": "the machine that latencies are measured on"}
     found += [of.get(key, f"the content of the {key}") for key in changed]
@@ -76,7 +75,7 @@ def check_same(store: RunStore, experiment: Experiment, assembly: Plan) -> None:
 
 @contextmanager
 def resumable(store: RunStore, callback: Callback) -> Iterator[None]:
-    """Say how a search goes on that a person or an error ends, if it can."""
+    """Send ``on_stop`` for a search that is stopped, with the command that resumes it."""
     again = f"evonas search --resume --run-dir {store.folder}"
     try:
         yield
@@ -101,7 +100,7 @@ def resumable(store: RunStore, callback: Callback) -> Iterator[None]:
 
 @contextmanager
 def announced(callback: Callback) -> Iterator[None]:
-    """Say that a search ended where there is nothing yet, or nothing more, to resume."""
+    """Send ``on_stop`` where there is nothing yet, or nothing more, to resume."""
     try:
         yield
     except BaseException as error:

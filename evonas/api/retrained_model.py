@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.core.overrides import Word, given
 from evonas.errors import InputError
 from evonas.report.tables import Table
+from evonas.runs.callbacks import Callback, CallbackList
 
 if TYPE_CHECKING:
     from evonas.api.evaluation import Data, Evaluation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from evonas.api.callbacks import Callback, CallbackList
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.search_result import SearchResult
 from evonas.core import experiment as config
@@ -22,10 +20,12 @@ from evonas.errors import InputError
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown
 from evonas.runs import result_files as results
-from evonas.runs.run_store import FORMAT, read_journal
+from evonas.runs.callbacks import Callback, CallbackList
+from evonas.runs.file_schemas import FORMAT, Chosen, Comparison, write_json
+from evonas.runs.run_store import read_journal
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.retraining import Contender, Retraining, selection_bias
 
 
@@ -94,7 +94,7 @@ def _file(source: SearchResult | str | Path, pick: str) -> Path:
     return path / name if (path / "best.json").is_file() else path
 
 
-def _loaded(file: Path, words: Sequence[Word], pick: str) -> tuple[dict[str, Any], Experiment]:
+def _loaded(file: Path, words: Sequence[Word], pick: str) -> tuple[Chosen, Experiment]:
     """Return what a search found, empty for baselines alone, and the experiment.
 
     Raises:
@@ -129,26 +129,26 @@ class _Work:
     """
 
     def __init__(
-        self, file: Path, best: dict[str, Any], experiment: Experiment, callback: Callback
+        self, file: Path, best: Chosen, experiment: Experiment, callback: Callback
     ) -> None:
         self._file, self._best, self._callback = file, best, callback
-        self._experiment, self._assembly = experiment, Assembly(experiment)
-        self._assembly.place()  # what is wrong with it is said before hours of work on features
+        self._experiment, self._components = experiment, Components(experiment)
+        self._components.device_description()  # raises now, not after hours of work on features
         before = TrainingRecord.beside([file] if best else [])
-        self._record = self._assembly.training_record() | before
+        self._record = self._components.training_record() | before
 
     def train(
         self, folds: int, repeats: int, out: Path | None, pick: str, ranking: int
     ) -> RetrainedModel:
         """Train, and write weights and tables; see ``retrain``."""
-        best, assembly, progress = self._best, self._assembly, self._callback.on_progress
+        best, components, progress = self._best, self._components, self._callback.on_progress
         if pick:
             self._callback.on_message(_picked(best, pick))
-        others, searched = _of_the_search(best, self._file.parent, ranking, assembly.error[0])
+        others, searched = _of_the_search(best, self._file.parent, ranking, components.error[0])
         winner = Architecture.from_dict(best["architecture"]) if best else None
         for what, now in (
-            ("data", assembly.dataset.fingerprint),
-            ("backbone", assembly.backbone.fingerprint),
+            ("data", components.dataset.fingerprint),
+            ("backbone", components.backbone.fingerprint),
         ):
             if best.get(what) not in (None, now):
                 self._callback.on_message(f"note: the {what} differ from what the search saw")
@@ -156,7 +156,7 @@ class _Work:
         kind = "cross-validation" if folds else "retrained"
         folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
         make_folder(folder)
-        work = Retraining(assembly, winner, progress, others, searched)
+        work = Retraining(components, winner, progress, others, searched)
 
         def done(number: int, total: int) -> None:
             progress("trainings", number, total)
@@ -171,24 +171,24 @@ class _Work:
         self, folder: Path, contenders: Sequence[Contender], folds: int, repeats: int
     ) -> RetrainedModel:
         """Write the tables and all that goes on from here."""
-        assembly, experiment, best = self._assembly, self._experiment, self._best
-        dataset = assembly.dataset
-        warnings = [*assembly.warnings(), *_overlap(dataset, self._record, folds)]
+        components, experiment, best = self._components, self._experiment, self._best
+        dataset = components.dataset
+        warnings = [*components.warnings(), *_overlap(dataset, self._record, folds)]
         chosen = bool(best) and best.get("data") in (None, dataset.fingerprint)
         bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, folds)
         tables = (
-            errors(contenders, assembly.task.unit, folds, [*([bias] if bias else []), *warnings]),
+            errors(contenders, components.task.unit, folds, [*([bias] if bias else []), *warnings]),
             costs(contenders, warnings),
         )
-        agreement = rank_correlation(contenders, assembly.task.metric)
+        agreement = rank_correlation(contenders, components.task.metric)
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
         text = "\n".join(markdown(table) for table in tables)
         keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
-        content = {
+        content: Comparison = {
             "format": FORMAT,
             "winner": best.get("architecture"),
             "experiment": experiment.model_dump(mode="json"),
-            "task": assembly.task_parts,
+            "task": components.task_parts,
             "data": dataset.fingerprint,
             "protocol": dataset.protocol,
             "leaky": dataset.leaky,
@@ -199,7 +199,7 @@ class _Work:
             "contenders": [contender.to_dict() for contender in contenders],
         }
         self._record.save(folder)
-        keep(folder / "comparison.json", json.dumps(content, indent=2) + "\n")
+        write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
 
 
@@ -211,13 +211,13 @@ def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:
     return [f"LEAKY test split, errors on it flatter: {used}"] if used else []
 
 
-def _picked(network: dict[str, Any], pick: str) -> str:
+def _picked(network: Chosen, pick: str) -> str:
     error = network["axes"]["error"]
     return f"{pick}: {network['digest']}, error {error:.3f} and {network['macs']} multiply-adds"
 
 
 def _of_the_search(
-    best: dict[str, Any], run: Path, ranking: int, metric: str
+    best: Chosen, run: Path, ranking: int, metric: str
 ) -> tuple[list[tuple[str, Architecture]], dict[str, float]]:
     """Return networks spread over a search's ranking, and all errors that are known of it.
 

@@ -3,36 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import cast
 
 import yaml
 
-from evonas.api.callbacks import Callback, CallbackList, SearchStart
 from evonas.api.resuming import announced, check_same, check_start, resumable, stored
 from evonas.api.search_result import SearchResult
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment, Part
-from evonas.core.settings import FinalsSettings, TrainingSettings
 from evonas.core.version import __version__
 from evonas.errors import InputError
-from evonas.estimation.estimator import Job
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.optimizers.base import Optimizer
 from evonas.report.live_view import duration
+from evonas.report.result_pages import LineageFigure, ReportPage
+from evonas.runs.callbacks import Callback, CallbackList, SearchStart
+from evonas.runs.file_schemas import Environment
 from evonas.runs.logger_group import Loggers
-from evonas.runs.run_store import RunStore, Trial
+from evonas.runs.run_store import RunStore
 from evonas.runs.training_record import FILE, TrainingRecord
-from evonas.workflows.components import Assembly, Ready
+from evonas.workflows.base_components import BaseComponents, Ready
+from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import feasibility
-from evonas.workflows.inheritance import WeightInheritance
-from evonas.workflows.loop import Search, candidate_seed
-from evonas.workflows.racing import Race, saved
-from evonas.workflows.result_writer import Plan, Rival, RunFiles, plan
-from evonas.workflows.warm_start import WarmStart, earlier
+from evonas.workflows.loop import Search, SearchComponents
+from evonas.workflows.racing import saved
+from evonas.workflows.result_writer import ResultWriter
+from evonas.workflows.warm_start import WarmStart
+from evonas.workflows.warm_start import warm_start as warm_start_from
 
 
 def search(
@@ -74,28 +75,27 @@ def search(
     """
     folder = Path(run_dir) if run_dir is not None else None
     before = warm_start.run_dir if isinstance(warm_start, SearchResult) else warm_start
-    begin_with = Path(before) if before is not None else None
-    check_start(folder, resume, begin_with)
+    warm_from = Path(before) if before is not None else None
+    check_start(folder, resume, warm_from)
     if experiment is None:
         if folder is None or not resume:
             raise InputError("search: expected an experiment, got none: name one, or resume a run")
         chosen = stored(folder, [])
     else:
         chosen = experiment if isinstance(experiment, Experiment) else config.load(experiment)
-    run = _Run(chosen, folder, begin_with, CallbackList(callbacks))
-    run.start(resume)
-    result = SearchResult(run.folder)
+    run = _Run(chosen, folder, warm_from, CallbackList(callbacks))
+    result = run.start(resume)
     run.callback.on_end(result)
     return result
 
 
 class _Run:
-    """One start of a search; the constructor checks the experiment.
+    """A start of a search; the constructor checks the experiment.
 
     Args:
         experiment: what to search.
-        folder: of the run; a free one below ``runs`` if left out.
-        begin_with: folder of another run, whose results this one begins with.
+        folder: the run directory; None: a free one below ``runs``.
+        warm_from: directory of another run, whose results this one begins with.
         callback: receives the events.
 
     Raises:
@@ -106,224 +106,153 @@ class _Run:
         self,
         experiment: Experiment,
         folder: Path | None,
-        begin_with: Path | None,
+        warm_from: Path | None,
         callback: Callback,
     ) -> None:
-        self.callback, self._begin_with = callback, begin_with
-        self._assembly = plan(experiment)
-        self._place = self._assembly.place()
-        self._optimizer = self._assembly.optimizer()
+        self.callback, self._warm_from = callback, warm_from
+        self._components = components_of(experiment)
+        devices = self._components.device_description()
+        self._optimizer = self._components.optimizer()
         self._experiment = _settled(experiment, self._optimizer.population_size)
-        self._objective = self._assembly.objective
-        limit, space = self._objective.settings.max_macs, self._assembly.space
-        possible = feasibility(space, self._assembly.cost, limit, experiment.seed)
-        self._statement = _statement(possible.share, possible.cheapest, limit)
-        self._known: WarmStart | None = None
-        if begin_with is not None:
-            origin = self._assembly.origin()
-            self._known = earlier(begin_with, self._experiment, origin, space, self._objective)
+        objective, space = self._components.objective, self._components.space
+        limit = objective.settings.max_macs
+        possible = feasibility(space, self._components.cost, limit, experiment.seed)
+        self._headlines = [
+            _headline(self._experiment, self._components, devices),
+            _cost_statement(possible.share, possible.cheapest, limit),
+        ]
+        self._warm_start: WarmStart | None = None
+        if warm_from is not None:
+            known = self._components.fingerprints()
+            self._warm_start = warm_start_from(warm_from, self._experiment, known, space, objective)
+            self._headlines.append(self._warm_start.statement(warm_from))
         self.folder = folder or _free_folder(self._experiment)
-        self._race = _race(self._experiment, self.folder)
-        self._lineage = _lineage(self._experiment, self._optimizer, self._assembly, self.folder)
-        parts = [(part.name, part.options) for part in self._experiment.logger]
-        metric, _ = self._assembly.error
-        self._logs = Loggers(parts, self.folder, metric, callback.on_message)
+        self._race = self._components.race(self.folder)
+        self._inheritance = self._components.inheritance(self._optimizer, self.folder)
 
-    def start(self, resume: bool) -> None:
+    def start(self, resume: bool) -> SearchResult:
         """Search, and leave all files of the run.
 
         Raises:
             InputError: the run directory is not usable, or nothing was trained successfully.
             RunError: the search cannot go on.
         """
-        with RunStore(self.folder, resume) as store, closing(self._logs):
+        result = SearchResult(self.folder)
+        with RunStore(self.folder, resume) as store:
             with announced(self.callback):
-                ready = self._prepare(store, resume)
-            start = time.monotonic()
-            files = RunFiles(store, self._experiment, self._assembly)
-            with ready.executor() as executor, resumable(store, self.callback):
-                self._write_start(store, ready, resume)
-                rivals = self._train(store, executor, files)
-                usage = executor.usage
-            with announced(self.callback):
-                self._finish(store, files, rivals, usage, time.monotonic() - start)
+                if resume:
+                    check_same(store, self._experiment, self._components)
+                files = CallbackList(self._result_files(store))
+            with announced(files):
+                with announced(self.callback):
+                    self._say([*self._headlines, *self._warnings()])
+                    ready = self._components.ready(self.callback.on_progress)
+                start = time.monotonic()
+                with ready.executor() as executor, resumable(store, self.callback):
+                    self._write_start(store, ready, resume)
+                    # The files come first, so that no callback of a user can lose a trial.
+                    self._search(store, executor, CallbackList([files, self.callback]))
+                    usage = executor.usage
+                with announced(self.callback):
+                    self._say(self._summary(store, usage, time.monotonic() - start))
+                    files.on_end(result)
+        return result
 
-    def _prepare(self, store: RunStore, resume: bool) -> Ready:
-        """Say what is searched, and compute the features."""
-        say = self.callback.on_message
-        if resume:
-            check_same(store, self._experiment, self._assembly)
-        self._logs.begin(self._experiment.model_dump(mode="json"))
-        say(_headline(self._experiment, self._assembly, self._place))
-        say(self._statement)
-        if self._known is not None and self._begin_with is not None:
-            say(self._known.statement(self._begin_with))
-        for warning in [
-            *self._assembly.warnings(),
-            *self._assembly.cautions(),
-            *_idle(self._optimizer, self._assembly),
-        ]:
-            say(warning)
-        return self._assembly.ready(self.callback.on_progress)
+    def _result_files(self, store: RunStore) -> Iterator[Callback]:
+        """Yield the callbacks that write files of the run."""
+        experiment, say = self._experiment, self.callback.on_message
+        yield ResultWriter(store, experiment, self._components, say)
+        yield LineageFigure(store, say)
+        if experiment.report:
+            yield ReportPage(store, say)
+        parts = [(part.name, part.options) for part in experiment.logger]
+        plain, metric = experiment.model_dump(mode="json"), self._components.error[0]
+        yield Loggers(parts, plain, store.folder, metric, say)
+
+    def _say(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.callback.on_message(line)
+
+    def _warnings(self) -> Iterator[str]:
+        yield from self._components.warnings()
+        yield from self._components.cautions()
+        yield from _idle_workers(self._experiment, self._optimizer, self._components.workers)
 
     def _write_start(self, store: RunStore, ready: Ready, resume: bool) -> None:
-        """Write what a run follows from, and with which it can be resumed."""
+        """Write the files that a resumed run is checked against, and the training record."""
         if not resume:
-            begun = {"begins_with": len(self._known.trials)} if self._known else {}
-            metric, unit = self._assembly.error
-            warnings = self._assembly.warnings()
-            stated = {"error": {"metric": metric, "unit": unit}, "warnings": warnings}
-            store.write("environment.json", {**ready.environment, **begun, **stated})
-        _write_record(store, self._assembly, self._begin_with)
+            metric, unit = self._components.error
+            environment = cast(Environment, dict(ready.environment))
+            if self._warm_start is not None:
+                environment["begins_with"] = len(self._warm_start.trials)
+            environment["error"] = {"metric": metric, "unit": unit}
+            environment["warnings"] = self._components.warnings()
+            store.write("environment.json", environment)
+        recorded = (store.folder / FILE).is_file()
+        if not recorded and (record := self._components.training_record()) is not None:
+            before = TrainingRecord.beside([self._warm_from] if self._warm_from else [])
+            store.write(FILE, (record | before).text())
         # The last of the three: where it is, a run can be resumed. Its budget may have grown.
         resolved = yaml.safe_dump(self._experiment.model_dump(mode="json"), sort_keys=False)
         store.write("experiment.yaml", resolved)
         store.log(f"{'resumed' if resume else 'started'} with {store.trained} trained networks")
 
-    def _train(self, store: RunStore, executor: Executor, files: RunFiles) -> list[Rival]:
-        """Spend the budget, hold the finals, train the baselines."""
-        experiment, callback, done = self._experiment, self.callback, store.trained
+    def _search(self, store: RunStore, executor: Executor, callbacks: Callback) -> None:
+        """Spend the budget, then train finals and baselines."""
+        experiment, components, done = self._experiment, self._components, store.trained
         executor.expect(done, experiment.budget)
-        for note in executor.notes():
-            callback.on_message(note)
-        search = Search(
-            self._assembly.space,
+        self._say(executor.notes())
+        parts = SearchComponents(
+            components.space,
             self._optimizer,
             executor,
-            self._objective,
-            store,
+            components.objective,
             experiment.training,
-            self._assembly.cost,
+            components.cost,
             self._race,
-            self._lineage,
+            self._inheritance,
         )
-        if self._known is not None:
-            search.begin(self._known.trials)
+        search = Search(parts, store, callbacks)
+        if self._warm_start is not None:
+            search.begin(self._warm_start.trials)
         past = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
-        files.catch_up(past)
-        for trial in past:
-            self._logs.note(trial)
-        metric, unit = self._assembly.error
-        callback.on_start(SearchStart(self.folder, experiment, metric, unit, tuple(past), done))
-        watch = self._watch(files)
-        search.run(experiment.seed, watch, callback.on_generation)
-        finals = _finals(experiment)
-        if finals and (waiting := search.finals(finals.networks, finals.seeds)):
-            callback.on_stage("finals", len(waiting))
-            search.train_again(waiting, experiment.seed, watch)
-        callback.on_stage("baselines", len(self._assembly.baselines))
-        return _baselines(self._assembly, executor, self._lineage.fresh)
+        metric, unit = components.error
+        callbacks.on_start(SearchStart(self.folder, experiment, metric, unit, tuple(past), done))
+        search.run(experiment.seed)
+        if components.finals is not None:
+            search.run_finals(components.finals, experiment.seed)
+        baselines = [(f"{name} on {components.tap_of(a)}", a) for name, a in components.baselines]
+        search.run_baselines(baselines, experiment.seed)
 
-    def _watch(self, files: RunFiles) -> Callable[[Trial], None]:
-        """Return what takes a new trial: the files first, so that no callback can lose it."""
-
-        def watch(trial: Trial) -> None:
-            files.note(trial)
-            self._logs.note(trial)
-            self.callback.on_trial(trial)
-
-        return watch
-
-    def _finish(
-        self, store: RunStore, files: RunFiles, rivals: list[Rival], usage: Usage, seconds: float
-    ) -> None:
-        """Write all files of a search that is done, and say what came of it."""
-        say, experiment = self.callback.on_message, self._experiment
-        trained = store.trained
+    def _summary(self, store: RunStore, usage: Usage, seconds: float) -> Iterator[str]:
+        """Yield lines on the trainings of a search that has finished."""
+        experiment, trained = self._experiment, store.trained
         store.log(f"finished with {trained} trained networks")
         reason = self._optimizer.stop_reason.rstrip(".")
-        say(f"{trained} networks trained, {duration(seconds)} now. {reason}.")
+        yield f"{trained} networks trained, {duration(seconds)} now. {reason}."
         if self._race and (line := saved(store.trials(), experiment.training.epochs)):
-            say(line)
+            yield line
         if usage.wall and not experiment.table:
             store.write("utilisation.json", usage.to_dict())  # of the last start that trained
-            say(usage.statement())
-        for line in [*files.finish(rivals), *files.draw_lineage(), *self._assembly.warnings()]:
-            say(line)
-        if experiment.report:
-            say(files.report())
-        self._logs.finish(self.folder / "best.json")
+            yield usage.statement()
 
 
-def _write_record(store: RunStore, assembly: Plan, begin_with: Path | None) -> None:
-    """Record which images choose the architecture: what is trained from it is not judged on them.
-
-    Raises:
-        RunError: the file cannot be written.
-    """
-    if isinstance(assembly, Assembly) and not (store.folder / FILE).is_file():
-        before = TrainingRecord.beside([begin_with] if begin_with else [])
-        store.write(FILE, (assembly.training_record() | before).text())
-
-
-def _race(experiment: Experiment, folder: Path) -> Race | None:
-    """Return how generations are raced; None where they are not.
-
-    Raises:
-        InputError: there is nothing to race.
-    """
-    if experiment.fidelity.name == "full":
-        return None
-    if experiment.table:
-        raise InputError("fidelity=racing: a table has one answer for each, and no epochs")
-    return Race(experiment.fidelity, experiment.training, folder / "rungs")
-
-
-def _lineage(
-    experiment: Experiment, optimizer: Optimizer, assembly: Plan, folder: Path
-) -> WeightInheritance:
-    """Return the weight inheritance of a search.
-
-    Raises:
-        InputError: there are no weights.
-    """
-    if experiment.table and experiment.inherit.enabled:
-        raise InputError("inherit=true: a table has no weights that could be inherited")
-    training, weights = experiment.training, folder / "weights"
-    return WeightInheritance(experiment.inherit, optimizer, assembly.tensors, training, weights)
-
-
-def _finals(experiment: Experiment) -> FinalsSettings | None:
-    """Return how the finals are held; None where there is nothing to hold."""
-    same_again = experiment.table is not None  # a table has one answer
-    return None if same_again or not experiment.finals.networks else experiment.finals
-
-
-def _idle(optimizer: Optimizer, assembly: Plan) -> Iterator[str]:
-    size = optimizer.population_size
-    if size < assembly.workers:
+def _idle_workers(experiment: Experiment, optimizer: Optimizer, workers: int) -> Iterator[str]:
+    name, size = experiment.optimizer.name, optimizer.population_size
+    if size < workers:
         yield (
-            f"{assembly.experiment.optimizer.name} asks for {size} network(s) at a time, so "
-            f"{assembly.workers - size} worker(s) will wait; optimizer.population_size="
-            f"{assembly.workers} uses all of them"
+            f"{name} asks for {size} network(s) at a time, so {workers - size} worker(s) will "
+            f"wait; optimizer.population_size={workers} uses all of them"
         )
-    if assembly.experiment.fidelity.name == "racing" and size == 1:
+    if experiment.fidelity.name == "racing" and size == 1:
         yield (
-            f"{assembly.experiment.optimizer.name} asks for 1 network at a time, so there is "
-            f"nobody to race against; optimizer.population_size=4 would ask for four"
+            f"{name} asks for 1 network at a time, so there is no other to race against; "
+            f"optimizer.population_size=4 would ask for four"
         )
-
-
-def _baselines(assembly: Plan, executor: Executor, training: TrainingSettings) -> list[Rival]:
-    """Train the hand-made networks as briefly as candidates that start afresh."""
-    jobs = []
-    for index, (name, architecture) in enumerate(assembly.baselines):
-        seed = candidate_seed(assembly.experiment.seed, architecture.digest, training.epochs)
-        timed = assembly.objective.timed
-        jobs.append(Job(index, architecture, seed, training, name, latency=timed))
-    found = dict(executor.evaluate(jobs))
-    return [
-        (
-            f"{job.label} on {executor.setting.tap_of(job.architecture)}",
-            job.architecture.digest,
-            found[job.index],
-        )
-        for job in jobs
-    ]
 
 
 def _settled(experiment: Experiment, population_size: int) -> Experiment:
-    """Write down what was left to the optimizer, so that a larger budget cannot change it."""
+    """Fix the population size, so that it is the same when the budget is raised."""
     options = {**experiment.optimizer.options, "population_size": population_size}
     part = Part(name=experiment.optimizer.name, **options)
     return experiment.model_copy(update={"optimizer": part})
@@ -338,16 +267,16 @@ def _free_folder(experiment: Experiment) -> Path:
     raise AssertionError("unreachable")
 
 
-def _headline(experiment: Experiment, assembly: Plan, place: tuple[str, ...]) -> str:
-    size = assembly.space.size
+def _headline(experiment: Experiment, components: BaseComponents, devices: tuple[str, ...]) -> str:
+    size = components.space.size
     return (
         f"evonas {__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
-        f"{experiment.seed}: {experiment.budget} networks of space {assembly.space.name} "
-        f"({size:.3g} architectures at most), {assembly.workers} worker(s), {', '.join(place)}"
+        f"{experiment.seed}: {experiment.budget} networks of space {components.space.name} "
+        f"({size:.3g} architectures at most), {components.workers} worker(s), {', '.join(devices)}"
     )
 
 
-def _statement(share: float, cheapest: int, limit: int | None) -> str:
+def _cost_statement(share: float, cheapest: int, limit: int | None) -> str:
     low = f"the cheapest head network found has {cheapest} multiply-adds"
     if limit is None:
         return f"No hard limit on cost; {low}."

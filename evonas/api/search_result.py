@@ -55,7 +55,7 @@ class EvaluatedNetwork:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """A search, finished, stopped or running, as its run directory tells it.
+    """Result of a search that has finished, was stopped, or is running, read from its files.
 
     Files are read when they are first asked for.
 

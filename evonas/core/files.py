@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
 
 from evonas.errors import EvonasError, InputError, RunError
 
@@ -93,28 +92,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
-
-
-def checked(content: dict[str, Any], shape: type[BaseModel], where: str) -> dict[str, Any]:
-    """Return the content of a file unchanged if it has the given schema.
-
-    Args:
-        content: content of the file.
-        shape: schema of the required keys; other keys may have any value.
-        where: name of the file, for messages.
-
-    Raises:
-        InputError: a key is missing or has a wrong value.
-    """
-    try:
-        shape.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise InputError(
-            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}"
-            f"{first['msg'][1:]}, got {repr(first['input'])[:80]}: restore the file"
-        ) from error
-    return content
 
 
 def move_into_place(draft: Path, path: Path) -> None:

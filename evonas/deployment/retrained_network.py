@@ -32,7 +32,7 @@ from evonas.models.files.quantized_network import Quantized
 from evonas.models.full_network import FullNetwork, TruncatedBackbone
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.loop import candidate_seed
 
@@ -60,7 +60,7 @@ class RetrainedNetwork:
     progress: Progress = lambda label, done, total: None
 
     @property
-    def assembly(self) -> Assembly:
+    def assembly(self) -> Components:
         """Backbone, data set and task of the experiment in which the head was trained."""
         return self.retrained.assembly
 
@@ -193,7 +193,7 @@ class RetrainedNetwork:
         pixels = NoBackbone(input_size=self.assembly.backbone.input_size, **PIXELS)
         features = self.cache.ensure(pixels, dataset, ["image"], views, self.progress)
         splits = {"whole": Split(**dataset.sides())}
-        setting = self.assembly.setting({"image": features}, splits)
+        setting = self.assembly.context({"image": features}, splits)
         split, maps = setting.splits["whole"], features.open("image")
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         return data, features.usable

@@ -47,7 +47,7 @@ class Objective:
     """Maps a measurement to its fitness, which is minimised.
 
     Attributes:
-        metric: name of the metric that counts as the error (``Assembly.error``).
+        metric: name of the metric that counts as the error (``Components.error``).
         settings: mode, T, w and the hard limit.
     """
 

@@ -1,61 +1,137 @@
-"""What a report reads of a run's files, and what these values have to be.
+"""Schemas of the files that a search, a retraining and an evaluation leave.
 
-The files belong to a person, who may have changed, mixed or damaged them; a value of another
-kind is said by name here, so that nothing that draws has to look twice. Everything may be
-missing, and what no report reads may be anything.
+Writers build these dictionaries, so mypy checks their keys; readers pass a schema to ``read`` or
+``checked``. The files belong to a user, who may have changed, mixed or damaged them, and earlier
+versions wrote fewer keys. A key may therefore be missing unless ``read`` is asked for it; a key
+that is present has a value of the declared type; unknown keys are ignored.
+
+==========================  ================================================================
+``experiment.yaml``         ``ExperimentFile``; in full ``evonas.core.experiment.Experiment``
+``environment.json``        ``Environment``
+``journal.jsonl``           ``evonas.runs.trial.Trial``, one a line
+``best.json``               ``Best``
+``front.json``              ``Front``
+``utilisation.json``        ``Utilisation``
+``training_record.json``    ``Record``
+``comparison.json``         ``Comparison``
+``test.json``               a list of ``TestResult``
+==========================  ================================================================
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import json
+from collections.abc import Collection, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, NotRequired, TypeVar, cast
 
-from pydantic import BaseModel, Field, StrictStr
+from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, TypeAdapter
+from pydantic import ValidationError as SchemaError
+from typing_extensions import TypedDict  # pydantic does not take that of typing before 3.12
+
+from evonas.core.files import keep, read_json
+from evonas.errors import InputError
+
+FORMAT = 1  # of best.json, front.json, comparison.json, training_record.json
+_LARGEST = 1e30  # about what a float32 holds
+
+Schema = TypeVar("Schema")
+
+
+def _bounded(value: float) -> float:
+    if abs(value) > _LARGEST:  # nan passes: a metric may be undefined on some images
+        raise ValueError(f"expected at most {_LARGEST:g}")
+    return value
+
 
 Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
-Number = Annotated[float, Field(strict=True, ge=-1e30, le=1e30)]  # what a float32 holds
-Epochs = Annotated[list[Number], Field(max_length=1_000_000)]
+Number = Annotated[float, Field(strict=True, ge=-_LARGEST, le=_LARGEST)]
+Metric = Annotated[float, Field(strict=True), AfterValidator(_bounded)] | None
+Metrics = dict[str, Metric]
+Plain = dict[str, Any]
+_Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
+#: Name of a file beside comparison.json, which must not name other files of the machine.
+_FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
 
 
-class _Optimizer(BaseModel):
-    name: StrictStr = ""
+class _OptimizerPart(TypedDict, total=False):
+    name: StrictStr
 
 
-class _Finals(BaseModel):
-    networks: Count = 0
+class _FinalsPart(TypedDict, total=False):
+    networks: Count
 
 
-class _Objective(BaseModel):
-    cost: Annotated[str, Field(pattern="^(macs|params|latency)$")] = "macs"
-    target_mflops: Number = 0.0
-    target_ms: Number = 0.0
-    weight: Number = 0.0
-    max_macs: Count | None = None
+class _ObjectivePart(TypedDict, total=False):
+    cost: Annotated[str, Field(pattern="^(macs|params|latency)$")]
+    target_mflops: Number
+    target_ms: Number
+    weight: Number
+    max_macs: Count | None
 
 
-class Experiment(BaseModel):
-    """Of experiment.yaml."""
+class ExperimentFile(TypedDict, total=False):
+    """Part of experiment.yaml that a report reads."""
 
-    budget: Count = 0
-    optimizer: _Optimizer = _Optimizer()
-    finals: _Finals = _Finals()
-    objective: _Objective = _Objective()
-
-
-class _Error(BaseModel):
-    metric: StrictStr = ""
-    unit: StrictStr = ""
-
-
-class Environment(BaseModel):
-    """Of environment.json."""
-
-    error: _Error = _Error()
-    warnings: list[StrictStr] = []
-    constant: Number | None = None
-    packages: dict[str, Any] = {}
+    name: Any
+    seed: Any
+    budget: Count
+    optimizer: _OptimizerPart
+    finals: _FinalsPart
+    objective: _ObjectivePart
+    tap: Any
+    table: Any
 
 
-class _Block(BaseModel):
+class Fingerprints(TypedDict, total=False):
+    """Hashes of what measurements depend on; ``machine`` where latencies are measured."""
+
+    data: StrictStr
+    backbone: StrictStr
+    machine: StrictStr
+
+
+class ErrorMetric(TypedDict, total=False):
+    """Name and unit of the metric that is minimised."""
+
+    metric: StrictStr
+    unit: StrictStr
+
+
+class Versions(TypedDict, total=False):
+    """Versions that a result depends on, and a hash of the package's source files."""
+
+    evonas: Any
+    code: Any
+    python: Any
+    platform: Any
+    packages: Plain
+
+
+class Environment(Versions, Fingerprints, total=False):
+    """Content of environment.json: what a run depends on beside its experiment."""
+
+    space: Any
+    images: Any
+    views: Any
+    backbone_passes: Any
+    constant: Number | None
+    begins_with: Any
+    error: ErrorMetric
+    warnings: list[StrictStr]
+
+
+class ArchitectureEntry(TypedDict, total=False):
+    """A network family and its settings; ``Architecture.from_dict`` checks them."""
+
+    network: Any
+    settings: Plain
+
+
+class Block(TypedDict):
+    """A block of the winner and its cost."""
+
     name: StrictStr
     layers: StrictStr
     shape: list[Count]
@@ -63,59 +139,250 @@ class _Block(BaseModel):
     params: Count
 
 
-class _Rival(BaseModel):
+class Baseline(TypedDict):
+    """A hand-made network, trained as briefly as the candidates."""
+
     name: StrictStr
-    metrics: dict[str, Number] = {}
-    macs: Count = 0
+    digest: NotRequired[StrictStr]
+    metrics: NotRequired[Metrics]
+    macs: NotRequired[Count]
     params: Count
-    latency_ms: Number = 0.0
+    latency_ms: NotRequired[Number]
+    failed: NotRequired[StrictStr]
 
 
-class _Architecture(BaseModel):
-    settings: dict[str, Any] = {}
+class SearchedMetrics(TypedDict, total=False):
+    """Result of the search's own training of the winner."""
+
+    fitness: float
+    metrics: Metrics
 
 
-class Best(BaseModel):
-    """Of best.json."""
+class Latency(TypedDict, total=False):
+    """Milliseconds for one image, and their spread as a share; absent if not measured."""
 
-    digest: StrictStr = ""
-    architecture: _Architecture = _Architecture()
-    blocks: list[_Block] = []
-    baselines: list[_Rival] = []
+    latency_ms: float
+    latency_noise: float
 
 
-class Usage(BaseModel):
-    """Of utilisation.json."""
+class Network(Latency, total=False):
+    """A network of best.json or front.json."""
+
+    genome: Any
+    architecture: ArchitectureEntry
+    digest: StrictStr
+    fitness: float
+    macs: StrictInt
+    flops: Any
+    params: StrictInt
+    cost_scope: Any
+    metrics: dict[str, float]
+
+
+class FrontNetwork(Network, total=False):
+    """A network of front.json."""
+
+    axes: Any
+
+
+class FinalistEntry(Latency, total=False):
+    """A finalist, or a cheaper network that is statistically tied with the winner."""
+
+    digest: Any
+    architecture: Any
+    macs: Any
+    fitness: Any
+    metrics: Any
+    spread: Any
+    further_seeds: Any
+
+
+class SearchFile(Fingerprints, total=False):
+    """What best.json and front.json both say of their search."""
+
+    format: Any
+    experiment: Any
+    space: Any
+    seed: StrictInt
+    evonas: Any
+    baselines: list[Baseline]
+
+
+class Best(SearchFile, Network, total=False):
+    """Content of best.json: the winner; ``baselines`` as soon as the search has finished."""
+
+    spread: dict[str, float]
+    seeds: Annotated[int, Field(strict=True, ge=1)]
+    searched: SearchedMetrics
+    finalists: Any
+    as_good_and_cheaper: Any
+    blocks: list[Block]
+
+
+class Chosen(Best, total=False):
+    """A network of best.json or front.json, with the keys that its file has for all of them."""
+
+    axes: Any
+
+
+class Front(SearchFile, total=False):
+    """Content of front.json: the Pareto front, the cheapest network first."""
+
+    axes: Any
+    note: Any
+    front: Any
+
+
+class Utilisation(TypedDict, total=False):
+    """Content of utilisation.json: worker seconds of the last start that trained."""
 
     workers: Count
-    wall: Number = 0.0
-    busy: Number = 0.0
-    tail: Number = 0.0
-    few: Number = 0.0
-    between: Number = 0.0
-    utilisation: Number = 0.0
+    candidates: Count
+    wall: Number
+    busy: Number
+    tail: Number
+    few: Number
+    between: Number
+    hand_over: Number
+    utilisation: Number
 
 
-class _Backbone(BaseModel):
+class UsedImages(TypedDict):
+    """Images and groups of one side of a split."""
+
+    images: list[_Hash]
+    groups: list[StrictStr]
+
+
+class Record(TypedDict):
+    """Content of training_record.json."""
+
+    format: Any
+    train: UsedImages
+    validation: UsedImages
+
+
+class Cost(TypedDict):
+    """Cost of a head network, or of a backbone up to a tap, for one image."""
+
     macs: Count
-
-
-class _Head(_Backbone):
+    params: Count
     megabytes: Number
+    not_counted: NotRequired[list[StrictStr]]
 
 
-class _Contender(BaseModel):
+class ContenderEntry(TypedDict):
+    """A network of a retraining."""
+
     name: StrictStr
-    tap: StrictStr | None
-    results: list[dict[str, Number]]
-    head: _Head
-    backbone_up_to_tap: _Backbone
-    curves: list[Epochs] = []
+    architecture: Plain | None
+    source: NotRequired[Any]
+    searched: NotRequired[Any]
+    tap: StrictStr
+    head: Cost
+    backbone_up_to_tap: Cost
+    results: list[Metrics]
+    weights: list[_FileName]
+    curves: NotRequired[list[Annotated[list[Number], Field(max_length=1_000_000)]]]
+    failures: NotRequired[list[StrictStr]]
 
 
-class Retrained(BaseModel):
-    """Of retrained/comparison.json."""
+class Comparison(TypedDict, total=False):
+    """Content of comparison.json: networks that were retrained, pruned or quantised."""
 
-    contenders: list[_Contender] = []
-    folds: Count = 0
-    selection_bias: StrictStr = ""
+    format: Any
+    winner: Any
+    experiment: Plain
+    task: tuple[StrictStr, Plain, Mapping[str, Sequence[StrictStr] | None]]
+    data: StrictStr
+    protocol: StrictStr
+    leaky: StrictStr
+    selection_bias: StrictStr
+    folds: Count
+    repeats: Any
+    rank_correlation: Any
+    contenders: list[ContenderEntry]
+    quantized: StrictBool
+
+
+class TestResult(TypedDict, total=False):
+    """A network on a test set, an entry of test.json."""
+
+    network: StrictStr
+    tap: StrictStr
+    test_set: StrictStr
+    images: Count
+    repeats: list[Metrics]
+    matrix: Plain | None
+    head: Cost
+    upto: Cost
+    flip: StrictBool
+    seen_images: Count
+    seen_groups: Count
+    left_out: StrictStr
+    warning: StrictStr
+    protocol: StrictStr
+
+
+def checked(
+    content: Any, schema: type[Schema], where: Path | str, needs: Collection[str] = ()
+) -> Schema:
+    """Return plain data as they are, if they fit a schema.
+
+    Args:
+        content: of a file.
+        schema: one of this module.
+        where: names the file in messages.
+        needs: keys that have to be present.
+
+    Raises:
+        InputError: a value is of another type, or a key is missing.
+    """
+    for key in needs:
+        if key not in content:
+            raise InputError(f"{where}: the key {key!r} is missing: restore the file")
+    try:
+        _adapter(cast(Any, schema)).validate_python(content)
+    except SchemaError as error:
+        first = error.errors(include_url=False)[0]
+        raise InputError(
+            f"{where}: {'.'.join(map(str, first['loc']))}: {first['msg'][0].lower()}"
+            f"{first['msg'][1:]}, got {repr(first['input'])[:80]}: restore the file"
+        ) from error
+    checked_content: Schema = content
+    return checked_content
+
+
+def read(path: Path, schema: type[Schema], what: str, needs: Collection[str] = ()) -> Schema:
+    """Return the content of a JSON file that has a format number.
+
+    Args:
+        path: the file.
+        schema: one of this module.
+        what: the file, in messages.
+        needs: keys that have to be present.
+
+    Raises:
+        InputError: the file is missing, damaged, or of another format, or lacks a key.
+    """
+    content = read_json(path)
+    if content.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: expected {what} of format {FORMAT}, got {content.get('format')!r}: restore "
+            f"the file, or make it again"
+        )
+    return checked(content, schema, path, needs)
+
+
+def write_json(path: Path, content: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> None:
+    """Write a JSON file in one step.
+
+    Raises:
+        RunError: the file cannot be written; the old one stays.
+    """
+    keep(path, json.dumps(content, indent=2) + "\n")
+
+
+@cache
+def _adapter(schema: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(schema)

@@ -1,8 +1,8 @@
-"""The finals: the best of a search trained again with further seeds, and what they tell.
+"""Finals: the best networks of a search, trained again with further seeds, and their ranking.
 
 The lowest of many noisy results is lower than what it stands for: luck takes part in the
-choice. So the search's own result chooses who is trained again, and only the further
-trainings name the winner and its error.
+choice. So the search's own results choose the networks that are trained again, and only
+the further trainings decide on the winner and its error.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 
 from evonas.runs.run_store import Trial
 
-#: Standard errors of a difference within which two networks are not told apart.
+#: Two networks are statistically tied within so many standard errors of their difference.
 DOUBT = 2.0
 
 
 @dataclass(frozen=True)
 class Finalist:
-    """A network of a search and its further trainings, if it has any.
+    """A network of a search with its further trainings.
 
     Attributes:
         trial: the search's own training.
@@ -94,13 +94,13 @@ def noise(finalists: Sequence[Finalist], metric: str) -> float:
 def statistically_tied(
     finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str, cost: str = "macs"
 ) -> list[Finalist]:
-    """Return networks cheaper than the winner that seed noise does not tell from it.
+    """Return networks that are cheaper than the winner and statistically tied with it.
 
     Their error is within ``DOUBT`` standard errors of the winner's, or lower. One that was
     trained once counts with that one training, so it is a hint, not a result.
 
     Args:
-        finalists: as ``standing`` returns them.
+        finalists: as ``rank_finalists`` returns them.
         trials: of the search.
         metric: that counts as the error.
         cost: what is cheap: ``macs``, ``params`` or ``latency``.

@@ -1,4 +1,4 @@
-"""The loggers of a search, none of which may end it."""
+"""Loggers of a search as one callback; a logger that fails is switched off."""
 
 from __future__ import annotations
 
@@ -10,30 +10,33 @@ from typing import Any
 from evonas.core import registry
 from evonas.core.files import read_json
 from evonas.errors import InputError, one_line
+from evonas.runs.callbacks import Callback, SearchStart
 from evonas.runs.loggers.base import Logger
 from evonas.runs.run_store import Trial
 
 
-class Loggers:
-    """Hands each distinct training to all loggers, in the order of the journal.
+class Loggers(Callback):
+    """Sends each distinct training to all loggers, in the order of the journal.
 
-    Trainings end in any order; one that is ahead of its turn waits, so that step 7 is the
-    same training with 1 or 8 workers and after a resume. It waits no longer than its
-    generation lasts.
+    Trainings end in any order; one that ends early waits until those before it in its generation
+    have ended, so that step 7 is the same training with 1 or 8 workers and after a resume.
 
     Args:
-        parts: (registered name, options) of each.
-        folder: of the run.
-        metric: of the task, that counts as the error.
-        warn: says a line to the person.
+        parts: (registered name, options) of each logger.
+        experiment: the resolved experiment, as plain data.
+        folder: the run directory.
+        metric: name of the metric that is minimised.
+        warn: receives a line for the user.
 
     Raises:
-        InputError: there is no such logger, an option is wrong, or its package is missing.
+        InputError: there is no such logger, an option is wrong, its package is missing, or a log
+            cannot be opened.
     """
 
     def __init__(
         self,
         parts: Sequence[tuple[str, dict[str, Any]]],
+        experiment: Mapping[str, Any],
         folder: Path,
         metric: str,
         warn: Callable[[str], None],
@@ -41,29 +44,28 @@ class Loggers:
         self._on: dict[str, Logger] = {
             name: registry.create("logger", name, options, folder) for name, options in parts
         }
-        self._metric, self._warn = metric, warn
-        self._held: dict[str, int] = {}
+        self._folder, self._metric, self._warn = folder, metric, warn
+        self._held: dict[str, int] = {}  # steps that each log has already
         self._waiting: dict[int, Trial] = {}
         self._generation = self._next = self._step = 0
         self._best = math.inf
-
-    def begin(self, experiment: Mapping[str, Any]) -> None:
-        """Open all logs.
-
-        Raises:
-            InputError: one cannot be opened; without it the search would be as it was not meant.
-        """
         for name, logger in self._on.items():
             try:
                 self._held[name] = logger.begin(experiment)
             except Exception as error:  # of a library, which raises what it likes
+                self._close()
                 raise InputError(
                     f"logger={name}: its log cannot be opened ({one_line(error)}): mend this, or "
                     f"search without it"
                 ) from error
 
-    def note(self, trial: Trial) -> None:
-        """Take note of a trial, also of one that the journal knew."""
+    def on_start(self, start: SearchStart) -> None:
+        """Log the trials of the journal that a log lacks."""
+        for trial in start.trials:
+            self.on_trial(trial)
+
+    def on_trial(self, trial: Trial) -> None:
+        """Log a trial when those before it in its generation are logged."""
         if not self._on or trial.repeat or trial.generation < 0:
             return
         if trial.generation > self._generation:
@@ -74,15 +76,20 @@ class Loggers:
             self._log(self._waiting.pop(self._next))
             self._next += 1
 
-    def finish(self, best: Path) -> None:
-        """Write the winner down; best.json tells it."""
+    def on_end(self, result: Any) -> None:
+        """Log the winner and close the logs."""
         self._flush()
         if self._on:
+            best = self._folder / "best.json"
             winner = read_json(best)
             self._each(lambda name, logger: logger.finish(self._step, winner, best))
+        self._close()
 
-    def close(self) -> None:
-        """Let go of the logs."""
+    def on_stop(self, error: BaseException, message: str) -> None:
+        """Close the logs."""
+        self._close()
+
+    def _close(self) -> None:
         self._each(lambda name, logger: logger.close())
 
     def _flush(self) -> None:
@@ -105,7 +112,7 @@ class Loggers:
 
     def _values(self, trial: Trial) -> dict[str, float]:
         found = {"best_fitness": self._best, "macs": trial.macs, "seconds": trial.seconds}
-        if trial.succeeded:  # what was stopped at a rung has the fitness of another
+        if trial.succeeded:  # a trial stopped at a rung has the fitness of another one
             found["fitness"] = trial.value
             found["error"] = trial.metrics.get(self._metric, math.nan)
             found["params"] = trial.params

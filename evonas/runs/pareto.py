@@ -1,4 +1,4 @@
-"""What cannot be improved on one axis without losing on another: fronts and their size.
+"""Pareto fronts: nondominated points, hypervolume and knee.
 
 Points are (n, m) numbers, smaller is better on every axis.
 """

@@ -3,65 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, cast
 
 import numpy as np
-from pydantic import BaseModel, Field, StrictInt, StrictStr
 
-from evonas.core.files import checked, read_json
+from evonas.core.files import read_json
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
+from evonas.runs import file_schemas
+from evonas.runs.file_schemas import (
+    FORMAT,
+    Best,
+    Block,
+    Chosen,
+    FinalistEntry,
+    Front,
+    FrontNetwork,
+    Latency,
+    Network,
+    SearchFile,
+    checked,
+)
 from evonas.runs.finals import Finalist
 from evonas.runs.pareto import knee, nondominated
-from evonas.runs.run_store import FORMAT, Trial
+from evonas.runs.run_store import Trial
 from evonas.space import Architecture
 
 #: ``--pick`` of one network of a front.
 PICKS = "knee, cheapest:ERROR or best:MACS"
 
 
-class _Measured(BaseModel):
-    metrics: dict[str, float | None] = {}
-
-
-class _Rival(_Measured):
-    digest: StrictStr
-
-
-class _Followed(_Measured):
-    """What goes on from a best.json reads of it, beside the architecture."""
-
-    seed: StrictInt
-    baselines: list[_Rival] = []
-    searched: _Measured = _Measured()
-
-
-class _Evaluated(BaseModel):
-    """The values of a network in a best.json or a front.json."""
-
-    fitness: float
-    macs: StrictInt
-    params: StrictInt
-    metrics: dict[str, float]
-    spread: dict[str, float] = {}
-    seeds: Annotated[StrictInt, Field(ge=1)] = 1
-    latency_ms: float = 0.0
-
-
+_WHAT = "a best.json or front.json"
+_FOLLOWED = ("architecture", "experiment", "digest", "seed")  # what a retraining needs
+_EVALUATED = ("fitness", "macs", "params", "metrics")  # of each network of a result
 _SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def best(
-    finalists: Sequence[Finalist], statistically_tied: Sequence[Finalist], common: Mapping[str, Any]
-) -> dict[str, Any]:
+    finalists: Sequence[Finalist],
+    statistically_tied: Sequence[Finalist],
+    common: SearchFile,
+    blocks: Sequence[Block] = (),
+) -> Best:
     """Return the content of best.json.
 
     Args:
         finalists: the winner first.
-        statistically_tied: cheaper networks that seed noise does not tell from it.
-        common: what the whole search follows from.
+        statistically_tied: cheaper networks that are statistically tied with the winner.
+        common: keys that both files share.
+        blocks: of the winner.
     """
     winner = finalists[0]
     return {
@@ -71,10 +63,11 @@ def best(
         "metrics": winner.metrics(),
         "spread": winner.spread(),
         "seeds": max(len(winner.further), 1),
-        "searched": {"fitness": winner.trial.fitness, "metrics": dict(winner.trial.metrics)},
+        "searched": {"fitness": winner.trial.value, "metrics": dict(winner.trial.metrics)},
         "finalists": [_standing(finalist) for finalist in finalists],
         "as_good_and_cheaper": [_standing(finalist) for finalist in statistically_tied],
         **common,
+        "blocks": list(blocks),
     }
 
 
@@ -88,20 +81,18 @@ def front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
     return sorted(kept, key=lambda trial: (trial.macs, trial.metrics[objective.metric]))
 
 
-def front_file(
-    trials: Sequence[Trial], objective: Objective, common: Mapping[str, Any]
-) -> dict[str, Any]:
+def front_file(trials: Sequence[Trial], objective: Objective, common: SearchFile) -> Front:
     """Return the content of front.json.
 
     Args:
         trials: of the front, in order.
         objective: its axes are those of the front.
-        common: what the whole search follows from.
+        common: keys that both files share.
     """
-    networks = []
+    networks: list[FrontNetwork] = []
     for trial in trials:
         axes = dict(zip(objective.settings.axes, objective.axes(trial), strict=True))
-        networks.append({**_network(trial), "metrics": dict(trial.metrics), "axes": axes})
+        networks.append({**_network(trial), "axes": axes})
     return {
         "format": FORMAT,
         "axes": list(objective.settings.axes),
@@ -111,8 +102,8 @@ def front_file(
     }
 
 
-def read(path: Path, pick: str = "") -> dict[str, Any]:
-    """Return the chosen network of a best.json or front.json, with what it follows from.
+def read(path: Path, pick: str = "") -> Chosen:
+    """Return a network of a best.json or front.json, with its experiment and fingerprints.
 
     Args:
         path: the file.
@@ -122,27 +113,18 @@ def read(path: Path, pick: str = "") -> dict[str, Any]:
         InputError: the file is missing, damaged, of another format version, or no network
             is as ``pick`` asks.
     """
-    content = read_json(path)
-    if content.get("format") != FORMAT:
-        raise InputError(
-            f"{path}: expected a best.json or front.json of format {FORMAT}, got "
-            f"{content.get('format')!r}"
-        )
-    if "front" in content:
-        chosen = _picked(path, content, pick)
-        content = {**content, **chosen}
+    found: Any = file_schemas.read(path, Front, _WHAT)
+    if "front" in found:
+        found = {**found, **_picked(path, found, pick)}
     elif pick:
         raise InputError(f"{path}: --pick chooses from a front.json, and this holds one network")
-    for key in ("architecture", "experiment", "digest", "seed"):
-        if key not in content:
-            raise InputError(f"{path}: the key {key!r} is missing: not a best.json of evonas")
-    checked(content, _Followed, str(path))
+    content = checked(found, Chosen, path, _FOLLOWED)
     if Architecture.from_dict(content["architecture"]).digest != content["digest"]:
         raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
     return content
 
 
-def networks(path: Path) -> list[dict[str, Any]]:
+def networks(path: Path) -> list[Best]:
     """Return the networks of a best.json (the winner alone) or a front.json, checked.
 
     Raises:
@@ -153,7 +135,7 @@ def networks(path: Path) -> list[dict[str, Any]]:
     for one in listed:
         if not isinstance(one, dict):
             raise InputError(f"{path}: expected networks in 'front', got {one!r}: restore the file")
-        checked(one, _Evaluated, str(path))
+        checked(one, Best, path, _EVALUATED)
         try:
             Architecture.check(one.get("architecture"))
         except InputError as error:
@@ -161,12 +143,12 @@ def networks(path: Path) -> list[dict[str, Any]]:
     return listed
 
 
-def _picked(path: Path, content: Mapping[str, Any], pick: str) -> dict[str, Any]:
+def _picked(path: Path, content: Front, pick: str) -> FrontNetwork:
     """Return one network of a front."""
     if not pick:
         raise InputError(f"{path}: a front holds several networks: choose with --pick {PICKS}")
     try:
-        networks: list[dict[str, Any]] = list(content["front"])
+        networks = cast(list[FrontNetwork], list(content["front"]))
         points = np.array([[float(n["axes"][a]) for a in content["axes"]] for n in networks])
         errors = np.array([float(network["axes"]["error"]) for network in networks])
         macs = np.array([int(network["macs"]) for network in networks])
@@ -201,27 +183,28 @@ def _number(text: str, pick: str) -> float:
     return number
 
 
-def _network(trial: Trial) -> dict[str, Any]:
+def _network(trial: Trial) -> Network:
     return {
         "genome": list(trial.genome),
-        "architecture": dict(trial.architecture),
+        "architecture": {**trial.architecture},
         "digest": trial.digest,
-        "fitness": trial.fitness,
+        "fitness": trial.value,
         "macs": trial.macs,
         "flops": 2 * trial.macs,
         "params": trial.params,
         **_latency(trial),
         "cost_scope": "head network at batch 1; flops = 2 x multiply-adds",
+        "metrics": dict(trial.metrics),
     }
 
 
-def _latency(trial: Trial) -> dict[str, float]:
+def _latency(trial: Trial) -> Latency:
     if not trial.latency:
         return {}
     return {"latency_ms": trial.latency, "latency_noise": trial.latency_noise}
 
 
-def _standing(finalist: Finalist) -> dict[str, Any]:
+def _standing(finalist: Finalist) -> FinalistEntry:
     return {
         "digest": finalist.trial.digest,
         "architecture": dict(finalist.trial.architecture),

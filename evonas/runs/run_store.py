@@ -1,4 +1,4 @@
-"""The run directory: journal, best.json, lock and resume.
+"""Run directory: journal, result files, lock and resume.
 
 The journal is an append-only file of JSON lines, one a trial, flushed to disk the
 moment a trial is known; a kill loses at most what was in flight. Sorted by
@@ -23,9 +23,8 @@ from evonas.core.files import read_json, write_file, writing
 from evonas.errors import InputError, RunError
 from evonas.runs.trial import LARGEST, Trial
 
-__all__ = ["FORMAT", "LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
+__all__ = ["LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
 
-FORMAT = 1  # of best.json
 _LOG_BYTES = 1_000_000
 _LEFT = ("rungs", "weights")  # folders of a run that hold files named after networks
 _DIGEST = re.compile(r"\.?[0-9a-f]{16}\.safetensors")  # such a file, or its draft
@@ -264,7 +263,7 @@ def _parsed(journal: Path) -> tuple[list[Trial], int]:
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Pause the garbage collector: what a journal becomes stays, and looking it over is dear."""
+    """Pause the garbage collector: the trials of a journal stay, and scanning them takes long."""
     was = gc.isenabled()
     gc.disable()
     try:

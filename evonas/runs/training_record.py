@@ -11,35 +11,22 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictStr
 
-from evonas.core.files import checked, keep, read_json
+from evonas.core.files import keep
 from evonas.core.registry import name_of
 from evonas.data.base import Dataset
-from evonas.errors import InputError
+from evonas.runs import file_schemas
+from evonas.runs.file_schemas import Record, UsedImages
 
 FILE = "training_record.json"
 
-_FORMAT = 1
 _LEVELS = 2  # folders, from that of a file of weights upwards, in which its record may lie
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.intp]
-_Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-
-
-class _Side(BaseModel):
-    images: list[_Hash]
-    groups: list[StrictStr]
-
-
-class _File(BaseModel):
-    train: _Side
-    validation: _Side
 
 
 @dataclass(frozen=True)
@@ -57,7 +44,7 @@ class Use:
     def __or__(self, other: Use) -> Use:
         return Use(self.images | other.images, self.groups | other.groups)
 
-    def to_dict(self) -> dict[str, list[str]]:
+    def to_dict(self) -> UsedImages:
         """Return plain data for JSON."""
         return {"images": sorted(self.images), "groups": sorted(self.groups)}
 
@@ -129,16 +116,10 @@ class TrainingRecord:
         path = folder / FILE
         if not path.is_file():
             return None
-        found = read_json(path)
-        if found.get("format") != _FORMAT:
-            raise InputError(
-                f"{path}: expected a training record of format {_FORMAT}, got "
-                f"{found.get('format')!r}: restore the file, or retrain"
-            )
-        checked(found, _File, str(path))
+        found = file_schemas.read(path, Record, "a training record")
         train, validation = (
-            Use(frozenset(found[side]["images"]), frozenset(found[side]["groups"]))
-            for side in ("train", "validation")
+            Use(frozenset(side["images"]), frozenset(side["groups"]))
+            for side in (found["train"], found["validation"])
         )
         return cls(train, validation)
 
@@ -163,9 +144,13 @@ class TrainingRecord:
         return TrainingRecord(self.train | other.train, self.validation | other.validation)
 
     def text(self) -> str:
-        """Return the content of the record's file."""
-        sides = {"train": self.train.to_dict(), "validation": self.validation.to_dict()}
-        return json.dumps({"format": _FORMAT, **sides}) + "\n"
+        """Return the content of the record's file, on one line: it holds a hash for each image."""
+        content: Record = {
+            "format": file_schemas.FORMAT,
+            "train": self.train.to_dict(),
+            "validation": self.validation.to_dict(),
+        }
+        return json.dumps(content) + "\n"
 
     def save(self, folder: Path) -> None:
         """Write the record into a folder.

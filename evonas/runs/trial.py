@@ -1,4 +1,4 @@
-"""A trial: a proposal of the optimizer and what became of it, a line of the journal."""
+"""Trial: a genome that the optimizer asked for and its result, a line of the journal."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Number = Whole | float  # as it was written: 1 does not come back as 1.0
 
 
 class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """One proposal of the optimizer and what became of it.
+    """A genome that the optimizer asked for, and its result.
 
     Attributes:
         generation, index: which ask, and which row of it.
@@ -39,10 +39,10 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         repeat: which further seed of a ``final``, from 1; else 0.
         epochs: that it trained.
         rung: fitness at the first rung; None where there was no race.
-        parent: digest of the network that it was made from, or is nearest to; empty: none.
-        inherited: share of its numbers that it started with from there, 0..1.
+        parent: digest of the parent network; empty: none.
+        inherited: fraction of its parameters that were inherited from the parent, 0..1.
         curve: the error on the validation split after each epoch.
-        at: seconds that the run had been searching when this was known, over all its starts.
+        at: seconds that the run had been searching when the trial ended, over all its starts.
         seconds: of the training; 0 for a trial without one.
         metrics: of the validation split.
         error: kind and one line; empty if ok.
@@ -71,7 +71,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     at: Number = 0.0
 
     def __eq__(self, other: object) -> bool:
-        """Whether all but the time at which it was known is the same."""
+        """Whether all values but ``at`` are equal."""
         return isinstance(other, Trial) and _values(self)[:-1] == _values(other)[:-1]
 
     __hash__ = None  # type: ignore[assignment]  # it holds mappings
@@ -83,7 +83,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         Raises:
             ValueError: it is none; a line may have been damaged by anyone.
         """
-        trial = _told(line)
+        trial = _decode(line)
         settings = trial.architecture["settings"]
         for name, value in settings.items():
             if type(value) is str:  # "relu" stands in thousands of lines, and once in memory
@@ -117,4 +117,4 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 _NAMES = Trial.__struct_fields__
 _values = attrgetter(*_NAMES)
-_told = msgspec.json.Decoder(Trial).decode
+_decode = msgspec.json.Decoder(Trial).decode

@@ -81,16 +81,16 @@ def write(
     """Write a search down as a search does; warnings go to ``said``, or fail the test."""
     warn = said.append if said is not None else pytest.fail
     folder.mkdir(exist_ok=True)
-    logs = Loggers([(name, {})], folder, "mae", warn)
-    logs.begin(EXPERIMENT)
+    logs = Loggers([(name, {})], EXPERIMENT, folder, "mae", warn)
     for one in trials:
-        logs.note(one)
+        logs.on_trial(one)
     if finish:
         best = {"digest": "12", "fitness": 4.0, "macs": 102, "params": 7, "seeds": 1}
         best |= {"metrics": {"mae": 2.0}, "architecture": TRIALS[0].architecture}
         (folder / "best.json").write_text(json.dumps(best))
-        logs.finish(folder / "best.json")
-    logs.close()
+        logs.on_end(None)
+    else:
+        logs.on_stop(KeyboardInterrupt(), "")
 
 
 class LoggerConformance(Conformance, ABC):

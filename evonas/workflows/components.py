@@ -1,14 +1,10 @@
-"""From an experiment to the objects that a search or a retraining works with."""
+"""Components of an experiment with trainings: data set, backbone, task, space and so on."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +15,6 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.array_types import Array
 from evonas.core.experiment import Experiment
-from evonas.core.version import __version__
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.block_summary import Block, blocks
@@ -32,34 +27,18 @@ from evonas.estimation.objective import Objective
 from evonas.models.backbones.base import Backbone, Shape
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.models.weight_inheritance import shapes
-from evonas.optimizers.base import Optimizer
 from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
+from evonas.workflows.base_components import BaseComponents, Ready, surroundings
 from evonas.workflows.resources import Hardware
+from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 
 @dataclass(frozen=True)
-class Ready:
-    """What a search needs once everything slow is done.
-
-    Attributes:
-        executor: starts the executor.
-        environment: what the run depends on beyond its experiment.
-        features: the cached features, which are not cleared while this object is held.
-    """
-
-    executor: Callable[[], Executor]
-    environment: dict[str, Any]
-    features: Features | None = None
-
-
-@dataclass(frozen=True)
-class Assembly:
-    """The parts of an experiment, each built when it is first asked for."""
-
-    experiment: Experiment
+class Components(BaseComponents):
+    """Components of an experiment whose networks are trained; each is built on first access."""
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -132,14 +111,13 @@ class Assembly:
         """What is minimised."""
         return Objective(self.task.metric, self.experiment.objective)
 
-    def optimizer(self) -> Optimizer:
-        """Return a new optimizer from the experiment's seed."""
-        limit = self.experiment.objective.max_macs
-        return strategy(self.experiment, self.space, self.cost, limit)
+    def tap_of(self, architecture: Architecture) -> str:
+        """Return the tap whose feature map is the input of an architecture."""
+        return str(architecture.settings.get("tap", self.experiment.tap))
 
     def shape(self, architecture: Architecture) -> Shape:
-        """Return (channels, height, width) of the map an architecture stands on."""
-        return self.backbone.taps[str(architecture.settings.get("tap", self.experiment.tap))]
+        """Return (channels, height, width) of the input of an architecture."""
+        return self.backbone.taps[self.tap_of(architecture)]
 
     def cost(self, architecture: Architecture) -> int:
         """Return the multiply-adds of a head network, without building it."""
@@ -147,13 +125,13 @@ class Assembly:
         return family.macs(architecture, self.shape(architecture), self.task.n_outputs)
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of the tensors of a head network, by name, without their numbers."""
+        """Return name -> shape of the tensors of a head network, without allocating them."""
         family, shape = self.family(architecture), self.shape(architecture)
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
             return shapes(family.build(architecture, shape, self.task.n_outputs).state_dict())
 
     def blocks(self, architecture: Architecture) -> list[Block]:
-        """Return the blocks of a head network, in order, with what each costs."""
+        """Return the blocks of a head network, in order, with the cost of each."""
         family, shape = self.family(architecture), self.shape(architecture)
         with torch.random.fork_rng(devices=[]):
             return blocks(family.build(architecture, shape, self.task.n_outputs), shape)
@@ -170,7 +148,7 @@ class Assembly:
 
     @cached_property
     def _families(self) -> dict[str, Network]:
-        """Those met so far: a search asks for the cost of each of many thousand draws."""
+        """Families created so far: a search computes the cost of many thousand architectures."""
         return {}
 
     def _family(self, architecture: Architecture) -> Network:
@@ -190,19 +168,19 @@ class Assembly:
         return family
 
     def warnings(self) -> list[str]:
-        """Return what every table of this experiment has to say."""
+        """Return lines that stand below every table of this experiment: its split is leaky."""
         leaky = self.dataset.leaky
         return [f"LEAKY split, errors on it flatter: {leaky}"] if leaky else []
 
     @cached_property
     def baselines(self) -> tuple[tuple[str, Architecture], ...]:
-        """Return (name, architecture) of the hand-made networks, known to build on their taps."""
+        """The hand-made networks: (name, architecture), checked against their taps."""
         found = []
         for baseline in self.experiment.baselines:
             architecture = Architecture(baseline.network, baseline.settings)
             where = f"baselines, {baseline.name!r}: a setting"
             refuse_unread(baseline.network, architecture.settings, where)
-            tap = str(architecture.settings.get("tap", self.experiment.tap))
+            tap = self.tap_of(architecture)
             if tap not in self.backbone.taps:
                 raise InputError(
                     f"baselines, {baseline.name!r}: the backbone has no tap {tap!r}: "
@@ -215,7 +193,7 @@ class Assembly:
     def taps(self) -> tuple[str, ...]:
         """Return the taps that a search may need, in the backbone's order."""
         needed = {v for gene in self.space.genes if gene.name == "tap" for v in gene.values}
-        needed |= {str(a.settings.get("tap", self.experiment.tap)) for _, a in self.baselines}
+        needed |= {self.tap_of(architecture) for _, architecture in self.baselines}
         needed.add(self.experiment.tap)
         return tuple(tap for tap in self.backbone.taps if tap in needed)
 
@@ -241,8 +219,8 @@ class Assembly:
             views = standard_views(0) if flip else (View(),)
         return cache.ensure(backbone, dataset, taps, views, progress)
 
-    def setting(self, sources: dict[str, Features], splits: dict[str, Split]) -> TrainingContext:
-        """Return what jobs share, with images that cannot be decoded left out.
+    def context(self, sources: dict[str, Features], splits: dict[str, Split]) -> TrainingContext:
+        """Return what all jobs share; images that cannot be decoded are left out of the splits.
 
         Args:
             sources: source name -> cached features; the first decides the views.
@@ -273,17 +251,17 @@ class Assembly:
 
     @cached_property
     def hardware(self) -> Hardware:
-        """Where candidates train."""
+        """Workers and devices on which candidates train."""
         return Hardware(self.experiment.execution)
 
     @property
     def workers(self) -> int:
-        """How many candidates train at once."""
+        """Number of candidates that train at once."""
         return self.hardware.workers
 
-    def executor(self, setting: TrainingContext) -> Executor:
+    def executor(self, context: TrainingContext) -> Executor:
         """Return the executor, started."""
-        return self.hardware.start(setting, self.experiment.name)
+        return self.hardware.start(context, self.experiment.name)
 
     @cached_property
     def constant(self) -> float | None:
@@ -298,16 +276,16 @@ class Assembly:
         metric = self.task.metric
         return metric, "" if metric == HELD_OUT_LOSS else self.task.unit
 
-    def place(self) -> tuple[str, ...]:
-        """Return where candidates train.
+    def device_description(self) -> tuple[str, ...]:
+        """Return executor and device on which candidates train.
 
         Raises:
-            InputError: that is not there.
+            InputError: the device is not available.
         """
-        return self.hardware.place()
+        return self.hardware.device_description()
 
-    def origin(self) -> dict[str, str]:
-        """Return hashes of what measurements follow from; with latencies, the machine as well."""
+    def fingerprints(self) -> dict[str, str]:
+        """Return hashes of data and backbone; where latencies are measured, also the machine."""
         found = {"data": self.dataset.fingerprint, "backbone": self.backbone.fingerprint}
         if self.objective.timed:
             count = self.experiment.objective.latency_threads
@@ -315,17 +293,17 @@ class Assembly:
         return found
 
     def cautions(self) -> list[str]:
-        """Return what to know before a search begins."""
+        """Return lines that a user should read before the search begins: on latencies."""
         if not self.objective.timed:
             return []
         return [
-            f"Latencies are measured on {self.origin()['machine']}: the search does not repeat bit "
-            f"for bit, and on another machine it may end elsewhere",
+            f"Latencies are measured on {self.fingerprints()['machine']}: the search does not "
+            f"repeat bit for bit, and on another machine it may end elsewhere",
             *self.hardware.disturbances(),
         ]
 
     def training_record(self) -> TrainingRecord:
-        """Return what training and validation use here, and used before for weights given here.
+        """Return the images of training and validation, also those of weights that are given.
 
         Raises:
             InputError: the data set has no training or validation split, or a file cannot be read.
@@ -338,59 +316,23 @@ class Assembly:
         return TrainingRecord.of(self.dataset) | TrainingRecord.beside(files)
 
     def ready(self, progress: Progress) -> Ready:
-        """Compute the features that a search may need; return the executor that uses them."""
+        """Compute the features that a search may need."""
         features = self.features(self.backbone, self.taps(), progress)
         sides = self.dataset.sides()
         split = Split(sides["train"], sides["validation"])
-        setting = self.setting({"backbone": features}, {"search": split})
+        context = self.context({"backbone": features}, {"search": split})
         environment = {
             **surroundings(),
-            **self.origin(),
+            **self.fingerprints(),
             "space": self.space.to_dict(),
             "images": len(self.dataset),
             "views": [view.name for view in features.views],
             "backbone_passes": features.passes,
             "constant": self.constant,
         }
-        return Ready(lambda: self.executor(setting), environment, features)
+        return Ready(lambda: self.executor(context), environment, features)
 
 
-def strategy(
-    experiment: Experiment,
-    space: SearchSpace,
-    cost: Callable[[Architecture], int],
-    max_macs: int | None,
-) -> Optimizer:
-    """Return the experiment's optimizer, new, from its seed."""
-    made: Optimizer = registry.create(
-        "optimizer",
-        experiment.optimizer.name,
-        experiment.optimizer.options,
-        space,
-        budget=experiment.budget,
-        seed=experiment.seed,
-        macs=cost,
-        max_macs=max_macs,
-    )
-    return made
-
-
-def surroundings() -> dict[str, Any]:
-    """Return the versions that a run depends on."""
-    packages = ("torch", "numpy", "cma", "pymoo", "pyswarms", "Py-BOBYQA", "ray", "fvcore")
-    return {
-        "evonas": __version__,
-        "code": _code_hash(),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "packages": {name: version(name) for name in packages},
-    }
-
-
-def _code_hash() -> str:
-    """Return a hash of the package's source files, hexadecimal."""
-    folder = Path(__file__).parents[1]
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+def components_of(experiment: Experiment) -> BaseComponents:
+    """Return the components of an experiment: those of its table, or of its trainings."""
+    return TabularBenchmark(experiment) if experiment.table else Components(experiment)

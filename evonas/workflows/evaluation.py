@@ -1,4 +1,4 @@
-"""Testing: retrained networks on data sets that they have never seen."""
+"""Evaluation of retrained networks on test sets without the images of their training."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, StrictStr
 from safetensors import SafetensorError
 from torch import nn
 
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.array_types import Array
-from evonas.core.files import checked, read_json
 from evonas.core.overrides import Word, parse
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
@@ -26,35 +24,19 @@ from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import predict
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file
-from evonas.runs.run_store import FORMAT
+from evonas.runs import file_schemas
+from evonas.runs.file_schemas import Comparison, ContenderEntry, Cost
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.tasks.base import Matrix, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.judging import Include, Judges, judges
 
 _FILE = "comparison.json"
 
 
-class _Contender(BaseModel):
-    name: StrictStr
-    tap: StrictStr
-    architecture: dict[str, Any] | None
-    # of files in the folder itself: a comparison.json must not name others of the machine
-    weights: list[Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]]
-    results: list[dict[str, float | None]]
-    head: dict[str, Any]
-    backbone_up_to_tap: dict[str, Any]
-
-
-class _Comparison(BaseModel):
-    experiment: dict[str, Any]
-    task: tuple[StrictStr, dict[str, Any], dict[str, list[StrictStr] | None]]
-    contenders: list[_Contender]
-    data: StrictStr
-    protocol: StrictStr
-    selection_bias: StrictStr = ""  # earlier versions do not write it
+_NEEDS = ("experiment", "task", "contenders", "data", "protocol", "leaky")
 
 
 @dataclass(frozen=True)
@@ -81,8 +63,8 @@ class Result:
     images: int
     repeats: tuple[Mapping[str, float], ...]
     matrix: Matrix | None
-    head: Mapping[str, float]
-    upto: Mapping[str, float]
+    head: Cost
+    upto: Cost
     flip: bool = False
     seen_images: int = 0
     seen_groups: int = 0
@@ -101,7 +83,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Retrained:
-    """What ``evonas retrain`` left in a folder.
+    """Folder of retrained networks: comparison.json and weights.
 
     Args:
         folder: with comparison.json and the weights.
@@ -115,25 +97,17 @@ class Retrained:
     overrides: tuple[Word, ...] = ()
 
     @cached_property
-    def content(self) -> dict[str, Any]:
+    def content(self) -> Comparison:
         """The content of comparison.json."""
-        found = read_json(self.folder / _FILE)
-        keys = ("experiment", "task", "contenders", "data", "protocol", "leaky")
-        missing = [key for key in keys if key not in found]
-        if found.get("format") != FORMAT or missing:
-            raise InputError(
-                f"{self.folder / _FILE}: expected the result of `evonas retrain` in format "
-                f"{FORMAT}, got {f'no {missing[0]!r}' if missing else found.get('format')}: "
-                f"retrain again"
-            )
-        return checked(found, _Comparison, str(self.folder / _FILE))
+        what = "the result of `evonas retrain`"
+        return file_schemas.read(self.folder / _FILE, Comparison, what, _NEEDS)
 
     @cached_property
-    def assembly(self) -> Assembly:
+    def assembly(self) -> Components:
         """The parts of the experiment that the networks were trained in."""
         where = str(self.folder / _FILE)
         experiment = config.check(self.content["experiment"], where)
-        return Assembly(config.changed(experiment, self.overrides))
+        return Components(config.changed(experiment, self.overrides))
 
     @cached_property
     def task(self) -> Task:
@@ -158,7 +132,7 @@ class Retrained:
     def record(self) -> TrainingRecord | None:
         """The images and groups that training and validation used.
 
-        WarmStart versions kept no record: it is then made from the experiment's own data set, if
+        Earlier versions kept no record: it is then made from the experiment's own data set, if
         that is still what was trained on; else it is not known, and None.
 
         Raises:
@@ -171,7 +145,7 @@ class Retrained:
         # where the data lie may have changed since, the split may not
         place = [word for word in self.overrides if parse(word).key == "data.root"]
         try:
-            dataset = Assembly(config.changed(experiment, place)).dataset
+            dataset = Components(config.changed(experiment, place)).dataset
         except InputError:
             return None
         same = dataset.fingerprint == self.content["data"]
@@ -191,7 +165,7 @@ class Retrained:
             label: what to call the data set.
             dataset: its test split is used where it has one, else all of its images; without
                 those that training or validation used.
-            progress: is told how far the features are.
+            progress: receives the progress of the features.
             flip: average each output with that for the mirrored image.
             include: which used images judge all the same; see ``judging.judges``.
 
@@ -236,7 +210,7 @@ class Retrained:
             )
         return found
 
-    def contender(self, name: str = "") -> Mapping[str, Any]:
+    def contender(self, name: str = "") -> ContenderEntry:
         """Return what is known of one trained network: architecture, tap, weights, costs.
 
         Args:
@@ -316,7 +290,7 @@ class Retrained:
         except InputError as error:
             raise InputError(f"test set {label}: {error}") from error
 
-    def _trained(self) -> list[Mapping[str, Any]]:
+    def _trained(self) -> list[ContenderEntry]:
         trained = [one for one in self.content["contenders"] if one["weights"]]
         if not trained:
             raise InputError(f"{self.folder}: holds no trained weights: retrain again")

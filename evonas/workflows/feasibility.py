@@ -1,4 +1,4 @@
-"""What a hard limit on multiply-adds leaves of a search space, before any training."""
+"""Feasibility: the fraction of a search space within the limit on multiply-adds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SAMPLES = 2000
 
 @dataclass(frozen=True)
 class Feasibility:
-    """What a limit admits.
+    """Feasible part of a search space.
 
     Attributes:
-        share: of random genomes that are within the limit.
-        cheapest: lowest cost found, in multiply-adds; exact where the cost of a gene
-            does not depend on the others' order.
+        share: fraction of random genomes within the limit.
+        cheapest: lowest known cost, in multiply-adds; the minimum of the space where the cheapest
+            value of a gene does not depend on the other genes.
     """
 
     share: float
@@ -33,7 +33,13 @@ class Feasibility:
 def feasibility(
     space: SearchSpace, cost: Callable[[Architecture], int], max_macs: int | None, seed: int = 0
 ) -> Feasibility:
-    """Measure a limit on random genomes, and descend from the cheapest of them.
+    """Return the feasible fraction of random genomes, and the cost of a local minimum.
+
+    Args:
+        space: the search space.
+        cost: multiply-adds of an architecture.
+        max_macs: the limit; None: there is none.
+        seed: seed of the random genomes.
 
     Raises:
         InputError: no architecture was found within the limit.

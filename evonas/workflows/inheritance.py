@@ -1,11 +1,10 @@
-"""Who takes after whom: parents of new networks, and the weights of those that may become one.
+"""Weight inheritance: choose each candidate's parent and keep the parents' weights.
 
 McNally et al. (2021, arXiv 2011.08446): a child of a search starts with the weights of its
-parent, as far as the two overlap, and needs a fraction of the epochs. Here that serves every
-strategy. One that makes children from parents says who they are; for any other the nearest
-network that was trained in an earlier generation is the parent: the one that most can be taken
-from. Weights of those that may yet be asked for lie in the run's folder, so that a resumed run
-finds them again.
+parent, as far as the two overlap, and needs a fraction of the epochs. This works with every
+strategy. A strategy that makes children from parents names the parents; with any other, the
+parent is the network of an earlier generation from which most weights can be inherited. Weights
+of possible parents lie in the run directory, so that a resumed run has them.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ _REMEMBERED = 256  # networks whose shapes are kept: several generations and the
 
 @runtime_checkable
 class TracksParents(Protocol):
-    """A strategy that knows of its networks which one each was made from."""
+    """Optimizer that makes children from parents."""
 
     def parent_of(self, digest: str) -> str:
-        """Return the digest of the parent; empty if there was none."""
+        """Return the digest of a network's parent; empty if there was none."""
 
     def living(self) -> frozenset[str]:
-        """Return the digests of those that may yet become parents."""
+        """Return the digests of the networks that may still become parents."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ class _Known:
 
 
 class WeightInheritance:
-    """The parents of one search.
+    """Weight inheritance of a search.
 
     Args:
-        settings: whether weights are inherited.
-        optimizer: of the search.
-        shapes: of the tensors of an architecture's network, by name.
-        training: of a network that has a parent's weights.
-        folder: for weights; made when the first are kept.
+        settings: whether and how weights are inherited.
+        optimizer: the strategy, asked for parents if it is a ``TracksParents``.
+        shapes: architecture -> name -> shape of the tensors of its network.
+        training: training of a network with inherited weights.
+        folder: holds the weights; made with the first of them.
 
     Attributes:
         fresh: the training of a network that starts without a parent's weights.
@@ -72,8 +71,8 @@ class WeightInheritance:
         folder: Path,
     ) -> None:
         self._settings = settings
-        self._breeder = optimizer if isinstance(optimizer, TracksParents) else None
-        # Looked up for every pair, and only of networks that come into question.
+        self._tracker = optimizer if isinstance(optimizer, TracksParents) else None
+        # Looked up for every pair of a candidate and a possible parent.
         self._shapes = lru_cache(_REMEMBERED)(shapes)
         self._folder = folder.absolute()
         self._known: dict[str, _Known] = {}  # the best first
@@ -83,17 +82,17 @@ class WeightInheritance:
 
     def parent(self, child: Trial) -> str:
         """Return the digest of a new network's parent; empty if there is none."""
-        if self._breeder is not None:
-            return self._breeder.parent_of(child.digest)
+        if self._tracker is not None:
+            return self._tracker.parent_of(child.digest)
         if not self._settings.enabled or not self._known:
             return ""
         return self._nearest(Architecture.from_dict(child.architecture))
 
     def job(self, job: Job, parent: str) -> Job:
-        """Return a job that starts with what there is of a parent, and trains as long as it needs.
+        """Return a job that starts with the weights of a parent, as far as they fit.
 
-        Even a small part is a better start than none, but only who has most of a trained
-        network is done in fewer epochs.
+        Even a small part is a better start than none, but training is shorter only with at least
+        the fraction ``least`` of the weights.
         """
         if not self._settings.enabled:
             return job
@@ -113,20 +112,20 @@ class WeightInheritance:
         return replace(job, parent=str(self._file(parent)), training=training)
 
     def learn(self, generation: Iterable[Trial]) -> None:
-        """Take note of a generation that is done: from now on its networks may be parents."""
+        """Add the networks of a finished generation to the possible parents."""
         for trial in generation if self._settings.enabled else ():
             if trial.status == "ok" and trial.fitness is not None:
                 architecture = Architecture.from_dict(trial.architecture)
                 self._known[trial.digest] = _Known(trial.value, architecture)
         order = sorted(self._known, key=lambda digest: self._known[digest].fitness)
         most = self._settings.keep
-        living = self._breeder.living() if self._breeder is not None else order[:most]
-        # The best stays, whatever a strategy thinks of it: it is what the search is for.
+        living = self._tracker.living() if self._tracker is not None else order[:most]
+        # The best stays, also where the strategy has dropped it: the search is for it.
         kept = {*living, *order[:1]}
         self._known = {digest: self._known[digest] for digest in order if digest in kept}
 
     def clear_away(self) -> None:
-        """Remove the weights of those that can be parents no more, and what was half written."""
+        """Remove the weights of networks that are no possible parents any more, and drafts."""
         if not self._settings.enabled:
             return
         kept = {self._file(digest) for digest in self._known}
@@ -135,7 +134,7 @@ class WeightInheritance:
                 path.unlink(missing_ok=True)
 
     def _has(self, parent: str) -> bool:
-        """Whether the weights of a parent are there, as they were written."""
+        """Whether the weights of a parent are present and undamaged."""
         if parent not in self._known:
             return False
         file = self._file(parent)
@@ -144,17 +143,18 @@ class WeightInheritance:
         if parent not in self._gone:
             self._gone.add(parent)
             what = "damaged" if file.exists() else "gone"
-            _log.warning("%s: a parent's weights are %s: its children start afresh", file, what)
+            text = "%s: a parent's weights are %s: its children start from random weights"
+            _log.warning(text, file, what)
         return False
 
     def _nearest(self, child: Architecture) -> str:
-        """Return whom a network can take most from; the best among equals."""
+        """Return the possible parent with the largest overlap; the best of equal ones."""
         return max(self._known, key=lambda digest: self._overlap(digest, child))
 
     def _overlap(self, parent: str, child: Architecture) -> tuple[bool, float]:
-        """Return whether a known network stands on the same tap, and what share it has to give.
+        """Return whether two networks have the same tap, and the fraction of inherited parameters.
 
-        Maps of another tap mean something else, whatever the share.
+        Feature maps of another tap mean something else, whatever the fraction.
         """
         other = self._known[parent].architecture
         same = other.settings.get("tap") == child.settings.get("tap")

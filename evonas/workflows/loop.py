@@ -1,165 +1,188 @@
-"""The search loop: ask, decode, reuse or train, judge, write down, tell; then the finals.
+"""The search loop: ask, decode, train or reuse, evaluate, record, tell; then finals and baselines.
 
-Resuming needs no code of its own: the optimizer is rebuilt from the seed and asks
-the same again, and what the journal knows is not trained twice.
+Resuming needs no code of its own: the optimizer is rebuilt from the seed and asks for the same
+genomes again, and a trial that is in the journal is not trained twice.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from msgspec.structs import replace as changed
 from numpy.typing import NDArray
 
-from evonas.core.settings import TrainingSettings
+from evonas.core.settings import FinalsSettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
+from evonas.runs.callbacks import Callback, TrainedBaseline
 from evonas.runs.run_store import LARGEST, RunStore, Trial
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.racing import Race
 
-Watch = Callable[[Trial], None]
-#: Takes the number of a generation and its trials, in the order of the genomes.
-WatchGeneration = Callable[[int, Sequence[Trial]], None]
-_LOOKED_AT = 8  # every so many generations of a journal
+_CHECKED = 8  # a genome is decoded again in one of so many generations of a journal
+
+
+@dataclass(frozen=True)
+class SearchComponents:
+    """Components of a search.
+
+    Attributes:
+        space: decodes genomes into architectures.
+        optimizer: asks for genomes and receives their fitness.
+        executor: trains architectures.
+        objective: computes fitness and axes from a measurement.
+        training: how a candidate is trained.
+        cost: multiply-adds of an architecture, without building it.
+        race: successive halving within a generation; None: every candidate trains to the end.
+        inheritance: weight inheritance; None: every candidate starts from random weights.
+    """
+
+    space: SearchSpace
+    optimizer: Optimizer
+    executor: Executor
+    objective: Objective
+    training: TrainingSettings
+    cost: Callable[[Architecture], int]
+    race: Race | None = None
+    inheritance: WeightInheritance | None = None
 
 
 class Search:
-    """One search, from the first ask to the last tell.
+    """A search, from the first ask to the last training.
+
+    A trial is in the journal before the callbacks receive it.
 
     Args:
-        space: decodes genomes.
-        optimizer: asks and is told.
-        executor: trains.
-        objective: judges.
-        store: remembers.
-        training: how long a candidate trains, and how.
-        cost: the exact multiply-adds of an architecture, without training it.
-        race: how generations are raced; None: all candidates train to the end.
-        lineage: who starts with whose weights; None: all start afresh.
+        components: what the search consists of.
+        store: the run directory; trials of its journal are not trained again.
+        callbacks: receives ``on_trial``, ``on_generation``, ``on_stage`` and ``on_baseline``.
     """
 
     def __init__(
-        self,
-        space: SearchSpace,
-        optimizer: Optimizer,
-        executor: Executor,
-        objective: Objective,
-        store: RunStore,
-        training: TrainingSettings,
-        cost: Callable[[Architecture], int],
-        race: Race | None = None,
-        lineage: WeightInheritance | None = None,
+        self, components: SearchComponents, store: RunStore, callbacks: Callback | None = None
     ) -> None:
-        self.space, self.optimizer, self.executor = space, optimizer, executor
-        self.objective, self.store = objective, store
-        self.training, self.cost, self.race = training, cost, race
-        self.lineage = lineage
+        self._parts, self._store = components, store
+        self._callbacks = callbacks or Callback()
+        self._objective, self._executor = components.objective, components.executor
         self._rows: dict[int, dict[int, Trial]] = {}  # of the journal, until they are replayed
         for trial in store.trials():
             if not trial.repeat:
                 self._rows.setdefault(trial.generation, {})[trial.index] = trial
-        self._expected = _asked(store.trials(), space.dim)
-        optimizer.preload(self._expected)
+        self._expected = _identified(store.trials(), components.space.dim)
+        components.optimizer.preload(self._expected)
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
 
-    def begin(self, earlier: Iterable[Trial]) -> None:
-        """Take over trials of another run, before ``run``; a resumed run has them already.
+    def begin(self, warm_start: Iterable[Trial]) -> None:
+        """Record trials of another run, before ``run``; a resumed run has them already.
 
         Args:
-            earlier: with status ``earlier`` or ``suggested``, in generation -1.
+            warm_start: with status ``earlier`` or ``suggested``, in generation -1.
         """
-        rows = list(earlier)
-        self.store.append(*rows)
+        rows = list(warm_start)
+        self._store.append(*rows)
         self._rows[-1] = {trial.index: trial for trial in rows}
 
-    def run(
-        self,
-        seed: int,
-        watch: Watch = lambda trial: None,
-        watch_generation: WatchGeneration = lambda generation, trials: None,
-    ) -> Trial | None:
-        """Search until the optimizer has nothing more to ask; return the best trial.
+    def run(self, seed: int) -> Trial | None:
+        """Search until the optimizer asks for nothing more; return the best trial.
+
+        ``on_trial`` receives every new trial, ``on_generation`` every generation with one.
 
         Args:
-            seed: of the run; a candidate's own seed follows from it.
-            watch: is shown every trial that the journal did not hold.
-            watch_generation: is shown every generation with such a trial, once it is done.
+            seed: seed of the run; the seeds of candidates are derived from it.
         """
-        self._inform()
-        generation = 0
-        while len(genomes := self.optimizer.ask()):
-            new = self.store.count
-            trials = self._generation(generation, genomes, seed, watch)
+        self._add_warm_start()
+        optimizer, generation = self._parts.optimizer, 0
+        while len(genomes := optimizer.ask()):
+            before = self._store.count
+            trials = self._generation(generation, genomes, seed)
             values = np.array([trial.value for trial in trials])
-            self.optimizer.tell(values, np.array([self.objective.axes(t) for t in trials]))
-            self._inherit(trials, self.store.count > new)
-            if self.store.count > new:
-                watch_generation(generation, trials)
+            optimizer.tell(values, np.array([self._objective.axes(t) for t in trials]))
+            new = self._store.count > before
+            if self._parts.inheritance is not None:
+                self._parts.inheritance.learn(trials)
+                if new:  # the weights of later parents are still needed during a replay
+                    self._parts.inheritance.clear_away()
+            if new:
+                self._callbacks.on_generation(generation, trials)
             generation += 1
-        return self.store.best()
+        return self._store.best()
 
-    def finals(self, networks: int, seeds: int) -> list[Trial]:
-        """Return the further trainings to be done; ``evonas.runs.finals`` tells what they mean.
+    def run_finals(self, settings: FinalsSettings, seed: int) -> None:
+        """Train the best networks again with further seeds; see ``evonas.runs.finals``.
 
         Args:
-            networks: how many of the best by the search's own results.
-            seeds: further seeds of each; those that the journal holds are left out.
+            settings: how many networks, by their fitness in the search, and how many further
+                seeds. Trainings that are in the journal are left out.
+            seed: seed of the run.
         """
-        trials = self.store.trials()
+        waiting = self._finals(settings)
+        if not waiting:
+            return
+        self._callbacks.on_stage("finals", len(waiting))
+        jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(waiting)]
+        for number, measurement in self._executor.evaluate(jobs):
+            trial = self._evaluated(waiting[number], measurement)
+            trial = changed(trial, status="final", at=self._store.elapsed)
+            self._store.append(trial)
+            self._callbacks.on_trial(trial)
+
+    def run_baselines(self, baselines: Sequence[tuple[str, Architecture]], seed: int) -> None:
+        """Train hand-made networks as briefly as candidates with random initial weights.
+
+        Args:
+            baselines: name and architecture of each.
+            seed: seed of the run.
+        """
+        self._callbacks.on_stage("baselines", len(baselines))
+        parts, jobs = self._parts, []
+        training = parts.inheritance.fresh if parts.inheritance else parts.training
+        for index, (name, architecture) in enumerate(baselines):
+            own = candidate_seed(seed, architecture.digest, training.epochs)
+            timed = self._objective.timed
+            jobs.append(Job(index, architecture, own, training, name, latency=timed))
+        measured = dict(self._executor.evaluate(jobs))
+        for job in jobs:
+            digest, measurement = job.architecture.digest, measured[job.index]
+            self._callbacks.on_baseline(TrainedBaseline(job.label, digest, measurement))
+
+    def _finals(self, settings: FinalsSettings) -> list[Trial]:
+        """Return the trainings of the finals that the journal lacks."""
+        trials = self._store.trials()
         own = {trial.digest: trial for trial in trials if trial.succeeded}
-        best = sorted(own.values(), key=lambda trial: trial.value)[:networks]
+        best = sorted(own.values(), key=lambda trial: trial.value)[: settings.networks]
         done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
         return [
             changed(trial, status="final", repeat=repeat, error="", parent="")
-            for repeat in range(1, seeds + 1)
+            for repeat in range(1, settings.seeds + 1)
             for trial in best
             if (trial.digest, repeat) not in done
         ]
 
-    def train_again(
-        self, waiting: Sequence[Trial], seed: int, watch: Watch = lambda trial: None
-    ) -> None:
-        """Do the trainings of ``finals``.
-
-        Args:
-            waiting: as ``finals`` returned them.
-            seed: of the run.
-            watch: is shown every one that is done.
-        """
-        jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(waiting)]
-        for number, measurement in self.executor.evaluate(jobs):
-            judged = self._judged(waiting[number], measurement)
-            trial = changed(judged, status="final", at=self.store.elapsed)
-            self.store.append(trial)
-            watch(trial)
-
-    def _inform(self) -> None:
-        """Tell the optimizer what was known before the first ask."""
+    def _add_warm_start(self) -> None:
+        """Pass the trials of another run to the optimizer, before the first ask."""
         rows = [row for _, row in sorted(self._rows.pop(-1, {}).items())]
         known = [row for row in rows if row.status == "earlier"]
         if known:
             for row in known:
                 self._know(row)
             values = [row.value for row in known]
-            axes = [self.objective.axes(row) for row in known]
-            self.optimizer.add_observations([row.genome for row in known], values, axes)
+            axes = [self._objective.axes(row) for row in known]
+            self._parts.optimizer.add_observations([row.genome for row in known], values, axes)
         suggested = [row.genome for row in rows if row.status == "suggested"]
         if suggested:
-            self.optimizer.enqueue(suggested)
+            self._parts.optimizer.enqueue(suggested)
 
-    def _generation(
-        self, generation: int, genomes: NDArray[np.float64], seed: int, watch: Watch
-    ) -> list[Trial]:
+    def _generation(self, generation: int, genomes: NDArray[np.float64], seed: int) -> list[Trial]:
+        """Evaluate the genomes of a generation; return one trial for each, in order."""
         trials: dict[int, Trial] = {}
         fresh: dict[int, Trial] = {}
         repeats: list[Trial] = []
@@ -177,14 +200,15 @@ class Search:
                 continue
             proposal = self._proposal(generation, index, genome)
             if proposal.status == "infeasible":
-                trials[index] = self._record(proposal, watch)
+                trials[index] = self._record(proposal)
             elif proposal.digest in self._known or proposal.digest in digests:
                 repeats.append(proposal)
             else:
                 digests.add(proposal.digest)
-                parent = self.lineage.parent(proposal) if self.lineage else ""
+                inheritance = self._parts.inheritance
+                parent = inheritance.parent(proposal) if inheritance else ""
                 fresh[index] = changed(proposal, parent=parent)
-        trials |= self._trained(fresh, trials, seed, watch)
+        trials |= self._trained(fresh, trials, seed)
         for proposal in repeats:
             first = self._known[proposal.digest]
             repeat = changed(
@@ -192,70 +216,55 @@ class Search:
             )
             repeat = changed(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
             repeat = changed(repeat, parent="", inherited=0.0, curve=())
-            trials[proposal.index] = self._record(repeat, watch)
+            trials[proposal.index] = self._record(repeat)
         return [trials[index] for index in range(len(genomes))]
 
     def _trained(
-        self,
-        fresh: Mapping[int, Trial],
-        done: Mapping[int, Trial],
-        seed: int,
-        watch: Watch,
+        self, fresh: Mapping[int, Trial], done: Mapping[int, Trial], seed: int
     ) -> dict[int, Trial]:
-        """Train the new ones of a generation; ``done`` is what the journal holds of it."""
-        jobs = self._jobs(fresh.values(), seed)
-        if self.race is None:
+        """Train the new candidates of a generation; ``done``: its trials in the journal."""
+        jobs, race = self._jobs(fresh.values(), seed), self._parts.race
+        if race is None:
             return {
-                index: self._record(self._judged(fresh[index], measurement), watch)
-                for index, measurement in self.executor.evaluate(jobs)
+                index: self._record(self._evaluated(fresh[index], measurement))
+                for index, measurement in self._executor.evaluate(jobs)
             }
         opened = {
-            index: self._judged(fresh[index], measurement)
-            for index, measurement in self.executor.evaluate(self.race.first_rung(jobs))
+            index: self._evaluated(fresh[index], measurement)
+            for index, measurement in self._executor.evaluate(race.first_rung(jobs))
         }
         rungs = {i: trial.rung for i, trial in done.items() if trial.rung is not None}
         rungs |= {i: trial.fitness for i, trial in opened.items() if trial.fitness is not None}
-        ahead = self.race.survivors(rungs)
+        survivors = race.survivors(rungs)
         found = {
-            index: self._record(trial, watch)
-            for index, trial in opened.items()
-            if trial.fitness is None
+            index: self._record(trial) for index, trial in opened.items() if trial.fitness is None
         }
-        for index, measurement in self.executor.evaluate(self.race.second_rung(jobs, ahead)):
-            trial = self._judged(fresh[index], measurement)
+        for index, measurement in self._executor.evaluate(race.second_rung(jobs, survivors)):
+            trial = self._evaluated(fresh[index], measurement)
             seconds = round(trial.seconds + opened[index].seconds, 3)
-            found[index] = self._record(changed(trial, seconds=seconds, rung=rungs[index]), watch)
+            found[index] = self._record(changed(trial, seconds=seconds, rung=rungs[index]))
         ended = [trial for trial in (*done.values(), *found.values()) if trial.status == "ok"]
         worst = max((trial.value for trial in ended), default=0.0)
         for index in sorted(opened.keys() - found.keys()):
             trial = changed(opened[index], status="stopped", rung=rungs[index])
             trial = changed(trial, fitness=max(trial.value, worst))
-            found[index] = self._record(trial, watch)
-        self.race.clear()
+            found[index] = self._record(trial)
+        race.clear()
         return found
-
-    def _inherit(self, trials: Sequence[Trial], new: bool) -> None:
-        """Let a generation that is done become parents; remove what nobody needs any more."""
-        if self.lineage is None:
-            return
-        self.lineage.learn(trials)
-        # An old generation that is replayed knows nothing of the parents of later ones.
-        if new:
-            self.lineage.clear_away()
 
     def _know(self, trial: Trial) -> None:
         self._known[trial.digest] = trial
         self._lowest = min(self._lowest, trial.value)
 
     def _check(self, row: Trial, genome: NDArray[np.float64]) -> None:
-        """Refuse a row of the journal that is not what was asked in its place.
+        """Refuse a trial of the journal whose genome is not the one that the optimizer asks for.
 
-        That genomes still mean the same networks is held against one in some generations.
+        Whether genomes still decode to the same networks is checked in some generations only.
         """
         same = row.genome == tuple(genome.tolist())
-        if same and (row.index or row.generation % _LOOKED_AT):
+        if same and (row.index or row.generation % _CHECKED):
             return
-        asked = self.space.decode(genome).digest
+        asked = self._parts.space.decode(genome).digest
         if same and row.digest == asked:
             return
         other = "another genome of it" if row.digest == asked else asked
@@ -266,15 +275,15 @@ class Search:
         )
 
     def _proposal(self, generation: int, index: int, genome: NDArray[np.float64]) -> Trial:
-        architecture = self.space.decode(genome)
-        macs = self.cost(architecture)
+        architecture = self._parts.space.decode(genome)
+        macs = self._parts.cost(architecture)
         return Trial(
             generation,
             index,
             tuple(genome.tolist()),
             architecture.digest,
             architecture.to_dict(),
-            "proposed" if self.objective.feasible(macs) else "infeasible",
+            "proposed" if self._objective.feasible(macs) else "infeasible",
             None,
             macs,
         )
@@ -290,24 +299,25 @@ class Search:
             index=trial.index,
             architecture=Architecture.from_dict(trial.architecture),
             seed=0,
-            training=self.training,
+            training=self._parts.training,
             label=f"final, seed {trial.repeat}" if trial.repeat else label,
             history=True,
-            latency=self.objective.timed and not trial.latency,  # a final has its network's
+            latency=self._objective.timed and not trial.latency,  # a final has its network's
         )
-        if self.lineage is not None:
-            # Finals compare networks, not their ancestors: there all start afresh.
-            final = replace(job, training=self.lineage.fresh)
-            job = final if trial.repeat else self.lineage.job(job, trial.parent)
+        if (inheritance := self._parts.inheritance) is not None:
+            # Finals compare networks, not their ancestors: there all start from random weights.
+            final = replace(job, training=inheritance.fresh)
+            job = final if trial.repeat else inheritance.job(job, trial.parent)
         epochs = job.training.epochs
         return replace(job, seed=candidate_seed(seed, trial.digest, epochs, trial.repeat))
 
-    def _judged(self, proposal: Trial, measurement: Measurement) -> Trial:
-        if proposal.latency:  # the same network: finals are told apart by their errors alone
+    def _evaluated(self, proposal: Trial, measurement: Measurement) -> Trial:
+        """Return a proposal with its measurement and fitness."""
+        if proposal.latency:  # the same network: finals differ by their errors alone
             measurement = replace(measurement, latency=proposal.latency)
             measurement = replace(measurement, latency_noise=proposal.latency_noise)
-        measurement = _sound(measurement)
-        fitness = self.objective(measurement)
+        measurement = _with_finite_metrics(measurement)
+        fitness = self._objective(measurement)
         error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
         return changed(
             proposal,
@@ -325,20 +335,20 @@ class Search:
         )
 
     def _errors(self, measurement: Measurement) -> Iterable[float]:
-        return (row[self.objective.metric] for row in measurement.history)
+        return (row[self._objective.metric] for row in measurement.history)
 
-    def _record(self, trial: Trial, watch: Watch) -> Trial:
-        trial = changed(trial, at=self.store.elapsed)
-        self.store.append(trial)
+    def _record(self, trial: Trial) -> Trial:
+        trial = changed(trial, at=self._store.elapsed)
+        self._store.append(trial)
         if trial.trained:
             self._know(trial)
-            self.executor.observe(trial.status, trial.seconds, self._lowest)
-        watch(trial)
+            self._executor.observe(trial.status, trial.seconds, self._lowest)
+        self._callbacks.on_trial(trial)
         return trial
 
 
-def _asked(trials: Sequence[Trial], dim: int) -> dict[bytes, tuple[str, int]]:
-    """Return digest and multiply-adds by the bytes of the genome, as optimizers expect it."""
+def _identified(trials: Sequence[Trial], dim: int) -> dict[bytes, tuple[str, int]]:
+    """Return digest and multiply-adds by the bytes of the genome; see ``Optimizer.preload``."""
     whole = [trial for trial in trials if len(trial.genome) == dim]
     points = np.array([trial.genome for trial in whole], dtype=np.float64)
     content, size = points.tobytes(), points.itemsize * dim
@@ -367,8 +377,8 @@ def candidate_seed(seed: int, digest: str, epochs: int, repeat: int = 0, purpose
     return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
 
 
-def _sound(measurement: Measurement) -> Measurement:
-    """Return a measurement whose metrics are numbers; one where a task gave others is a failure."""
+def _with_finite_metrics(measurement: Measurement) -> Measurement:
+    """Return a measurement, as a failure if one of its metrics is not finite."""
     wrong = {name: x for name, x in measurement.metrics.items() if not abs(x) <= LARGEST}
     if not wrong:
         return measurement

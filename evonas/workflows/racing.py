@@ -1,10 +1,10 @@
-"""Racing: all of a generation train for a first rung, and only the better part goes on.
+"""Racing: a generation trains for a few epochs, and only its better part trains to the end.
 
-Maron and Moore 1994 raced models so; successive halving is Jamieson and Talwalkar 2016,
-https://arxiv.org/abs/1502.07943. Here there is one rung, within a generation: strategies
-live by the ranks that they are told, and whoever is stopped is told as worse than all that
-went on. A training that goes on is the one that would have run without a race, to the bit:
-it is written down at the rung and taken up again, by any worker.
+Maron and Moore 1994 raced models; successive halving is Jamieson and Talwalkar 2016,
+https://arxiv.org/abs/1502.07943. Here there is one rung, within a generation: strategies use the
+ranks of fitness, and a candidate that is stopped gets a worse fitness than all survivors. A
+survivor's training equals one without a race, to the bit: its state is saved at the rung, and any
+worker continues from there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from evonas.runs.run_store import Trial
 
 
 class Race:
-    """How the generations of one search are raced.
+    """Race of the generations of a search.
 
     Args:
         settings: with ``name: racing``.
-        training: of a candidate that goes on.
-        folder: where trainings wait at the rung; removed after each generation.
+        training: settings of a whole training.
+        folder: holds the paused trainings of a generation; removed after it.
 
     Attributes:
         rung: epochs of the first rung.
@@ -48,37 +48,41 @@ class Race:
         self._share, self._folder = settings.go_on, folder
 
     def first_rung(self, jobs: Iterable[Job]) -> list[Job]:
-        """Return the jobs, up to the rung."""
-        return [self._waiting(job, self.rung) for job in jobs]
+        """Return the jobs, each up to the rung."""
+        return [self._paused(job, self.rung) for job in jobs]
 
-    def second_rung(self, jobs: Iterable[Job], ahead: set[int]) -> list[Job]:
-        """Return those jobs that go on, from the rung to the end."""
-        return [self._waiting(job, 0) for job in jobs if job.index in ahead]
+    def second_rung(self, jobs: Iterable[Job], survivors: set[int]) -> list[Job]:
+        """Return the jobs of the survivors, from the rung to the end."""
+        return [self._paused(job, 0) for job in jobs if job.index in survivors]
 
     def survivors(self, fitness: Mapping[int, float]) -> set[int]:
-        """Return the indices that go on, given the fitness of each at the rung.
+        """Return the indices of the candidates that train to the end.
 
-        The better part, at least one, of those that succeeded; earlier ones among equals.
+        Args:
+            fitness: index -> fitness at the rung, of the candidates that succeeded.
+
+        Returns:
+            The better part, at least one; of equal fitness the lower index.
         """
         known = {index: value for index, value in fitness.items() if math.isfinite(value)}
         ranked = sorted(known, key=lambda index: (known[index], index))
         return set(ranked[: max(1, math.ceil(self._share * len(ranked)))])
 
     def clear(self) -> None:
-        """Remove what waited."""
+        """Remove the paused trainings."""
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _waiting(self, job: Job, until: int) -> Job:
-        place = self._folder.absolute() / f"{job.architecture.digest}.safetensors"
-        return replace(job, until=until, paused=str(place))
+    def _paused(self, job: Job, until: int) -> Job:
+        path = self._folder.absolute() / f"{job.architecture.digest}.safetensors"
+        return replace(job, until=until, paused=str(path))
 
 
 def saved(trials: Sequence[Trial], epochs: int) -> str:
-    """Return a line on the epochs that a race saved; empty where nobody was stopped.
+    """Return a line on the epochs that racing saved; empty if no candidate was stopped.
 
     Args:
-        trials: of the search.
-        epochs: of a whole training.
+        trials: trials of the search.
+        epochs: epochs of a whole training.
     """
     trained = [trial for trial in trials if trial.trained]
     stopped = [trial for trial in trained if trial.status == "stopped"]

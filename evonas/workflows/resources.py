@@ -1,4 +1,4 @@
-"""What an experiment's ``execution`` comes to: on this machine, or on a cluster."""
+"""Hardware: workers and devices for an experiment, on this machine or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ if TYPE_CHECKING:  # Ray takes a second, and not every run needs it
 
 
 class Hardware:
-    """Where candidates train, and how many at once.
+    """Device, number of workers and threads of the trainings.
 
     Args:
-        settings: what was asked for.
+        settings: ``execution`` of the experiment.
     """
 
     def __init__(self, settings: ExecutionSettings) -> None:
         self._asked = settings
 
-    def place(self) -> tuple[str, str]:
+    def device_description(self) -> tuple[str, str]:
         """Return the executor and the kind of device.
 
         Raises:
-            InputError: what was asked for is not there; said before hours of work on features.
+            InputError: the executor or the device is not available; raised before features are
+                computed, which may take hours.
         """
         return self.executor_name, "cpu" if self.device == "cpu" else "gpu"
 
@@ -237,16 +238,16 @@ class Hardware:
             f"measures a latency; execution.workers={fewer} gives steadier ones"
         ]
 
-    def start(self, setting: TrainingContext, name: str) -> Executor:
+    def start(self, context: TrainingContext, name: str) -> Executor:
         """Return the executor, started.
 
         Args:
-            setting: what all jobs share.
+            context: what all jobs share.
             name: of the experiment, for dashboards.
         """
         joining = {"address": self._asked.address} if self._asked.address else {}
         made: Executor = registry.load("executor", self.executor_name)(
-            setting, self.workers, name, **joining
+            context, self.workers, name, **joining
         )
         return made
 

@@ -1,6 +1,6 @@
-"""A table of finished trainings, to search in without training: benchmarks, own past runs.
+"""Table of finished trainings for a tabular benchmark: a published one, or own past runs.
 
-One row an architecture: columns that say what it is (its genes), its error, and its cost.
+A row is an architecture, with columns for its genes, its error and its cost.
 NAS-Bench-Macro (Su et al. 2021, arXiv 2103.11922) is such a table.
 """
 
@@ -24,7 +24,7 @@ _NAME = "table"
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of an architecture."""
+    """Results of an architecture in a table."""
 
     error: float
     macs: int
@@ -32,15 +32,14 @@ class Row:
 
 
 class Table:
-    """The rows of a CSV file as a search space with known answers.
+    """A CSV file as a search space with known results.
 
-    A gene of numbers is ordinal, unless the settings call it unordered; any other is a
-    choice. A table need not hold every
-    combination of its genes: the others cost infinitely much, so that no budget is
-    spent on them.
+    A gene of numbers is ordinal, unless the settings call it unordered; any other is a choice. A
+    table need not hold every combination of its genes: a missing one costs more than any limit, so
+    that it takes no budget.
 
     Args:
-        settings: which file, and what its columns mean.
+        settings: the file and the meaning of its columns.
 
     Raises:
         InputError: the file or a column is missing, a cell is no number, or an
@@ -102,16 +101,16 @@ class Table:
         return len(self._rows)
 
     def rows(self) -> list[Row]:
-        """Return what is told of every architecture."""
+        """Return the results of all architectures, in the order of the file."""
         return list(self._rows.values())
 
     def cost(self, architecture: Architecture) -> int:
-        """Return the multiply-adds; more than any row has, for one that is not there."""
+        """Return the multiply-adds of an architecture; more than any row has if it is missing."""
         row = self._rows.get(architecture.digest)
         return row.macs if row else 2 * self.costliest + 1
 
     def measure(self, architecture: Architecture) -> Measurement:
-        """Return what training the architecture gave; a failure for one that is not there."""
+        """Return the result of an architecture as a measurement; a failure if it is missing."""
         row = self._rows.get(architecture.digest)
         if row is None:
             return Measurement.failure("infeasible", "this architecture is not in the table")
@@ -139,7 +138,7 @@ def _columns(settings: TableSettings) -> list[str]:
 
 
 def _genes(lines: list[dict[str, str]], settings: TableSettings) -> dict[str, list[str]]:
-    """Return gene -> its cell in every line."""
+    """Return gene -> its cells, one a line."""
     if not settings.digits:
         return {name: [line[name] or "" for line in lines] for name in settings.genes}
     words = [line[settings.digits] or "" for line in lines]

@@ -1,4 +1,4 @@
-"""Retraining: the winner of a search and its baselines, trained long, side by side."""
+"""Retraining: train the winner of a search and its baselines for longer, and compare them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,17 +20,18 @@ from evonas.estimation.features.feature_cache import Progress
 from evonas.models.backbones.base import Backbone
 from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import refuse_unread
+from evonas.runs.file_schemas import ContenderEntry, Cost
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
 
 _FREE = Complexity(0, 0, 0.0, ())
-_CONTROL_SEED = 1  # of the random backbone that tells what recognition contributes
+_CONTROL_SEED = 1  # of the random backbone, the control of the pretrained one
 
 
 @dataclass
 class Contender:
-    """A network in the comparison, what it costs and what it reached.
+    """A network of the comparison, its costs and its results.
 
     Attributes:
         name: for the table.
@@ -69,17 +70,17 @@ class Contender:
         values = [result[metric] for result in self.results if metric in result]
         return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
+    def to_dict(self) -> ContenderEntry:
+        """Return the network's entry of comparison.json."""
         return {
             "name": self.name,
-            "architecture": self.architecture and self.architecture.to_dict(),
+            "architecture": dict(self.architecture.to_dict()) if self.architecture else None,
             "source": self.source,
             "searched": self.searched,
             "tap": self.tap,
-            "head": self.head.to_dict(),
-            "backbone_up_to_tap": self.upto.to_dict(),
-            "results": [dict(result) for result in self.results],
+            "head": cast(Cost, self.head.to_dict()),
+            "backbone_up_to_tap": cast(Cost, self.upto.to_dict()),
+            "results": [{**result} for result in self.results],
             "weights": self.weights,
             "curves": self.curves,
             "failures": self.failures,
@@ -88,17 +89,17 @@ class Contender:
 
 @dataclass
 class Retraining:
-    """A winner and its baselines, to be trained the same way.
+    """Training of a winner and its baselines with the same settings.
 
     Args:
-        assembly: of the winner's experiment.
-        winner: the architecture that the search found; None to train the baselines alone.
-        progress: is told how far the features are.
+        components: components of the winner's experiment.
+        winner: architecture of the search's winner; None to train the baselines alone.
+        progress: receives the progress of the features.
         others: further networks of the search, with names for tables.
         searched: digest -> error in the search.
     """
 
-    assembly: Assembly
+    components: Components
     winner: Architecture | None
     progress: Progress = lambda label, done, total: None
     others: Sequence[tuple[str, Architecture]] = ()
@@ -115,12 +116,12 @@ class Retraining:
         Args:
             repeats: seeds a contender.
             weights: folder for the trained weights (safetensors); none are kept without it.
-            done: is told how many of how many trainings are over.
+            done: receives the number of finished trainings and of all.
         """
-        split = Split(**self.assembly.dataset.sides())
+        split = Split(**self.components.dataset.sides())
         contenders = self._contenders()
         plan = [(c, "retrain", repeat) for repeat in range(repeats) for c in contenders]
-        training = self.assembly.experiment.retraining
+        training = self.components.experiment.retraining
         self._train(contenders, plan, {"retrain": split}, training, done, weights)
         return contenders
 
@@ -128,34 +129,34 @@ class Retraining:
         """Train everything once a fold, split by group; the last epoch counts.
 
         A fold is never used to choose an epoch, so it can judge. The winner on a
-        backbone with random weights tells what recognition contributes.
+        backbone with random weights is the control: the difference is due to pretraining.
 
         Args:
             folds: number of folds; groups are dealt to them in sorted order.
-            done: is told how many of how many trainings are over.
+            done: receives the number of finished trainings and of all.
 
         Raises:
             InputError: there are fewer groups than folds.
         """
-        splits = _folds(self.assembly, folds)
+        splits = _folds(self.components, folds)
         contenders = self._contenders()
-        control = _random(self.assembly.experiment)
+        control = _random(self.components.experiment)
         if self.winner is not None and control is not None:
             contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
         plan = [(c, name, 0) for name in splits for c in contenders]
-        training = self.assembly.experiment.retraining.model_copy(update={"keep": "last"})
+        training = self.components.experiment.retraining.model_copy(update={"keep": "last"})
         self._train(contenders, plan, splits, training, done)
         return contenders
 
     def _contenders(self) -> list[Contender]:
-        experiment, found = self.assembly.experiment, []
+        experiment, found = self.components.experiment, []
         if self.winner is not None:
             found.append(Contender("winner", self.winner, start=experiment.retraining.start))
         found += [
             Contender(name, network, start=experiment.retraining.start)
             for name, network in self.others
         ]
-        networks = zip(self.assembly.baselines, experiment.baselines, strict=True)
+        networks = zip(self.components.baselines, experiment.baselines, strict=True)
         found += [Contender(name, made, start=given.start) for (name, made), given in networks]
         for contender in found:
             assert contender.architecture is not None
@@ -171,11 +172,11 @@ class Retraining:
         done: Callable[[int, int], None],
         weights: Path | None = None,
     ) -> None:
-        assembly, experiment = self.assembly, self.assembly.experiment
-        task = assembly.task
+        components, experiment = self.components, self.components.experiment
+        task = components.task
         for contender in contenders:
             self._measure(contender)
-        backbones = {"backbone": assembly.backbone}
+        backbones = {"backbone": components.backbone}
         control = _random(experiment) if any(c.source == "control" for c in contenders) else None
         if control is not None:
             backbones["control"] = control
@@ -183,17 +184,19 @@ class Retraining:
         for name, backbone in backbones.items():
             taps = {c.tap for c in contenders if c.source == name and c.tap}
             ordered = [tap for tap in backbone.taps if tap in taps]
-            sources[name] = assembly.features(backbone, ordered, self.progress)
+            sources[name] = components.features(backbone, ordered, self.progress)
         # A long training is what was asked for here, and there are too few for a median.
-        setting = replace(assembly.setting(sources, splits), time_limit=TimeLimitSettings(times=0))
+        context = replace(
+            components.context(sources, splits), time_limit=TimeLimitSettings(times=0)
+        )
         # No option may follow from the labels of a fold that judges.
-        settled = {name: assembly.fit_options(split.train) for name, split in splits.items()}
-        setting = replace(setting, settled=settled)
+        settled = {name: components.fit_options(split.train) for name, split in splits.items()}
+        context = replace(context, settled=settled)
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
             if contender.architecture is None:
-                own = setting.make_task(split)
-                contender.results.append(_constant(own, setting.targets[0], setting.splits[split]))
+                own = context.make_task(split)
+                contender.results.append(_constant(own, context.targets[0], context.splits[split]))
                 continue
             digest = contender.architecture.digest
             file = _slug(contender, contenders) + (f"-{repeat}" if repeat else "") + ".safetensors"
@@ -209,7 +212,7 @@ class Retraining:
                 history=True,
             )
         finished = {}
-        with assembly.executor(setting) as executor:
+        with components.executor(context) as executor:
             done(0, len(jobs))
             for index, measurement in executor.evaluate(list(jobs.values())):
                 finished[index] = measurement
@@ -232,7 +235,7 @@ class Retraining:
         """Fill in the tap and the cost of a contender."""
         if contender.architecture is None:
             return
-        backbone, experiment = self.assembly.backbone, self.assembly.experiment
+        backbone, experiment = self.components.backbone, self.components.experiment
         contender.tap = str(contender.architecture.settings.get("tap", experiment.tap))
         if contender.tap not in backbone.taps:
             raise InputError(
@@ -241,9 +244,9 @@ class Retraining:
             )
         architecture = contender.architecture
         refuse_unread(architecture.network, architecture.settings, f"{contender.name}: a setting")
-        family = self.assembly.family(architecture)
+        family = self.components.family(architecture)
         shape = backbone.taps[contender.tap]
-        outputs = self.assembly.task.n_outputs
+        outputs = self.components.task.n_outputs
         contender.head = count(family.build(architecture, shape, outputs), shape)
         upto = TruncatedBackbone(backbone, contender.tap)
         contender.upto = count(upto, tuple(upto.example().shape[1:]))
@@ -270,8 +273,8 @@ def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
     return "these images chose the winner in the search: its errors on them flatter" * searched
 
 
-def _folds(assembly: Assembly, folds: int) -> dict[str, Split]:
-    dataset, sides = assembly.dataset, assembly.dataset.sides()
+def _folds(components: Components, folds: int) -> dict[str, Split]:
+    dataset, sides = components.dataset, components.dataset.sides()
     seen = np.sort(np.concatenate([sides["train"], sides["validation"]]))
     groups = np.unique(dataset.groups[seen])
     if not 2 <= folds <= len(groups):

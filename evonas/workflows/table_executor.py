@@ -1,4 +1,4 @@
-"""Answers from a table of finished trainings, in the place of training."""
+"""Executor that looks results up in a table of finished trainings."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from evonas.workflows.result_table import Table
 
 
 class TableExecutor(Executor):
-    """Looks up what others train; it has no setting.
+    """Looks up the results of jobs in a table; it has no training context.
 
     Args:
-        table: the answers.
+        table: the finished trainings.
     """
 
     def __init__(self, table: Table) -> None:

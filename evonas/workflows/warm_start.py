@@ -1,4 +1,4 @@
-"""What another run found out, for a search to begin with: ``evonas search --from RUN``."""
+"""Warm start: begin a search with the trials of another run (``evonas search --from RUN``)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from evonas.core.files import read_json
 from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
 from evonas.estimation.objective import Objective
+from evonas.runs.file_schemas import Environment, checked
 from evonas.runs.run_store import Trial, read_journal
 from evonas.space import Architecture, SearchSpace
 
-#: What may differ while a result stays what it was: how was searched, and how judged. The error
-#: may not: it chose the epoch that counts, and another one was not measured.
+#: Keys that may differ without making a result invalid: those of the search and of the objective.
+#: The error is none of them: it chose the epoch that counts, and no other epoch was measured.
 SEARCHING = (
     *("name", "seed", "optimizer", "space", "fidelity", "finals", "retraining"),
     *(f"objective.{name}" for name in ObjectiveSettings.model_fields if name != "error"),
     *("baselines", "budget", "execution", "features.cache", "table.file"),
     *("probe", "prune", "quantize", "report", "logger"),
 )
-#: Networks that are trained anew where earlier results do not hold: the most, and the share
-#: of the budget that they may take.
+#: Networks that are trained again where results are not valid here: their largest number, and
+#: their largest fraction of the budget.
 SUGGESTIONS, SHARE = 10, 0.25
 
 
@@ -37,9 +38,9 @@ class WarmStart:
     """Trials of another run, as this one may use them.
 
     Attributes:
-        trials: with status ``earlier``, or ``suggested`` if their results do not hold here.
-        differences: why not; empty if they do.
-        left_out: architectures that this run's space or limit has no place for.
+        trials: with status ``earlier``, or ``suggested`` if their results are not valid here.
+        differences: why results are not valid; empty if they are.
+        left_out: number of architectures outside the space or the limit of this run.
     """
 
     trials: tuple[Trial, ...]
@@ -53,21 +54,28 @@ class WarmStart:
             return f"Begins with {len(self.trials)} trained networks of {folder}{outside}."
         return (
             f"The results of {folder} do not hold here ({'; '.join(self.differences)}): "
-            f"{len(self.trials)} of its best are trained anew, first{outside}."
+            f"{len(self.trials)} of its best are trained again, first{outside}."
         )
 
 
-def earlier(
+def warm_start(
     folder: Path,
     experiment: Experiment,
-    origin: Mapping[str, str],
+    fingerprints: Mapping[str, str],
     space: SearchSpace,
     objective: Objective,
 ) -> WarmStart:
-    """Read another run.
+    """Return the trials of another run for this one.
 
-    Results are taken over where data, backbone, task and training are the same; they are
-    judged by this run's objective. Otherwise only the architectures are.
+    Results are taken over, with this run's objective, where data, backbone, task and training
+    are the same; otherwise the best architectures alone, to be trained again.
+
+    Args:
+        folder: the other run directory.
+        experiment: of this run.
+        fingerprints: of its data and backbone.
+        space: of this run; architectures outside are left out.
+        objective: of this run; architectures over its limit are left out.
 
     Raises:
         InputError: the folder holds no run, or nothing in it fits this space.
@@ -78,12 +86,13 @@ def earlier(
     found = config.differences(
         before.model_dump(mode="json"), experiment.model_dump(mode="json"), free=SEARCHING
     )
-    environment = read_json(folder / "environment.json")
-    found += [f"the {key}" for key in origin if environment.get(key) != origin[key]]
+    file = folder / "environment.json"
+    environment = checked(read_json(file), Environment, file)
+    found += [f"the {key}" for key, known in fingerprints.items() if environment.get(key) != known]
     placed: dict[str, Trial] = {}
     outside = set()
     for trial in read_journal(folder):
-        stopped = trial.status == "stopped"  # a rung's result is none that would hold
+        stopped = trial.status == "stopped"  # its result is that of the first rung
         if stopped or not (trial.trained or trial.status == "earlier") or trial.digest in placed:
             continue
         moved = _placed(trial, space)
@@ -91,7 +100,7 @@ def earlier(
             outside.add(trial.digest)
         else:
             placed[trial.digest] = moved
-    trials = sorted(placed.values(), key=lambda trial: _judged(trial, objective))
+    trials = sorted(placed.values(), key=lambda trial: _fitness(trial, objective))
     if found:
         most = min(SUGGESTIONS, max(1, int(SHARE * experiment.budget)))
         trials = [trial for trial in trials if trial.fitness is not None][:most]
@@ -110,7 +119,7 @@ def earlier(
 
 
 def _placed(trial: Trial, space: SearchSpace) -> Trial | None:
-    """Return a trial with its genome in this space; None if there is none."""
+    """Return a trial with its genome in this space; None if the architecture is outside."""
     try:
         genome = space.encode(Architecture.from_dict(trial.architecture))
     except InputError:
@@ -118,17 +127,17 @@ def _placed(trial: Trial, space: SearchSpace) -> Trial | None:
     return replace(trial, genome=tuple(genome.tolist()))
 
 
-def _taken(trial: Trial, index: int, objective: Objective, anew: bool) -> Trial:
+def _taken(trial: Trial, index: int, objective: Objective, again: bool) -> Trial:
     nothing: dict[str, Any] = {"generation": -1, "index": index, "seconds": 0.0}
-    if anew:
+    if again:
         return replace(trial, **nothing, status="suggested", fitness=None, metrics={})
-    fitness = _judged(trial, objective)
+    fitness = _fitness(trial, objective)
     known = fitness if math.isfinite(fitness) else None
     return replace(trial, **nothing, status="earlier", fitness=known)
 
 
-def _judged(trial: Trial, objective: Objective) -> float:
-    """Return the fitness by this run's objective, or by its own where the metric is another."""
+def _fitness(trial: Trial, objective: Objective) -> float:
+    """Return the fitness by this run's objective, or the recorded one of another metric."""
     error = trial.metrics.get(objective.metric)
     return (
         trial.value

@@ -18,7 +18,7 @@ import torch
 
 from evonas.core import experiment as config
 from evonas.runs.run_store import RunStore
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 def main() -> None:
@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
     experiment = config.load(args.run / "experiment.yaml")
-    assembly = Assembly(experiment)
+    assembly = Components(experiment)
     with RunStore(args.run, resume=True) as store:
         trials, environment = store.trials(), store.read("environment.json")
     trained = [trial for trial in trials if trial.trained]

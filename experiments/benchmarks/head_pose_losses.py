@@ -20,7 +20,7 @@ from rich.console import Console
 from evonas.core import experiment as config
 from evonas.core.progress_bars import progress_bars
 from evonas.report.tables import Table, markdown
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.retraining import Retraining
 
 LOSSES = {
@@ -47,7 +47,7 @@ def main() -> None:
         words = [*args.overrides, *LOSSES[name], "retraining.keep=last"]
         experiment = config.load(args.experiment, words)
         kept = experiment.baselines[:1]
-        assembly = Assembly(experiment.model_copy(update={"baselines": kept}))
+        assembly = Components(experiment.model_copy(update={"baselines": kept}))
         start = time.monotonic()
         with progress_bars(Console()) as progress:
 

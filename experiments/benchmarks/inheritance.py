@@ -37,7 +37,7 @@ from evonas.estimation.estimator import Split
 from evonas.estimation.training.training import Training, TrainingData, predict
 from evonas.models.weight_inheritance import inherit, shapes
 from evonas.space import Architecture, Mutation, SearchSpace
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
 
 HERE = Path(__file__).parent
@@ -128,7 +128,7 @@ def measure(args: argparse.Namespace) -> None:
 class Family:
     """Parents and their children, drawn from one seed."""
 
-    def __init__(self, assembly: Assembly, seed: int, parents: int, folder: Path) -> None:
+    def __init__(self, assembly: Components, seed: int, parents: int, folder: Path) -> None:
         self.assembly, self.seed, self._folder = assembly, seed, folder
         self.space: SearchSpace = assembly.space
         self._rng = np.random.default_rng([seed, 77])
@@ -235,9 +235,9 @@ def missed(own: tuple[int, ...], theirs: torch.Tensor) -> bool:
 
 
 @cache
-def prepared(words: tuple[str, ...]) -> Assembly:
+def prepared(words: tuple[str, ...]) -> Components:
     """Return the parts of the experiment, once a process."""
-    return Assembly(config.load(words[0], words[1:]))
+    return Components(config.load(words[0], words[1:]))
 
 
 @cache
@@ -247,7 +247,7 @@ def maps(words: tuple[str, ...], tap: str) -> TrainingData:
     features = assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
     sides = assembly.dataset.sides()
     split = Split(sides["train"], sides["validation"])
-    setting = assembly.setting({"backbone": features}, {"search": split})
+    setting = assembly.context({"backbone": features}, {"search": split})
     both = setting.splits["search"]
     return TrainingData(features.open(tap), setting.targets, both.train, both.validation)
 

@@ -18,7 +18,7 @@ from evonas.api.resuming import stored
 from evonas.estimation.cost.latency_cache import Timing, machine
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 ROUNDS = 5
 
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
-    assembly = Assembly(stored(args.run, []))
+    assembly = Components(stored(args.run, []))
     trials = [trial for trial in read_journal(args.run) if trial.status == "ok"]
     threads, outputs = assembly.experiment.objective.latency_threads, assembly.task.n_outputs
     timing, rng = Timing(threads=threads), np.random.default_rng(0)

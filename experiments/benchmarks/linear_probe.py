@@ -15,7 +15,7 @@ from rich.console import Console
 
 from evonas.core import experiment as config
 from evonas.core.progress_bars import progress_bars
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 def main() -> None:
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", help="key=value")
     args = parser.parse_args()
-    assembly = Assembly(config.load(args.experiment, args.overrides))
+    assembly = Components(config.load(args.experiment, args.overrides))
     with progress_bars(Console()) as progress:
         features = assembly.features(assembly.backbone, assembly.taps(), progress)
     task, splits = assembly.task, assembly.dataset.splits

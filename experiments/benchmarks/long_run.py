@@ -49,7 +49,7 @@ from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.report.tables import Table, markdown
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.components import Ready, strategy
+from evonas.workflows.base_components import Ready, make_optimizer
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 HERE = Path(__file__).parent
@@ -109,19 +109,19 @@ class Plan(TabularBenchmark):
 
     def optimizer(self) -> Optimizer:
         """Return a new optimizer."""
-        return strategy(self.experiment, SPACE, cost, self.experiment.objective.max_macs)
+        return make_optimizer(self.experiment, SPACE, cost, self.experiment.objective.max_macs)
 
-    def place(self) -> tuple[str, ...]:
+    def device_description(self) -> tuple[str, ...]:
         """Return where the answers come from."""
         return ("nowhere",)
 
-    def origin(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         """Return what they follow from."""
         return {"data": "none", "backbone": "none"}
 
     def ready(self, progress: Progress) -> Ready:
         """Return the executor."""
-        return Ready(lambda: self.executor, {**self.origin(), "space": SPACE.to_dict()})
+        return Ready(lambda: self.executor, {**self.fingerprints(), "space": SPACE.to_dict()})
 
 
 class Clock:
@@ -175,7 +175,7 @@ def searched(folder: str, name: str, seed: int, marks: Sequence[int]) -> dict[st
     clock = Clock(marks, Path(folder))
     words = [f"budget={max(marks)}", f"optimizer={{name: {name}}}", f"seed={seed}", *WORDS]
     experiment = config.load("quickstart", words)
-    library.plan = lambda experiment: Plan(experiment)  # type: ignore[assignment]
+    library.components_of = lambda experiment: Plan(experiment)  # type: ignore[assignment]
     clock.install()
     with Path(os.devnull).open("w") as nowhere:
         search(experiment, run_dir=folder, callbacks=[LiveView(Console(file=nowhere))])
@@ -204,7 +204,7 @@ def resumed(folder: str, budget: int) -> dict[str, float]:
         opened.append(time.perf_counter() - start)
         return found
 
-    library.plan = lambda experiment: Plan(experiment, executor=Ends())  # type: ignore[assignment]
+    library.components_of = lambda experiment: Plan(experiment, executor=Ends())  # type: ignore[assignment]
     library.RunStore = open_store  # type: ignore[misc, assignment]
     start, cpu = time.perf_counter(), time.process_time()
     experiment = stored(Path(folder), [f"budget={budget}"])

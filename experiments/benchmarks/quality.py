@@ -34,7 +34,7 @@ from evonas.core.files import keep, make_folder, read_json
 from evonas.errors import EvonasError, one_line
 from evonas.estimation.cost.latency import processor
 from evonas.report.tables import show
-from evonas.workflows.components import surroundings
+from evonas.workflows.base_components import surroundings
 
 HERE = Path(__file__).parent
 REPEATS, RECORDED_REPEATS = 3, 10  # trainings of each network, and for a record

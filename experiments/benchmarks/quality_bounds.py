@@ -19,9 +19,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from evonas.core.files import checked, read_json
+from evonas.core.files import read_json
 from evonas.errors import InputError
 from evonas.report.tables import Table
+from evonas.runs.file_schemas import checked
 
 FORMAT = 1
 #: Standard deviations beyond which a result misses its bound, or is worth a note.
@@ -182,7 +183,8 @@ def read(path: Path, name: str) -> dict[str, Any]:
         raise InputError(
             f"{path}: expected format {FORMAT}, got {content.get('format')!r}: {again}"
         )
-    record: dict[str, Any] = checked(content, _File, str(path))["experiments"].get(name)
+    checked(content, _File, path)
+    record: dict[str, Any] = content["experiments"].get(name)
     if record is None:
         raise InputError(f"{path}: expected a record of {name!r}, got none: {again}")
     try:

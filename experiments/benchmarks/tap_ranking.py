@@ -30,7 +30,7 @@ from evonas.deployment.probing.linear_probe import Primary, rank
 from evonas.deployment.probing.targets import read
 from evonas.errors import EvonasError, InputError
 from evonas.report.tables import Table, markdown
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 _LEAST = 3  # taps below which a rank correlation says nothing
 
@@ -72,7 +72,7 @@ def main() -> None:
 def measure(args: argparse.Namespace) -> tuple[list[Row], str]:
     """Return a row a tap, in the order of the backbone, and the unit of the searches' errors."""
     same = [f"budget={args.budget}", f"seed={args.seed}", "finals.networks=0", "baselines=[]"]
-    assembly = Assembly(config.load(args.experiment, [*args.overrides, *same]))
+    assembly = Components(config.load(args.experiment, [*args.overrides, *same]))
     everything = list(assembly.backbone.taps)
     taps = [tap for tap in everything if tap in (args.taps or everything[1::2])]
     assembly.backbone.check_taps(args.taps or ())

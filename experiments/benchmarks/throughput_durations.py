@@ -21,7 +21,7 @@ from evonas.estimation.execution.ray_cluster.time_forecast import Forecast
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.training import placed
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 SHORTEST, RANGE = 0.06, 30.0  # seconds, and longest / shortest
 STEPS = 5  # of which the fastest counts
@@ -64,7 +64,7 @@ class Idle:
         return self._answer(job)
 
 
-def without_features(assembly: Assembly) -> TrainingContext:
+def without_features(assembly: Components) -> TrainingContext:
     """Return a setting that networks can be built for, and nothing can be trained in."""
     shapes, tap = dict(assembly.backbone.taps), assembly.experiment.tap
     return TrainingContext({}, shapes, tap, np.empty((0, 0, 0)), {}, assembly.task_parts)

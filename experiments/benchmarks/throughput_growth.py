@@ -186,14 +186,17 @@ def _candidates(
 ) -> tuple[Table, float]:
     def run(count: int) -> float:
         from evonas.estimation.execution.local import LocalExecutor
-        from evonas.workflows.loop import Search
+        from evonas.workflows.loop import Search, SearchComponents
 
         seed = options.experiment.seed
         optimizer = registry.create("optimizer", "random", {}, space, budget=count, seed=seed)
         executor: Any = LocalExecutor(None, estimator=Nothing("error"))  # type: ignore[arg-type]
         objective = Objective("error", ObjectiveSettings())
         with RunStore(Path(tempfile.mkdtemp(dir=folder)) / "run") as store:
-            work = Search(space, optimizer, executor, objective, store, TrainingSettings(), _cost)
+            components = SearchComponents(
+                space, optimizer, executor, objective, TrainingSettings(), _cost
+            )
+            work = Search(components, store)
             start = time.perf_counter()
             work.run(seed)
             return (time.perf_counter() - start) / count

@@ -26,7 +26,7 @@ from evonas.core.experiment import Experiment
 from evonas.estimation.estimator import Split
 from evonas.report.tables import Table
 from evonas.runs.run_store import Trial, read_journal
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 #: Candidates -> how many times as long the published way is to take, at least.
 TARGETS = {20: 15.0, 200: 30.0}
@@ -115,11 +115,11 @@ def measure(options: Options) -> Section:
                 loaders = min(ways, key=lambda n: ways[n])
                 few = some(split, *SUBSET)
                 same = agreement(experiment, trial, few, loaders, folder)
-    return _section(Assembly(experiment), wholes, ways, same, options.quick)
+    return _section(Components(experiment), wholes, ways, same, options.quick)
 
 
 def _split(experiment: Experiment) -> Split:
-    sides = Assembly(experiment).dataset.sides()
+    sides = Components(experiment).dataset.sides()
     return Split(sides["train"], sides["validation"])
 
 
@@ -131,7 +131,7 @@ def _first_epoch(
 
 
 def _section(
-    assembly: Assembly,
+    assembly: Components,
     wholes: Sequence[Whole],
     ways: Mapping[int, float],
     same: Agreement,

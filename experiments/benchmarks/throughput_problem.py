@@ -17,8 +17,8 @@ from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.execution.base import Executor, MakeEstimator
 from evonas.estimation.measurement import Measurement
 from evonas.runs.run_store import RunStore, Trial
-from evonas.workflows.components import Assembly
-from evonas.workflows.loop import Search
+from evonas.workflows.components import Components
+from evonas.workflows.loop import Search, SearchComponents
 
 Answer = Callable[[Job], Measurement]
 
@@ -91,7 +91,7 @@ class Problem:
         make: makes the function, clocked.
     """
 
-    assembly: Assembly
+    assembly: Components
     setting: TrainingContext
     make: Clocked
 
@@ -104,11 +104,11 @@ class Problem:
         """Run the search with evonas; return its trials, without those of no training."""
         assembly = self.assembly
         with RunStore(folder) as store:
-            search = Search(
-                *(assembly.space, assembly.optimizer(), executor, assembly.objective, store),
+            components = SearchComponents(
+                *(assembly.space, assembly.optimizer(), executor, assembly.objective),
                 *(assembly.experiment.training, assembly.cost),
             )
-            search.run(assembly.experiment.seed)
+            Search(components, store).run(assembly.experiment.seed)
             return [trial for trial in store.trials() if trial.trained]
 
     def jobs(self, folder: Path) -> tuple[list[Job], list[tuple[float, ...]]]:
@@ -135,12 +135,12 @@ def problems(experiment: Experiment, cache: Path, trials: tuple[int, int]) -> tu
         cache: folder for features.
         trials: of the one and of the other.
     """
-    assembly = Assembly(small(experiment, cache, trials[0]))
+    assembly = Components(small(experiment, cache, trials[0]))
     features = assembly.features(assembly.backbone, assembly.taps(), _quiet)
     sides = assembly.dataset.sides()
     splits = {"search": Split(sides["train"], sides["validation"])}
-    setting = assembly.setting({"backbone": features}, splits)
-    idle = Assembly(changed(assembly.experiment, [f"budget={trials[1]}"]))
+    setting = assembly.context({"backbone": features}, splits)
+    idle = Components(changed(assembly.experiment, [f"budget={trials[1]}"]))
     nothing = Clocked(Nothing(assembly.task.metric))
     return Problem(assembly, setting, Clocked(Estimator)), Problem(idle, setting, nothing)
 

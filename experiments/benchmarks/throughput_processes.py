@@ -24,7 +24,7 @@ from evonas.errors import InputError
 from evonas.estimation.estimator import Estimator, Job, Split
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
 
 
@@ -133,7 +133,7 @@ def agreement(
     experiment: Experiment, trial: Trial, split: Split, loaders: int, folder: Path
 ) -> Agreement:
     """Train a candidate on the same images by both ways, to the end, and from other seeds."""
-    assembly = Assembly(experiment)
+    assembly = Components(experiment)
     metric = assembly.task.metric
     wanted = candidate(experiment, trial, split, loaders)
     theirs = published(wanted, folder / "same.json")

@@ -29,7 +29,7 @@ from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Features
 from evonas.estimation.features.views import View, standard_views
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Candidate:
 class Images(Dataset[tuple[Tensor, Tensor]]):
     """Image files, decoded whenever they are asked for, view after view."""
 
-    def __init__(self, assembly: Assembly, views: tuple[View, ...], targets: Array) -> None:
+    def __init__(self, assembly: Components, views: tuple[View, ...], targets: Array) -> None:
         self._data, self._size = assembly.dataset, assembly.backbone.input_size
         self._views, self._targets = views, targets
 
@@ -78,12 +78,12 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 def run(candidate: Candidate) -> Plain:
     """Train a candidate."""
     torch.set_num_threads(candidate.threads)
-    assembly = Assembly(check(candidate.experiment, "candidate"))
+    assembly = Components(check(candidate.experiment, "candidate"))
     architecture = Architecture.from_dict(candidate.architecture)
     split = Split(*(np.array(side, np.intp) for side in (candidate.train, candidate.validation)))
     views = standard_views(assembly.experiment.features.jitters)
     nothing = Features({}, views, np.arange(len(assembly.dataset)), 0)  # cached
-    setting = assembly.setting({"backbone": nothing}, {"search": split})
+    setting = assembly.context({"backbone": nothing}, {"search": split})
     job = Job(0, architecture, candidate.seed, TrainingSettings(**candidate.training))
     task, tap = assembly.task, setting.tap_of(architecture)
     head = built(job, setting, task)

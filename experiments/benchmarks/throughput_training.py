@@ -21,7 +21,7 @@ from torch.utils.data import TensorDataset
 
 from evonas.core.experiment import Experiment, changed
 from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 MODULES = {"a": "throughput_in_the_loop", "b": "throughput_cached", "f": "throughput_gpu"}
 
@@ -67,7 +67,7 @@ class Trainings:
         jobs: what to train.
     """
 
-    assembly: Assembly
+    assembly: Components
     setting: TrainingContext
     jobs: list[Job]
 
@@ -79,7 +79,7 @@ class Trainings:
             experiment: see ``sized``.
             folder: for the journal of the search that only asks.
         """
-        assembly = Assembly(experiment)
+        assembly = Components(experiment)
         setting = setting_of(assembly)
         jobs, _ = Problem(assembly, setting, Clocked(Estimator)).jobs(folder)
         # A search numbers the jobs of each generation from 0; here all are handed out together.
@@ -107,12 +107,12 @@ class Pass:
     histories: list[list[float]]
 
 
-def setting_of(assembly: Assembly, split: Split | None = None) -> TrainingContext:
+def setting_of(assembly: Components, split: Split | None = None) -> TrainingContext:
     """Return what trainings share, with the features computed that are not there."""
     features = assembly.features(assembly.backbone, assembly.taps(), _quiet)
     sides = assembly.dataset.sides()
     chosen = split or Split(sides["train"], sides["validation"])
-    return assembly.setting({"backbone": features}, {"search": chosen})
+    return assembly.context({"backbone": features}, {"search": chosen})
 
 
 def some(split: Split, train: int, validation: int) -> Split:

@@ -38,8 +38,8 @@ from evonas.estimation.measurement import Measurement
 from evonas.report.tables import Table
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
-from evonas.workflows.loop import Search
+from evonas.workflows.components import Components
+from evonas.workflows.loop import Search, SearchComponents
 
 NEEDS = ("ray",)
 TARGET = 0.95
@@ -92,7 +92,7 @@ class Scene:
         setting: what workers get.
     """
 
-    assembly: Assembly
+    assembly: Components
     setting: TrainingContext
 
     def search(
@@ -100,11 +100,11 @@ class Scene:
     ) -> Done:
         """Run a search on an executor that is ready; return what it took."""
         words = [f"optimizer.population_size={population}"] if population else []
-        assembly = Assembly(changed(self.assembly.experiment, words))
+        assembly = Components(changed(self.assembly.experiment, words))
         cost = assembly.cost if ordered else lambda architecture: 1
         with RunStore(folder) as store:
-            parts = (assembly.space, assembly.optimizer(), executor, assembly.objective, store)
-            work = Search(*parts, TrainingSettings(epochs=1), cost)
+            parts = (assembly.space, assembly.optimizer(), executor, assembly.objective)
+            work = Search(SearchComponents(*parts, TrainingSettings(epochs=1), cost), store)
             start = time.perf_counter()
             work.run(assembly.experiment.seed)
             wall = time.perf_counter() - start
@@ -123,7 +123,7 @@ def measure(options: Options) -> Section:
     trials = 24 if options.quick else 64
     seed, numbers = options.experiment.seed, count()
     words = ["optimizer=random", f"budget={trials}", "finals.networks=0"]
-    assembly = Assembly(changed(options.experiment, words))
+    assembly = Components(changed(options.experiment, words))
     scene = Scene(assembly, without_features(assembly))
     with tempfile.TemporaryDirectory(prefix="throughput-") as place, ray_cluster():
 
@@ -300,7 +300,7 @@ def _bytes(options: Options, trials: int) -> Table:
     """Return what travels: features once a node, a job and a measurement a trial."""
     from ray import cloudpickle
 
-    assembly = Assembly(options.experiment)
+    assembly = Components(options.experiment)
     views = len(standard_views(options.experiment.features.jitters))
     values = sum(math.prod(assembly.backbone.taps[tap]) for tap in assembly.taps())
     features = 2 * values * views * len(assembly.dataset)

@@ -9,17 +9,17 @@ import evonas
 from evonas.core.experiment import Experiment, changed
 from evonas.errors import InputError
 from evonas.estimation.features.feature_cache import Features
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 @pytest.fixture(scope="module")
-def described(assembly: Assembly) -> evonas.ExperimentDescription:
+def described(assembly: Components) -> evonas.ExperimentDescription:
     """The tiny experiment with a limit that some of its networks exceed."""
     return changed(assembly.experiment, ["objective.max_macs=100000"]).describe()
 
 
 def test_costs_and_share_are_those_of_the_networks(
-    described: evonas.ExperimentDescription, assembly: Assembly
+    described: evonas.ExperimentDescription, assembly: Components
 ) -> None:
     space = assembly.space
     points = np.random.default_rng(7).random((400, space.dim))
@@ -37,7 +37,7 @@ def test_costs_and_share_are_those_of_the_networks(
 
 
 def test_the_gene_that_excludes_most_is_the_one_whose_values_differ_most(
-    described: evonas.ExperimentDescription, assembly: Assembly
+    described: evonas.ExperimentDescription, assembly: Components
 ) -> None:
     """Against shares that are counted here, on other genomes."""
     space = assembly.space
@@ -58,7 +58,7 @@ def test_the_gene_that_excludes_most_is_the_one_whose_values_differ_most(
     assert f"of the networks with {effect.gene} = {low} fit" in str(described)
 
 
-def test_what_is_cached_is_said_to_the_byte(assembly: Assembly, features: Features) -> None:
+def test_what_is_cached_is_said_to_the_byte(assembly: Components, features: Features) -> None:
     plan = assembly.experiment.describe().cache
     assert plan is not None
     files = [file for every in features.files.values() for file in every]
@@ -70,7 +70,7 @@ def test_what_is_cached_is_said_to_the_byte(assembly: Assembly, features: Featur
     assert (elsewhere.cache.bytes, elsewhere.cache.present) == (values, 0)
 
 
-def test_images_and_trainings_are_counted(assembly: Assembly) -> None:
+def test_images_and_trainings_are_counted(assembly: Components) -> None:
     experiment = changed(assembly.experiment, ["budget=7", "finals.networks=2", "finals.seeds=3"])
     found = experiment.describe()
     assert found.images == {side: len(rows) for side, rows in assembly.dataset.sides().items()}
@@ -90,7 +90,7 @@ def test_all_complaints_come_at_once(tiny_experiment: Experiment) -> None:
         tiny_experiment.changed(objective={"max_macs": 5}).describe()
 
 
-def test_blocks_add_up_to_the_exact_cost(assembly: Assembly) -> None:
+def test_blocks_add_up_to_the_exact_cost(assembly: Components) -> None:
     found = evonas.describe_network(assembly.experiment, seed=4)
     assert found.macs == sum(block.macs for block in found.blocks)
     assert found.macs == assembly.cost(found.architecture)

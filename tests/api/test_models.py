@@ -222,7 +222,7 @@ def test_an_older_retraining_says_how_it_is_read(
     assert evonas.RetrainedModel.load(folder).table == model.table
     content["format"] = 0
     (folder / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(InputError, match="expected the result of `evonas retrain` in format 1"):
+    with pytest.raises(InputError, match="expected the result of `evonas retrain` of format 1"):
         evonas.RetrainedModel.load(folder)
 
 

@@ -21,7 +21,7 @@ from evonas.deployment.distinctiveness import run_study as distinctiveness
 from evonas.deployment.distinctiveness import study as unit_removal
 from evonas.deployment.distinctiveness.study import Removal
 from evonas.errors import InputError
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 HIDDEN = {
@@ -36,7 +36,7 @@ PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block4
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """Two networks that tell left, front and right apart, trained with two seeds."""
     folder = tmp_path_factory.mktemp("classes")
     faces = SyntheticFaces(identities=18, images_per_identity=8, occluded=0.0, seed=4)

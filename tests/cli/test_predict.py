@@ -23,7 +23,7 @@ from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.export import prediction_drawing as answered
 from evonas.deployment.export.prediction_drawing import PictureFolder
 from evonas.tasks.common.prediction_format import Answer
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 SHOWN = [3, 11, 27, 40]
 QUIET = Console(quiet=True)
@@ -31,7 +31,7 @@ SIDES = ("to the left", "to the right")
 
 
 @pytest.fixture(scope="module")
-def pose(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def pose(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """A folder of a head pose network with both exported files, and ``photos``."""
     folder = retrained(assembly, tmp_path_factory.mktemp("pose"))
     for kind in ("onnx", "torch_export"):
@@ -41,7 +41,7 @@ def pose(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def table(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """A folder of a network that learnt a class from a user's table with boxes, and the table."""
     root = tmp_path_factory.mktemp("table")
     faces = SyntheticFaces(identities=12, images_per_identity=2)

@@ -27,14 +27,14 @@ from evonas.estimation.training.training import Diverged, Training
 from evonas.models.backbones.none import NoBackbone
 from evonas.models.files.quantized_network import load_quantized
 from evonas.runs.training_record import TrainingRecord
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 HEAD = {"name": "residual head", "network": "residual_head", "settings": {"width": 24}}
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """The baselines of the tiny experiment, trained for two epochs."""
     folder = tmp_path_factory.mktemp("baselines")
     plain = assembly.experiment.model_dump(mode="json")
@@ -152,7 +152,7 @@ def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, ma
 
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_a_backbone_from_a_file(
-    evonas: Cli, assembly: Assembly, tmp_path: Path, dynamic: bool
+    evonas: Cli, assembly: Components, tmp_path: Path, dynamic: bool
 ) -> None:
     file = export(seeded(ConvNet), tmp_path / "net.pt2", dynamic=dynamic)
     plain = assembly.experiment.model_dump(mode="json")

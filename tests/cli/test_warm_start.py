@@ -59,7 +59,7 @@ def test_where_results_do_not_hold_the_best_are_trained_anew_first(
     folder, out = new(evonas, tiny_file, *words)
     assert (
         f"The results of {run} do not hold here (training.epochs: 1 -> 2): 2 of its best are "
-        "trained anew, first.\n"
+        "trained again, first.\n"
     ) in out
     suggested = of(folder, "suggested")
     best = sorted(of(run, "ok"), key=lambda trial: trial.value)[:2]

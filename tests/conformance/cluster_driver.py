@@ -28,7 +28,7 @@ from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
 from evonas.estimation.execution.ray_cluster import machines as _machines
 from evonas.estimation.measurement import Measurement
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 WIDTHS = (4, 6, 8, 10)
 
@@ -75,11 +75,11 @@ def refused(call: Any) -> str:
 
 def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
     report: dict[str, Any] = {}
-    assembly = Assembly(check(experiment, "tests"))
+    assembly = Components(check(experiment, "tests"))
     features = assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
     sides = assembly.dataset.splits
     split = Split(sides["train"], sides["validation"])
-    setting: TrainingContext = assembly.setting({"backbone": features}, {"search": split})
+    setting: TrainingContext = assembly.context({"backbone": features}, {"search": split})
     local = LocalExecutor(setting)
     report["local"] = seen(list(local.evaluate(jobs("block4", 4))))
     report["taps"] = {tap: sorted(p.name for p in paths) for tap, paths in features.files.items()}

@@ -25,7 +25,7 @@ from evonas.estimation.estimator import Job, TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 NAMES = registry.names("executor")
 EPOCH = TrainingSettings(epochs=1)
@@ -371,11 +371,11 @@ def test_trials_appear_in_rays_metrics(cluster: Executor) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_that_is_not_there_is_refused(
-    name: str, assembly: Assembly, setting: TrainingContext
+    name: str, assembly: Components, setting: TrainingContext
 ) -> None:
     wanted = changed(assembly.experiment, ["execution.device=gpu", f"execution.executor={name}"])
     with pytest.raises(InputError, match=r"execution\.device=gpu: there is no GPU here"):
-        Assembly(wanted).place()
+        Components(wanted).device_description()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

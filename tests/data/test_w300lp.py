@@ -19,7 +19,7 @@ from evonas.core.registry import create, load
 from evonas.data.readers.splits import by_group
 from evonas.data.w300lp import W300LP, leak, source_photo
 from evonas.errors import InputError, UnreadableImage
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 ANGLES = ("yaw", "pitch", "roll")
 
@@ -155,9 +155,9 @@ def test_the_share_that_validates_may_be_another_and_photos_stay_whole(
 
 def test_the_experiment_of_the_study_deals_nine_to_one(root: Path) -> None:
     experiment = config.load("hopenet", [f"data.root={root}", "data.subsets=[]"])
-    assert "90/10 by source photo" in Assembly(experiment).dataset.protocol
+    assert "90/10 by source photo" in Components(experiment).dataset.protocol
     exact = config.changed(experiment, ["data.split=leaky_90_10"])
-    dataset = Assembly(exact).dataset
+    dataset = Components(exact).dataset
     assert [len(dataset.splits[side]) for side in ("train", "validation")] == [43, 5]
     assert "split at random" in dataset.leaky
 

@@ -32,7 +32,7 @@ from evonas.testing.optimizer_problems import (
     ordinal,
     space_of,
 )
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 
 Array = NDArray[np.float64]
 NAMES = registry.names("optimizer")
@@ -117,10 +117,10 @@ def search(folder: Path, executor: Executor, resume: bool = False) -> list[Trial
     objective = Objective("error", ObjectiveSettings())
     training = TrainingSettings(epochs=2)
     with RunStore(folder, resume) as store:
-        work = Search(
-            ordinal(), optimizer, executor, objective, store, training, lambda architecture: 5
+        components = SearchComponents(
+            ordinal(), optimizer, executor, objective, training, lambda architecture: 5
         )
-        work.run(3)
+        Search(components, store).run(3)
         return store.trials()
 
 

@@ -41,7 +41,7 @@ from evonas.models.files.program_runner import Script
 from evonas.models.files.state_dicts import read_state
 from evonas.space import Architecture
 from evonas.tasks.head_pose import HeadPose
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 STATE = {"a.weight": torch.linspace(0, 1, 40).reshape(5, 8), "a.bias": torch.ones(5)}
@@ -276,7 +276,7 @@ def test_what_is_remembered_of_labels_is_read_anew(
     assert len(calls) > 200
 
 
-def test_a_retrained_head_is_refused_in_one_line(assembly: Assembly, tmp_path: Path) -> None:
+def test_a_retrained_head_is_refused_in_one_line(assembly: Components, tmp_path: Path) -> None:
     folder = retrained(assembly, tmp_path)
     one = Retrained(folder)
     network = one.contender()

@@ -31,7 +31,7 @@ from evonas.deployment.quantization import pt2e as quantize_pt2e
 from evonas.deployment.quantization.capture import trace
 from evonas.errors import EvonasError
 from evonas.models.files import safetensors_files as weights
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")
 
@@ -142,7 +142,7 @@ except InputError as error:
 
 
 def test_retrained_and_exported_networks(
-    disk: SmallDisk, assembly: Assembly, tmp_path: Path
+    disk: SmallDisk, assembly: Components, tmp_path: Path
 ) -> None:
     folder = retrained(assembly, tmp_path)
     out = disk.folder / "retrained"

@@ -21,7 +21,7 @@ from evonas.estimation.estimator import TrainingContext
 from evonas.estimation.execution.ray import RayExecutor
 from evonas.estimation.features.feature_cache import Progress
 from evonas.space import SearchSpace
-from evonas.workflows.components import Ready
+from evonas.workflows.base_components import Ready
 
 SETTING = TrainingContext({}, {}, "", np.empty((0, 0, 0), np.float32), {}, ("none", {}, {}))
 #: Genes that make as many networks as a long search asks for.

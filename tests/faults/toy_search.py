@@ -36,7 +36,7 @@ from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.report.page import writer  # noqa: F401  as above
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.components import Ready, strategy
+from evonas.workflows.base_components import Ready, make_optimizer
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 GENES = [
@@ -83,21 +83,21 @@ class Toy(TabularBenchmark):
 
     def optimizer(self) -> Optimizer:
         limit = self.experiment.objective.max_macs
-        return strategy(self.experiment, self.space, cost, limit)
+        return make_optimizer(self.experiment, self.space, cost, limit)
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         width = int(architecture.settings["width"])
         return {f"{n}.weight": (width, width) for n in range(int(architecture.settings["depth"]))}
 
-    def place(self) -> tuple[str, ...]:
+    def device_description(self) -> tuple[str, ...]:
         return ("nowhere",)
 
-    def origin(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
         return {"data": "none", "backbone": "none"}
 
     def ready(self, progress: Progress) -> Ready:
         assert self.faults is not None
-        told: Mapping[str, Any] = {**self.origin(), "space": self.space.to_dict()}
+        told: Mapping[str, Any] = {**self.fingerprints(), "space": self.space.to_dict()}
         faults = self.faults
         return Ready(lambda: Arithmetic(self.folder, faults), dict(told))
 
@@ -121,7 +121,7 @@ def child(order: Mapping[str, Any], toy: Callable[..., Toy] = Toy) -> int:
     def planned(experiment: Experiment) -> Toy:
         return toy(experiment, folder=folder, faults=faults)
 
-    Optimizer.tell, library.plan = told, planned  # type: ignore[method-assign, assignment]
+    Optimizer.tell, library.components_of = told, planned  # type: ignore[method-assign, assignment]
     sys.argv = ["evonas", "search", *order["words"], "--run-dir", str(folder)]
     faults.install()
     try:

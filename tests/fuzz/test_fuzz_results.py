@@ -17,9 +17,9 @@ from evonas.api.exporting import located
 from evonas.estimation.objective import Objective
 from evonas.runs import result_files as results
 from evonas.runs.run_store import RunStore
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
-from evonas.workflows.warm_start import earlier
+from evonas.workflows.warm_start import warm_start
 
 # Values of a person's size: a network of 1e30 channels is a wish, not a mistake.
 SMALL: st.SearchStrategy[Any] = st.sampled_from(
@@ -60,12 +60,12 @@ def test_retrain_says_in_one_line_what_is_wrong(run: Path) -> None:
     try_it()
 
 
-def test_a_changed_journal_is_begun_with_or_refused(run: Path, assembly: Assembly) -> None:
+def test_a_changed_journal_is_begun_with_or_refused(run: Path, assembly: Components) -> None:
     rows = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     objective: Objective = assembly.objective
 
     def read() -> None:
-        earlier(run, assembly.experiment, assembly.origin(), assembly.space, objective)
+        warm_start(run, assembly.experiment, assembly.fingerprints(), assembly.space, objective)
 
     read()
 
@@ -117,7 +117,7 @@ def test_resume_and_from_say_in_one_line_what_is_wrong(run: Path) -> None:
     try_it()
 
 
-def test_a_changed_comparison_is_taken_or_refused(assembly: Assembly, tmp_path: Path) -> None:
+def test_a_changed_comparison_is_taken_or_refused(assembly: Components, tmp_path: Path) -> None:
     folder = retrained(assembly, tmp_path)
     path = folder / "comparison.json"
     plain = json.loads(path.read_text(encoding="utf-8"))
@@ -141,7 +141,7 @@ def test_a_changed_comparison_is_taken_or_refused(assembly: Assembly, tmp_path: 
     try_it()
 
 
-def test_a_tap_that_the_backbone_has_not_is_named(assembly: Assembly, tmp_path: Path) -> None:
+def test_a_tap_that_the_backbone_has_not_is_named(assembly: Components, tmp_path: Path) -> None:
     folder = retrained(assembly, tmp_path)
     content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     for one in content["contenders"]:

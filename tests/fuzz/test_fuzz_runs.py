@@ -25,7 +25,9 @@ FILES = ("best.json", "environment.json", "utilisation.json", "comparison.json",
 COSTS = {"macs": 1000, "params": 100, "megabytes": 0.1}
 CONTENDER = {
     "name": "winner",
+    "architecture": None,
     "tap": "block3",
+    "weights": [],
     "results": [{"mae": 3.5, "test_mae": 3.6}, {"mae": 3.4, "test_mae": 3.7}],
     "curves": [[5.0, 4.0, 3.5], [5.1, 4.0, 3.4]],
     "head": COSTS,

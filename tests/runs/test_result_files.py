@@ -262,8 +262,8 @@ def test_a_changed_front_is_refused_by_name(
     ("change", "expected"),
     [
         (lambda b: b.update(format=99), "expected a best.json or front.json of format 1, got 99"),
-        (lambda b: b.pop("architecture"), "the key 'architecture' is missing: not a best.json"),
-        (lambda b: b.pop("experiment"), "the key 'experiment' is missing: not a best.json"),
+        (lambda b: b.pop("architecture"), "the key 'architecture' is missing: restore the file"),
+        (lambda b: b.pop("experiment"), "the key 'experiment' is missing: restore the file"),
         (lambda b: b.update(digest="0" * 16), "the digest does not fit the architecture"),
         (lambda b: b["architecture"].update(network="other"), "the digest does not fit"),
     ],

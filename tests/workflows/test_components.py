@@ -14,7 +14,7 @@ from evonas.errors import InputError
 from evonas.estimation.features.feature_cache import Features
 from evonas.estimation.features.views import standard_views
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 class Dots(Dataset):
@@ -42,8 +42,8 @@ class Dots(Dataset):
 SPLITS = {"train": [0, 1, 2, 3], "validation": [4, 5]}
 
 
-def assembled(tiny: dict[str, Any], dataset: Dataset, **changes: Any) -> Assembly:
-    made = Assembly(check({**tiny, "baselines": [], **changes}, "tests"))
+def assembled(tiny: dict[str, Any], dataset: Dataset, **changes: Any) -> Components:
+    made = Components(check({**tiny, "baselines": [], **changes}, "tests"))
     vars(made)["dataset"] = dataset
     return made
 
@@ -98,7 +98,7 @@ def test_each_view_has_the_targets_that_it_shows(tiny: dict[str, Any]) -> None:
     made = assembled(tiny, dataset, task="key_points")
     views = standard_views(1)
     features = Features({"block3": ()}, views, np.arange(6), 0)
-    targets = made.setting({"backbone": features}, {}).targets
+    targets = made.context({"backbone": features}, {}).targets
     x = {name: dataset.labels[f"{name}.x"] for name in ("left_eye", "right_eye")}
     plain, flip, jitter, both = (targets[k] for k in range(4))
     np.testing.assert_allclose(plain[:, [0, 3]].T, [x["left_eye"], x["right_eye"]])

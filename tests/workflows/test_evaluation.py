@@ -17,7 +17,7 @@ from evonas.api.retraining import retrain
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.report import published_results as published
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -29,7 +29,7 @@ def quiet(*progress: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """The baselines of the tiny experiment, trained with two seeds."""
     folder = tmp_path_factory.mktemp("baselines")
     plain = assembly.experiment.model_dump(mode="json")
@@ -68,7 +68,7 @@ def test_an_experiments_baselines_train_without_a_search_and_keep_their_weights(
 
 
 def test_the_test_split_of_the_same_data_gives_the_metrics_of_the_retraining(
-    made: Path, assembly: Assembly
+    made: Path, assembly: Components
 ) -> None:
     results = Retrained(made).test("same", assembly.dataset, quiet)
     content = json.loads((made / "comparison.json").read_text("utf-8"))
@@ -128,7 +128,7 @@ def test_a_folder_that_is_no_result_is_refused(evonas: Cli, folder: Path, tmp_pa
     content = json.loads((folder / "comparison.json").read_text("utf-8"))
     del content["task"]
     (folder / "comparison.json").write_text(json.dumps(content), "utf-8")
-    assert "no 'task'" in evonas("test", folder, *OTHER)[2]
+    assert "the key 'task' is missing" in evonas("test", folder, *OTHER)[2]
 
 
 def test_damaged_weights_are_refused_by_name(evonas: Cli, folder: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_task_without_a_flip_test_is_refused_before_anything_is_computed(
 
 
 def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
-    evonas: Cli, assembly: Assembly, tmp_path: Path
+    evonas: Cli, assembly: Components, tmp_path: Path
 ) -> None:
     """Maps, from labels to tables, of a data set that needs no download."""
     plain = assembly.experiment.model_dump(mode="json")
@@ -260,7 +260,7 @@ def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
 
 
 def test_key_points_are_tested_beside_published_ones(
-    evonas: Cli, assembly: Assembly, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evonas: Cli, assembly: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Maps of landmarks, beside the rows of COCO; and no errors of angles among them."""
     plain = assembly.experiment.model_dump(mode="json")

@@ -18,6 +18,7 @@ from mutations import flipped
 
 from evonas.core import registry
 from evonas.core.settings import (
+    FinalsSettings,
     InheritanceSettings,
     ObjectiveSettings,
     TrainingSettings,
@@ -32,7 +33,7 @@ from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import TracksParents, WeightInheritance
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 
 GENES = [{"name": f"g{i}", "kind": "ordinal", "choices": [4, 5, 6, 7, 8]} for i in range(4)]
 SPACE = SearchSpace.from_dict({"name": "toy", "network": "toy", "genes": GENES})
@@ -218,11 +219,12 @@ def search(folder: Path, name: str, executor: Toy, *, resume: bool = False) -> l
     with RunStore(folder, resume) as store:
         own = WeightInheritance(ON, optimizer, shapes, TRAINING, folder / "weights")
         objective = Objective("error", ObjectiveSettings())
-        whole = Search(
-            SPACE, optimizer, executor, objective, store, TRAINING, lambda a: 1, lineage=own
+        components = SearchComponents(
+            SPACE, optimizer, executor, objective, TRAINING, lambda a: 1, inheritance=own
         )
+        whole = Search(components, store)
         whole.run(seed=1)
-        whole.train_again(whole.finals(2, 1), seed=1)
+        whole.run_finals(FinalsSettings(networks=2, seeds=1), seed=1)
         return store.trials()
 
 
@@ -359,7 +361,7 @@ def test_children_of_damaged_weights_start_afresh(
     before = len(rows(tmp_path / "run"))
     code, _, err = evonas("search", "--resume", "--run-dir", "run", "--budget", 6)
     assert code == 0, err
-    assert "a parent's weights are damaged: its children start afresh" in caplog.text
+    assert "a parent's weights are damaged: its children start from random weights" in caplog.text
     late = rows(tmp_path / "run")[before:]
     assert {row["status"] for row in late} == {"ok"}
     first, *_ = [row for row in late if row["parent"]]

@@ -109,7 +109,7 @@ def test_results_without_latencies_are_trained_anew(
     evonas: Cli, run: Path, tiny_file: Path, own_cache: str, measured: list[int]
 ) -> None:
     _, out = new(evonas, tiny_file, *COST, own_cache, "--from", run)
-    assert "do not hold here (the machine): 1 of its best are trained anew" in out
+    assert "do not hold here (the machine): 1 of its best are trained again" in out
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_table_has_no_latencies(evonas: Cli, tmp_path: Path) -> None:
     path = tmp_path / "past.yaml"
     path.write_text(json.dumps({"name": "past", "budget": 2, "table": told}))
     answer = said(evonas("search", path, "objective.cost=latency"))
-    assert answer.startswith("objective.cost=latency: a table tells no latencies")
+    assert answer.startswith("objective.cost=latency: a table has no latencies")
 
 
 @pytest.mark.parametrize(

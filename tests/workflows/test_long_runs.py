@@ -26,10 +26,11 @@ from evonas.core.settings import ObjectiveSettings, TrainingSettings
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.runs import run_store as store
+from evonas.runs.callbacks import SearchStart
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import Architecture, SearchSpace, search_space
-from evonas.workflows.loop import Search
-from evonas.workflows.result_writer import RunFiles
+from evonas.workflows.loop import Search, SearchComponents
+from evonas.workflows.result_writer import ResultWriter
 
 SPACE = long_run.SPACE
 
@@ -39,7 +40,7 @@ def undone(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """What the benchmark puts in place for a process of its own is as before afterwards."""
     for owner, name in (
         *((Optimizer, "ask"), (Optimizer, "tell"), (os, "fsync")),
-        *((library, "plan"), (library, "RunStore")),
+        *((library, "components_of"), (library, "RunStore")),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
     return monkeypatch
@@ -54,7 +55,7 @@ def searched(folder: Path, budget: int, resume: bool = False, name: str = "rando
 @pytest.fixture
 def run(tmp_path: Path, undone: pytest.MonkeyPatch) -> Path:
     """The folder of a search of 40 networks."""
-    undone.setattr(library, "plan", long_run.Plan)
+    undone.setattr(library, "components_of", long_run.Plan)
     searched(tmp_path / "run", 40)
     return tmp_path / "run"
 
@@ -80,7 +81,10 @@ def test_known_networks_are_neither_decoded_nor_counted_again(
     optimizer = registry.create("optimizer", "random", {}, space, budget=40, seed=0, **told)
     executor, objective = long_run.Arithmetic(), Objective("error", ObjectiveSettings())
     with RunStore(run, resume=True) as journal:
-        work = Search(space, optimizer, executor, objective, journal, TrainingSettings(), cost)
+        components = SearchComponents(
+            space, optimizer, executor, objective, TrainingSettings(), cost
+        )
+        work = Search(components, journal)
         work.run(0)
         assert journal.count == journal.trained == 40
     # a draw tells whether the limit can be kept (twice), and the first trial is looked at
@@ -137,17 +141,17 @@ def test_files_catch_up_in_one_step_and_go_on(run: Path) -> None:
     experiment = stored(run, [])
     before = {name: (run / name).read_bytes() for name in ("best.json", "front.json")}
     with RunStore(run, resume=True) as journal:
-        files = RunFiles(journal, experiment, long_run.Plan(experiment))
+        files = ResultWriter(journal, experiment, long_run.Plan(experiment), print)
         best = journal.best()
         assert best is not None
         for name in before:
             (run / name).unlink()
-        files.catch_up([])
+        files.on_start(SearchStart(run, experiment, "error", "", (), 0))
         assert not (run / "best.json").exists()
-        files.catch_up(journal.trials())
+        files.on_start(SearchStart(run, experiment, "error", "", tuple(journal.trials()), 0))
         assert {name: (run / name).read_bytes() for name in before} != before  # of finals, rivals
         assert json.loads((run / "best.json").read_text())["digest"] == best.digest
-        files.note(replace(best, generation=9, digest="new", fitness=best.value / 2))
+        files.on_trial(replace(best, generation=9, digest="new", fitness=best.value / 2))
         assert json.loads((run / "best.json").read_text())["fitness"] == best.value / 2
 
 

@@ -29,7 +29,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import RunStore
-from evonas.workflows.loop import Search, candidate_seed
+from evonas.workflows.loop import Search, SearchComponents, candidate_seed
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -62,7 +62,8 @@ def test_a_repeat_carries_the_first_measurement(tmp_path: Path) -> None:
     optimizer = Twice(SPACE, budget=30, seed=5, macs=cost)
     objective = Objective("error", ObjectiveSettings(target_mflops=0.05))
     with RunStore(tmp_path) as store:
-        Search(SPACE, optimizer, Fake(), objective, store, TrainingSettings(), cost).run(5)
+        components = SearchComponents(SPACE, optimizer, Fake(), objective, TrainingSettings(), cost)
+        Search(components, store).run(5)
         trials = store.trials()
     first = {trial.digest: trial for trial in reversed(trials) if trial.trained}
     repeats = [trial for trial in trials if trial.status == "repeat"]

@@ -98,7 +98,7 @@ def test_a_table_has_no_losses(evonas: Cli, tmp_path: Path) -> None:
     (tmp_path / "known.yaml").write_text(json.dumps(experiment), "utf-8")
     line = said(evonas("search", tmp_path / "known.yaml", LOSS))
     assert line == (
-        "objective.error=loss: a table tells one error, in its column, and no losses: take "
+        "objective.error=loss: a table has one error, in its column, and no losses: take "
         "objective.error=metric"
     )
 

@@ -25,7 +25,7 @@ from evonas.estimation.training.training import Training
 from evonas.runs import run_store as store
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import SearchSpace
-from evonas.workflows.loop import Search
+from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import Race, saved
 
 RACING = FidelitySettings(name="racing")
@@ -83,8 +83,10 @@ def search(folder: Path, name: str, executor: Fake, *, resume: bool = False) -> 
     objective = Objective("error", ObjectiveSettings())
     race = Race(RACING, TRAINING, folder / "rungs")
     with RunStore(folder, resume) as books:
-        work = Search(SPACE, optimizer, executor, objective, books, TRAINING, lambda a: 5, race)
-        work.run(5)
+        components = SearchComponents(
+            SPACE, optimizer, executor, objective, TRAINING, lambda a: 5, race
+        )
+        Search(components, books).run(5)
         return books.trials()
 
 
@@ -275,4 +277,4 @@ def test_alone_there_is_nobody_to_race(evonas: Cli, tiny_file: Path) -> None:
     words = ("--optimizer=surrogate", "--budget=1", "training.epochs=2", "finals.networks=0")
     code, out, _ = evonas("search", tiny_file, "--fidelity", "racing", *words)
     assert code == 0
-    assert "surrogate asks for 1 network at a time, so there is nobody to race against" in out
+    assert "surrogate asks for 1 network at a time, so there is no other to race against" in out

@@ -59,12 +59,12 @@ def far(**asked: Any) -> Hardware:
 def test_a_clusters_gpus_are_taken_though_there_is_none_here(cluster: FakeRay) -> None:
     for asked in ("auto", "gpu"):
         made = far(device=asked)
-        assert made.place() == ("ray", "gpu")
+        assert made.device_description() == ("ray", "gpu")
         assert made.device == "cuda"
         assert made.own_device == "cpu", "what the search computes itself"
         # an eighth of 140 GB are 29 contexts of 0.6 GB; 136 CPUs would be enough for 17
         assert made.workers == min(8 + 2 * 64, 8 * 29)
-    assert far(device="cpu").place() == ("ray", "cpu")
+    assert far(device="cpu").device_description() == ("ray", "cpu")
 
 
 def test_the_smallest_gpu_of_a_cluster_says_how_many_share_one(cluster: FakeRay) -> None:
@@ -81,13 +81,13 @@ def test_a_cluster_without_gpus_is_no_gpu_whatever_is_here(
     del cluster.nodes_[1:]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    assert far().place() == ("ray", "cpu")
+    assert far().device_description() == ("ray", "cpu")
     assert far().own_device == "cuda"
     with pytest.raises(
         InputError,
         match=r"^execution\.device=gpu: the Ray cluster at 10\.0\.0\.1:6379 has no GPU on its 1 n",
     ):
-        far(device="gpu").place()
+        far(device="gpu").device_description()
 
 
 def test_latencies_are_those_of_the_nodes(cluster: FakeRay) -> None:
@@ -149,12 +149,12 @@ def test_without_nvml_torch_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_gpu_is_taken_where_there_is_one(gpus: dict[str, float]) -> None:
-    assert hardware().place() == ("ray", "gpu")
+    assert hardware().device_description() == ("ray", "gpu")
     assert hardware().device == hardware(device="gpu").device == "cuda"
     assert hardware(device="gpu:1").device == "cuda:1"
-    assert hardware(device="cpu", workers=1).place() == ("local", "cpu")
+    assert hardware(device="cpu", workers=1).device_description() == ("local", "cpu")
     gpus["count"] = 0
-    assert hardware(workers=1).place() == ("local", "cpu")
+    assert hardware(workers=1).device_description() == ("local", "cpu")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_a_gpu_that_does_not_exist_is_refused(
 ) -> None:
     gpus["count"] = count
     with pytest.raises(InputError, match=rf"^execution\.device={asked}: {message}"):
-        hardware(device=asked).place()
+        hardware(device=asked).device_description()
 
 
 def test_a_number_means_nothing_on_a_cluster(gpus: dict[str, float]) -> None:
@@ -200,7 +200,7 @@ def test_as_many_workers_as_have_room(gpus: dict[str, float]) -> None:
 
 def test_an_executor_that_there_is_not_is_refused() -> None:
     with pytest.raises(InputError, match=r"execution\.executor=rya: no such executor: .*'ray'"):
-        hardware(executor="rya").place()
+        hardware(executor="rya").device_description()
 
 
 @pytest.mark.parametrize(("before", "seen"), [(None, "1"), ("4,6", "6")])

@@ -28,7 +28,7 @@ from evonas.report.tables import show
 from evonas.runs.result_files import read
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
 from evonas.workflows.retraining import Retraining, selection_bias
 
@@ -57,7 +57,7 @@ class Recorder:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[TrainingContext, Job]]:
     """What a retraining asks for, instead of training."""
     found: list[tuple[TrainingContext, Job]] = []
-    monkeypatch.setattr(Assembly, "executor", lambda self, setting: Recorder(found, setting))
+    monkeypatch.setattr(Components, "executor", lambda self, setting: Recorder(found, setting))
     return found
 
 
@@ -158,14 +158,14 @@ def test_every_case_says_what_was_chosen_and_no_more() -> None:
 
 
 @pytest.fixture
-def ages(tiny: dict[str, Any]) -> Assembly:
+def ages(tiny: dict[str, Any]) -> Components:
     """A regression whose scale follows from the training labels."""
     task = {"name": "regression", "labels": ["yaw", "identity"]}
-    return Assembly(config.check({**tiny, "task": task, "baselines": [PROBE]}, "tests"))
+    return Components(config.check({**tiny, "task": task, "baselines": [PROBE]}, "tests"))
 
 
 def test_each_fold_settles_the_task_on_its_own_training_images(
-    ages: Assembly, asked: list[tuple[TrainingContext, Job]]
+    ages: Components, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
     contenders = Retraining(ages, None).cross_validate(4, lambda done, total: None)
     targets = ages.task.targets(ages.dataset).astype(np.float64)
@@ -182,19 +182,19 @@ def test_each_fold_settles_the_task_on_its_own_training_images(
 
 
 def test_options_that_a_person_gives_stay_in_every_fold(
-    ages: Assembly, asked: list[tuple[TrainingContext, Job]]
+    ages: Components, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
     fixed = config.changed(ages.experiment, ["task.scale=[7, 9]"])
-    Retraining(Assembly(fixed), None).cross_validate(2, lambda done, total: None)
+    Retraining(Components(fixed), None).cross_validate(2, lambda done, total: None)
     assert [s.make_task(j.split).scale.tolist() for s, j in asked] == [[7, 9], [7, 9]]
 
 
-def test_a_worker_trains_each_split_with_its_own_task(ages: Assembly) -> None:
+def test_a_worker_trains_each_split_with_its_own_task(ages: Components) -> None:
     """One estimator with two splits gives what two estimators with one each give."""
     features = ages.features(ages.backbone, ["block3"], lambda *progress: None)
     first, second = np.arange(36), np.arange(36, 72)
     splits = {"one": Split(first, second), "two": Split(second, first)}
-    plain = ages.setting({"backbone": features}, splits)
+    plain = ages.context({"backbone": features}, splits)
     settled = {name: ages.fit_options(split.train) for name, split in splits.items()}
     network = Architecture("linear_probe", {"tap": "block3"})
     both, found = Estimator(replace(plain, settled=settled)), {}
@@ -222,7 +222,7 @@ def test_no_retraining_repeats_a_training_of_the_search_or_of_another_run(
         changed = config.changed(experiment, [f"seed={experiment.seed + shift}"])
         winner = Architecture.from_dict(best["architecture"])
         asked.clear()
-        Retraining(Assembly(changed), winner).compare(3, None, lambda done, total: None)
+        Retraining(Components(changed), winner).compare(3, None, lambda done, total: None)
         seeds[shift] = [job.seed for _, job in asked if job.architecture == winner]
     made = [seed for own in seeds.values() for seed in own]
     assert len(made) == len(set(made)) == 9
@@ -266,7 +266,7 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
     assert len(set(found) | others) == len(others) + 2
 
 
-def test_a_real_fold_trains(ages: Assembly) -> None:
+def test_a_real_fold_trains(ages: Components) -> None:
     contenders = Retraining(ages, None).cross_validate(2, lambda done, total: None)
     assert [len(one.results) for one in contenders] == [2, 2]
     assert not contenders[0].failures

@@ -8,16 +8,26 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from untrained_search import BUDGET, OPTIMIZERS, SPACE, Fake, backwards, comparable, cost, shuffled
+from untrained_search import (
+    BUDGET,
+    OPTIMIZERS,
+    SPACE,
+    Fake,
+    Watching,
+    backwards,
+    comparable,
+    cost,
+    shuffled,
+)
 
 from evonas.core import registry
-from evonas.core.settings import ObjectiveSettings, TrainingSettings
+from evonas.core.settings import FinalsSettings, ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.runs.finals import rank_finalists
 from evonas.runs.run_store import RunStore, Trial
-from evonas.workflows.loop import Search, candidate_seed
+from evonas.workflows.loop import Search, SearchComponents, candidate_seed
 
 SEED = 5
 
@@ -50,13 +60,15 @@ def run(
         "optimizer", name, {}, SPACE, budget=budget, seed=SEED, macs=cost, max_macs=limit
     )
     objective = Objective("error", ObjectiveSettings(target_mflops=0.05, **settings))
-    watch = (lambda trial: None) if seen is None else seen.append
     with RunStore(folder, resume) as store:
-        search = Search(SPACE, optimizer, executor, objective, store, TrainingSettings(), cost)
+        components = SearchComponents(
+            SPACE, optimizer, executor, objective, TrainingSettings(), cost
+        )
+        search = Search(components, store, Watching(seen))
         if begin_with:
             search.begin(begin_with)
-        search.run(SEED, watch)
-        search.train_again(search.finals(networks, seeds), SEED, watch)
+        search.run(SEED)
+        search.run_finals(FinalsSettings(networks=networks, seeds=seeds), SEED)
         return store.trials()
 
 

@@ -98,7 +98,7 @@ def test_parameters_are_an_axis_where_the_table_tells_them(tmp_path: Path) -> No
     objective(["error", "params"], params="size")
     with pytest.raises(InputError, match="name its column as table"):
         objective(["error", "params"])
-    with pytest.raises(InputError, match=r"does not tell 'latency'$"):
+    with pytest.raises(InputError, match=r"has no 'latency'$"):
         objective(["error", "macs", "latency"], params="size")
 
 
@@ -219,7 +219,7 @@ def test_a_table_without_costs_is_searched_by_error_alone(evonas: Cli, tmp_path:
     best = json.loads((tmp_path / "run/best.json").read_text())
     assert best["architecture"]["settings"] == {"a": 2, "b": 0}
     for change, message in (
-        ("objective.mode=soft", "objective.mode=soft: the table tells no cost"),
-        ("objective.cost=params", "objective.cost=params: the table does not tell 'params'"),
+        ("objective.mode=soft", "objective.mode=soft: the table has no cost"),
+        ("objective.cost=params", "objective.cost=params: the table has no 'params'"),
     ):
         assert said(evonas("search", "t.yaml", "--run-dir", "other", change)).startswith(message)

@@ -10,7 +10,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import predict, validate
 from evonas.report.tables import Table, markdown
+from evonas.runs.file_schemas import ContenderEntry
 from evonas.workflows.evaluation import Retrained
 
 
@@ -116,7 +116,7 @@ def study(
     return found, tables
 
 
-def _chosen(retrained: Retrained, network: str) -> list[dict[str, Any]]:
+def _chosen(retrained: Retrained, network: str) -> list[ContenderEntry]:
     """Return the contenders to look at.
 
     Raises:

@@ -12,19 +12,19 @@ from evonas.deployment.probing.targets import Flags, Target
 from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View
 from evonas.models.backbones.base import Backbone, Pooled, informative_taps
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 _FEW = 40  # taps that are all probed
 Labels = list[tuple[Target, Flags]]
 
 
-def wanted(assembly: Assembly) -> tuple[str, ...]:
+def wanted(assembly: Components) -> tuple[str, ...]:
     """Return the labels to probe for: those of the settings, else those of the task."""
     return tuple(dict.fromkeys(assembly.experiment.probe.labels or assembly.task.labels))
 
 
 def probed(
-    assembly: Assembly, name: str, backbone: Backbone, labels: Labels, progress: Progress
+    assembly: Components, name: str, backbone: Backbone, labels: Labels, progress: Progress
 ) -> Primary:
     """Probe the taps of a backbone on an experiment's data.
 

@@ -1,24 +1,34 @@
-"""A run as a report sees it: what its folder holds, without torch, while it runs or after."""
+"""Run: the files of a run directory as a report reads them, during a search or after it."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
-from pydantic import BaseModel
 
-from evonas.core.files import checked, read_json, read_yaml
+from evonas.core.files import read_json, read_yaml
 from evonas.errors import InputError
-from evonas.runs import file_schemas as told
+from evonas.runs.file_schemas import (
+    Best,
+    Comparison,
+    Environment,
+    ExperimentFile,
+    Metrics,
+    Utilisation,
+    checked,
+)
 from evonas.runs.finals import Finalist, rank_finalists
 from evonas.runs.pareto import nondominated
 from evonas.runs.run_store import LARGEST, Trial, is_open, read_journal
 from evonas.space import SearchSpace
+
+Schema = TypeVar("Schema")
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\:'\",;()]+[/\\])+")
 
@@ -36,14 +46,14 @@ def portable(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Run:
-    """What the files of a run say; none of them but the journal has to be there.
+    """Content of the files of a run; all but the journal may be missing, and are then empty.
 
     Attributes:
-        name: of its folder.
-        trials: in order.
+        name: name of the run directory.
+        trials: trials of the journal, sorted.
         state: ``running``, ``finished`` or ``stopped``.
-        experiment: as it was resolved.
-        environment: versions and hashes.
+        experiment: content of experiment.yaml.
+        environment: content of environment.json.
         best: content of best.json.
         usage: content of utilisation.json.
         retrained: content of retrained/comparison.json.
@@ -55,12 +65,12 @@ class Run:
     experiment: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     best: Mapping[str, Any] = field(default_factory=dict)
-    usage: Mapping[str, float] = field(default_factory=dict)
+    usage: Mapping[str, Any] = field(default_factory=dict)
     retrained: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """Read a run's folder; it may be running.
+        """Read a run directory; its search may be running.
 
         Raises:
             InputError: there is no run, its journal or a file is damaged, or it has no trial yet.
@@ -73,30 +83,35 @@ class Run:
                 f"{folder}: no trial has finished yet: wait for the first, or read log.txt there"
             )
 
-        def content(name: str, shape: type[BaseModel]) -> dict[str, Any]:
+        def content(name: str, schema: type[Schema]) -> Schema:
             file = folder / name
             if not file.is_file():
-                return {}
+                return cast(Schema, {})
             found = read_yaml(file) if file.suffix == ".yaml" else read_json(file)
-            return checked(found, shape, str(file))
+            return checked(found, schema, file)
 
-        best = content("best.json", told.Best)
+        best = content("best.json", Best)
+        for baseline in best.get("baselines", []):
+            baseline["metrics"] = _known(baseline.get("metrics", {}))
+        retrained = content("retrained/comparison.json", Comparison)
+        for contender in retrained.get("contenders", []):
+            contender["results"] = [_known(one) for one in contender["results"]]
         state = "finished" if "baselines" in best else "stopped"
         run = cls(
             name=folder.resolve().name,
             trials=trials,
             state="running" if is_open(folder) else state,
-            experiment=content("experiment.yaml", told.Experiment),
-            environment=content("environment.json", told.Environment),
+            experiment=content("experiment.yaml", ExperimentFile),
+            environment=content("environment.json", Environment),
             best=best,
-            usage=content("utilisation.json", told.Usage),
-            retrained=content("retrained/comparison.json", told.Retrained),
+            usage=content("utilisation.json", Utilisation),
+            retrained=retrained,
         )
-        run._agrees(folder)
+        run._check_consistency(folder)
         return run
 
-    def _agrees(self, folder: Path) -> None:
-        """Refuse files that are each fine, but not of one run.
+    def _check_consistency(self, folder: Path) -> None:
+        """Refuse files that are valid each, but of different runs.
 
         Raises:
             InputError: a result lacks the metric that counts as the error, or a network is none
@@ -128,9 +143,9 @@ class Run:
     @property
     def error(self) -> tuple[str, str]:
         """Name and unit of the metric that counts as the error."""
-        said = self.environment.get("error", {})
+        metric = self.environment.get("error", {})
         names = next((list(trial.metrics) for trial in self.trials if trial.metrics), ["error"])
-        return str(said.get("metric", names[0])), str(said.get("unit", ""))
+        return str(metric.get("metric", names[0])), str(metric.get("unit", ""))
 
     @property
     def axis(self) -> str:
@@ -158,12 +173,12 @@ class Run:
 
     @property
     def budget(self) -> int:
-        """Distinct trainings that the run may have; those that it had if it does not say."""
+        """Distinct trainings that the run may have; without experiment.yaml, those it had."""
         return int(self.experiment.get("budget", len(self.trained)))
 
     @cached_property
     def finalists(self) -> list[Finalist]:
-        """The networks that were trained again, the winner first; see ``finals.standing``."""
+        """The networks that were trained again, the winner first; see ``rank_finalists``."""
         finals = self.experiment.get("finals", {}).get("networks") or None
         found = rank_finalists(self.trials, finals)
         digest = self.best.get("digest")
@@ -208,3 +223,8 @@ class Run:
         """The search space; None if no file says."""
         plain = self.environment.get("space") or self.best.get("space")
         return SearchSpace.from_dict(plain, f"{self.name}, the space of the run") if plain else None
+
+
+def _known(metrics: Metrics) -> Metrics:
+    """Return the metrics that have a value."""
+    return {name: x for name, x in metrics.items() if x is not None and not math.isnan(x)}

@@ -15,7 +15,7 @@ from inheritance import COLUMNS, Family, Row, known, measure, missed, write
 from inheritance_report import report
 
 from evonas.models.weight_inheritance import shapes
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 def test_what_the_published_code_leaves_at_random() -> None:
@@ -28,7 +28,7 @@ def test_what_the_published_code_leaves_at_random() -> None:
 
 
 def test_children_differ_in_one_gene_and_starts_in_nothing_else(
-    assembly: Assembly, features: Any, tmp_path: Path
+    assembly: Components, features: Any, tmp_path: Path
 ) -> None:
     family = Family(assembly, 0, 2, tmp_path)
     works = list(family.works(("tiny",), 6, 2, [1, 2], [3]))

@@ -12,12 +12,12 @@ import yaml
 
 from evonas.api.retraining import retrain
 from evonas.deployment.retrained_network import RetrainedNetwork
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> RetrainedNetwork:
+def network(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> RetrainedNetwork:
     """A residual head on the second block, barely trained."""
     folder = tmp_path_factory.mktemp("benchmark")
     plain = assembly.experiment.model_dump(mode="json")

@@ -21,7 +21,7 @@ from evonas.core.experiment import load
 from evonas.report.tables import Table
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +79,7 @@ def test_durations_are_stretched_and_keep_their_order() -> None:
 
 def test_predictions_are_of_networks_that_were_not_seen() -> None:
     """Durations that are exactly what predictions can express; one half is 100 times as slow."""
-    assembly = Assembly(load("quickstart", []))
+    assembly = Components(load("quickstart", []))
     setting = without_features(assembly)
     rng = np.random.default_rng(0)
     networks = [assembly.space.decode(rng.random(assembly.space.dim)) for _ in range(24)]

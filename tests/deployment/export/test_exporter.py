@@ -32,7 +32,7 @@ from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
 from evonas.models.full_network import FullNetwork, TruncatedBackbone
 from evonas.tasks.head_pose import HeadPose
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 QUIET = Console(quiet=True)
@@ -73,7 +73,7 @@ class _Block(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """A linear head of the tiny experiment, trained twice."""
     return retrained(assembly, tmp_path_factory.mktemp("retrained"))
 
@@ -209,7 +209,7 @@ def test_a_quantised_network_gets_its_answer(
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_backbone_that_takes_one_image_at_a_time(
-    evonas: Cli, assembly: Assembly, tmp_path: Path, kind: str
+    evonas: Cli, assembly: Components, tmp_path: Path, kind: str
 ) -> None:
     file = program_of(seeded(ConvNet), tmp_path / "net.pt2", dynamic=False)
     space = assembly.experiment.model_dump(mode="json")["space"] | {"tap": "layers.1"}

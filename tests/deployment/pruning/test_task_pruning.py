@@ -23,7 +23,7 @@ from evonas.deployment.pruning.task_pruning import Pruning
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, RunError
 from evonas.estimation.features.views import View
-from evonas.workflows.components import Assembly
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -37,7 +37,7 @@ DEPTHWISE: dict[str, object] = {
 
 
 @pytest.fixture(scope="module")
-def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Assembly) -> Path:
+def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
     """A residual head on the third block, trained twice."""
     folder = tmp_path_factory.mktemp("retrained")
     plain = assembly.experiment.model_dump(mode="json")
@@ -97,7 +97,7 @@ def test_the_counted_parameters_are_those_of_the_kept_filters(pruned: Path) -> N
 
 
 def test_the_folder_is_tested_like_any_retraining_with_the_numbers_it_tells(
-    pruned: Path, assembly: Assembly
+    pruned: Path, assembly: Components
 ) -> None:
     told = read(pruned / "prune.json")["metrics"]["pruned"]
     (result,) = Retrained(pruned).test("same", assembly.dataset, lambda *progress: None)

@@ -279,7 +279,7 @@ def test_a_search_ends_with_the_picture_and_the_verb_draws_the_same(
 ) -> None:
     code, out, err = evonas("search", experiment, "--run-dir", "run")
     assert code == 0, err
-    assert "Lineage: who was made from whom, and what changed: run/lineage.svg." in out
+    assert "Lineage: parents, children and their changes: run/lineage.svg." in out
     first = (tmp_path / "run" / "lineage.svg").read_bytes()
     assert b"Lineage of run" in first
     code, out, _ = evonas("lineage", "run", "--out", "other.svg")
@@ -302,7 +302,7 @@ def test_a_picture_that_fails_does_not_lose_the_search(
     monkeypatch.setattr(lineage, "draw", broken)
     code, out, _ = evonas("search", experiment, "--run-dir", "run")
     assert code == 0
-    assert "lineage.svg could not be drawn (RuntimeError: no fonts); evonas lineage run" in out
+    assert "lineage.svg could not be written (RuntimeError: no fonts); evonas lineage run" in out
     best = json.loads((tmp_path / "run" / "best.json").read_text("utf-8"))
     assert told == [Path("run/lineage.svg"), "run", best["digest"]]
     assert "no fonts" in (tmp_path / "run" / "log.txt").read_text("utf-8")

@@ -1,18 +1,19 @@
-"""Callbacks: objects that receive the events of a search or another long task."""
+"""Callbacks: objects that receive the events of a search or another long task.
+
+Result files, loggers and reports of a search are callbacks too; they come before those of a user.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from evonas.core.experiment import Experiment
 from evonas.errors import InputError, one_line
+from evonas.estimation.measurement import Measurement
 from evonas.runs.run_store import Trial
-
-if TYPE_CHECKING:
-    from evonas.api.search_result import SearchResult
 
 #: Stages after the budget is spent: the best are trained again, then the baselines.
 Stage = Literal["finals", "baselines"]
@@ -36,6 +37,21 @@ class SearchStart:
     unit: str
     trials: tuple[Trial, ...]
     trained: int
+
+
+@dataclass(frozen=True)
+class TrainedBaseline:
+    """A hand-made network after its training; the argument of ``on_baseline``.
+
+    Attributes:
+        name: name of the network and its tap, such as ``linear on block3``.
+        digest: digest of the architecture.
+        measurement: metrics, costs, and the error if the training failed.
+    """
+
+    name: str
+    digest: str
+    measurement: Measurement
 
 
 class Callback:
@@ -79,8 +95,11 @@ class Callback:
     def on_stage(self, stage: Stage, trainings: int) -> None:
         """Receive the next stage after the search, and its number of trainings."""
 
-    def on_end(self, result: SearchResult) -> None:
-        """Receive the result, when all files of the run are written."""
+    def on_baseline(self, baseline: TrainedBaseline) -> None:
+        """Receive a hand-made network that was trained as briefly as the candidates."""
+
+    def on_end(self, result: Any) -> None:
+        """Receive the ``evonas.SearchResult``, when all files of the run are written."""
 
     def on_stop(self, error: BaseException, message: str) -> None:
         """Receive the error that stops the search, and how to resume it (empty if unknown)."""
@@ -101,46 +120,6 @@ class CallbackList(Callback):
                     f"callbacks: expected objects of subclasses of evonas.Callback, got {one!r}"
                 )
 
-    def on_message(self, line: str) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_message(line)
-
-    def on_progress(self, label: str, done: int, total: int) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_progress(label, done, total)
-
-    def on_search(self, optimizer: str, seed: int) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_search(optimizer, seed)
-
-    def on_start(self, start: SearchStart) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_start(start)
-
-    def on_trial(self, trial: Trial) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_trial(trial)
-
-    def on_generation(self, generation: int, trials: Sequence[Trial]) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_generation(generation, trials)
-
-    def on_stage(self, stage: Stage, trainings: int) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_stage(stage, trainings)
-
-    def on_end(self, result: SearchResult) -> None:
-        """Send it to each callback."""
-        for one in self._each:
-            one.on_end(result)
-
     def on_stop(self, error: BaseException, message: str) -> None:
         """Send it to each callback; an exception of one becomes a note of the error."""
         for one in self._each:
@@ -148,3 +127,16 @@ class CallbackList(Callback):
                 one.on_stop(error, message)
             except Exception as other:
                 error.add_note(f"{type(one).__name__}.on_stop raised {one_line(other)}")
+
+
+def _sender(event: str) -> Callable[..., None]:
+    def send(self: CallbackList, *values: Any) -> None:
+        for one in self._each:
+            getattr(one, event)(*values)
+
+    return send
+
+
+for _event in vars(Callback):
+    if _event.startswith("on_") and _event not in vars(CallbackList):
+        setattr(CallbackList, _event, _sender(_event))
