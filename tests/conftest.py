@@ -69,23 +69,23 @@ def tiny_file(tiny: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def assembly(cache: Path) -> Components:
+def components(cache: Path) -> Components:
     """The parts of the tiny experiment."""
     return Components(check(_tiny(cache), "tests"))
 
 
 @pytest.fixture(scope="session")
-def features(assembly: Components) -> Features:
+def features(components: Components) -> Features:
     """The tiny experiment's features: the one pass of the session that the others share."""
-    return assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
+    return components.features(components.backbone, components.taps(), lambda *progress: None)
 
 
 @pytest.fixture(scope="session")
-def setting(assembly: Components, features: Features) -> TrainingContext:
+def setting(components: Components, features: Features) -> TrainingContext:
     """What the tiny experiment's jobs share."""
-    sides = assembly.dataset.splits
+    sides = components.dataset.splits
     split = Split(sides["train"], sides["validation"])
-    return assembly.context({"backbone": features}, {"search": split})
+    return components.context({"backbone": features}, {"search": split})
 
 
 @pytest.fixture
@@ -118,10 +118,10 @@ def evonas(
 
 @pytest.fixture(scope="session")
 def source(
-    assembly: Components, features: Features, tmp_path_factory: pytest.TempPathFactory
+    components: Components, features: Features, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str]:
     """A finished search of 6 networks, of which 2 were trained again twice, and what it said."""
-    experiment = changed(assembly.experiment, ["finals.networks=2", "finals.seeds=2"])
+    experiment = changed(components.experiment, ["finals.networks=2", "finals.seeds=2"])
     stream = io.StringIO()
     folder = tmp_path_factory.mktemp("runs") / "source"
     with SearchPrinter(Console(file=stream, width=300)) as view:

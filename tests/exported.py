@@ -19,9 +19,9 @@ from evonas.workflows.evaluation import Retrained
 HEAD = {"name": "linear head", "network": "linear_probe", "settings": {}}
 
 
-def retrained(assembly: Components, folder: Path, **changes: Any) -> Path:
+def retrained(components: Components, folder: Path, **changes: Any) -> Path:
     """The baselines of the tiny experiment, changed, trained twice for two epochs."""
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain |= {"baselines": [HEAD], "retraining": {"epochs": 2}, **changes}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     retrain(folder / "tiny.yaml", repeats=2, out=folder / "retrained")
@@ -30,7 +30,7 @@ def retrained(assembly: Components, folder: Path, **changes: Any) -> Path:
 
 def crops(folder: Path, indices: list[int]) -> NDArray[np.float32]:
     """Images of the data set as the network of a retraining takes them."""
-    parts = Retrained(folder).assembly
+    parts = Retrained(folder).components
     side, margin = parts.backbone.input_size, parts.dataset.margin
     images = [View().apply(parts.dataset.image(i), i, side, margin) for i in indices]
     return np.stack(images).transpose(0, 3, 1, 2).astype(np.float32)
@@ -48,7 +48,7 @@ def answers(folder: Path, indices: list[int], network: str = "", repeat: int = 0
 
 def pictures(folder: Path, target: Path, indices: list[int]) -> list[Path]:
     """Images of the data set as files, without loss."""
-    dataset = Retrained(folder).assembly.dataset
+    dataset = Retrained(folder).components.dataset
     target.mkdir(parents=True, exist_ok=True)
     files = [target / f"{index:03d}.png" for index in indices]
     for index, file in zip(indices, files, strict=True):

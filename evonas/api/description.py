@@ -58,10 +58,10 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         table = TabularBenchmark(experiment)
         _check(experiment, [lambda: table.space, table.optimizer])
         return _described(table)
-    assembly = Components(experiment)
+    components = Components(experiment)
 
     def limit() -> object:
-        return feasibility(assembly.space, assembly.cost, experiment.objective.max_macs)
+        return feasibility(components.space, components.cost, experiment.objective.max_macs)
 
     def start() -> None:
         files = [experiment.training.start, experiment.retraining.start]
@@ -71,12 +71,12 @@ def describe(experiment: Experiment) -> ExperimentDescription:
     _check(
         experiment,
         [
-            *(lambda: assembly.dataset, lambda: assembly.backbone, lambda: assembly.task),
-            *(lambda: assembly.space, lambda: assembly.baselines, start, assembly.optimizer),
-            *(limit, lambda: assembly.hardware.device),
+            *(lambda: components.dataset, lambda: components.backbone, lambda: components.task),
+            *(lambda: components.space, lambda: components.baselines, start, components.optimizer),
+            *(limit, lambda: components.hardware.device),
         ],
     )
-    return _described(assembly)
+    return _described(components)
 
 
 def _check(experiment: Experiment, steps: Iterable[Callable[[], object]]) -> None:
@@ -150,15 +150,15 @@ def _gene(gene: Gene) -> GeneDescription:
 
 
 def _params(
-    assembly: Components, points: NDArray[np.float64], extremes: Sequence[Genome]
+    components: Components, points: NDArray[np.float64], extremes: Sequence[Genome]
 ) -> CostRange:
     """Return the parameters of random networks; least and largest also of the extremes."""
 
     def count(point: Genome) -> int:
-        architecture = assembly.space.decode(point)
-        family, shape = assembly.family(architecture), assembly.shape(architecture)
+        architecture = components.space.decode(point)
+        family, shape = components.family(architecture), components.shape(architecture)
         with torch.random.fork_rng(devices=[]):
-            module = family.build(architecture, shape, assembly.task.n_outputs)
+            module = family.build(architecture, shape, components.task.n_outputs)
         return sum(parameter.numel() for parameter in module.parameters())
 
     counts = [count(point) for point in points]
@@ -166,15 +166,19 @@ def _params(
     return CostRange(min(every), int(np.median(counts)), max(every), len(counts))
 
 
-def _cache(assembly: Components) -> CachePlan:
-    settings, backbone, taps = assembly.experiment.features, assembly.backbone, assembly.taps()
+def _cache(components: Components) -> CachePlan:
+    settings, backbone, taps = (
+        components.experiment.features,
+        components.backbone,
+        components.taps(),
+    )
     views = standard_views(settings.jitters)
     cache = FeatureCache(Path(settings.cache).expanduser())
-    files = cache.paths(backbone, assembly.dataset, taps, views).values()
+    files = cache.paths(backbone, components.dataset, taps, views).values()
     return CachePlan(
         folder=settings.cache,
         views=tuple(view.name for view in views),
-        images=len(assembly.dataset),
+        images=len(components.dataset),
         taps={tap: backbone.taps[tap] for tap in taps},
         present=sum(file.stat().st_size for file in files if file.is_file()),
     )
@@ -300,14 +304,14 @@ def describe_network(
         raise InputError(f"experiment {experiment.name!r}: a search in a table has no networks")
     if isinstance(source, Experiment) and words:
         experiment = config.changed(experiment, words)
-    assembly = Components(experiment)
-    chosen = _genome(assembly.space, genome, seed)
-    architecture = assembly.space.decode(chosen)
+    components = Components(experiment)
+    chosen = _genome(components.space, genome, seed)
+    architecture = components.space.decode(chosen)
     return _network(
         chosen,
-        (assembly.family(architecture), architecture),
-        assembly.shape(architecture),
-        assembly.task.n_outputs,
+        (components.family(architecture), architecture),
+        components.shape(architecture),
+        components.task.n_outputs,
         experiment.objective.max_macs,
     )
 

@@ -153,7 +153,7 @@ def _steps(experiment: Experiment, folder: Path, callback: Callback) -> list[_St
     def tested() -> Evaluation:
         data = experiment.data
         # without a test split the validation images judge, and the table says that they flatter
-        own = "test" in Retrained(small).assembly.dataset.splits
+        own = "test" in Retrained(small).components.dataset.splits
         include: Include = "unused" if own else "validation"
         sets = [(data.name, data.options)]
         return evaluate(small, sets, include=include, callbacks=callbacks)

@@ -92,9 +92,9 @@ def probe(
         experiment = config.changed(experiment, words)
     if experiment.table:
         raise InputError("probe: a search in a table has no backbone to probe")
-    assembly = Components(experiment)
-    labels = [read(assembly.dataset, name) for name in wanted(assembly)]
-    backbones = {_title(experiment.backbone.name, experiment.backbone.options): assembly.backbone}
+    components = Components(experiment)
+    labels = [read(components.dataset, name) for name in wanted(components)]
+    backbones = {_title(experiment.backbone.name, experiment.backbone.options): components.backbone}
     for text in also:
         name, backbone = _other(text)
         backbones[f"{name} ({len(backbones) + 1})" if name in backbones else name] = backbone
@@ -102,10 +102,10 @@ def probe(
     make_folder(folder)
     progress = CallbackList(callbacks).on_progress
     primaries = [
-        probed(assembly, name, backbone, labels, progress) for name, backbone in backbones.items()
+        probed(components, name, backbone, labels, progress) for name, backbone in backbones.items()
     ]
     names = [target.name for target, _ in labels]
-    shown, files, best = _write(folder, assembly, primaries, names)
+    shown, files, best = _write(folder, components, primaries, names)
     notes = (
         *_costs(backbones, primaries),
         *_hopeless(primaries[0], names),
@@ -116,18 +116,18 @@ def probe(
 
 
 def _write(
-    folder: Path, assembly: Components, primaries: Sequence[Primary], names: Sequence[str]
+    folder: Path, components: Components, primaries: Sequence[Primary], names: Sequence[str]
 ) -> tuple[tuple[Table, ...], list[str], list[str]]:
     """Write probe.json, probe.md and pictures; return tables, file names, recommended taps."""
-    settings, own = assembly.experiment.probe, primaries[0]
+    settings, own = components.experiment.probe, primaries[0]
     facts = {
-        "experiment": assembly.experiment.model_dump(mode="json"),
-        "data": assembly.dataset.fingerprint,
-        "protocol": assembly.dataset.protocol,
-        "leaky": assembly.dataset.leaky,
+        "experiment": components.experiment.model_dump(mode="json"),
+        "data": components.dataset.fingerprint,
+        "protocol": components.dataset.protocol,
+        "leaky": components.dataset.leaky,
     }
     content = probing.content(primaries, settings, facts)
-    notes = [*probing.classes_note(primaries, settings.classes), *assembly.warnings()]
+    notes = [*probing.classes_note(primaries, settings.classes), *components.warnings()]
     errors = [probing.errors(one, names, settings.folds, notes) for one in primaries]
     matrix = probing.relations(primaries, names)
 

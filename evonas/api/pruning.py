@@ -72,7 +72,7 @@ def prune(
         EvonasError: what is left does not compute what it should.
     """
     progress = callback.on_progress
-    settings = retrained.assembly.experiment.prune
+    settings = retrained.components.experiment.prune
     target = out or retrained.folder / f"pruned-{settings.threshold:g}"
     whole = RetrainedNetwork(retrained, network, repeat, progress)
     work = Pruning(whole, settings)
@@ -96,7 +96,7 @@ def prune(
     rows = {
         "up to the last tap": own.unpruned,
         "up to the tap, with head": work.reduction(
-            *costs(whole.assembly.backbone, whole.tap, whole.head)
+            *costs(whole.components.backbone, whole.tap, whole.head)
         ),
         "pruned, with head": own,
     }
@@ -130,8 +130,8 @@ def _write_comparison(
     metrics: dict[str, float],
 ) -> None:
     """Write what ``evonas evaluate`` and ``evonas quantize`` read, as a retraining does."""
-    data: dict[str, Any] = whole.assembly.experiment.model_dump(mode="json")
-    if any(gene.name == "tap" for gene in whole.assembly.space.genes):
+    data: dict[str, Any] = whole.components.experiment.model_dump(mode="json")
+    if any(gene.name == "tap" for gene in whole.components.space.genes):
         data["space"] |= {"tap": [whole.tap]}
     data["backbone"] = {
         "name": "pruned",
@@ -174,7 +174,7 @@ def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Tab
             whole.retrained.metrics,
             whole.retrained.task.unit,
             side,
-            [*whole.cautions(), *whole.assembly.warnings()],
+            [*whole.cautions(), *whole.components.warnings()],
         ),
     )
     exact = f"pruned equals whole with zeros within {found.difference:.1e} of the largest value"
@@ -204,7 +204,7 @@ def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Tab
         "metrics": found.metrics,
         "difference": found.difference,
         "environment": surroundings(),
-        "origin": whole.assembly.fingerprints(),
+        "origin": whole.components.fingerprints(),
     }
     write_json(folder / "prune.json", numbers)
     return tables, exact

@@ -71,8 +71,8 @@ def quantize(
 def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> Comparison:
     """Return what ``evonas evaluate`` reads: a network on the image, of no backbone."""
     one, metrics = work.network.contender, retrained.metrics
-    experiment = retrained.assembly.experiment.model_dump(mode="json")
-    side = retrained.assembly.backbone.input_size
+    experiment = retrained.components.experiment.model_dump(mode="json")
+    side = retrained.components.backbone.input_size
     experiment |= {"tap": "image", "backbone": {"name": "none", "input_size": side, **PIXELS}}
     parts = (one["head"], one["backbone_up_to_tap"])
     cost: Cost = {

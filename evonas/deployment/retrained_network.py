@@ -60,9 +60,9 @@ class RetrainedNetwork:
     progress: Progress = lambda label, done, total: None
 
     @property
-    def assembly(self) -> Components:
+    def components(self) -> Components:
         """Backbone, data set and task of the experiment in which the head was trained."""
-        return self.retrained.assembly
+        return self.retrained.components
 
     @cached_property
     def contender(self) -> Mapping[str, Any]:
@@ -87,12 +87,12 @@ class RetrainedNetwork:
     @cached_property
     def full_network(self) -> nn.Module:
         """Backbone and head, (n, 3, side, side) in 0..255 -> (n, n_outputs[, h, w])."""
-        return FullNetwork(TruncatedBackbone(self.assembly.backbone, self.tap), self.head).eval()
+        return FullNetwork(TruncatedBackbone(self.components.backbone, self.tap), self.head).eval()
 
     @property
     def example(self) -> Tensor:
         """Two empty images, (2, 3, side, side)."""
-        side = self.assembly.backbone.input_size
+        side = self.components.backbone.input_size
         return torch.zeros(2, 3, side, side)
 
     def train(
@@ -112,10 +112,10 @@ class RetrainedNetwork:
         Raises:
             RunError: the training diverged.
         """
-        run, digest = self.assembly.experiment.seed, self.architecture.digest
+        run, digest = self.components.experiment.seed, self.architecture.digest
         seed = candidate_seed(run, digest, settings.epochs, self.repeat, "deploy")
-        task, device = self.retrained.task, self.assembly.hardware.own_device
-        views = standard_views(self.assembly.experiment.features.jitters)
+        task, device = self.retrained.task, self.components.hardware.own_device
+        views = standard_views(self.components.experiment.features.jitters)
         data = self._pixels(views)[0]
         done(0, settings.epochs)
         with _all_cores():
@@ -134,7 +134,7 @@ class RetrainedNetwork:
     def judge(self, network: nn.Module) -> dict[str, float]:
         """Return all metrics of a network on the evaluation images (``judges``)."""
         # Quantised networks have operators of the CPU only.
-        device = "cpu" if isinstance(network, Quantized) else self.assembly.hardware.own_device
+        device = "cpu" if isinstance(network, Quantized) else self.components.hardware.own_device
         with _all_cores():
             outputs = predict(network, self._plain, self.judges, device)
         network.to("cpu")
@@ -144,12 +144,12 @@ class RetrainedNetwork:
     @property
     def side(self) -> str:
         """The split for evaluation: test, if the data set has one, else validation."""
-        return "test" if "test" in self.assembly.dataset.sides() else "validation"
+        return "test" if "test" in self.components.dataset.sides() else "validation"
 
     @cached_property
     def judges(self) -> NDArray[np.intp]:
         """Indices of the images of this split that can be decoded."""
-        return np.intersect1d(self.assembly.dataset.sides()[self.side], self._seen[1])
+        return np.intersect1d(self.components.dataset.sides()[self.side], self._seen[1])
 
     @cached_property
     def record(self) -> TrainingRecord | None:
@@ -161,13 +161,13 @@ class RetrainedNetwork:
             InputError: a record is damaged, or an image file cannot be read.
         """
         before = self.retrained.record
-        return before and before | self.assembly.training_record()
+        return before and before | self.components.training_record()
 
     def cautions(self) -> list[str]:
         """Return reasons why the errors on the evaluation images may be too low, if any."""
         if self.retrained.record is None:
             return ["which images this network was trained on is not recorded: errors may flatter"]
-        used = self.retrained.record.overlap(self.assembly.dataset, self.judges).flattery()
+        used = self.retrained.record.overlap(self.components.dataset, self.judges).flattery()
         return [f"errors on these images flatter: {used}"] if used else []
 
     def images(self, indices: NDArray[np.intp]) -> Tensor:
@@ -189,11 +189,11 @@ class RetrainedNetwork:
 
     def _pixels(self, views: tuple[View, ...]) -> tuple[TrainingData, NDArray[np.intp]]:
         """Return the images in these views, and the indices of those that can be decoded."""
-        dataset = self.assembly.dataset
-        pixels = NoBackbone(input_size=self.assembly.backbone.input_size, **PIXELS)
+        dataset = self.components.dataset
+        pixels = NoBackbone(input_size=self.components.backbone.input_size, **PIXELS)
         features = self.cache.ensure(pixels, dataset, ["image"], views, self.progress)
         splits = {"whole": Split(**dataset.sides())}
-        setting = self.assembly.context({"image": features}, splits)
+        setting = self.components.context({"image": features}, splits)
         split, maps = setting.splits["whole"], features.open("image")
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         return data, features.usable
@@ -201,7 +201,7 @@ class RetrainedNetwork:
     @property
     def cache(self) -> FeatureCache:
         """The feature cache of the experiment."""
-        settings = self.assembly.experiment.features
+        settings = self.components.experiment.features
         return FeatureCache(Path(settings.cache).expanduser(), settings.strict)
 
 

@@ -103,7 +103,7 @@ class Retrained:
         return file_schemas.read(self.folder / _FILE, Comparison, what, _NEEDS)
 
     @cached_property
-    def assembly(self) -> Components:
+    def components(self) -> Components:
         """The parts of the experiment that the networks were trained in."""
         where = str(self.folder / _FILE)
         experiment = config.check(self.content["experiment"], where)
@@ -182,8 +182,8 @@ class Retrained:
         for one in networks:
             self._stands(one)
         used = {one["tap"] for one in networks}
-        taps = [tap for tap in self.assembly.backbone.taps if tap in used]
-        features = self.assembly.features(self.assembly.backbone, taps, progress, dataset, flip)
+        taps = [tap for tap in self.components.backbone.taps if tap in used]
+        features = self.components.features(self.components.backbone, taps, progress, dataset, flip)
         chosen = np.intersect1d(judging.images, features.usable)
         found = []
         for one in networks:
@@ -253,10 +253,10 @@ class Retrained:
             )
         path = self.folder / Path(files[repeat]).name
         if path.suffix in SUFFIXES:
-            return load_quantized(path, self.assembly.hardware.threads)
+            return load_quantized(path, self.components.hardware.threads)
         architecture = Architecture.from_dict(network["architecture"])
         self._stands(network)
-        shape = self.assembly.backbone.taps[network["tap"]]
+        shape = self.components.backbone.taps[network["tap"]]
         family = registry.load("network", architecture.network)()
         module: nn.Module = family.build(architecture, shape, self.task.n_outputs)
         try:
@@ -272,7 +272,7 @@ class Retrained:
         Raises:
             InputError: the file was changed, or is of another backbone.
         """
-        taps = self.assembly.backbone.taps
+        taps = self.components.backbone.taps
         if network["tap"] not in taps:
             raise InputError(
                 f"{self.folder / _FILE}: {network['name']!r} stands on {network['tap']!r}, which "
@@ -305,7 +305,7 @@ class Retrained:
     ) -> Array:
         module = self.head(network, repeat)
         # its operators are those of a CPU
-        device = "cpu" if isinstance(module, Quantized) else self.assembly.hardware.own_device
+        device = "cpu" if isinstance(module, Quantized) else self.components.hardware.own_device
         outputs = predict(module.to(device), data, chosen, device)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)

@@ -27,22 +27,22 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
     experiment = config.load(args.run / "experiment.yaml")
-    assembly = Components(experiment)
+    components = Components(experiment)
     with RunStore(args.run, resume=True) as store:
         trials, environment = store.trials(), store.read("environment.json")
     trained = [trial for trial in trials if trial.trained]
-    splits = assembly.dataset.splits
+    splits = components.dataset.splits
     epoch = len(splits["train"]) + len(splits["validation"])
     looped = len(trained) * experiment.training.epochs * epoch
     cached = len(environment["views"]) * environment["images"]
     torch.set_num_threads(1)
-    size = assembly.backbone.input_size
+    size = components.backbone.input_size
     batch = torch.rand(32, 3, size, size) * 255
     times = []
     with torch.inference_mode():
         for _ in range(7):
             start = time.perf_counter()
-            assembly.backbone(batch, assembly.taps())
+            components.backbone(batch, components.taps())
             times.append((time.perf_counter() - start) / len(batch))
     each = statistics.median(times)
     spent = sum(trial.seconds for trial in trained)

@@ -47,14 +47,14 @@ def main() -> None:
         words = [*args.overrides, *LOSSES[name], "retraining.keep=last"]
         experiment = config.load(args.experiment, words)
         kept = experiment.baselines[:1]
-        assembly = Components(experiment.model_copy(update={"baselines": kept}))
+        components = Components(experiment.model_copy(update={"baselines": kept}))
         start = time.monotonic()
         with progress_bars(Console()) as progress:
 
             def done(number: int, total: int, label: str = name) -> None:
                 progress(label, number, total)
 
-            (network, _) = Retraining(assembly, None, progress).compare(args.repeats, None, done)
+            (network, _) = Retraining(components, None, progress).compare(args.repeats, None, done)
         seconds = time.monotonic() - start
         metrics = [m for m in network.results[0] if m != "epoch" and not m.startswith("test_")]
         heads = ["output and loss", *metrics, "k parameters", "seconds"]

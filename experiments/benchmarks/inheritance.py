@@ -96,15 +96,15 @@ def main() -> None:
 def measure(args: argparse.Namespace) -> None:
     """Do all trainings of an experiment that the file has not."""
     words = (args.experiment, *args.overrides)
-    assembly = prepared(words)
-    name, done = assembly.experiment.name, known(args.out)
-    fresh = assembly.experiment.inherit.fresh_epochs or assembly.experiment.training.epochs
+    components = prepared(words)
+    name, done = components.experiment.name, known(args.out)
+    fresh = components.experiment.inherit.fresh_epochs or components.experiment.training.epochs
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(args.workers, mp_context=get_context("spawn")) as pool,
     ):
         for seed in range(args.seeds):
-            family = Family(assembly, seed, args.parents, Path(folder))
+            family = Family(components, seed, args.parents, Path(folder))
             wanted = [
                 work
                 for work in family.works(words, args.children, args.kernels, args.epochs, args.long)
@@ -128,9 +128,9 @@ def measure(args: argparse.Namespace) -> None:
 class Family:
     """Parents and their children, drawn from one seed."""
 
-    def __init__(self, assembly: Components, seed: int, parents: int, folder: Path) -> None:
-        self.assembly, self.seed, self._folder = assembly, seed, folder
-        self.space: SearchSpace = assembly.space
+    def __init__(self, components: Components, seed: int, parents: int, folder: Path) -> None:
+        self.components, self.seed, self._folder = components, seed, folder
+        self.space: SearchSpace = components.space
         self._rng = np.random.default_rng([seed, 77])
         self._mutation = Mutation(self.space)
         self.parents = list(self.space.ancestors) or self._strangers(parents)
@@ -148,7 +148,7 @@ class Family:
         long: Sequence[int],
     ) -> Iterator[Work]:
         """Yield the children's trainings."""
-        name = self.assembly.experiment.name
+        name = self.components.experiment.name
         for group, count in (("any", children), ("kernel", kernels)):
             starts = ["fresh", "inherited", *(["published"] if group == "kernel" else [])]
             for number, (parent, child, gene) in enumerate(self._children(count, group)):
@@ -165,7 +165,7 @@ class Family:
         found: dict[str, Architecture] = {}
         while len(found) < count:
             drawn = self.space.decode(self._rng.random(self.space.dim))
-            if self.assembly.objective.feasible(self.assembly.cost(drawn)):
+            if self.components.objective.feasible(self.components.cost(drawn)):
                 found[drawn.digest] = drawn
         return list(found.values())
 
@@ -179,7 +179,7 @@ class Family:
             genome = self._mutation.child(self.space.encode(parent), self._rng)
             child = self.space.decode(genome)
             gene = self._changed(parent, child)
-            feasible = self.assembly.objective.feasible(self.assembly.cost(child))
+            feasible = self.components.objective.feasible(self.components.cost(child))
             wanted = feasible and (group == "any" or gene.startswith("kernel"))
             if child.digest in seen or not wanted or not self._mutation.fits(genome):
                 continue
@@ -197,13 +197,13 @@ class Family:
 def trained(work: Work) -> Row:
     """Do one training; return its row with what came out."""
     torch.set_num_threads(1)
-    assembly, begun = prepared(work.words), time.perf_counter()
-    settings = assembly.experiment.training.model_copy(update={"epochs": work.row.epochs})
+    components, begun = prepared(work.words), time.perf_counter()
+    settings = components.experiment.training.model_copy(update={"epochs": work.row.epochs})
     seed = candidate_seed(work.row.seed, work.architecture.digest, 1)  # alike in every start
     torch.manual_seed(seed)
-    family = assembly.family(work.architecture)
-    outputs = assembly.task.n_outputs
-    module = family.build(work.architecture, assembly.shape(work.architecture), outputs)
+    family = components.family(work.architecture)
+    outputs = components.task.n_outputs
+    module = family.build(work.architecture, components.shape(work.architecture), outputs)
     share = 0.0
     if work.parent:
         state = load_file(work.parent)
@@ -211,16 +211,16 @@ def trained(work: Work) -> Row:
             own = shapes(module.state_dict())
             state = {k: v for k, v in state.items() if not missed(own.get(k, ()), v)}
         share = inherit(module, state).share
-    data = maps(work.words, str(work.architecture.settings.get("tap", assembly.experiment.tap)))
-    training = Training(module, data, assembly.task, settings, seed)
+    data = maps(work.words, str(work.architecture.settings.get("tap", components.experiment.tap)))
+    training = Training(module, data, components.task, settings, seed)
     training.run()
     module.load_state_dict(training.outcome.state)
     if work.keep:
         save_file(training.outcome.state, work.keep)
     answers = torch.from_numpy(predict(module, data, data.validation))
     targets = torch.from_numpy(data.targets[0, data.validation])
-    loss = float(assembly.task.loss(answers, targets))
-    error = training.outcome.metrics[assembly.task.metric]
+    loss = float(components.task.loss(answers, targets))
+    error = training.outcome.metrics[components.task.metric]
     seconds = round(time.perf_counter() - begun, 2)
     return replace(work.row, share=round(share, 4), loss=loss, error=error, seconds=seconds)
 
@@ -243,11 +243,11 @@ def prepared(words: tuple[str, ...]) -> Components:
 @cache
 def maps(words: tuple[str, ...], tap: str) -> TrainingData:
     """Return what to train on, once a process."""
-    assembly = prepared(words)
-    features = assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
-    sides = assembly.dataset.sides()
+    components = prepared(words)
+    features = components.features(components.backbone, components.taps(), lambda *progress: None)
+    sides = components.dataset.sides()
     split = Split(sides["train"], sides["validation"])
-    setting = assembly.context({"backbone": features}, {"search": split})
+    setting = components.context({"backbone": features}, {"search": split})
     both = setting.splits["search"]
     return TrainingData(features.open(tap), setting.targets, both.train, both.validation)
 

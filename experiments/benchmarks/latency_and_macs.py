@@ -28,16 +28,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     args = parser.parse_args()
-    assembly = Components(stored(args.run, []))
+    components = Components(stored(args.run, []))
     trials = [trial for trial in read_journal(args.run) if trial.status == "ok"]
-    threads, outputs = assembly.experiment.objective.latency_threads, assembly.task.n_outputs
+    threads, outputs = components.experiment.objective.latency_threads, components.task.n_outputs
     timing, rng = Timing(threads=threads), np.random.default_rng(0)
     again = np.empty((ROUNDS, len(trials)))
     for turn in range(ROUNDS):
         for number in rng.permutation(len(trials)):
             architecture = Architecture.from_dict(trials[number].architecture)
-            shape = assembly.shape(architecture)
-            module = assembly.family(architecture).build(architecture, shape, outputs)
+            shape = components.shape(architecture)
+            module = components.family(architecture).build(architecture, shape, outputs)
             again[turn, number] = timing(architecture, module, shape, outputs, "cpu").ms
     searched = np.array([trial.latency for trial in trials])
     noise = np.array([trial.latency_noise for trial in trials])

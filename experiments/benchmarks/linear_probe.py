@@ -24,14 +24,14 @@ def main() -> None:
     parser.add_argument("experiment")
     parser.add_argument("overrides", nargs="*", help="key=value")
     args = parser.parse_args()
-    assembly = Components(config.load(args.experiment, args.overrides))
+    components = Components(config.load(args.experiment, args.overrides))
     with progress_bars(Console()) as progress:
-        features = assembly.features(assembly.backbone, assembly.taps(), progress)
-    task, splits = assembly.task, assembly.dataset.splits
+        features = components.features(components.backbone, components.taps(), progress)
+    task, splits = components.task, components.dataset.splits
     side = "test" if "test" in splits else "validation"
-    plain = task.targets(assembly.dataset)
+    plain = task.targets(components.dataset)
     mirrored = task.flip_targets(plain)
-    for tap in assembly.taps():
+    for tap in components.taps():
         pooled = [maps.astype(np.float32).mean((2, 3)) for maps in features.open(tap)]
         x = np.concatenate([view[splits["train"]] for view in pooled])
         targets = [mirrored if view.flip else plain for view in features.views]

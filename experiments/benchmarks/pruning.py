@@ -96,7 +96,7 @@ def plan(args: argparse.Namespace) -> Iterator[tuple[str, int]]:
 
 def row(network: RetrainedNetwork, threshold: str, repeat: int, epochs: int) -> Row:
     """Return what a training gives; of the whole network if there is no threshold."""
-    settings = network.assembly.experiment.prune
+    settings = network.components.experiment.prune
     metric = network.retrained.task.metric
     training = settings.training.model_copy(update={"epochs": epochs})
     if threshold != _WHOLE:
@@ -112,7 +112,7 @@ def row(network: RetrainedNetwork, threshold: str, repeat: int, epochs: int) -> 
     # A traced graph holds its weights apart from its steps, so they are counted apart.
     images = count(whole, tuple(network.example.shape[1:]))
     cost = Cost(images.macs, sum(parameter.numel() for parameter in whole.parameters()))
-    found = reduction(cost, network.assembly.backbone)
+    found = reduction(cost, network.components.backbone)
     return Row(
         threshold,
         str(repeat),

@@ -72,21 +72,21 @@ def main() -> None:
 def measure(args: argparse.Namespace) -> tuple[list[Row], str]:
     """Return a row a tap, in the order of the backbone, and the unit of the searches' errors."""
     same = [f"budget={args.budget}", f"seed={args.seed}", "finals.networks=0", "baselines=[]"]
-    assembly = Components(config.load(args.experiment, [*args.overrides, *same]))
-    everything = list(assembly.backbone.taps)
+    components = Components(config.load(args.experiment, [*args.overrides, *same]))
+    everything = list(components.backbone.taps)
     taps = [tap for tap in everything if tap in (args.taps or everything[1::2])]
-    assembly.backbone.check_taps(args.taps or ())
+    components.backbone.check_taps(args.taps or ())
     found = {row["tap"]: Row(**row) for row in finished(args.out, COLUMNS) if fits(row, args)}
     missing = [tap for tap in taps if tap not in found]
     with progress_bars(Console(stderr=True)) as progress:
-        labels = [read(assembly.dataset, name) for name in probe.wanted(assembly)]
-        known = probe.probed(assembly, "probe", assembly.backbone, labels, progress)
+        labels = [read(components.dataset, name) for name in probe.wanted(components)]
+        known = probe.probed(components, "probe", components.backbone, labels, progress)
         if missing:  # one pass for all taps
-            assembly.features(assembly.backbone, missing, progress)
+            components.features(components.backbone, missing, progress)
     for tap in missing:
         found[tap] = searched(tap, args, same, known)
         append(args.out, asdict(found[tap]))
-    return [found[tap] for tap in taps], assembly.task.unit
+    return [found[tap] for tap in taps], components.task.unit
 
 
 def searched(tap: str, args: argparse.Namespace, same: Sequence[str], known: Primary) -> Row:

@@ -87,7 +87,7 @@ def first_steps(trainings: Trainings, held: Mapping[str, Pairs]) -> float:
     Both contenders add the same numbers in another order, and every step multiplies what that
     changes in the last bit: a few steps tell whether they compute the same.
     """
-    size = trainings.assembly.experiment.training.batch_size
+    size = trainings.components.experiment.training.batch_size
     split = some(trainings.setting.splits["search"], FIRST_STEPS * size, 4 * size)
     setting = replace(trainings.setting, splits={"search": split})
     jobs = [
@@ -124,7 +124,7 @@ def plain(
     loaders: int = 0,
 ) -> Pass:
     """Train all with the plain loop, one after the other; see ``throughput_plain.train``."""
-    setting, task = trainings.setting, trainings.assembly.task
+    setting, task = trainings.setting, trainings.components.task
 
     def answer(job: Job) -> list[float]:
         module = built(job, setting, task)
@@ -152,7 +152,7 @@ def _timed(trainings: Trainings, answer: Callable[[Job], list[float]]) -> Pass:
 def _history(trainings: Trainings, measurement: Measurement) -> list[float]:
     if measurement.status != "ok":
         raise InputError(f"a training failed: {measurement.error_kind}: {measurement.error}")
-    return [metrics[trainings.assembly.task.metric] for metrics in measurement.history]
+    return [metrics[trainings.components.task.metric] for metrics in measurement.history]
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def _section(
     quick: bool,
 ) -> Section:
     many = cores()
-    experiment, task = trainings.assembly.experiment, trainings.assembly.task
+    experiment, task = trainings.components.experiment, trainings.components.task
     epochs, ours = experiment.training.epochs, found[EVONAS]
     images = trainings.images() * epochs * len(trainings.jobs)
     steps = len(trainings.setting.splits["search"].train) // experiment.training.batch_size

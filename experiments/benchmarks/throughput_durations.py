@@ -64,10 +64,10 @@ class Idle:
         return self._answer(job)
 
 
-def without_features(assembly: Components) -> TrainingContext:
+def without_features(components: Components) -> TrainingContext:
     """Return a setting that networks can be built for, and nothing can be trained in."""
-    shapes, tap = dict(assembly.backbone.taps), assembly.experiment.tap
-    return TrainingContext({}, shapes, tap, np.empty((0, 0, 0)), {}, assembly.task_parts)
+    shapes, tap = dict(components.backbone.taps), components.experiment.tap
+    return TrainingContext({}, shapes, tap, np.empty((0, 0, 0)), {}, components.task_parts)
 
 
 def step_seconds(setting: TrainingContext, architecture: Architecture) -> float:

@@ -158,9 +158,9 @@ def _work(trainings: Trainings, job: Job) -> Work:
     split, shape = setting.splits[job.split], setting.shapes[setting.tap_of(job.architecture)]
     steps = max(len(split.train) // settings.batch_size, 1)
     trained = min(steps * settings.batch_size, len(split.train))
-    module = built(job, setting, trainings.assembly.task)
+    module = built(job, setting, trainings.components.task)
     epoch = work_of(
-        trainings.assembly.cost(job.architecture),
+        trainings.components.cost(job.architecture),
         sum(parameter.numel() for parameter in module.parameters()),
         2 * shape[0] * shape[1] * shape[2],
         (trained, len(split.validation)),
@@ -177,7 +177,7 @@ def _section(
     reseeded: Pass,
     quick: bool,
 ) -> Section:
-    unit, epochs = trainings.assembly.task.unit, trainings.assembly.experiment.training.epochs
+    unit, epochs = trainings.components.task.unit, trainings.components.experiment.training.epochs
     number, ours = len(trainings.jobs), found[EVONAS]
     images = trainings.images() * epochs * number
     work = sum((_work(trainings, job) for job in trainings.jobs), Work(0, 0))

@@ -131,14 +131,14 @@ def _first_epoch(
 
 
 def _section(
-    assembly: Components,
+    components: Components,
     wholes: Sequence[Whole],
     ways: Mapping[int, float],
     same: Agreement,
     quick: bool,
 ) -> Section:
-    whole, unit = wholes[0], assembly.task.unit
-    drawn, images = sum(whole.taps.values()), len(assembly.dataset)
+    whole, unit = wholes[0], components.task.unit
+    drawn, images = sum(whole.taps.values()), len(components.dataset)
     count, threads = _count(cores(), "core"), _count(cores(), "thread")
     lines = [
         DEFINITION,

@@ -195,7 +195,7 @@ def _run(contender: Contender, problem: Problem, jobs: list[Job], genomes: Any, 
     returned = time.time()
     if isinstance(found, tuple):  # the workers were given back as well, which is no trial's cost
         returned, found = found
-    metric = problem.assembly.task.metric
+    metric = problem.components.task.metric
     row_of = throughput_tuners.row_of
     rows = [row if isinstance(row, tuple) else row_of(row.metrics, metric) for row in found]
     return Run(called, returned, rows, contender.workers, len(synced))

@@ -86,34 +86,34 @@ class Problem:
     """One search: so many trainings, each by the same function.
 
     Attributes:
-        assembly: of the experiment; its budget is the number of trainings.
+        components: of the experiment; its budget is the number of trainings.
         setting: what the trainings share.
         make: makes the function, clocked.
     """
 
-    assembly: Components
+    components: Components
     setting: TrainingContext
     make: Clocked
 
     @property
     def trials(self) -> int:
         """How many trainings."""
-        return self.assembly.experiment.budget
+        return self.components.experiment.budget
 
     def search(self, executor: Executor, folder: Path) -> list[Trial]:
         """Run the search with evonas; return its trials, without those of no training."""
-        assembly = self.assembly
+        components = self.components
         with RunStore(folder) as store:
             components = SearchComponents(
-                *(assembly.space, assembly.optimizer(), executor, assembly.objective),
-                *(assembly.experiment.training, assembly.cost),
+                *(components.space, components.optimizer(), executor, components.objective),
+                *(components.experiment.training, components.cost),
             )
-            Search(components, store).run(assembly.experiment.seed)
+            Search(components, store).run(components.experiment.seed)
             return [trial for trial in store.trials() if trial.trained]
 
     def jobs(self, folder: Path) -> tuple[list[Job], list[tuple[float, ...]]]:
         """Return the jobs of the search in the order in which evonas trains, and their genomes."""
-        recorder = Recorder(self.setting, Nothing(self.assembly.task.metric)(self.setting))
+        recorder = Recorder(self.setting, Nothing(self.components.task.metric)(self.setting))
         genomes = {trial.digest: trial.genome for trial in self.search(recorder, folder)}
         return recorder.jobs, [genomes[job.architecture.digest] for job in recorder.jobs]
 
@@ -135,14 +135,14 @@ def problems(experiment: Experiment, cache: Path, trials: tuple[int, int]) -> tu
         cache: folder for features.
         trials: of the one and of the other.
     """
-    assembly = Components(small(experiment, cache, trials[0]))
-    features = assembly.features(assembly.backbone, assembly.taps(), _quiet)
-    sides = assembly.dataset.sides()
+    components = Components(small(experiment, cache, trials[0]))
+    features = components.features(components.backbone, components.taps(), _quiet)
+    sides = components.dataset.sides()
     splits = {"search": Split(sides["train"], sides["validation"])}
-    setting = assembly.context({"backbone": features}, splits)
-    idle = Components(changed(assembly.experiment, [f"budget={trials[1]}"]))
-    nothing = Clocked(Nothing(assembly.task.metric))
-    return Problem(assembly, setting, Clocked(Estimator)), Problem(idle, setting, nothing)
+    setting = components.context({"backbone": features}, splits)
+    idle = Components(changed(components.experiment, [f"budget={trials[1]}"]))
+    nothing = Clocked(Nothing(components.task.metric))
+    return Problem(components, setting, Clocked(Estimator)), Problem(idle, setting, nothing)
 
 
 def _quiet(name: str, done: int, total: int) -> None:

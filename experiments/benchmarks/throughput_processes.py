@@ -133,11 +133,11 @@ def agreement(
     experiment: Experiment, trial: Trial, split: Split, loaders: int, folder: Path
 ) -> Agreement:
     """Train a candidate on the same images by both ways, to the end, and from other seeds."""
-    assembly = Components(experiment)
-    metric = assembly.task.metric
+    components = Components(experiment)
+    metric = components.task.metric
     wanted = candidate(experiment, trial, split, loaders)
     theirs = published(wanted, folder / "same.json")
-    setting = setting_of(assembly, split)
+    setting = setting_of(components, split)
     estimate = Estimator(setting)
     architecture = Architecture.from_dict(trial.architecture)
     job = Job(0, architecture, wanted.seed, experiment.training, history=True)

@@ -61,8 +61,8 @@ class Candidate:
 class Images(Dataset[tuple[Tensor, Tensor]]):
     """Image files, decoded whenever they are asked for, view after view."""
 
-    def __init__(self, assembly: Components, views: tuple[View, ...], targets: Array) -> None:
-        self._data, self._size = assembly.dataset, assembly.backbone.input_size
+    def __init__(self, components: Components, views: tuple[View, ...], targets: Array) -> None:
+        self._data, self._size = components.dataset, components.backbone.input_size
         self._views, self._targets = views, targets
 
     def __len__(self) -> int:
@@ -78,20 +78,20 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 def run(candidate: Candidate) -> Plain:
     """Train a candidate."""
     torch.set_num_threads(candidate.threads)
-    assembly = Components(check(candidate.experiment, "candidate"))
+    components = Components(check(candidate.experiment, "candidate"))
     architecture = Architecture.from_dict(candidate.architecture)
     split = Split(*(np.array(side, np.intp) for side in (candidate.train, candidate.validation)))
-    views = standard_views(assembly.experiment.features.jitters)
-    nothing = Features({}, views, np.arange(len(assembly.dataset)), 0)  # cached
-    setting = assembly.context({"backbone": nothing}, {"search": split})
+    views = standard_views(components.experiment.features.jitters)
+    nothing = Features({}, views, np.arange(len(components.dataset)), 0)  # cached
+    setting = components.context({"backbone": nothing}, {"search": split})
     job = Job(0, architecture, candidate.seed, TrainingSettings(**candidate.training))
-    task, tap = assembly.task, setting.tap_of(architecture)
+    task, tap = components.task, setting.tap_of(architecture)
     head = built(job, setting, task)
-    images = Images(assembly, views, setting.targets)
+    images = Images(components, views, setting.targets)
 
     def maps(pixels: Tensor) -> Tensor:
         with torch.no_grad():
-            return assembly.backbone(pixels.permute(0, 3, 1, 2).float(), [tap])[tap]
+            return components.backbone(pixels.permute(0, 3, 1, 2).float(), [tap])[tap]
 
     epochs, loaders = candidate.epochs, candidate.loaders
     return train(head, images, job, setting, task, maps, epochs=epochs, loaders=loaders)

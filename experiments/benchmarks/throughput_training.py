@@ -62,12 +62,12 @@ class Trainings:
     """Trainings on cached features, each of which every contender does.
 
     Attributes:
-        assembly: of the experiment.
+        components: of the experiment.
         setting: what the trainings share.
         jobs: what to train.
     """
 
-    assembly: Components
+    components: Components
     setting: TrainingContext
     jobs: list[Job]
 
@@ -79,12 +79,12 @@ class Trainings:
             experiment: see ``sized``.
             folder: for the journal of the search that only asks.
         """
-        assembly = Components(experiment)
-        setting = setting_of(assembly)
-        jobs, _ = Problem(assembly, setting, Clocked(Estimator)).jobs(folder)
+        components = Components(experiment)
+        setting = setting_of(components)
+        jobs, _ = Problem(components, setting, Clocked(Estimator)).jobs(folder)
         # A search numbers the jobs of each generation from 0; here all are handed out together.
         numbered = [replace(job, index=n, history=True) for n, job in enumerate(jobs)]
-        return cls(assembly, setting, numbered)
+        return cls(components, setting, numbered)
 
     def images(self) -> int:
         """Return how many images one epoch of one training reads, validation included."""
@@ -107,12 +107,12 @@ class Pass:
     histories: list[list[float]]
 
 
-def setting_of(assembly: Components, split: Split | None = None) -> TrainingContext:
+def setting_of(components: Components, split: Split | None = None) -> TrainingContext:
     """Return what trainings share, with the features computed that are not there."""
-    features = assembly.features(assembly.backbone, assembly.taps(), _quiet)
-    sides = assembly.dataset.sides()
+    features = components.features(components.backbone, components.taps(), _quiet)
+    sides = components.dataset.sides()
     chosen = split or Split(sides["train"], sides["validation"])
-    return assembly.context({"backbone": features}, {"search": chosen})
+    return components.context({"backbone": features}, {"search": chosen})
 
 
 def some(split: Split, train: int, validation: int) -> Split:

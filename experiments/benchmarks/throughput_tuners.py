@@ -41,7 +41,7 @@ def tune(
 
     for name in ("ray", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    metric = problem.assembly.task.metric
+    metric = problem.components.task.metric
     shared = {
         "setting": problem.setting,
         "jobs": list(jobs),
@@ -96,7 +96,7 @@ def optuna(
         def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> float:
             return genomes[trial.number][int(name)]
 
-    metric = problem.assembly.task.metric
+    metric = problem.components.task.metric
     answer = problem.make(problem.setting)
     rows: list[Row] = []
 

@@ -88,11 +88,11 @@ class Scene:
     """Searches of one experiment in which nothing is trained.
 
     Attributes:
-        assembly: its random search.
+        components: its random search.
         setting: what workers get.
     """
 
-    assembly: Components
+    components: Components
     setting: TrainingContext
 
     def search(
@@ -100,20 +100,20 @@ class Scene:
     ) -> Done:
         """Run a search on an executor that is ready; return what it took."""
         words = [f"optimizer.population_size={population}"] if population else []
-        assembly = Components(changed(self.assembly.experiment, words))
-        cost = assembly.cost if ordered else lambda architecture: 1
+        components = Components(changed(self.components.experiment, words))
+        cost = components.cost if ordered else lambda architecture: 1
         with RunStore(folder) as store:
-            parts = (assembly.space, assembly.optimizer(), executor, assembly.objective)
+            parts = (components.space, components.optimizer(), executor, components.objective)
             work = Search(SearchComponents(*parts, TrainingSettings(epochs=1), cost), store)
             start = time.perf_counter()
-            work.run(assembly.experiment.seed)
+            work.run(components.experiment.seed)
             wall = time.perf_counter() - start
             trials = tuple(trial for trial in store.trials() if trial.trained)
         return Done(wall, executor.workers, trials)
 
     def asked(self, folder: Path, population: int | None) -> list[Architecture]:
         """Return the networks that the search trains."""
-        recorder = Recorder(self.setting, Nothing(self.assembly.task.metric)(self.setting))
+        recorder = Recorder(self.setting, Nothing(self.components.task.metric)(self.setting))
         self.search(recorder, folder, population)
         return [job.architecture for job in recorder.jobs]
 
@@ -123,8 +123,8 @@ def measure(options: Options) -> Section:
     trials = 24 if options.quick else 64
     seed, numbers = options.experiment.seed, count()
     words = ["optimizer=random", f"budget={trials}", "finals.networks=0"]
-    assembly = Components(changed(options.experiment, words))
-    scene = Scene(assembly, without_features(assembly))
+    components = Components(changed(options.experiment, words))
+    scene = Scene(components, without_features(components))
     with tempfile.TemporaryDirectory(prefix="throughput-") as place, ray_cluster():
 
         def next_folder() -> Path:
@@ -163,7 +163,7 @@ def measure(options: Options) -> Section:
     networks = list(asked.values())
     predicted = predictions(scene.setting, networks, seconds)
     pairs = [
-        Pair(seconds[a.digest], guess, float(assembly.cost(a)))
+        Pair(seconds[a.digest], guess, float(components.cost(a)))
         for a, guess in zip(networks, predicted, strict=True)
     ]
     if options.journal:
@@ -300,11 +300,11 @@ def _bytes(options: Options, trials: int) -> Table:
     """Return what travels: features once a node, a job and a measurement a trial."""
     from ray import cloudpickle
 
-    assembly = Components(options.experiment)
+    components = Components(options.experiment)
     views = len(standard_views(options.experiment.features.jitters))
-    values = sum(math.prod(assembly.backbone.taps[tap]) for tap in assembly.taps())
-    features = 2 * values * views * len(assembly.dataset)
-    architecture = assembly.space.decode([0.5] * assembly.space.dim)
+    values = sum(math.prod(components.backbone.taps[tap]) for tap in components.taps())
+    features = 2 * values * views * len(components.dataset)
+    architecture = components.space.decode([0.5] * components.space.dim)
     job = Job(0, architecture, 0, options.experiment.training, "generation 1000 #100")
     answer = Measurement("ok", dict.fromkeys(("mae", "yaw", "pitch", "roll", "epoch"), 1 / 3))
     sent, back = (len(cloudpickle.dumps(thing)) for thing in (job, answer))
@@ -318,7 +318,7 @@ def _bytes(options: Options, trials: int) -> Table:
         if workers >= NODE
     ]
     note = (
-        f"Features: {len(assembly.dataset):,} images in {views} views, "
+        f"Features: {len(components.dataset):,} images in {views} views, "
         f"{features / 1e6:,.0f} MB in half precision. A job has {sent:,} bytes, a measurement "
         f"{back:,} (pickled; Ray's own envelope comes on top)."
     )

@@ -13,17 +13,17 @@ from evonas.workflows.components import Components
 
 
 @pytest.fixture(scope="module")
-def described(assembly: Components) -> evonas.ExperimentDescription:
+def described(components: Components) -> evonas.ExperimentDescription:
     """The tiny experiment with a limit that some of its networks exceed."""
-    return changed(assembly.experiment, ["objective.max_macs=100000"]).describe()
+    return changed(components.experiment, ["objective.max_macs=100000"]).describe()
 
 
 def test_costs_and_share_are_those_of_the_networks(
-    described: evonas.ExperimentDescription, assembly: Components
+    described: evonas.ExperimentDescription, components: Components
 ) -> None:
-    space = assembly.space
+    space = components.space
     points = np.random.default_rng(7).random((400, space.dim))
-    costs = np.array([assembly.cost(space.decode(point)) for point in points])
+    costs = np.array([components.cost(space.decode(point)) for point in points])
     assert described.macs.least <= costs.min()
     assert described.macs.largest >= costs.max()
     assert described.macs.median == pytest.approx(np.median(costs), rel=0.25)
@@ -37,13 +37,13 @@ def test_costs_and_share_are_those_of_the_networks(
 
 
 def test_the_gene_that_excludes_most_is_the_one_whose_values_differ_most(
-    described: evonas.ExperimentDescription, assembly: Components
+    described: evonas.ExperimentDescription, components: Components
 ) -> None:
     """Against shares that are counted here, on other genomes."""
-    space = assembly.space
+    space = components.space
     points = np.random.default_rng(8).random((3000, space.dim))
     decoded = [space.decode(point) for point in points]
-    fits = np.array([assembly.cost(one) <= 100_000 for one in decoded])
+    fits = np.array([components.cost(one) <= 100_000 for one in decoded])
     spreads: dict[str, float] = {}
     for gene in space.genes:
         values = np.array([str(one.settings.get(gene.name, "")) for one in decoded])
@@ -58,23 +58,23 @@ def test_the_gene_that_excludes_most_is_the_one_whose_values_differ_most(
     assert f"of the networks with {effect.gene} = {low} fit" in str(described)
 
 
-def test_what_is_cached_is_said_to_the_byte(assembly: Components, features: Features) -> None:
-    plan = assembly.experiment.describe().cache
+def test_what_is_cached_is_said_to_the_byte(components: Components, features: Features) -> None:
+    plan = components.experiment.describe().cache
     assert plan is not None
     files = [file for every in features.files.values() for file in every]
     values = sum(int(np.load(file, mmap_mode="r").nbytes) for file in files)
     assert plan.bytes == values
     assert plan.present == sum(file.stat().st_size for file in files)  # with headers
-    elsewhere = changed(assembly.experiment, ["features.cache=/tmp/nowhere/evonas"]).describe()
+    elsewhere = changed(components.experiment, ["features.cache=/tmp/nowhere/evonas"]).describe()
     assert elsewhere.cache is not None
     assert (elsewhere.cache.bytes, elsewhere.cache.present) == (values, 0)
 
 
-def test_images_and_trainings_are_counted(assembly: Components) -> None:
-    experiment = changed(assembly.experiment, ["budget=7", "finals.networks=2", "finals.seeds=3"])
+def test_images_and_trainings_are_counted(components: Components) -> None:
+    experiment = changed(components.experiment, ["budget=7", "finals.networks=2", "finals.seeds=3"])
     found = experiment.describe()
-    assert found.images == {side: len(rows) for side, rows in assembly.dataset.sides().items()}
-    assert list(found.trainings.values()) == [7, 6, len(assembly.baselines)]
+    assert found.images == {side: len(rows) for side, rows in components.dataset.sides().items()}
+    assert list(found.trainings.values()) == [7, 6, len(components.baselines)]
     assert found.max_macs is None
     assert (found.share, found.excluding) == (1.0, None)
     assert "limit: none on multiply-adds" in str(found)
@@ -90,15 +90,15 @@ def test_all_complaints_come_at_once(tiny_experiment: Experiment) -> None:
         tiny_experiment.changed(objective={"max_macs": 5}).describe()
 
 
-def test_blocks_add_up_to_the_exact_cost(assembly: Components) -> None:
-    found = evonas.describe_network(assembly.experiment, seed=4)
+def test_blocks_add_up_to_the_exact_cost(components: Components) -> None:
+    found = evonas.describe_network(components.experiment, seed=4)
     assert found.macs == sum(block.macs for block in found.blocks)
-    assert found.macs == assembly.cost(found.architecture)
+    assert found.macs == components.cost(found.architecture)
     assert found.params == sum(block.params for block in found.blocks)
-    assert found.in_shape == assembly.shape(found.architecture)
-    again = evonas.describe_network(assembly.experiment, found.genome)
+    assert found.in_shape == components.shape(found.architecture)
+    again = evonas.describe_network(components.experiment, found.genome)
     assert again == found
-    assert evonas.describe_network(assembly.experiment, seed=5).genome != found.genome
+    assert evonas.describe_network(components.experiment, seed=5).genome != found.genome
 
 
 def test_a_space_alone_takes_the_shape_that_is_given() -> None:

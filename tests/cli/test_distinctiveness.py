@@ -36,7 +36,7 @@ PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block4
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """Two networks that tell left, front and right apart, trained with two seeds."""
     folder = tmp_path_factory.mktemp("classes")
     faces = SyntheticFaces(identities=18, images_per_identity=8, occluded=0.0, seed=4)
@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path
             (folder / "faces" / side / name).mkdir(parents=True, exist_ok=True)
             path = folder / "faces" / side / name / f"{index}.png"
             Image.fromarray(faces.image(index)).save(path)
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain["data"] = {"name": "class_folders", "root": str(folder / "faces"), "size": 64}
     plain |= {"task": {"name": "classification"}, "baselines": [HIDDEN, PROBE]}
     plain["retraining"] |= {"epochs": 25, "learning_rate": 0.02}
@@ -76,7 +76,7 @@ def test_every_layer_is_compared_and_merged_in_each_way(found: list[Removal]) ->
 
 def test_before_is_what_a_test_of_the_network_says(made: Path, found: list[Removal]) -> None:
     retrained = Retrained(made)
-    results = retrained.test("same", retrained.assembly.dataset, lambda *progress: None)
+    results = retrained.test("same", retrained.components.dataset, lambda *progress: None)
     for result in results:
         own = [one for one in found if one.network == result.network]
         for file in {one.weights for one in own}:

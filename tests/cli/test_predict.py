@@ -31,9 +31,9 @@ SIDES = ("to the left", "to the right")
 
 
 @pytest.fixture(scope="module")
-def pose(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def pose(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """A folder of a head pose network with both exported files, and ``photos``."""
-    folder = retrained(assembly, tmp_path_factory.mktemp("pose"))
+    folder = retrained(components, tmp_path_factory.mktemp("pose"))
     for kind in ("onnx", "torch_export"):
         RetrainedModel(folder).export(format=kind)
     pictures(folder, folder / "photos", SHOWN)
@@ -41,7 +41,7 @@ def pose(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def table(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """A folder of a network that learnt a class from a user's table with boxes, and the table."""
     root = tmp_path_factory.mktemp("table")
     faces = SyntheticFaces(identities=12, images_per_identity=2)
@@ -55,7 +55,7 @@ def table(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Pat
             look = SIDES[int(faces.labels["yaw"][index] < 0)]
             writer.writerow([f"{index}.png", index // 2, look, 45 + index, 30, 105 + index, 95])
     data = {"name": "image_table", "root": str(root), "context": 1.2, "size": 96}
-    folder = retrained(assembly, root, data=data, task="classification")
+    folder = retrained(components, root, data=data, task="classification")
     RetrainedModel(folder).export(format="onnx")
     return folder
 

@@ -34,10 +34,10 @@ HEAD = {"name": "residual head", "network": "residual_head", "settings": {"width
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """The baselines of the tiny experiment, trained for two epochs."""
     folder = tmp_path_factory.mktemp("baselines")
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain |= {"baselines": [*plain["baselines"], HEAD], "retraining": {"epochs": 2}}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
     retrain(folder / "tiny.yaml", out=folder / "out")
@@ -120,9 +120,9 @@ def test_json_is_the_file_and_aware_training_moves_the_weights(
     assert (len(plain["training"]), len(trained["training"])) == (0, 1)
     # the simulated network of the last epoch is the one in the file
     shown = Retrained(tmp_path / "out1")
-    side = shown.assembly.dataset.sides()["validation"]
-    targets = shown.task.targets(shown.assembly.dataset)[side]
-    pixels = _pixels(shown.assembly.dataset, side, shown.assembly.backbone.input_size)
+    side = shown.components.dataset.sides()["validation"]
+    targets = shown.task.targets(shown.components.dataset)[side]
+    pixels = _pixels(shown.components.dataset, side, shown.components.backbone.input_size)
     outputs = load_quantized(tmp_path / "out1" / trained["file"]).outputs(pixels)
     mae = shown.task.metrics(shown.task.predictions(outputs), targets)["mae"]
     assert mae == pytest.approx(trained["training"][0]["mae"], abs=1e-3)
@@ -145,17 +145,17 @@ def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, ma
     out = made.parent / "few"
     assert evonas("quantize", made, "--images", 5000, "--out", out)[0] == 0
     found = read(out / "quantize.json")
-    there = len(Retrained(made).assembly.dataset.sides()["train"])
+    there = len(Retrained(made).components.dataset.sides()["train"])
     assert found["calibration_images"] == there
     assert f"activation ranges are from {there} images, all there are, not 5000" in found["notes"]
 
 
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_a_backbone_from_a_file(
-    evonas: Cli, assembly: Components, tmp_path: Path, dynamic: bool
+    evonas: Cli, components: Components, tmp_path: Path, dynamic: bool
 ) -> None:
     file = export(seeded(ConvNet), tmp_path / "net.pt2", dynamic=dynamic)
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain |= {"backbone": {"name": "exported", "path": str(file)}, "tap": "layers.1"}
     plain["space"]["tap"] = "layers.1"
     path = tmp_path / "exported.yaml"

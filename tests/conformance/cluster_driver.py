@@ -75,11 +75,11 @@ def refused(call: Any) -> str:
 
 def main(experiment: dict[str, Any], place: Path) -> dict[str, Any]:
     report: dict[str, Any] = {}
-    assembly = Components(check(experiment, "tests"))
-    features = assembly.features(assembly.backbone, assembly.taps(), lambda *progress: None)
-    sides = assembly.dataset.splits
+    components = Components(check(experiment, "tests"))
+    features = components.features(components.backbone, components.taps(), lambda *progress: None)
+    sides = components.dataset.splits
     split = Split(sides["train"], sides["validation"])
-    setting: TrainingContext = assembly.context({"backbone": features}, {"search": split})
+    setting: TrainingContext = components.context({"backbone": features}, {"search": split})
     local = LocalExecutor(setting)
     report["local"] = seen(list(local.evaluate(jobs("block4", 4))))
     report["taps"] = {tap: sorted(p.name for p in paths) for tap, paths in features.files.items()}

@@ -27,12 +27,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(assembly: Any, features: Any, place: Path) -> dict[str, Any]:
+def report(components: Any, features: Any, place: Path) -> dict[str, Any]:
     """What the search's side saw, behind token authentication with a token of its own."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     env["PYTHONPATH"] = str(Path(__file__).parents[2])  # the nodes' workers import evonas too
-    experiment = changed(assembly.experiment, ["finals.networks=2", "finals.seeds=2"])  # as source
+    experiment = changed(
+        components.experiment, ["finals.networks=2", "finals.seeds=2"]
+    )  # as source
     words = [json.dumps(experiment.model_dump(mode="json")), str(place)]
     # Ray notes the newest cluster of a machine in its folder, and sockets need a short path.
     with tempfile.TemporaryDirectory(prefix="ray") as folder:

@@ -371,9 +371,9 @@ def test_trials_appear_in_rays_metrics(cluster: Executor) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_that_is_not_there_is_refused(
-    name: str, assembly: Components, setting: TrainingContext
+    name: str, components: Components, setting: TrainingContext
 ) -> None:
-    wanted = changed(assembly.experiment, ["execution.device=gpu", f"execution.executor={name}"])
+    wanted = changed(components.experiment, ["execution.device=gpu", f"execution.executor={name}"])
     with pytest.raises(InputError, match=r"execution\.device=gpu: there is no GPU here"):
         Components(wanted).device_description()
 

@@ -60,11 +60,11 @@ def _untimed(told: Mapping[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def first(
-    tmp_path_factory: pytest.TempPathFactory, assembly: Any, features: Any
+    tmp_path_factory: pytest.TempPathFactory, components: Any, features: Any
 ) -> tuple[Path, Path]:
     """An experiment, and the folder of its first search, in one process without Ray."""
     place = tmp_path_factory.mktemp("first")
-    experiment = assembly.experiment.model_dump(mode="json") | WORDS
+    experiment = components.experiment.model_dump(mode="json") | WORDS
     (place / "same.yaml").write_text(yaml.safe_dump(experiment), encoding="utf-8")
     search("0", place / "same.yaml", "--run-dir", place / "run")
     return place / "same.yaml", place / "run"

@@ -276,8 +276,8 @@ def test_what_is_remembered_of_labels_is_read_anew(
     assert len(calls) > 200
 
 
-def test_a_retrained_head_is_refused_in_one_line(assembly: Components, tmp_path: Path) -> None:
-    folder = retrained(assembly, tmp_path)
+def test_a_retrained_head_is_refused_in_one_line(components: Components, tmp_path: Path) -> None:
+    folder = retrained(components, tmp_path)
     one = Retrained(folder)
     network = one.contender()
     path = folder / network["weights"][0]

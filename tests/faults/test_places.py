@@ -142,9 +142,9 @@ except InputError as error:
 
 
 def test_retrained_and_exported_networks(
-    disk: SmallDisk, assembly: Components, tmp_path: Path
+    disk: SmallDisk, components: Components, tmp_path: Path
 ) -> None:
-    folder = retrained(assembly, tmp_path)
+    folder = retrained(components, tmp_path)
     out = disk.folder / "retrained"
     words = ("retrain", tmp_path / "tiny.yaml", "--out", out)
     with disk.full(4096):

@@ -60,12 +60,14 @@ def test_retrain_says_in_one_line_what_is_wrong(run: Path) -> None:
     try_it()
 
 
-def test_a_changed_journal_is_begun_with_or_refused(run: Path, assembly: Components) -> None:
+def test_a_changed_journal_is_begun_with_or_refused(run: Path, components: Components) -> None:
     rows = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
-    objective: Objective = assembly.objective
+    objective: Objective = components.objective
 
     def read() -> None:
-        warm_start(run, assembly.experiment, assembly.fingerprints(), assembly.space, objective)
+        warm_start(
+            run, components.experiment, components.fingerprints(), components.space, objective
+        )
 
     read()
 
@@ -117,8 +119,8 @@ def test_resume_and_from_say_in_one_line_what_is_wrong(run: Path) -> None:
     try_it()
 
 
-def test_a_changed_comparison_is_taken_or_refused(assembly: Components, tmp_path: Path) -> None:
-    folder = retrained(assembly, tmp_path)
+def test_a_changed_comparison_is_taken_or_refused(components: Components, tmp_path: Path) -> None:
+    folder = retrained(components, tmp_path)
     path = folder / "comparison.json"
     plain = json.loads(path.read_text(encoding="utf-8"))
     weights = folder / plain["contenders"][0]["weights"][0]
@@ -141,8 +143,8 @@ def test_a_changed_comparison_is_taken_or_refused(assembly: Components, tmp_path
     try_it()
 
 
-def test_a_tap_that_the_backbone_has_not_is_named(assembly: Components, tmp_path: Path) -> None:
-    folder = retrained(assembly, tmp_path)
+def test_a_tap_that_the_backbone_has_not_is_named(components: Components, tmp_path: Path) -> None:
+    folder = retrained(components, tmp_path)
     content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
     for one in content["contenders"]:
         one["tap"] = "block33"

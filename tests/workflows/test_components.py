@@ -1,4 +1,4 @@
-"""What an assembly checks before anything is trained, and the targets that views see."""
+"""What an components checks before anything is trained, and the targets that views see."""
 
 from __future__ import annotations
 

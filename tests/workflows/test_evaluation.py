@@ -29,10 +29,10 @@ def quiet(*progress: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """The baselines of the tiny experiment, trained with two seeds."""
     folder = tmp_path_factory.mktemp("baselines")
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     extra = {
         "name": "residual head",
         "network": "residual_head",
@@ -68,15 +68,15 @@ def test_an_experiments_baselines_train_without_a_search_and_keep_their_weights(
 
 
 def test_the_test_split_of_the_same_data_gives_the_metrics_of_the_retraining(
-    made: Path, assembly: Components
+    made: Path, components: Components
 ) -> None:
-    results = Retrained(made).test("same", assembly.dataset, quiet)
+    results = Retrained(made).test("same", components.dataset, quiet)
     content = json.loads((made / "comparison.json").read_text("utf-8"))
     assert [result.network for result in results] == ["pooled features + linear", "residual head"]
     for result in results:
         (source,) = [one for one in content["contenders"] if one["name"] == result.network]
         assert result.test_set == "same, test split"
-        assert result.images == len(assembly.dataset.splits["test"])
+        assert result.images == len(components.dataset.splits["test"])
         assert len(result.repeats) == 2
         for now, then in zip(result.repeats, source["results"], strict=True):
             for name, value in then.items():
@@ -237,10 +237,10 @@ def test_a_task_without_a_flip_test_is_refused_before_anything_is_computed(
 
 
 def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
-    evonas: Cli, assembly: Components, tmp_path: Path
+    evonas: Cli, components: Components, tmp_path: Path
 ) -> None:
     """Maps, from labels to tables, of a data set that needs no download."""
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain["data"]["landmarks"] = True
     settings = {"tap": "block3", "width": 16, "upsamples": 0}
     head = {"name": "maps", "network": "heatmap_head", "settings": settings}
@@ -260,10 +260,10 @@ def test_landmarks_are_learnt_and_tested_with_and_without_the_mirror(
 
 
 def test_key_points_are_tested_beside_published_ones(
-    evonas: Cli, assembly: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    evonas: Cli, components: Components, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Maps of landmarks, beside the rows of COCO; and no errors of angles among them."""
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain["data"]["landmarks"] = True
     settings = {"tap": "block3", "width": 16, "upsamples": 0}
     head = {"name": "maps", "network": "heatmap_head", "settings": settings}

@@ -80,19 +80,19 @@ def study(
         InputError: there is no such network, or none ends in a linear layer.
     """
     chosen = _chosen(retrained, network)
-    assembly, dataset = retrained.assembly, retrained.assembly.dataset
+    components, dataset = retrained.components, retrained.components.dataset
     sides = dataset.sides()
     side = "test" if "test" in sides else "validation"
     used = {one["tap"] for one in chosen}
-    taps = [tap for tap in assembly.backbone.taps if tap in used]
-    features = assembly.features(assembly.backbone, taps, progress, dataset)
+    taps = [tap for tap in components.backbone.taps if tap in used]
+    features = components.features(components.backbone, taps, progress, dataset)
     judging = np.intersect1d(sides[side], features.usable)
     training = np.intersect1d(sides["train"], features.usable)
     places = np.linspace(0, len(training) - 1, min(options.patterns, len(training)))
     shown = training[places.astype(np.intp)]
     compared = Study((options.similar, options.complementary), options.repeats, options.seed)
     targets = retrained.task.targets(dataset)
-    device, task = assembly.hardware.own_device, retrained.task
+    device, task = components.hardware.own_device, retrained.task
     found: list[Removal] = []
     for one in chosen:
         maps = features.open(one["tap"])

@@ -98,7 +98,7 @@ class Export:
     @property
     def side(self) -> int:
         """Side of the images, in pixels."""
-        return int(self.network.assembly.backbone.input_size)
+        return int(self.network.components.backbone.input_size)
 
     def run(self, path: Path) -> dict[str, Any]:
         """Write and check the file, and return its model card, size and latency.
@@ -138,13 +138,13 @@ class Export:
                 "exporting": round(written, 2),
                 "measuring": round(time.perf_counter() - start - written, 2),
             },
-            "notes": [*self.notes, *self.network.assembly.warnings()],
+            "notes": [*self.notes, *self.network.components.warnings()],
         }
 
     @cached_property
     def images(self) -> Tensor:
         """Evenly spaced images of the evaluation split, (n, 3, side, side) RGB in 0..255."""
-        dataset = self.network.assembly.dataset
+        dataset = self.network.components.dataset
         judges = dataset.sides()[self.network.side]
         chosen = np.linspace(0, len(judges) - 1, min(IMAGES, len(judges))).round().astype(int)
         crops, last_error = [], ""

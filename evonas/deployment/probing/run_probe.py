@@ -18,18 +18,18 @@ _FEW = 40  # taps that are all probed
 Labels = list[tuple[Target, Flags]]
 
 
-def wanted(assembly: Components) -> tuple[str, ...]:
+def wanted(components: Components) -> tuple[str, ...]:
     """Return the labels to probe for: those of the settings, else those of the task."""
-    return tuple(dict.fromkeys(assembly.experiment.probe.labels or assembly.task.labels))
+    return tuple(dict.fromkeys(components.experiment.probe.labels or components.task.labels))
 
 
 def probed(
-    assembly: Components, name: str, backbone: Backbone, labels: Labels, progress: Progress
+    components: Components, name: str, backbone: Backbone, labels: Labels, progress: Progress
 ) -> Primary:
     """Probe the taps of a backbone on an experiment's data.
 
     Args:
-        assembly: of the experiment.
+        components: of the experiment.
         name: of the backbone, in tables.
         backbone: of any input size.
         labels: targets, each with (n,) flags of the images that have it.
@@ -38,7 +38,7 @@ def probed(
     Raises:
         InputError: features cannot be computed, or a label has too few training images.
     """
-    settings, dataset, begun = assembly.experiment.features, assembly.dataset, time.monotonic()
+    settings, dataset, begun = components.experiment.features, components.dataset, time.monotonic()
     cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
     taps = informative_taps(backbone.taps, _FEW)
     features = cache.ensure(
@@ -55,7 +55,7 @@ def probed(
         pooled = features.open(tap)[0].reshape(len(dataset), -1)
         for target, there in labels:
             splits = {side: rows[(usable & there)[rows]] for side, rows in dataset.sides().items()}
-            how = assembly.experiment.probe
+            how = components.experiment.probe
             found.append(probe(tap, pooled, target, dataset.groups, splits, how.folds, how.classes))
             progress(f"{name}: linear models", len(found), len(taps) * len(labels))
     return Primary(name, backbone.fingerprint, tuple(taps), tuple(found), spent)

@@ -96,18 +96,18 @@ class Pruning:
                 f"{self.network.retrained.folder}: {self.network.contender['name']!r} is quantised "
                 "already, expected a network with float weights: prune first, then quantise"
             )
-        upto = TruncatedBackbone(self.network.assembly.backbone, self.network.tap)
+        upto = TruncatedBackbone(self.network.components.backbone, self.network.tap)
         return Prunable(upto, self.network.example)
 
     @cached_property
     def curves(self) -> Mapping[str, Mapping[str, Curve]]:
         """The characteristic curves on the training images: map name -> label -> curve."""
-        assembly, progress = self.network.assembly, self.network.progress
-        dataset, maps = assembly.dataset, Maps(self.prunable, assembly.backbone.input_size)
+        components, progress = self.network.components, self.network.progress
+        dataset, maps = components.dataset, Maps(self.prunable, components.backbone.input_size)
         features = self.network.cache.ensure(maps, dataset, list(maps.taps), (View(),), progress)
         train = np.intersect1d(dataset.sides()["train"], features.usable)
         targets = {}
-        for label in assembly.task.labels:
+        for label in components.task.labels:
             target, usable = read(dataset, label)
             targets[label] = (target, np.intersect1d(train, np.flatnonzero(usable)))
         curves: dict[str, dict[str, Curve]] = {}
@@ -145,7 +145,7 @@ class Pruning:
         channels.
         """
         kept = plan.output
-        _, height, width = self.network.assembly.backbone.taps[self.network.tap]
+        _, height, width = self.network.components.backbone.taps[self.network.tap]
         family = registry.load("network", self.network.architecture.network)()
         shape, outputs = (int(kept.sum()), height, width), self.network.retrained.task.n_outputs
         head: nn.Module = family.build(self.network.architecture, shape, outputs)
@@ -166,7 +166,7 @@ class Pruning:
     def reduction(self, head: Complexity, upto: Complexity) -> Reduction:
         """Return the cost of a pruned backbone and its head, with that of the original network."""
         cost = Cost(head.macs + upto.macs, head.params + upto.params)
-        return reduction(cost, self.network.assembly.backbone)
+        return reduction(cost, self.network.components.backbone)
 
 
 def costs(backbone: Backbone, tap: str, head: nn.Module) -> tuple[Complexity, Complexity]:

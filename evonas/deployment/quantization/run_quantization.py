@@ -63,8 +63,8 @@ class Quantization:
                 f"{self.network.retrained.folder}: {entry['name']!r} is quantised already: give "
                 "the folder that `evonas retrain` or `evonas prune` wrote"
             )
-        self._assembly = self.network.assembly
-        self._assembly.dataset.sides()  # raises InputError without a training split
+        self._components = self.network.components
+        self._components.dataset.sides()  # raises InputError without a training split
         if (trained := len(entry["weights"])) > 1:
             self.notes.append(
                 f"of {trained} trained seeds number {self.network.repeat} is quantised"
@@ -73,7 +73,7 @@ class Quantization:
     @property
     def settings(self) -> QuantizeSettings:
         """The settings of the quantization."""
-        return self._assembly.experiment.quantize
+        return self._components.experiment.quantize
 
     def run(self, path: Path) -> dict[str, Any]:
         """Write the quantised network, and return errors, size and latency before and after.
@@ -93,7 +93,7 @@ class Quantization:
         """
         settings, captured = self.settings, self._captured
         check_extra(settings.road, settings.aware)
-        with tempfile.TemporaryDirectory() as folder, threads(self._assembly.hardware.threads):
+        with tempfile.TemporaryDirectory() as folder, threads(self._components.hardware.threads):
             floats = Path(folder) / "float.onnx"
             images = self._calibration()
             history: list[dict[str, float]] = []
@@ -108,7 +108,7 @@ class Quantization:
             full_network = self.network.full_network
             with self._timed("quantising"):
                 covered = quantize(captured, settings.road, images, path, trained, floats)
-                quantised = load_quantized(path, self._assembly.hardware.threads)
+                quantised = load_quantized(path, self._components.hardware.threads)
             with self._timed("judging"):
                 metrics = {
                     "before": self.network.judge(full_network),
@@ -124,7 +124,7 @@ class Quantization:
             "tap": self.network.tap,
             "file": path.name,
             "settings": settings.model_dump(mode="json"),
-            "seed": self._assembly.experiment.seed,
+            "seed": self._components.experiment.seed,
             "calibration_images": sum(map(len, images)),
             "judged_on": {
                 "images": len(self.network.judges),
@@ -145,13 +145,13 @@ class Quantization:
                 *self.notes,
                 *measured.notes,
                 *self.network.cautions(),
-                *self._assembly.warnings(),
+                *self._components.warnings(),
             ],
         }
 
     @cached_property
     def _captured(self) -> Captured:
-        captured = capture(self.network.full_network, self._assembly.backbone.input_size)
+        captured = capture(self.network.full_network, self._components.backbone.input_size)
         if not captured.any_batch:
             self.notes.append("the network takes one image at a time, as its backbone does")
         return captured
@@ -159,7 +159,7 @@ class Quantization:
     def _calibration(self) -> list[Tensor]:
         """Return training images for the activation ranges, drawn with the experiment's seed."""
         learners, wanted = self.network.learners, self.settings.images
-        rng = np.random.default_rng(self._assembly.experiment.seed)
+        rng = np.random.default_rng(self._components.experiment.seed)
         chosen = np.sort(rng.permutation(learners)[:wanted])
         if not len(chosen):
             raise InputError("data: no image of the training split can be decoded")

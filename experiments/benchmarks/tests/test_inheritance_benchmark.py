@@ -28,9 +28,9 @@ def test_what_the_published_code_leaves_at_random() -> None:
 
 
 def test_children_differ_in_one_gene_and_starts_in_nothing_else(
-    assembly: Components, features: Any, tmp_path: Path
+    components: Components, features: Any, tmp_path: Path
 ) -> None:
-    family = Family(assembly, 0, 2, tmp_path)
+    family = Family(components, 0, 2, tmp_path)
     works = list(family.works(("tiny",), 6, 2, [1, 2], [3]))
     own = {parent.digest for parent in family.parents}
     assert len(own) == 2

@@ -17,10 +17,10 @@ from evonas.workflows.evaluation import Retrained
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> RetrainedNetwork:
+def network(tmp_path_factory: pytest.TempPathFactory, components: Components) -> RetrainedNetwork:
     """A residual head on the second block, barely trained."""
     folder = tmp_path_factory.mktemp("benchmark")
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain["baselines"] = [
         {"name": "head", "network": "residual_head", "settings": {"width": 6, "tap": "block2"}}
     ]

@@ -79,12 +79,12 @@ def test_durations_are_stretched_and_keep_their_order() -> None:
 
 def test_predictions_are_of_networks_that_were_not_seen() -> None:
     """Durations that are exactly what predictions can express; one half is 100 times as slow."""
-    assembly = Components(load("quickstart", []))
-    setting = without_features(assembly)
+    components = Components(load("quickstart", []))
+    setting = without_features(components)
     rng = np.random.default_rng(0)
-    networks = [assembly.space.decode(rng.random(assembly.space.dim)) for _ in range(24)]
+    networks = [components.space.decode(rng.random(components.space.dim)) for _ in range(24)]
     seconds = {
-        a.digest: (1 + 99 * (n % 2)) * (1e-6 * assembly.cost(a) + 0.1)
+        a.digest: (1 + 99 * (n % 2)) * (1e-6 * components.cost(a) + 0.1)
         for n, a in enumerate(networks)
     }
     found = predictions(setting, networks, seconds)
@@ -124,7 +124,7 @@ def test_a_contender_is_called_with_fsync_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Problem:
-        class assembly:
+        class components:
             class task:
                 metric = "error"
 

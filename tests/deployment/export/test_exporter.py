@@ -73,9 +73,9 @@ class _Block(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """A linear head of the tiny experiment, trained twice."""
-    return retrained(assembly, tmp_path_factory.mktemp("retrained"))
+    return retrained(components, tmp_path_factory.mktemp("retrained"))
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_the_file_answers_in_degrees_and_says_what_it_is(
     for count in (1, 2, 7):
         np.testing.assert_allclose(shipped.run(images[:count]), expected[:count], atol=1e-4)
     assert np.ptp(expected, axis=0).min() > 0.1, "it answers the same for every image"
-    assert found["parity"]["images"] == len(Retrained(folder).assembly.dataset.splits["test"])
+    assert found["parity"]["images"] == len(Retrained(folder).components.dataset.splits["test"])
     assert found["parity"]["largest_difference"] < 1e-4
     assert f"{found['parity']['largest_difference']:.1e} degrees" in out
     assert found["bytes"] == (target / FILES[kind]).stat().st_size
@@ -209,12 +209,12 @@ def test_a_quantised_network_gets_its_answer(
 
 @pytest.mark.parametrize("kind", FILES)
 def test_a_backbone_that_takes_one_image_at_a_time(
-    evonas: Cli, assembly: Components, tmp_path: Path, kind: str
+    evonas: Cli, components: Components, tmp_path: Path, kind: str
 ) -> None:
     file = program_of(seeded(ConvNet), tmp_path / "net.pt2", dynamic=False)
-    space = assembly.experiment.model_dump(mode="json")["space"] | {"tap": "layers.1"}
+    space = components.experiment.model_dump(mode="json")["space"] | {"tap": "layers.1"}
     backbone = {"name": "exported", "path": str(file)}
-    folder = retrained(assembly, tmp_path, backbone=backbone, tap="layers.1", space=space)
+    folder = retrained(components, tmp_path, backbone=backbone, tap="layers.1", space=space)
     code, _, err = evonas("export", folder, "--format", kind)
     assert (code, err) == (0, ""), err
     shipped = ExportedNetwork.load(folder)
@@ -229,7 +229,7 @@ def test_an_operator_without_a_form_is_named_with_its_block(
 ) -> None:
     def full_network(self: RetrainedNetwork) -> nn.Module:
         return FullNetwork(
-            TruncatedBackbone(self.assembly.backbone, self.tap), Odd(self.head)
+            TruncatedBackbone(self.components.backbone, self.tap), Odd(self.head)
         ).eval()
 
     monkeypatch.setattr(RetrainedNetwork, "full_network", property(full_network))

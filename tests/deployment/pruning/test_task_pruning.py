@@ -37,10 +37,10 @@ DEPTHWISE: dict[str, object] = {
 
 
 @pytest.fixture(scope="module")
-def retrained(tmp_path_factory: pytest.TempPathFactory, assembly: Components) -> Path:
+def retrained(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
     """A residual head on the third block, trained twice."""
     folder = tmp_path_factory.mktemp("retrained")
-    plain = assembly.experiment.model_dump(mode="json")
+    plain = components.experiment.model_dump(mode="json")
     plain["baselines"] = [
         {"name": "head", "network": "residual_head", "settings": {"width": 8, "tap": "block3"}},
         {"name": "deep", "network": "master_module", "settings": DEPTHWISE},
@@ -97,10 +97,10 @@ def test_the_counted_parameters_are_those_of_the_kept_filters(pruned: Path) -> N
 
 
 def test_the_folder_is_tested_like_any_retraining_with_the_numbers_it_tells(
-    pruned: Path, assembly: Components
+    pruned: Path, components: Components
 ) -> None:
     told = read(pruned / "prune.json")["metrics"]["pruned"]
-    (result,) = Retrained(pruned).test("same", assembly.dataset, lambda *progress: None)
+    (result,) = Retrained(pruned).test("same", components.dataset, lambda *progress: None)
     # Features are cached in half precision, images go through in single.
     assert result.mean("mae") == pytest.approx(told["mae"], abs=0.02)
     assert result.upto == read(pruned / "comparison.json")["contenders"][0]["backbone_up_to_tap"]
@@ -127,14 +127,16 @@ def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
     weights = 4 * entry["backbone_up_to_tap"]["params"]
     # each tensor by itself, and not the row in which all of them were trained
     assert weights < (folder / "pruned.pt2").stat().st_size < weights + 200_000
-    (result,) = Retrained(folder).test("same", Retrained(folder).assembly.dataset, lambda *p: None)
+    (result,) = Retrained(folder).test(
+        "same", Retrained(folder).components.dataset, lambda *p: None
+    )
     assert result.mean("mae") == pytest.approx(
         read(folder / "prune.json")["metrics"]["pruned"]["mae"], abs=0.02
     )
 
 
 def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) -> None:
-    settings = Retrained(retrained, ("prune.threshold=0.2",)).assembly.experiment.prune
+    settings = Retrained(retrained, ("prune.threshold=0.2",)).components.experiment.prune
     whole = RetrainedNetwork(Retrained(retrained), "head")
     work = Pruning(whole, settings)
     plan, _ = work.plan()
@@ -154,7 +156,7 @@ def test_images_are_the_crops_themselves(retrained: Path) -> None:
     whole = RetrainedNetwork(Retrained(retrained))
     images = whole.images(whole.learners[:20])
     assert images.shape == (20, 3, 64, 64)
-    crop = View().apply(whole.assembly.dataset.image(int(whole.learners[7])), 0, 64, 0.0)
+    crop = View().apply(whole.components.dataset.image(int(whole.learners[7])), 0, 64, 0.0)
     np.testing.assert_array_equal(images[7], crop.transpose(2, 0, 1))
 
 
@@ -166,7 +168,7 @@ def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained
 
 def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
     work = Pruning(
-        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune
+        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).components.experiment.prune
     )
     for curves in work.curves.values():
         for one in curves.values():
@@ -209,9 +211,9 @@ def test_what_is_asked_for_follows_from_the_training_images_and_stays(
         if one["name"] == "block3.refine":  # the last of its stage, so it decides
             assert set().union(*one["asked"].values()) == set(one["kept"])
     work = Pruning(
-        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune
+        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).components.experiment.prune
     )
-    dataset = work.network.assembly.dataset
+    dataset = work.network.components.dataset
     train = dataset.splits["train"]
     with torch.inference_mode():
         means = work.prunable.features(work.network.images(train))["block2.refine"]
@@ -241,7 +243,7 @@ def test_distinctiveness_does_not_take_options_in_vain(retrained: Path, evonas: 
 
 def test_a_training_on_images_that_diverges_is_said_in_one_line(retrained: Path) -> None:
     whole = RetrainedNetwork(Retrained(retrained))
-    settings = whole.assembly.experiment.prune.training
+    settings = whole.components.experiment.prune.training
     wild = settings.model_copy(update={"epochs": 2, "learning_rate": 1e30, "warmup": 0.0})
     with pytest.raises(RunError, match=r"diverged .* lower the learning rate"):
         whole.train(whole.full_network, wild, lambda done, total: None)
