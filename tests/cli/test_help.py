@@ -98,7 +98,7 @@ def test_reading_an_experiment_imports_neither_torch_nor_ray(
     """What ``validate`` says about keys and values comes before anything heavy."""
     code = (
         "import sys\n"
-        "from evonas import config\n"
+        "from evonas.core import experiment as config\n"
         f"config.load({str(tiny_file)!r}, ['budget=3'])\n"
         "heavy = {'torch', 'ray', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"

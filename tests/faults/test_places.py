@@ -104,10 +104,10 @@ def test_features_on_a_disk_that_fills_up(disk: SmallDisk, tmp_path: Path) -> No
     """In a process of its own: a map of a file without room ends one by SIGBUS."""
     script = """
 import resource, sys
-from evonas import registry
+from evonas.core import registry
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.errors import InputError
-from evonas.estimation import features
+from evonas.estimation.features import feature_cache as features
 from evonas.estimation.features.views import View
 
 folder, limit = sys.argv[1], int(sys.argv[2])

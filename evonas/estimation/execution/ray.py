@@ -256,15 +256,16 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         """Give the actors back; a cluster that was started here ends, others go on."""
-        self._metrics.close()
-        if self._owner and ray.is_initialized():
-            _own_cluster.stop(self._worth_reading)
-        elif ray.is_initialized():
-            self._pool.close()
-            if self._origin is not None:
-                ray.kill(self._origin.source)
-            _cluster.leave(self)
-        self._origin = None
+        with _own_cluster.uninterrupted():
+            self._metrics.close()
+            if self._owner and ray.is_initialized():
+                _own_cluster.stop(self._worth_reading)
+            elif ray.is_initialized():
+                self._pool.close()
+                if self._origin is not None:
+                    ray.kill(self._origin.source)
+                _cluster.leave(self)
+            self._origin = None
 
 
 def _keep(job: Job, answer: Answer) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -95,6 +97,28 @@ def stop(keep: bool) -> None:
     ray.shutdown()
     if not keep:
         _remove(session)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C until the block is done.
+
+    A second Ctrl-C while Ray ends would leave its processes and its session folder behind.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed within the block.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed and before not in (signal.SIG_IGN, None):
+        raise KeyboardInterrupt
 
 
 def clear(folder: Path) -> None:
