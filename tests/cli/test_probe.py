@@ -29,6 +29,7 @@ def probed(evonas: Cli, tiny_file: Path, tmp_path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_how_classes_are_fitted_is_said_and_chosen(
     evonas: Cli, tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_other_labels_and_another_backbone(evonas: Cli, tiny_file: Path, tmp_pat
     assert json.loads((tmp_path / "there/probe.json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_key_points_are_targets_of_two_columns(evonas: Cli, tiny_file: Path) -> None:
     points = [
         "data.landmarks=true",

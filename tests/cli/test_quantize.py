@@ -142,6 +142,7 @@ def test_pixels_are_whole_numbers_behind_sixteen_bits() -> None:
     assert torch.equal(seen.half().float(), every)
 
 
+@pytest.mark.slow
 def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, made: Path) -> None:
     out = made.parent / "few"
     assert evonas("quantize", made, "--images", 5000, "--out", out)[0] == 0
@@ -151,6 +152,7 @@ def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, ma
     assert f"ranges are taken from {there} images: fewer than 5000 are there" in found["notes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_a_backbone_from_a_file(
     evonas: Cli, assembly: Assembly, tmp_path: Path, dynamic: bool

@@ -104,6 +104,7 @@ def test_the_overrides_of_a_search_are_settings() -> None:
             raise AssertionError(f"{command}: {error}") from error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", RUN)
 def test_the_commands_of_a_document_run_in_their_order(
     document: str, tmp_path: Path, shared_cache: Path, monkeypatch: pytest.MonkeyPatch

@@ -22,6 +22,8 @@ from faults.searches import (
     searched,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.faults]
+
 LOG = 10**6  # bytes of a worker's log, at which it is turned over
 
 

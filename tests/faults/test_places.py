@@ -269,6 +269,7 @@ def spoken(words: list[str], folder: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_caches_and_results_that_are_read_only(tmp_path: Path, tiny: dict[str, Any]) -> None:
     theirs = tmp_path
     plain: dict[str, Any] = {**tiny, "features": {"cache": str(theirs / "maps")}, "budget": 1}

@@ -233,6 +233,7 @@ def test_threads_end_with_the_search_and_with_the_optimizer() -> None:
     assert soon(0), "forgotten"
 
 
+@pytest.mark.slow
 def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
     program = (
         "from optimizer_problems import bowl, build, drive, ordinal\n"

@@ -115,6 +115,7 @@ def test_the_pruned_backbone_is_one_file_with_one_tap_under_its_old_name(pruned:
     assert any(tensor.dim() == 4 and tensor.shape[1] == len(kept) for tensor in head.values())
 
 
+@pytest.mark.slow
 def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
     retrained: Path, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
     )
 
 
+@pytest.mark.slow
 def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) -> None:
     settings = Retrained(retrained, ("prune.threshold=0.2",)).assembly.experiment.prune
     whole = RetrainedNetwork(Retrained(retrained), "head")
@@ -171,6 +173,7 @@ def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
             assert counts == sorted(counts, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_command_prunes_and_says_where_the_result_is(retrained: Path, evonas: Cli) -> None:
     folder = Path(shutil.copytree(retrained, retrained.parent / "copy"))
     code, said, wrong = evonas("prune", folder, "--threshold", "0.1", "--epochs", "1")
@@ -219,6 +222,7 @@ def test_what_is_asked_for_follows_from_the_training_images_and_stays(
     np.testing.assert_array_equal(found.kept(0.1), own.kept(0.1))
 
 
+@pytest.mark.slow
 def test_integers_are_not_pruned(retrained: Path, tmp_path: Path, evonas: Cli) -> None:
     assert evonas("quantize", retrained, "--images", "8", "--out", tmp_path / "int8")[0] == 0
     code, _, wrong = evonas("prune", tmp_path / "int8")
