@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from optimizer_problems import bowl, build, by_digest, distinct, drive, ordinal, space_of
 
-from evonas.errors import InputError
 from evonas.optimizers import bobyqa
 from evonas.optimizers.common.ask_tell_thread import CallbackBridge
 
@@ -299,12 +298,6 @@ def test_the_bridge_tells_what_the_solver_raised_and_closes_anywhere() -> None:
     unstarted.close()
     del bridge
     assert soon(0)
-
-
-@pytest.mark.parametrize("radius", [0, 0.6, "wide"])
-def test_radius_out_of_range(radius: Any) -> None:
-    with pytest.raises(InputError, match="radius: expected a number"):
-        build("bobyqa", ordinal(), radius=radius)
 
 
 def test_a_gene_of_one_value_does_not_widen_the_radius() -> None:

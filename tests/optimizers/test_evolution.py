@@ -20,7 +20,6 @@ from optimizer_problems import (
     space_of,
 )
 
-from evonas.errors import InputError
 from evonas.space import Mutation
 
 # ------------------------------------------------------------------- (mu + lambda)
@@ -260,21 +259,3 @@ def test_it_beats_random_search_by_far(options: dict[str, Any]) -> None:
         return statistics.mean(best)
 
     assert error("evolution", **options) < 0.5 * error("random")
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("parents", 0),
-        ("parents", True),
-        ("sample", 0),
-        ("crossover", 1.1),
-        ("crossover", -0.1),
-        ("generation0", 0),
-        ("ageing", 1),
-        ("ageing", "yes"),
-    ],
-)
-def test_options_out_of_range(option: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected"):
-        build("evolution", ordinal(), **{option: value})

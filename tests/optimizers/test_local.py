@@ -16,8 +16,6 @@ from optimizer_problems import (
     space_of,
 )
 
-from evonas.errors import InputError
-
 
 @pytest.mark.parametrize("acceptance", ["first", "steepest"])
 @pytest.mark.parametrize("space", [mixed(), conditional(), ordinal(3, 4)])
@@ -71,8 +69,3 @@ def test_steepest_tries_all_neighbours_before_it_moves() -> None:
     better = quick.ask()[1]
     quick.tell([4.0, 3.0])
     assert np.array_equal(quick._centre, better)
-
-
-def test_unknown_acceptance() -> None:
-    with pytest.raises(InputError, match="acceptance: expected one of"):
-        build("local", ordinal(), acceptance="best")
