@@ -52,6 +52,8 @@ SLOW_CASES = {
     # Faults and generated input.
     "test_broken_off_at_any_moment": r"power-(?!.*inherit=true fidelity=racing).*",
     "test_the_system_itself_refuses_a_longer_file": r"1000|3000|7000",
+    "test_a_strategy_ends_keeps_its_budget_and_says_why": r"(?!usual-|.*-half fail-).*",
+    "test_with_two_axes": r"(?!half fail|one inf).*",
     "test_a_run_that_was_moved_goes_on": r"0\.3|0\.9",
 }
 

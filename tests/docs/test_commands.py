@@ -50,9 +50,9 @@ def refusal(command: Command) -> str:
     return ""
 
 
-@pytest.mark.parametrize("command", OF_EVONAS, ids=str)
-def test_a_command_fits_the_command_line(command: Command) -> None:
-    assert not refusal(command)
+def test_every_command_fits_the_command_line() -> None:
+    assert len(OF_EVONAS) > 50
+    assert not [said for command in OF_EVONAS if (said := refusal(command))]
 
 
 def test_a_command_in_a_sentence_fits_as_far_as_it_goes() -> None:
