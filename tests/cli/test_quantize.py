@@ -105,6 +105,7 @@ def test_the_float_network_is_the_one_that_was_trained(evonas: Cli, made: Path) 
     assert found["before"]["mae"] == pytest.approx(source["results"][0]["test_mae"], abs=1e-2)
 
 
+@pytest.mark.slow
 def test_json_is_the_file_and_aware_training_moves_the_weights(
     evonas: Cli, made: Path, tmp_path: Path
 ) -> None:

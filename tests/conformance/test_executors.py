@@ -284,6 +284,7 @@ def test_what_hangs_outside_of_python_is_ended_with_its_worker(
     assert len({found[n].metrics["process"] for n in (10, 12)}) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_go_on_is_replaced_and_its_job_tried_once_more(
     cluster: Executor, setting: TrainingContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,6 +12,7 @@ ARCHITECTURE = ROOT / "docs" / "ARCHITECTURE.md"
 PAGES = sorted(FOLDER.glob("[0-9]*.md"))
 #: Further pages that name files of the repository.
 NAMING = [FOLDER / "README.md", ARCHITECTURE, ROOT / "docs" / "TESTING.md"]
+FOLDERS = "evonas|docs|tests|experiments|search_spaces"
 HEADINGS = ["Context", "Decision", "Consequences", "What would change it"]
 
 

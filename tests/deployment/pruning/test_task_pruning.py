@@ -57,6 +57,13 @@ def pruned(retrained: Path) -> Path:
     return prune.run(retrained, changes, "", 1, retrained / "small", QUIET)
 
 
+@pytest.fixture(scope="module")
+def work(retrained: Path) -> Pruning:
+    """What prunes the first network; its curves are computed once."""
+    found = Retrained(retrained)
+    return Pruning(RetrainedNetwork(found), found.assembly.experiment.prune)
+
+
 def read(path: Path) -> dict:
     return json.loads(path.read_text("utf-8"))
 
@@ -163,10 +170,7 @@ def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained
     assert whole.judge(whole.whole)["mae"] == pytest.approx(told, abs=0.02)
 
 
-def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
-    work = Pruning(
-        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune
-    )
+def test_a_higher_threshold_asks_for_fewer_filters(work: Pruning) -> None:
     for curves in work.curves.values():
         for one in curves.values():
             counts = [one.kept(threshold).sum() for threshold in (0.001, 0.01, 0.1, 0.5)]
@@ -201,16 +205,13 @@ def test_what_does_not_fit_is_refused_in_one_line(
 
 
 def test_what_is_asked_for_follows_from_the_training_images_and_stays(
-    retrained: Path, pruned: Path
+    work: Pruning, pruned: Path
 ) -> None:
     for one in read(pruned / "prune.json")["maps"]:
         for asked in one["asked"].values():
             assert asked
         if one["name"] == "block3.refine":  # the last of its stage, so it decides
             assert set().union(*one["asked"].values()) == set(one["kept"])
-    work = Pruning(
-        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).assembly.experiment.prune
-    )
     dataset = work.network.assembly.dataset
     train = dataset.splits["train"]
     with torch.inference_mode():

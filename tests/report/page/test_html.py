@@ -255,6 +255,7 @@ def test_pictures_and_markdown(evonas: Cli, tmp_path: Path) -> None:
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "toy-run")
     code = (
