@@ -1,4 +1,4 @@
-"""Faults that take minutes, or a machine for themselves: `make faults` has them, `make test-all` not.
+"""Faults that take minutes, or a machine for themselves: `make faults` alone has them.
 
 Of each there is a quicker relative elsewhere: servers in ray_cluster/test_local_cluster.py, nodes
 that go in test_cluster.py, time limits, memory and files left open in the conformance of executors.

@@ -108,7 +108,8 @@ def uninterrupted() -> Iterator[None]:
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed within the block.
     """
-    if threading.current_thread() is not threading.main_thread():  # only that one is interrupted
+    main = threading.current_thread() is threading.main_thread()  # only that one is interrupted
+    if not main or signal.getsignal(signal.SIGINT) is None:  # None: a handler that is not Python's
         yield
         return
     pressed: list[int] = []
@@ -117,7 +118,7 @@ def uninterrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if pressed and before not in (signal.SIG_IGN, None):
+    if pressed and before is not signal.SIG_IGN:
         raise KeyboardInterrupt
 
 

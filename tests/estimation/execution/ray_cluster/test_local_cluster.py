@@ -126,8 +126,11 @@ def test_ctrl_c_while_ray_ends_leaves_no_session_behind(
     made = session(tmp_path, "new", None, 0)
     monkeypatch.setattr(_own_cluster, "_session", lambda: made)
     monkeypatch.setattr(ray, "shutdown", lambda: signal.raise_signal(signal.SIGINT))
-    before = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt), _own_cluster.uninterrupted():
-        _own_cluster.stop(keep=False)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt), _own_cluster.uninterrupted():
+            _own_cluster.stop(keep=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not made.exists()
-    assert signal.getsignal(signal.SIGINT) is before
