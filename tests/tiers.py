@@ -15,6 +15,8 @@ import pytest
 #: Name of a test -> regular expression of the ids (what pytest shows in brackets) that are slow.
 SLOW_CASES = {
     # Optimizers: the slowest of them, and kinds of fitness that stand for others.
+    "test_a_bowl_of_65536_is_solved_in_120_trainings": r"[1-4]",
+    "test_a_bowl_of_65536_is_solved_in_150_trainings": r"[1-4]",
     "test_a_small_space_is_met_in_full_and_then_ends": r"64-.*|rounded-.*|conditional-.*-(cma|pso)",
     "test_any_sequence_of_failures_and_successes": r"surrogate|bobyqa",
     "test_beats_random_search_on_a_smooth_problem": r"surrogate|bobyqa|pso|nsga2|local",
