@@ -6,10 +6,10 @@ BIN := .venv/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
 
-.PHONY: help install search retrain test faults audit format check smoke quality bench compare docs notebook figures clean
+.PHONY: help install search retrain test test-all faults audit format check smoke quality bench compare docs notebook figures clean
 
 help:  ## show this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 install: .venv/installed  ## make .venv with the tested versions of everything
 
@@ -28,8 +28,13 @@ retrain: search  ## train the winner longer, beside hand-made baselines
 	$(BIN)/evonas retrain $(RUN)/best.json
 
 # Jobs that each have as many threads as there are cores would wait for one another half the time.
-test: install  ## run the tests (JOBS=1: one after the other)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+test: install  ## run the tests that protect a change (JOBS=1: one after the other)
+	$(PYTEST) -m "not slow and not browser"
+
+test-all: install  ## run every test: also the slow ones, and pages in Chromium where it is installed
+	$(PYTEST)
 
 faults: install  ## break searches off at many moments (TRIES=16 of each set)
 	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults tests/faults/at_length.py -rP
@@ -49,13 +54,13 @@ format: install  ## put the code in order
 	$(BIN)/ruff format evonas tests experiments docs
 	$(BIN)/ruff check --fix evonas tests experiments docs
 
-check: install  ## all that must hold: format, lint, types, floors, documentation, tests, smoke, quality
+check: install  ## all that must hold: format, lint, types, floors, documentation, all tests, smoke, quality
 	$(BIN)/ruff format --check evonas tests experiments docs
 	$(BIN)/ruff check evonas tests experiments docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) docs
-	$(MAKE) test
+	$(MAKE) test-all
 	$(MAKE) smoke
 	$(MAKE) quality
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiers
 import yaml
 from rich.console import Console
 
@@ -21,6 +22,13 @@ from evonas.estimation.features.feature_cache import Features
 from evonas.workflows.components import Components
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give tests the markers that follow from their folder, a fixture, or `tiers.py`."""
+    unmet = tiers.mark(items)
+    if unmet and config.args_source is pytest.Config.ArgsSource.TESTPATHS:
+        raise pytest.UsageError(f"tests/tiers.py names cases that are no more: {sorted(unmet)}")
 
 
 @pytest.fixture(scope="session")

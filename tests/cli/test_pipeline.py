@@ -56,6 +56,7 @@ def test_every_step_leaves_its_result_and_the_table_says_what_is_left(
     assert (folder / "pipeline.md").read_text("utf-8") == table
 
 
+@pytest.mark.slow
 def test_what_was_stopped_goes_on_from_the_step_that_it_was_in(
     words: tuple[object, ...], evonas: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

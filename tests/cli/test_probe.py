@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from command_line import Cli, said
+from mutations import command
 from PIL import Image
 
 from evonas.core import experiment as config
@@ -19,16 +21,28 @@ from evonas.estimation.features import feature_cache as features
 TAPS = ["block1", "block2", "block3", "block4"]
 
 
-@pytest.fixture
-def probed(evonas: Cli, tiny_file: Path, tmp_path: Path) -> dict[str, Any]:
-    """What probe.json holds after a probe of the tiny experiment."""
-    code, out, err = evonas("probe", tiny_file, "probe.keep=2")
+@pytest.fixture(scope="module")
+def probe(components: Components, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny experiment was probed."""
+    folder = tmp_path_factory.mktemp("probed")
+    experiment = components.experiment.model_dump(mode="json")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    code, out, err = command(folder, "probe", "tiny.yaml", "probe.keep=2", also=cache)
     assert (code, err) == (0, "")
     assert "Recommended taps of synthetic_face, the best first: block" in out
+    return folder
+
+
+@pytest.fixture
+def probed(probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What probe.json holds; a copy lies in the working directory."""
+    shutil.copytree(probe / "runs", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = json.loads((tmp_path / "runs/tiny/probe/probe.json").read_text())
     return found
 
 
+@pytest.mark.slow
 def test_how_classes_are_fitted_is_said_and_chosen(
     evonas: Cli, tiny_file: Path, tmp_path: Path
 ) -> None:
@@ -110,6 +124,7 @@ def test_one_pass_for_all_taps_and_none_the_second_time(
     assert tables[0] == tables[1]
 
 
+@pytest.mark.slow
 def test_other_labels_and_another_backbone(evonas: Cli, tiny_file: Path, tmp_path: Path) -> None:
     also = "synthetic_face random=1"
     words = ["--labels", "smile, identity", "--also", also, "--out", "there", "--json"]
@@ -133,6 +148,7 @@ def test_other_labels_and_another_backbone(evonas: Cli, tiny_file: Path, tmp_pat
     assert json.loads((tmp_path / "there/probe.json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_key_points_are_targets_of_two_columns(evonas: Cli, tiny_file: Path) -> None:
     points = [
         "data.landmarks=true",

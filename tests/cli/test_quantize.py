@@ -104,6 +104,7 @@ def test_the_float_network_is_the_one_that_was_trained(evonas: Cli, made: Path) 
     assert found["before"]["mae"] == pytest.approx(source["results"][0]["test_mae"], abs=1e-2)
 
 
+@pytest.mark.slow
 def test_json_is_the_file_and_aware_training_moves_the_weights(
     evonas: Cli, made: Path, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_pixels_are_whole_numbers_behind_sixteen_bits() -> None:
     assert torch.equal(seen.half().float(), every)
 
 
+@pytest.mark.slow
 def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, made: Path) -> None:
     out = made.parent / "few"
     assert evonas("quantize", made, "--images", 5000, "--out", out)[0] == 0
@@ -150,6 +152,7 @@ def test_fewer_images_than_asked_for_are_all_used_and_it_is_said(evonas: Cli, ma
     assert f"activation ranges are from {there} images, all there are, not 5000" in found["notes"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dynamic", [True, False])
 def test_a_backbone_from_a_file(
     evonas: Cli, components: Components, tmp_path: Path, dynamic: bool

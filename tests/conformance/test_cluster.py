@@ -18,6 +18,8 @@ from evonas.core.experiment import changed
 from evonas.estimation.cost.latency import processor
 from evonas.runs.run_store import read_journal
 
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
+
 DRIVER = Path(__file__).with_name("cluster_driver.py")
 
 

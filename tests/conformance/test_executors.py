@@ -27,6 +27,8 @@ from evonas.estimation.measurement import Measurement
 from evonas.space import Architecture
 from evonas.workflows.components import Components
 
+pytestmark = pytest.mark.ray
+
 NAMES = registry.names("executor")
 EPOCH = TrainingSettings(epochs=1)
 HEADS = [
@@ -195,6 +197,7 @@ def test_what_runs_out_of_memory_beside_others_is_tried_alone(
     assert {found[n].metrics["alone"] for n in (12, 13, 14)} == {0.0}
 
 
+@pytest.mark.slow
 def test_a_worker_that_leaks_is_given_up_for_a_new_one(
     cluster: Executor, setting: TrainingContext
 ) -> None:
@@ -270,6 +273,7 @@ def test_a_training_that_never_ends_is_a_timeout_and_the_others_go_on(
         assert answers(executor, odd(""))[10].status == "ok"
 
 
+@pytest.mark.slow
 def test_what_hangs_outside_of_python_is_ended_with_its_worker(
     cluster: Executor, setting: TrainingContext
 ) -> None:
@@ -280,6 +284,7 @@ def test_what_hangs_outside_of_python_is_ended_with_its_worker(
     assert len({found[n].metrics["process"] for n in (10, 12)}) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_cannot_go_on_is_replaced_and_its_job_tried_once_more(
     cluster: Executor, setting: TrainingContext, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -298,6 +303,7 @@ def test_this_process_cannot_be_replaced(setting: TrainingContext) -> None:
         answers(executor, odd("", "useless", ""))
 
 
+@pytest.mark.slow
 def test_a_worker_that_leaves_files_open_is_given_up_for_a_new_one(
     cluster: Executor, setting: TrainingContext
 ) -> None:

@@ -70,6 +70,8 @@ def first(
     return place / "same.yaml", place / "run"
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_a_search_with_all_that_carries_on_is_repeated_to_the_bit(
     first: tuple[Path, Path], tmp_path: Path
 ) -> None:

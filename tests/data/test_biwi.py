@@ -47,6 +47,7 @@ def small(root: Path, tmp_path: Path) -> Path:
     return tmp_path / "small"
 
 
+@pytest.mark.slow
 def test_labels_are_those_of_the_rendered_heads(root: Path, tmp_path: Path) -> None:
     data = Biwi(str(root))
     faces = write_biwi(tmp_path, videos=24, frames=2)

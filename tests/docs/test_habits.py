@@ -65,6 +65,12 @@ def test_the_workflow_runs_make_check_on_the_oldest_python() -> None:
     assert packages[1] in "\n".join(steps)
 
 
+def test_a_change_is_checked_by_every_test_and_make_test_leaves_out_what_is_slow() -> None:
+    assert "$(MAKE) test-all" in recipe("check")
+    assert recipe("test-all").strip() == "$(PYTEST)"
+    assert recipe("test").strip() == '$(PYTEST) -m "not slow and not browser"'
+
+
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)
 def test_an_issue_form_is_one(path: Path) -> None:
     form = read(path)
@@ -88,5 +94,5 @@ def test_there_is_a_form_of_each_kind_and_a_template() -> None:
 def test_make_help_lists_every_target() -> None:
     phony = re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.M)
     assert phony
-    listed = re.findall(r"^([a-z]+):.*## \S", MAKEFILE, re.M)
+    listed = re.findall(r"^([a-z-]+):.*## \S", MAKEFILE, re.M)
     assert sorted(listed) == sorted(phony[1].split())

@@ -113,6 +113,7 @@ def test_every_page_is_in_the_navigation() -> None:
     assert yaml.safe_load(content)["theme"]["font"] is False
 
 
+@pytest.mark.slow
 def test_it_builds_strictly_and_asks_the_web_for_nothing(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs", reason="make docs installs it")
     pytest.importorskip("mkdocstrings")

@@ -1,6 +1,6 @@
-"""Faults that take minutes, or a machine for themselves: `make faults` has them, `make test` not.
+"""Faults that take minutes, or a machine for themselves: `make faults` alone has them.
 
-Of each there is a quicker relative elsewhere: servers in execution/test_own_cluster.py, nodes
+Of each there is a quicker relative elsewhere: servers in ray_cluster/test_local_cluster.py, nodes
 that go in test_cluster.py, time limits, memory and files left open in the conformance of executors.
 """
 
@@ -21,6 +21,8 @@ from faults.searches import (
     resembles,
     searched,
 )
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.faults]
 
 LOG = 10**6  # bytes of a worker's log, at which it is turned over
 

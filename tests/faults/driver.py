@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-TRIES = int(os.environ.get("EVONAS_TRIES", "0"))  # of each set; 0: few, as in `make test`
+TRIES = int(os.environ.get("EVONAS_TRIES", "0"))  # of each set; 0: few, as in `make test-all`
 COMMON = ("budget=14", "finals.networks=2", "finals.seeds=2", "baselines=[]", "report=false")
 KILLED = -9
 _UNTOLD = ("seconds", "at")

@@ -123,6 +123,7 @@ def test_the_journal_cut_at_every_byte_of_its_last_two_lines(
         assert len(trainings(folder)) == missing  # what was cut, and no more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 5, 16] if TRIES else [5])
 def test_killed_from_outside(wholes: Wholes, rows: int, tmp_path: Path) -> None:
     """By `kill -9`, when the journal has so many lines; the process knows nothing of it."""

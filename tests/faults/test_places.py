@@ -107,7 +107,7 @@ import resource, sys
 from evonas.core import registry
 from evonas.models.backbones.synthetic_face import SyntheticFace
 from evonas.errors import InputError
-from evonas.estimation import features
+from evonas.estimation.features import feature_cache as features
 from evonas.estimation.features.views import View
 
 folder, limit = sys.argv[1], int(sys.argv[2])
@@ -269,6 +269,7 @@ def spoken(words: list[str], folder: Path) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_caches_and_results_that_are_read_only(tmp_path: Path, tiny: dict[str, Any]) -> None:
     theirs = tmp_path
     plain: dict[str, Any] = {**tiny, "features": {"cache": str(theirs / "maps")}, "budget": 1}

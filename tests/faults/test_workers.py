@@ -26,6 +26,8 @@ from faults.searches import (
 STOPPED = 130
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("number", range(TRIES or 1))
 def test_workers_that_die_at_any_moment(
     toys: Toys, searches: RaySearches, tmp_path: Path, number: int
@@ -55,6 +57,8 @@ def test_workers_that_die_at_any_moment(
     print(f"{words} {seed}: {sum(came.values())} workers killed, {len(bad)} bad candidates")
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 @pytest.mark.parametrize("number", range(max(1, TRIES // 4)))
 def test_a_driver_that_is_killed_and_stopped_goes_on_each_time(
     toys: Toys, searches: RaySearches, tmp_path: Path, number: int

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evonas.errors import InputError
 from evonas.optimizers import bobyqa
 from evonas.optimizers.common.ask_tell_thread import CallbackBridge
 from evonas.testing.optimizer_problems import (
@@ -241,6 +240,7 @@ def test_threads_end_with_the_search_and_with_the_optimizer() -> None:
     assert soon(0), "forgotten"
 
 
+@pytest.mark.slow
 def test_the_interpreter_exits_with_solvers_waiting(tmp_path: Path) -> None:
     program = (
         "from evonas.testing.optimizer_problems import bowl, build, drive, ordinal\n"
@@ -306,12 +306,6 @@ def test_the_bridge_tells_what_the_solver_raised_and_closes_anywhere() -> None:
     unstarted.close()
     del bridge
     assert soon(0)
-
-
-@pytest.mark.parametrize("radius", [0, 0.6, "wide"])
-def test_radius_out_of_range(radius: Any) -> None:
-    with pytest.raises(InputError, match="radius: expected a number"):
-        build("bobyqa", ordinal(), radius=radius)
 
 
 def test_a_gene_of_one_value_does_not_widen_the_radius() -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.stats import norm, spearmanr
 
-from evonas.errors import InputError
 from evonas.optimizers.common.preselection import Preselection
 from evonas.testing.optimizer_problems import bowl, build, cost, drive, ordinal, space_of
 
@@ -96,23 +95,6 @@ def test_it_stays_in_the_feasible_region() -> None:
 def test_start_at_the_centre() -> None:
     optimizer = build("cma", ordinal(4, 9), start="centre", sigma=0.001, margin=0.0)
     assert np.allclose(optimizer.ask(), 0.5, atol=0.01)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("sigma", 0),
-        ("sigma", 1.5),
-        ("margin", 0.7),
-        ("start", "middle"),
-        ("population_size", 3),
-        ("preselection", 0),
-        ("preselection", 2.5),
-    ],
-)
-def test_options_out_of_range(option: str, value: Any) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected .* got {value!r}"):
-        build("cma", ordinal(), **{option: value})
 
 
 def test_population_size_is_small_by_default_and_honoured() -> None:

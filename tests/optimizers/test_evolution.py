@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from evolving import B0, EVOPOSE, Array, changes, digests, evolution, told
 
-from evonas.errors import InputError
 from evonas.space import Mutation
 from evonas.testing.optimizer_problems import (
     bowl,
@@ -260,21 +259,3 @@ def test_it_beats_random_search_by_far(options: dict[str, Any]) -> None:
         return statistics.mean(best)
 
     assert error("evolution", **options) < 0.5 * error("random")
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("parents", 0),
-        ("parents", True),
-        ("sample", 0),
-        ("crossover", 1.1),
-        ("crossover", -0.1),
-        ("generation0", 0),
-        ("ageing", 1),
-        ("ageing", "yes"),
-    ],
-)
-def test_options_out_of_range(option: str, value: object) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected"):
-        build("evolution", ordinal(), **{option: value})

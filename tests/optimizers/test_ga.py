@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evonas.errors import InputError
 from evonas.optimizers.ga import _Tournaments
 from evonas.optimizers.pymoo_support.operators import OneGene
 from evonas.testing.optimizer_problems import (
@@ -143,14 +142,6 @@ def test_a_bowl_of_65536_is_solved_in_120_trainings(seed: int) -> None:
     optimizer = build("ga", ordinal(8, 4), budget=120, seed=seed)
     drive(optimizer, bowl)
     assert optimizer.best_fitness == 0.0
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("mutation", 0), ("step", 2), ("crossover", -0.1), ("parents", 1)]
-)
-def test_options_out_of_range(option: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected"):
-        build("ga", ordinal(), **{option: value})
 
 
 def test_children_have_the_genes_of_successes_alone() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evonas.errors import InputError
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -71,8 +70,3 @@ def test_steepest_tries_all_neighbours_before_it_moves() -> None:
     better = quick.ask()[1]
     quick.tell([4.0, 3.0])
     assert np.array_equal(quick._centre, better)
-
-
-def test_unknown_acceptance() -> None:
-    with pytest.raises(InputError, match="acceptance: expected one of"):
-        build("local", ordinal(), acceptance="best")

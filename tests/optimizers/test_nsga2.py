@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from evonas.errors import InputError
 from evonas.optimizers import nsga2
 from evonas.optimizers.base import Optimizer
 from evonas.space import Architecture, SearchSpace
@@ -216,12 +215,3 @@ def test_asks_as_many_as_it_should_however_many_are_preselected() -> None:
     for preselection in (1, 6):
         optimizer = build("nsga2", SPACE, budget=60, population_size=6, preselection=preselection)
         assert [len(genomes) for genomes in search(optimizer)[0]] == [6] * 10
-
-
-@pytest.mark.parametrize(
-    ("option", "value"),
-    [("mutation", 0), ("step", 2), ("crossover", -0.1), ("parents", 1), ("preselection", 0)],
-)
-def test_options_out_of_range(option: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected"):
-        build("nsga2", SPACE, **{option: value})

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evonas.errors import InputError
 from evonas.testing.optimizer_problems import (
     bowl,
     build,
@@ -183,12 +182,6 @@ def test_a_bowl_of_65536_is_solved_in_150_trainings(seed: int) -> None:
     optimizer = build("pso", ordinal(8, 4), budget=150, seed=seed)
     drive(optimizer, bowl)
     assert optimizer.best_fitness == 0.0
-
-
-@pytest.mark.parametrize(("option", "value"), [("inertia", 1.0), ("cognitive", -1), ("social", 5)])
-def test_options_out_of_range(option: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{option}: expected a number"):
-        build("pso", ordinal(), **{option: value})
 
 
 def test_a_swarm_without_anything_new_around_is_scattered() -> None:

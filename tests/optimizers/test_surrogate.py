@@ -12,7 +12,6 @@ from conftest import SHARED
 from scipy.optimize import check_grad
 from scipy.stats import norm
 
-from evonas.errors import InputError
 from evonas.optimizers.bayesian.acquisition import (
     CandidatePosterior,
     log_expected_improvement,
@@ -256,12 +255,6 @@ def test_failures_are_avoided() -> None:
         failed.extend(broken)
         optimizer.tell(np.where(broken, np.nan, bowl(space, genomes)))
     assert np.mean(failed[20:]) < 0.15
-
-
-@pytest.mark.parametrize("value", [1, 2.5, True])
-def test_options_out_of_range(value: float) -> None:
-    with pytest.raises(InputError, match="start: expected a whole number of at least 2"):
-        build("surrogate", ordinal(), start=value)
 
 
 def test_equal_fitness_teaches_nothing_and_breaks_nothing() -> None:

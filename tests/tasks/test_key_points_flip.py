@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from point_targets import EYES, dots, named, rendered, rows
 from torch import nn
@@ -52,6 +53,7 @@ def test_a_flip_test_changes_nothing_for_a_symmetric_network() -> None:
         assert (both == plain).all() == same
 
 
+@pytest.mark.slow
 def test_a_head_learns_where_coloured_dots_are() -> None:
     """The whole way: training, validation, decoding, against the constant."""
     maps, targets = dots(600, 0)

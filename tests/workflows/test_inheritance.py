@@ -286,6 +286,8 @@ def rows(folder: Path) -> list[dict[str, Any]]:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_children_inherit_and_two_workers_write_the_same(
     evonas: Cli, breeding: Path, tmp_path: Path
 ) -> None:

@@ -223,6 +223,7 @@ def _cases(root: Path) -> Iterator[Case]:
     yield Case("synthetic_faces", few | {"seed": 0, "train": 0.3, "validation": 0.7})
 
 
+@pytest.mark.slow
 def test_whatever_options_train_and_test_get_no_used_image_judges_unsaid(
     cases: list[Case],
 ) -> None:

@@ -250,15 +250,16 @@ class RayExecutor(Executor):
 
     def close(self) -> None:
         """Stop the actors, and the cluster if this process started it."""
-        self._metrics.close()
-        if self._owner and ray.is_initialized():
-            _own_cluster.stop(self._worth_reading)
-        elif ray.is_initialized():
-            self._pool.close()
-            if self._origin is not None:
-                ray.kill(self._origin.source)
-            _cluster.leave(self)
-        self._origin = None
+        with _own_cluster.uninterrupted():
+            self._metrics.close()
+            if self._owner and ray.is_initialized():
+                _own_cluster.stop(self._worth_reading)
+            elif ray.is_initialized():
+                self._pool.close()
+                if self._origin is not None:
+                    ray.kill(self._origin.source)
+                _cluster.leave(self)
+            self._origin = None
 
 
 def _keep(job: Job, answer: Answer) -> None:

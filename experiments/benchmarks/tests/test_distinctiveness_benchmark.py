@@ -31,6 +31,7 @@ def test_classes_are_equally_frequent_ranges_in_order() -> None:
         assert yaw[numbers == low].max() <= yaw[numbers == low + 1].min()
 
 
+@pytest.mark.slow
 def test_heads_have_the_published_shapes(cases: list[benchmark.Case]) -> None:
     shapes = {(case.removal.layer.units, case.removal.layer.outputs) for case in cases}
     assert shapes == {(2048, 7), (100, 7), (2048, 100)}

@@ -242,6 +242,8 @@ def test_any_whole_table_will_do(tmp_path: Path) -> None:
     assert (problem.worst, problem.noisy) == ((6.0, 400.0), False)
 
 
+@pytest.mark.slow
+@pytest.mark.ray
 def test_script_with_workers(table: Path, tmp_path: Path) -> None:
     command = [sys.executable, str(BENCHMARKS / "search_quality.py"), "--table", str(table)]
     command += ["--problems", "table", "--protocols", "clean", "--strategies", "random"]

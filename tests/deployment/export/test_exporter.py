@@ -207,6 +207,7 @@ def test_a_quantised_network_gets_its_answer(
     assert found["bytes"] < 1.3 * before + 4000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_a_backbone_that_takes_one_image_at_a_time(
     evonas: Cli, components: Components, tmp_path: Path, kind: str
@@ -240,6 +241,7 @@ def test_an_operator_without_a_form_is_named_with_its_block(
     assert not list((folder / "export").iterdir())
 
 
+@pytest.mark.slow
 def test_the_block_of_an_operator_that_torch_takes_apart() -> None:
     """``cumprod`` becomes others on the way, which the network does not name."""
 

@@ -183,6 +183,7 @@ def test_taps_are_ranked_by_shares_of_the_constant_whatever_the_unit() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_recognition_network_knows_where_a_face_turns(
     recognition_weights: Path, pointing04_root: Path
 ) -> None:

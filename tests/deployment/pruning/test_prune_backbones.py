@@ -59,6 +59,7 @@ def test_a_pruned_backbone_is_the_whole_one_with_zeros(
         assert small.shape[1] == kept.sum() < backbone.taps[tap][0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", PUBLISHED)
 def test_the_published_filter_counts_give_the_published_sizes(task: str) -> None:
     counts, kilobytes = PUBLISHED[task]

@@ -59,6 +59,13 @@ def pruned(retrained: Path) -> Path:
     return model.prune(repeat=1, out=retrained / "small", overrides=changes).folder
 
 
+@pytest.fixture(scope="module")
+def work(retrained: Path) -> Pruning:
+    """What prunes the first network; its curves are computed once."""
+    found = Retrained(retrained)
+    return Pruning(RetrainedNetwork(found), found.components.experiment.prune)
+
+
 def read(path: Path) -> dict:
     return json.loads(path.read_text("utf-8"))
 
@@ -117,6 +124,7 @@ def test_the_pruned_backbone_is_one_file_with_one_tap_under_its_old_name(pruned:
     assert any(tensor.dim() == 4 and tensor.shape[1] == len(kept) for tensor in head.values())
 
 
+@pytest.mark.slow
 def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
     retrained: Path, tmp_path: Path
 ) -> None:
@@ -135,6 +143,7 @@ def test_a_network_that_trains_with_channels_last_is_written_like_any_other(
     )
 
 
+@pytest.mark.slow
 def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) -> None:
     settings = Retrained(retrained, ("prune.threshold=0.2",)).components.experiment.prune
     whole = RetrainedNetwork(Retrained(retrained), "head")
@@ -166,16 +175,14 @@ def test_the_whole_network_errs_on_images_as_its_head_does_on_features(retrained
     assert whole.judge(whole.full_network)["mae"] == pytest.approx(told, abs=0.02)
 
 
-def test_a_higher_threshold_asks_for_fewer_filters(retrained: Path) -> None:
-    work = Pruning(
-        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).components.experiment.prune
-    )
+def test_a_higher_threshold_asks_for_fewer_filters(work: Pruning) -> None:
     for curves in work.curves.values():
         for one in curves.values():
             counts = [one.kept(threshold).sum() for threshold in (0.001, 0.01, 0.1, 0.5)]
             assert counts == sorted(counts, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_command_prunes_and_says_where_the_result_is(retrained: Path, evonas: Cli) -> None:
     folder = Path(shutil.copytree(retrained, retrained.parent / "copy"))
     code, said, wrong = evonas("prune", folder, "--threshold", "0.1", "--epochs", "1")
@@ -203,16 +210,13 @@ def test_what_does_not_fit_is_refused_in_one_line(
 
 
 def test_what_is_asked_for_follows_from_the_training_images_and_stays(
-    retrained: Path, pruned: Path
+    work: Pruning, pruned: Path
 ) -> None:
     for one in read(pruned / "prune.json")["maps"]:
         for asked in one["asked"].values():
             assert asked
         if one["name"] == "block3.refine":  # the last of its stage, so it decides
             assert set().union(*one["asked"].values()) == set(one["kept"])
-    work = Pruning(
-        RetrainedNetwork(Retrained(retrained)), Retrained(retrained).components.experiment.prune
-    )
     dataset = work.network.components.dataset
     train = dataset.splits["train"]
     with torch.inference_mode():
@@ -224,6 +228,7 @@ def test_what_is_asked_for_follows_from_the_training_images_and_stays(
     np.testing.assert_array_equal(found.kept(0.1), own.kept(0.1))
 
 
+@pytest.mark.slow
 def test_integers_are_not_pruned(retrained: Path, tmp_path: Path, evonas: Cli) -> None:
     assert evonas("quantize", retrained, "--images", "8", "--out", tmp_path / "int8")[0] == 0
     code, _, wrong = evonas("prune", tmp_path / "int8")

@@ -100,6 +100,7 @@ def test_every_channel_of_a_weight_has_its_own_scale(tmp_path: Path) -> None:
     assert sum("dequantize_per_channel" in name for name in names) >= len(widths)
 
 
+@pytest.mark.slow
 def test_what_stays_a_float_is_listed(tmp_path: Path) -> None:
     found: dict[str, Coverage] = {}
     for road in ROADS:
@@ -140,6 +141,7 @@ def test_a_program_from_a_file_is_quantised_as_a_module_is(
     assert signal_to_noise(outputs(whole), found) > CLOSE
 
 
+@pytest.mark.slow
 def test_aware_training_mends_what_rounding_broke(tmp_path: Path) -> None:
     net, shown = made(Shadowed), images(64)
     shown[:, 2] = 0

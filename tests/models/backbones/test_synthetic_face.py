@@ -89,6 +89,7 @@ def test_it_is_cheap(network: SyntheticFace) -> None:
     assert SHIPPED.stat().st_size <= 2_000_000
 
 
+@pytest.mark.slow
 def test_it_recognises_unseen_people(network: SyntheticFace) -> None:
     """60 people x 6 images of a seed that neither training nor its report used."""
     faces = SyntheticFaces(identities=60, images_per_identity=6, seed=424242)

@@ -58,6 +58,7 @@ def test_the_head_of_simple_baseline_behind_a_reduction() -> None:
     assert macs == 2048 * 256 * 48 + 256 * 256 * 16 * places + 256 * 17 * 64 * 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", blocks.names())
 def test_every_block_can_stand_in_it(block: str) -> None:
     for kernel, up_kernel in itertools.product((1, 3), (2, 3, 4)):

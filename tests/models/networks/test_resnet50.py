@@ -159,6 +159,7 @@ def test_the_spatial_gate_starts_the_same_everywhere_and_can_learn() -> None:
     assert all(float(norm.weight.grad.abs().max()) > 0 for norm in norms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_a_few_steps_on_two_images_lower_the_loss(attention: str) -> None:
     module = built(attention, (3, 64, 64), 3)

@@ -168,6 +168,7 @@ def test_half_the_channels_pass_a_unit_unchanged() -> None:
     assert torch.equal(unit(x)[:, ::2], x[:, :4])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "classifier"), ALL)
 def test_a_few_steps_on_two_images_lower_the_loss(width: float, classifier: str) -> None:
     module = built(width, classifier, (3, 64, 64), 3)

@@ -212,6 +212,7 @@ def test_several_runs_side_by_side(tmp_path: Path) -> None:
     assert len(text.encode()) <= MEGABYTES
 
 
+@pytest.mark.slow
 def test_a_long_search_has_a_page_that_still_opens(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rows = [trial(number, rng) for number in range(8000)]
@@ -254,6 +255,7 @@ def test_pictures_and_markdown(evonas: Cli, tmp_path: Path) -> None:
     assert (folder / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     folder = run_folder(tmp_path / "toy-run")
     code = (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -96,6 +98,29 @@ def stop(keep: bool) -> None:
     ray.shutdown()
     if not keep:
         _remove(session)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C until the block is done.
+
+    A second Ctrl-C while Ray ends would leave its processes and its session folder behind.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed within the block.
+    """
+    main = threading.current_thread() is threading.main_thread()  # only that one is interrupted
+    if not main or signal.getsignal(signal.SIGINT) is None:  # None: a handler that is not Python's
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed and before is not signal.SIG_IGN:
+        raise KeyboardInterrupt
 
 
 def clear(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,19 @@ def test_a_server_of_ray_that_is_gone_is_said(monkeypatch: pytest.MonkeyPatch) -
         node.dead = (other, (name, Killed()))
         with pytest.raises(RunError, match=rf"Ray's {name} ended \(status -9\)"):
             _own_cluster.check()
+
+
+def test_ctrl_c_while_ray_ends_leaves_no_session_behind(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = session(tmp_path, "new", None, 0)
+    monkeypatch.setattr(_own_cluster, "_session", lambda: made)
+    monkeypatch.setattr(ray, "shutdown", lambda: signal.raise_signal(signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
+    try:
+        with pytest.raises(KeyboardInterrupt), _own_cluster.uninterrupted():
+            _own_cluster.stop(keep=False)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert not made.exists()

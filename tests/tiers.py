@@ -1,0 +1,86 @@
+"""Which cases of a test stand for the others in `make test`.
+
+A test over every optimizer, network or document is slow because of a few of its cases. Those are
+named here by their ids, so that the test itself stays one over all of them: `make test-all` runs
+every case. A whole test that is slow has the marker in its own file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import pytest
+
+#: Name of a test -> regular expression of the ids (what pytest shows in brackets) that are slow.
+SLOW_CASES = {
+    # Optimizers: the slowest of them, and kinds of fitness that stand for others.
+    "test_a_bowl_of_65536_is_solved_in_120_trainings": r"[1-4]",
+    "test_a_bowl_of_65536_is_solved_in_150_trainings": r"[1-4]",
+    "test_a_small_space_is_met_in_full_and_then_ends": r"64-.*|rounded-.*|conditional-.*-(cma|pso)",
+    "test_any_sequence_of_failures_and_successes": r"surrogate|bobyqa",
+    "test_beats_random_search_on_a_smooth_problem": r"surrogate|bobyqa|pso|nsga2|local",
+    "test_failures_stop_no_search_and_spoil_no_best": (
+        r"(all zero|one nan|one inf|minus inf|huge|only huge|tiny)-.*"
+    ),
+    "test_failures_that_are_met_again_in_a_small_space": r"cma|nsga2|pso",
+    "test_few_feasible_architectures": r"cma|pso|nsga2|surrogate",
+    "test_no_strategy_depends_on_the_order_of_sets": r".*-carrying",
+    "test_silence": r"(?!pso|random).*",
+    "test_what_is_asked_is_near_the_parents": r"surrogate",
+    "test_successes_that_become_worse_and_worse_outrank_every_failure": (
+        r"20-0\.[28]-.*|.*-surrogate"
+    ),
+    "test_import_sets_up_no_logging_and_writes_no_file": r"environment0",
+    # Networks: two shapes of a map for the heads, one for those of fifty layers.
+    "test_counts_agree": r"[2-6]-.*|1-(evopose2d|resnet50|head_pose_nas_2020)",
+    "test_every_value_of_every_gene_matters_somewhere": r"evopose2d",
+    "test_first_outputs_are_of_order_one": r"evopose2d|resnet50|shufflenet_v2",
+    "test_the_loop_trains_as_the_textbook_does": r"(?!heatmap_head|master_module|quickstart).*",
+    "test_trains_and_answers": (
+        r"\((64, 17, 17|256, 4, 4|32, 3, 3|7, 5, 6|1, 2, 9)\)-.*"
+        r"|\(128, 8, 8\)-(evopose2d|resnet50|head_pose_nas_2020)"
+    ),
+    "test_weights_follow_from_torchs_generator": r"resnet50",
+    "test_the_formula_the_trace_and_torch_agree": (
+        r"(?!\((5, 1, 1\)-(1\.5-kept|none)|3, 64, 64\)-(0\.5-dropped|cbam))).*"
+    ),
+    # Files of networks: one of each kind of answer, operator and format.
+    "test_a_file_answers_as_the_task_predicts": r"key points|rotation|bins",
+    "test_a_quantised_network_gets_its_answer": r"onnx-onnx",
+    "test_an_operator_without_a_form_is_named_with_its_block": r"onnx",
+    "test_a_file_that_answers_otherwise_is_not_kept": r"torch_export",
+    "test_a_network_is_quantised_judged_and_tested_again": r"onnx",
+    "test_a_program_from_a_file_is_quantised_as_a_module_is": r".*-False",
+    "test_integers_are_close_to_floats": r"(Halves|Excited|Sloped)-.*",
+    "test_a_pruned_backbone_is_the_whole_one_with_zeros": r"(?!synthetic_face|torch_module).*",
+    "test_what_is_left_computes_what_the_whole_does_with_zeros": r"(?!Residual|Gated).*",
+    # Faults, generated input, and sizes of a figure.
+    "test_a_changed_space_is_whole_or_refused": r"evopose2d|head_pose_nas_2020",
+    "test_nothing_is_cut_off_whatever_the_size": r"2-3|120-1",
+    "test_broken_off_at_any_moment": r"power-(?!.*inherit=true fidelity=racing).*",
+    "test_the_system_itself_refuses_a_longer_file": r"1000|3000|7000",
+    "test_a_strategy_ends_keeps_its_budget_and_says_why": r"(?!usual-|.*-half fail-).*",
+    "test_with_two_axes": r"(?!half fail|one inf).*",
+    "test_a_run_that_was_moved_goes_on": r"0\.3|0\.9",
+}
+
+
+#: Folder below tests/ -> marker.
+FOLDERS = {"faults": "faults", "fuzz": "fuzz"}
+
+
+def mark(items: Iterable[pytest.Item]) -> set[str]:
+    """Give tests their markers; return the tests of the table without a slow case."""
+    found = set()
+    for item in items:
+        folder = item.path.parent.name
+        if folder in FOLDERS:
+            item.add_marker(FOLDERS[folder])
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("browser")
+        name, _, case = item.name.partition("[")
+        if name in SLOW_CASES and re.fullmatch(SLOW_CASES[name], case.removesuffix("]")):
+            item.add_marker("slow")
+            found.add(name)
+    return SLOW_CASES.keys() - found
