@@ -17,11 +17,11 @@ SLOW_CASES = {
     # Optimizers: the slowest of them, and kinds of fitness that stand for others.
     "test_a_bowl_of_65536_is_solved_in_120_trainings": r"[1-4]",
     "test_a_bowl_of_65536_is_solved_in_150_trainings": r"[1-4]",
-    "test_a_small_space_is_met_in_full_and_then_ends": r"64-.*|rounded-.*|conditional-.*-(cma|pso)",
+    "test_a_small_space_is_met_in_full_and_then_ends": r".*-(64|rounded)-.*|(cma|pso)-conditional-.*",
     "test_any_sequence_of_failures_and_successes": r"surrogate|bobyqa",
     "test_beats_random_search_on_a_smooth_problem": r"surrogate|bobyqa|pso|nsga2|local",
     "test_failures_stop_no_search_and_spoil_no_best": (
-        r"(all zero|one nan|one inf|minus inf|huge|only huge|tiny)-.*"
+        r".*-(all zero|one nan|one inf|minus inf|huge|only huge|tiny)"
     ),
     "test_failures_that_are_met_again_in_a_small_space": r"cma|nsga2|pso",
     "test_few_feasible_architectures": r"cma|pso|nsga2|surrogate",
@@ -29,17 +29,17 @@ SLOW_CASES = {
     "test_silence": r"(?!pso|random).*",
     "test_what_is_asked_is_near_the_parents": r"surrogate",
     "test_successes_that_become_worse_and_worse_outrank_every_failure": (
-        r"20-0\.[28]-.*|.*-surrogate"
+        r".*-20-0\.[28]|surrogate-.*"
     ),
     "test_import_sets_up_no_logging_and_writes_no_file": r"environment0",
     # Networks: two shapes of a map for the heads, one for those of fifty layers.
-    "test_counts_agree": r"[2-6]-.*|1-(evopose2d|resnet50|head_pose_nas_2020)",
+    "test_counts_agree": r".*-[2-6]|(evopose2d|resnet50|head_pose_nas_2020)-1",
     "test_every_value_of_every_gene_matters_somewhere": r"evopose2d",
     "test_first_outputs_are_of_order_one": r"evopose2d|resnet50|shufflenet_v2",
     "test_the_loop_trains_as_the_textbook_does": r"(?!heatmap_head|master_module|quickstart).*",
     "test_trains_and_answers": (
-        r"\((64, 17, 17|256, 4, 4|32, 3, 3|7, 5, 6|1, 2, 9)\)-.*"
-        r"|\(128, 8, 8\)-(evopose2d|resnet50|head_pose_nas_2020)"
+        r".*-\((64, 17, 17|256, 4, 4|32, 3, 3|7, 5, 6|1, 2, 9)\)"
+        r"|(evopose2d|resnet50|head_pose_nas_2020)-\(128, 8, 8\)"
     ),
     "test_weights_follow_from_torchs_generator": r"resnet50",
     "test_the_formula_the_trace_and_torch_agree": (

@@ -13,6 +13,7 @@ evonas runs the same suites over all of its own parts.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,5 +62,6 @@ def __getattr__(name: str) -> Any:
     import pytest
 
     module = f"{__name__}.{_HOMES[name]}"
-    pytest.register_assert_rewrite(module)  # before its import: values in failed assertions
+    if module not in sys.modules:  # another suite may have imported it
+        pytest.register_assert_rewrite(module)  # before its import: values in failed assertions
     return getattr(importlib.import_module(module), name)

@@ -212,7 +212,10 @@ def test_a_mistake_is_one_line(evonas: Cli, pose: Path, tmp_path: Path) -> None:
     (tmp_path / "damaged.pt2").write_bytes(b"abc")
     for words, message in (
         ((pose, "empty"), "empty: expected photos (.jpg, .jpeg, .png, .webp, .bmp) directly in"),
-        (("empty", photo), "expected a folder with an exported network, there is none: export one"),
+        (
+            ("empty", photo),
+            "expected a folder with an exported network, there is none: export a network",
+        ),
         ((photo, photo), "expected an exported network, .onnx or .pt2, got '.png'"),
         (("lost.onnx", photo), "there is no such file"),
         (("damaged.onnx", photo), "cannot be read as ONNX"),

@@ -17,6 +17,7 @@ from PIL import Image
 from evonas.core import experiment as config
 from evonas.core import recommended_taps as recommended
 from evonas.estimation.features import feature_cache as features
+from evonas.workflows.components import Components
 
 TAPS = ["block1", "block2", "block3", "block4"]
 

@@ -6,11 +6,11 @@ import inspect
 from typing import Any
 
 import pytest
-from optimizer_problems import build, ordinal
 
 from evonas.core import registry
 from evonas.errors import InputError
 from evonas.optimizers.base import Common
+from evonas.testing.optimizer_problems import build, ordinal
 
 NAMES = registry.names("optimizer")
 #: Values on the wrong side of a bound; the right side of each is what other tests search with.

@@ -1,4 +1,4 @@
-"""dlib's face recognition ResNet (5.6 M parameters), read from its published files.
+"""ResNet of dlib for face recognition (5.6 M parameters), read from its published files.
 
 D. E. King (2017), dlib face recognition ResNet, http://dlib.net; published for browsers in the
 npm package ``@vladmandic/face-api`` (MIT) as a JSON manifest and one binary of 8-bit and

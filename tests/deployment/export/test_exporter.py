@@ -39,9 +39,9 @@ QUIET = Console(quiet=True)
 SHOWN = [1, 8, 15, 22, 29, 36, 43]
 FILES = {"onnx": "network.onnx", "torch_export": "program.pt2"}
 
-README = (ROOT / "README.md").read_text("utf-8")
+PAGE = (ROOT / "docs/howto/product.md").read_text("utf-8")
 #: How a network is run without evonas: ONNX Runtime alone.
-SNIPPET = next(code for _, kind, code in blocks(README) if "onnxruntime" in code)
+SNIPPET = next(code for _, kind, code in blocks(PAGE) if "onnxruntime" in code)
 
 
 @torch.library.custom_op("evonas_tests::odd", mutates_args=())
@@ -154,22 +154,24 @@ def test_keys_that_any_viewer_shows(shipped: Path) -> None:
     assert str(shipped.parent) not in str(model), "it tells where it was made"
 
 
-def test_the_code_of_the_readme(
+def test_the_code_that_needs_no_evonas(
     made: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (face,) = pictures(made, shipped / "faces", [5])
-    Image.open(face).save(shipped / "face.jpg", quality=95)
-    shutil.copy(shipped / "network.onnx", shipped / "head_pose.onnx")
+    Image.open(face).save(shipped / "photo.jpg", quality=95)
+    shutil.copy(shipped / "network.onnx", shipped / "product.onnx")
     monkeypatch.chdir(shipped)
     values: dict[str, Any] = {}
     exec(SNIPPET, values)
-    pixels = Image.open(shipped / "face.jpg").resize((64, 64), Image.Resampling.BILINEAR)
+    pixels = Image.open(shipped / "photo.jpg").resize((64, 64), Image.Resampling.BILINEAR)
     images = torch.from_numpy(np.asarray(pixels, np.float32).transpose(2, 0, 1)[None])
     deployed = RetrainedNetwork(Retrained(made))
     with torch.no_grad():
         expected = deployed.retrained.task.read(deployed.full_network(images).numpy())
-    np.testing.assert_allclose(values["angles"], expected, atol=1e-4)
-    assert capsys.readouterr().out.startswith(f"yaw {expected[0, 0]:.1f} degrees\npitch ")
+    angles = values["angles"]("photo.jpg")
+    assert list(angles) == ["yaw", "pitch", "roll"]
+    np.testing.assert_allclose([*angles.values()], expected[0], atol=1e-4)
+    assert capsys.readouterr().out.startswith("{'yaw': ")
 
 
 def test_weights_choose_the_network(evonas: Cli, folder: Path) -> None:

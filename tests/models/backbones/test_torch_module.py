@@ -231,7 +231,7 @@ def test_a_module_beside_the_experiment_is_found_and_its_code_is_in_the_fingerpr
     [
         ("small_modules", "expected package.module:function, such as torchvision.models:resnet18"),
         ("small modules:ConvNet", "expected package.module:function"),
-        ("small_modulez:ConvNet", "no module 'small_modulez' is installed"),
+        ("small_modulez:ConvNet", "there is no module 'small_modulez' among what is installed"),
         ("torch.nnn:Linear", "no module 'torch.nnn'"),
         ("small_modules:ConvNets", "has no 'ConvNets': did you mean 'ConvNet'"),
         ("small_modules:Bundle.forwards", "has no 'forwards': did you mean 'forward'"),
