@@ -17,7 +17,9 @@ SLOW_CASES = {
     # Optimizers: the slowest of them, and kinds of fitness that stand for others.
     "test_a_bowl_of_65536_is_solved_in_120_trainings": r"[1-4]",
     "test_a_bowl_of_65536_is_solved_in_150_trainings": r"[1-4]",
-    "test_a_small_space_is_met_in_full_and_then_ends": r".*-(64|rounded)-.*|(cma|pso)-conditional-.*",
+    "test_a_small_space_is_met_in_full_and_then_ends": (
+        r".*-(64|rounded)-.*|(cma|pso)-conditional-.*"
+    ),
     "test_any_sequence_of_failures_and_successes": r"surrogate|bobyqa",
     "test_beats_random_search_on_a_smooth_problem": r"surrogate|bobyqa|pso|nsga2|local",
     "test_failures_stop_no_search_and_spoil_no_best": (

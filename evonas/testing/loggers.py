@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -192,7 +193,7 @@ class LoggerConformance(Conformance, ABC):
     ) -> None:
         """``needs`` says what to install."""
         package, extra = registry.load("logger", name).needs
-        monkeypatch.setitem(__import__("sys").modules, package, None)
+        monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(
             InputError, match=rf"^logger={name}: .* pip install '{extra[:6]}"
         ) as caught:

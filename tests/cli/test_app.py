@@ -322,7 +322,10 @@ def test_cross_validation_judges_on_every_fold(evonas: Cli, finished: Path) -> N
             "expected a best.json or front.json of format 1, got 99",
         ),
         (lambda best: best.pop("architecture"), "the key 'architecture' is missing"),
-        (lambda best: best.update(architecture=3), "expected an architecture"),
+        (
+            lambda best: best.update(architecture=3),
+            "architecture: input should be a valid dictionary",
+        ),
         (lambda best: best.update(digest="0" * 16), "the digest does not fit"),
         (lambda best: best["experiment"].update(seed=-1), "seed: "),
         (lambda best: best.update(experiment=3), "got '3'"),

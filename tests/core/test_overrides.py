@@ -322,7 +322,8 @@ def test_a_word_against_an_option_is_named_by_every_verb(
 def test_a_word_against_an_option_of_a_retrained_network(
     evonas: Cli, tiny: dict[str, Any], tmp_path: Path, verb: str, given: list[str], word: str
 ) -> None:
-    costs: dict[str, Any] = {"head": {}, "backbone_up_to_tap": {}, "results": []}
+    cost = {"macs": 1, "params": 1, "megabytes": 0.1}
+    costs: dict[str, Any] = {"head": cost, "backbone_up_to_tap": cost, "results": []}
     one = {"name": "winner", "tap": "block3", "architecture": None, "weights": ["w"], **costs}
     keys: dict[str, Any] = {"task": ["head_pose", {}, {}], "contenders": [one], "data": ""}
     content = {"format": 1, "experiment": tiny, "protocol": "", "leaky": "", **keys}

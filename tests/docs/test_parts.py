@@ -126,7 +126,10 @@ def test_the_suite_of_the_page_runs_on_the_strategy_of_the_page(
     done = subprocess.run(
         [sys.executable, *words, "-k", "misuse or misspelt or enqueue or best_so_far or silence"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), str(documents.ROOT), *sys.path]),
+        },
         capture_output=True,
         text=True,
     )

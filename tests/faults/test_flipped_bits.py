@@ -154,7 +154,7 @@ def test_a_file_is_held_against_the_sum_beside_it(tmp_path: Path) -> None:
     (tmp_path / "w.safetensors.sha256").write_text(f"{value}  w.safetensors\n")
     assert never_other(path, 300, lambda: read_state(path)) == 300
     (tmp_path / "w.safetensors.sha256").write_bytes(b"\xff no sum")
-    with pytest.raises(InputError, match=r"backbone\.weights=.*w\.safetensors\.sha256 says: get"):
+    with pytest.raises(InputError, match=r"backbone\.weights=.*w\.safetensors\.sha256: get"):
         read_state(path)
 
 

@@ -150,7 +150,7 @@ def test_words_of_several_lengths_are_no_digits(table_file: Path) -> None:
 )
 def test_what_is_what_has_to_be_said_once(table_file: Path, changes: dict[str, Any]) -> None:
     given = settings(table_file).model_dump() | changes
-    with pytest.raises(InputError, match="genes or digits, and error or accuracy"):
+    with pytest.raises(InputError, match="either genes or digits, and either error or accuracy"):
         check({"name": "t", "table": given}, "tests")
 
 

@@ -1,4 +1,4 @@
-"""Files of the BIWI Kinect Head Pose Database: poses, cameras and boxes of detectors."""
+"""Read the files of the BIWI Kinect Head Pose Database: poses, cameras and detected boxes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from evonas.errors import InputError
 Numbers = NDArray[np.float64]
 
 _COLUMNS = ("file", "left", "top", "right", "bottom")
-_FARTHEST = 10_000.0  # mm; the Kinect sees half of that
-_LARGEST = 1e4  # pixels or mm in a camera file; beyond, a crop would have gigapixels
-_NEAREST = 200.0  # mm; closer, the camera sees no whole head
+_FARTHEST = 10_000.0  # largest distance of a head, mm; the Kinect's range is half of that
+_LARGEST = 1e4  # largest value in a camera file, pixels or mm; more would give huge crops
+_NEAREST = 200.0  # least distance of a head, mm; closer, it does not fit into the image
 
 
 class Camera(NamedTuple):
-    """A colour camera: pixel = K (R p + t) of a point p in the depth camera's frame, mm.
+    """A colour camera: pixel = K (R p + t) for a point p in the depth camera's frame, mm.
 
     Attributes:
         k: (3, 3) focal lengths and principal point, pixels.
@@ -37,10 +37,10 @@ class Camera(NamedTuple):
 
 
 def read_pose(path: Path) -> Numbers:
-    """Return a pose file as (4, 3): the rotation's rows, then the head's centre in mm.
+    """Return a pose file as (4, 3): the rows of the rotation, then the head's centre in mm.
 
     Raises:
-        InputError: the file is missing or holds no rotation and centre.
+        InputError: the file is missing or does not contain a rotation and a centre.
     """
     rows = _rows(path, "a 3 x 3 rotation and a row with the head's centre in mm")
     if [len(row) for row in rows] != [3, 3, 3, 3]:
@@ -50,11 +50,11 @@ def read_pose(path: Path) -> Numbers:
         )
     pose = np.array(rows)
     rotation = pose[:3]
-    # The files have six digits; a mirror image or a garbled row is far from a rotation.
+    # The files have six digits; a reflection or a damaged row is far from a rotation.
     near = np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-2)
     if not np.isfinite(pose).all() or not near or np.linalg.det(rotation) < 0:
         raise InputError(
-            f"{path}: its first three rows are no rotation matrix, or a number is not finite: "
+            f"{path}: expected a rotation matrix and finite numbers, got {pose.tolist()!r:.80}: "
             f"restore the file or remove its frame"
         )
     return pose
@@ -70,7 +70,8 @@ def read_poses(photos: Sequence[Path]) -> tuple[Numbers, Numbers]:
     for path in paths:
         if not path.is_file():
             raise InputError(
-                f"{path}: missing: every frame needs its pose file: restore it or remove the frame"
+                f"{path}: expected a pose file for each frame, it is missing: restore it or "
+                f"remove the frame"
             )
 
     def read() -> dict[str, NDArray[np.generic]]:
@@ -83,8 +84,8 @@ def read_poses(photos: Sequence[Path]) -> tuple[Numbers, Numbers]:
 def read_camera(path: Path) -> Camera:
     """Return the camera of an ``rgb.cal`` file.
 
-    It holds K (3 rows), the distortion (which is zero, and not used), R (3 rows), t and
-    the photo's size.
+    The file contains K (3 rows), the distortion (which is zero and not used), R (3 rows), t and
+    the size of the photo.
 
     Raises:
         InputError: the file cannot be read or has other rows.
@@ -96,7 +97,7 @@ def read_camera(path: Path) -> Camera:
             f"rows of {[len(row) for row in rows]}: restore or remove the file"
         )
     camera = Camera(np.array(rows[:3]), np.array(rows[4:7]), np.array(rows[7]))
-    if not all((np.abs(part) <= _LARGEST).all() for part in camera):  # of nan this holds too
+    if not all((np.abs(part) <= _LARGEST).all() for part in camera):  # false for nan too
         raise InputError(
             f"{path}: expected numbers of at most {_LARGEST:g} pixels or mm, got a larger one or "
             "one that is not finite: restore or remove the file"
@@ -105,7 +106,7 @@ def read_camera(path: Path) -> Camera:
 
 
 def nominal_camera() -> Camera:
-    """Return the colour camera that is assumed where a video has no ``rgb.cal``."""
+    """Return the colour camera that is assumed for a video without ``rgb.cal``."""
     k = np.array([[517.679, 0.0, 320.0], [0.0, 517.679, 240.5], [0.0, 0.0, 1.0]])
     return Camera(k, np.eye(3), np.zeros(3))
 
@@ -116,9 +117,9 @@ def head_squares(
     """Return squares of a physical size around head centres.
 
     Args:
-        photos: n frames; a video's camera is in ``rgb.cal`` beside them.
-        centres: (n, 3) mm, depth camera.
-        side: mm, parallel to the image at the centre's distance.
+        photos: n frames; the camera of a video is in ``rgb.cal`` beside them.
+        centres: (n, 3) head centres in the depth camera's frame, mm.
+        side: side of the square at the distance of the centre, mm.
 
     Returns:
         (n, 4) left, top, right, bottom in pixels, and the videos without ``rgb.cal``.
@@ -148,22 +149,22 @@ def head_squares(
 
 
 def read_boxes(table: Path, folder: Path, photos: Sequence[Path]) -> tuple[Numbers, list[int]]:
-    """Return a detector's boxes of frames.
+    """Return the boxes of a face detector.
 
     Args:
         table: CSV with the columns file, left, top, right, bottom; pixels.
-        folder: that ``file`` is told from.
+        folder: folder to which ``file`` is relative.
         photos: n frames.
 
     Returns:
-        (n, 4) left, top, right, bottom (zeros where there is none), and the indices of
-        the frames that are not in the table.
+        (n, 4) left, top, right, bottom (zeros for frames that are not in the table), and the
+        indices of the frames that are not in the table.
 
     Raises:
-        InputError: the table cannot be read, a column is missing, a row names no frame or
-            a frame a second time, or a box is none.
+        InputError: the table cannot be read, a column is missing, a row has an unknown or
+            repeated frame, or a box is invalid.
     """
-    remedy = "data.boxes must be a CSV file"
+    remedy = "expected a CSV file in data.boxes"
     with reading(table, remedy, csv.Error), table.open(newline="", encoding="utf-8") as stream:
         reader = csv.DictReader(stream)
         rows = list(reader)
@@ -176,10 +177,10 @@ def read_boxes(table: Path, folder: Path, photos: Sequence[Path]) -> tuple[Numbe
     for line, row in enumerate(rows, start=2):
         i = index.get(row["file"])
         if i is None or i not in without:
-            fault = "is no frame under data.root" if i is None else "has a second box"
+            fault = "which is not under data.root" if i is None else "which has a box already"
             raise InputError(
-                f"{table}, line {line}: {row['file']!r} {fault}: expected each frame at most once, "
-                f"as 01/frame_00003_rgb.png"
+                f"{table}, line {line}: expected each frame at most once, as "
+                f"01/frame_00003_rgb.png, got {row['file']!r}, {fault}"
             )
         try:
             left, top, right, bottom = (float(row[name]) for name in _COLUMNS[1:])
@@ -196,7 +197,7 @@ def read_boxes(table: Path, folder: Path, photos: Sequence[Path]) -> tuple[Numbe
 
 
 def _rows(path: Path, expected: str) -> list[list[float]]:
-    """Return the numbers of each line that has any."""
+    """Return the numbers of each line that is not blank."""
     try:
         text = path.read_text(encoding="ascii")
         return [

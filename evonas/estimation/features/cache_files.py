@@ -83,10 +83,11 @@ def commit(
             f"check its weights or choose another tap"
         )
     reasons = {str(index): reason for index, reason in unreadable.items()}
-    value = _checksum(made, reasons)
+    known = dict(origin or {})
+    value = _checksum(made, reasons, known)
     note = {"crc32": value, "bytes": made.stat().st_size, "unreadable": reasons}
-    if origin:
-        note["origin"] = dict(origin)
+    if known:
+        note["origin"] = known
     write_file(path.with_suffix(".json"), json.dumps(note))
     os.replace(made, path)
 
@@ -113,20 +114,22 @@ def intact(path: Path) -> bool:
         return bool(
             path.stat().st_size == note["bytes"]
             and isinstance(note["unreadable"], dict)
-            and _checksum(path, note["unreadable"]) == note["crc32"]
+            and _checksum(path, note["unreadable"], note.get("origin", {})) == note["crc32"]
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
 
-def _checksum(path: Path, unreadable: dict[str, str]) -> int:
-    """Return the CRC-32 of a file and, if any images could not be decoded, of what says so."""
+def _checksum(path: Path, unreadable: dict[str, str], origin: dict[str, str]) -> int:
+    """Return the CRC-32 of a file and of the entries beside it; empty ones count as absent."""
     value = 0
     with path.open("rb") as stream:
         while block := stream.read(1 << 22):
             value = zlib.crc32(block, value)
-    note = json.dumps(unreadable, sort_keys=True) if unreadable else ""
-    return zlib.crc32(note.encode(), value)
+    for entry in (unreadable, origin):
+        if entry:
+            value = zlib.crc32(json.dumps(entry, sort_keys=True).encode(), value)
+    return value
 
 
 class Lease:
