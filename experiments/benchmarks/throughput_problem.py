@@ -104,11 +104,11 @@ class Problem:
         """Run the search with evonas; return its trials, without those of no training."""
         components = self.components
         with RunStore(folder) as store:
-            components = SearchComponents(
+            parts = SearchComponents(
                 *(components.space, components.optimizer(), executor, components.objective),
                 *(components.experiment.training, components.cost),
             )
-            Search(components, store).run(components.experiment.seed)
+            Search(parts, store).run(components.experiment.seed)
             return [trial for trial in store.trials() if trial.trained]
 
     def jobs(self, folder: Path) -> tuple[list[Job], list[tuple[float, ...]]]:
