@@ -1,4 +1,4 @@
-"""best.json and front.json: written by a search, read by whatever goes on from there."""
+"""Content of best.json and front.json: the winner and the Pareto front of a search."""
 
 from __future__ import annotations
 

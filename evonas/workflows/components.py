@@ -265,7 +265,7 @@ class Components(BaseComponents):
 
     @cached_property
     def constant(self) -> float | None:
-        """The error on the validation split of the best constant prediction; None of a loss."""
+        """Validation error of the best constant prediction; None where the error is a loss."""
         sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
         metrics = self.task.constant_metrics(targets[sides["train"]], targets[sides["validation"]])
         return metrics.get(self.task.metric)

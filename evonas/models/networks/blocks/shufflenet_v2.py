@@ -39,7 +39,7 @@ class ShuffleNetV2(Block):
 
 
 class _Basic(nn.Module):
-    """Unit (c): (n, c, h, w) -> (n, c, h, w); the left half of the channels passes unchanged."""
+    """ShuffleNetV2 unit of stride 1: convolves one half of the channels, passes the other."""
 
     def __init__(self, spec: BlockSpec) -> None:
         super().__init__()
