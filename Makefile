@@ -33,8 +33,8 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadsco
 test: install  ## run the tests that protect a change (JOBS=1: one after the other)
 	$(PYTEST) -m "not slow and not browser"
 
-test-all: install  ## run every test: also the slow ones, and pages in Chromium where it is installed
-	$(PYTEST)
+test-all: install  ## run every test, also slow ones and pages in Chromium (SELECT="ray": of a marker)
+	$(PYTEST) $(if $(SELECT),-m "$(SELECT)")
 
 faults: install  ## break searches off at many moments (TRIES=16 of each set)
 	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults tests/faults/at_length.py -rP
@@ -60,7 +60,7 @@ check: install  ## all that must hold: format, lint, types, floors, documentatio
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(MAKE) docs
-	$(MAKE) test-all
+	$(MAKE) test-all SELECT="not (slow and (faults or fuzz))"
 	$(MAKE) smoke
 	$(MAKE) quality
 

@@ -126,7 +126,8 @@ def test_json_is_the_file_and_aware_training_moves_the_weights(
     pixels = _pixels(shown.components.dataset, side, shown.components.backbone.input_size)
     outputs = load_quantized(tmp_path / "out1" / trained["file"]).outputs(pixels)
     mae = shown.task.metrics(shown.task.predictions(outputs), targets)["mae"]
-    assert mae == pytest.approx(trained["training"][0]["mae"], abs=1e-3)
+    # A tie that another processor rounds the other way moves the mean by some 0.002 degrees.
+    assert mae == pytest.approx(trained["training"][0]["mae"], abs=5e-3)
     assert abs(trained["after"]["mae"] - plain["after"]["mae"]) > 0.01
     assert trained["after"] == again["after"], "a seed decides it"
 
