@@ -38,7 +38,7 @@ _CROPS = {
 _K = 0.35
 _WIDENING = Widening(left=0.6 * _K, top=_K, right=0.6 * _K, bottom=0.6 * _K)
 
-# Second -> first video of the persons who were recorded twice. Protocol 2 splits by video, so the
+# Second -> first video of each person with two recordings. Protocol 2 splits by video, so the
 # groups are videos; the default splits below also keep both videos of a person together.
 _SAME_PERSON = {"21": "02", "15": "03", "18": "05", "22": "07"}
 

@@ -26,7 +26,7 @@ Outcome = Callable[[int, Array], Array]
 
 
 class Record:
-    """What a test told a search: which architectures succeeded, which did not."""
+    """Record of the evaluated architectures of a search, and of those that succeeded."""
 
     def __init__(self, optimizer: Optimizer, model_based: bool) -> None:
         self.optimizer, self.model_based = optimizer, model_based

@@ -31,7 +31,7 @@ def family(name: str) -> Network:
 
 
 def signature(name: str, settings: Mapping[str, Any]) -> str:
-    """What a network is: layers, shapes, and the cost that is told of it."""
+    """Return the layers of a network, the shapes of its weights and its computed cost."""
     return _signature(name, json.dumps(dict(settings)))
 
 

@@ -3,7 +3,6 @@ commands (test_commands.py)."""
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
@@ -39,4 +38,4 @@ def test_the_python_of_the_page_runs(
 def test_the_readme_minimises_in_five_lines() -> None:
     (content,) = documents.python("README.md")
     assert "minimize" in content
-    assert len(ast.parse(content).body) <= 5, "statements"
+    assert len(content.strip().splitlines()) <= 5
