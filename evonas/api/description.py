@@ -44,9 +44,8 @@ _ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
 def describe(experiment: Experiment) -> ExperimentDescription:
     """Check an experiment and describe what it is going to do, training nothing.
 
-    The method ``Experiment.describe`` calls it. Costs are those of 2000 random genomes from the
-    seed of the experiment, parameters those of 32 of these networks
-    and of the cheapest and the largest that were found.
+    Costs are those of 2000 random genomes from the seed of the experiment, parameters those of 32
+    of these networks and of the cheapest and the largest that were found.
 
     Args:
         experiment: its values are checked already; its parts, files and cost limit are not.
@@ -99,8 +98,7 @@ def _check(experiment: Experiment, steps: Iterable[Callable[[], object]]) -> Non
 
 def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     """Return the description of an experiment that was checked."""
-    experiment, space = plan.experiment, plan.space
-    limit = plan.objective.settings.max_macs
+    experiment, space, limit = plan.experiment, plan.space, plan.objective.settings.max_macs
     points, costs = sample(space, plan.cost, experiment.seed)
     within = costs <= (math.inf if limit is None else limit)
     there = np.ones(len(costs), bool)
