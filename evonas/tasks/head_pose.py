@@ -14,12 +14,18 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.pose_errors import between_columns, wrapped, yaw_ranges
-from evonas.tasks.common.pose_representations import AngleBins, PlainAngles, PoseOutput, Rotation6D
+from evonas.tasks.common.pose_representations import (
+    AngleBins,
+    AngleDistribution,
+    PlainAngles,
+    PoseOutput,
+    Rotation6D,
+)
 from evonas.tasks.common.prediction_format import Answer
 
 
 class HeadPose(Task):
-    """Predict head pose angles with one of three output representations.
+    """Predict head pose angles with one of four output representations.
 
     The representations are in ``evonas.tasks.common.pose_representations``.
 
@@ -46,7 +52,7 @@ class HeadPose(Task):
         self,
         labels: Labels,
         angles: Sequence[str] | None = None,
-        output: Literal["angles", "bins", "rotation6d"] = "angles",
+        output: Literal["angles", "bins", "distribution", "rotation6d"] = "angles",
         delta: float = 5.0,
         alpha: float = 1.0,
     ) -> None:
@@ -64,9 +70,12 @@ class HeadPose(Task):
         self.angles = self.labels = tuple(a for a in known if angles is None or a in angles)
         self._columns = [ANGLES.index(a) for a in self.angles]
         self._signs = np.array([1.0 if a == "pitch" else -1.0 for a in self.angles], np.float32)
+        self._name = output
         self.output: PoseOutput = PlainAngles(self._signs, delta)
         if output == "bins":
             self.output = AngleBins(len(self.angles), alpha)
+        elif output == "distribution":
+            self.output = AngleDistribution(self._signs)
         elif output == "rotation6d":
             self.output = Rotation6D(self._columns)
         self.n_outputs = self.output.n_outputs
@@ -82,7 +91,7 @@ class HeadPose(Task):
         if len(rows):
             row, column = int(rows[0]), int(columns[0])
             raise InputError(
-                f"task.output=bins: expected angles from -99 to below 99 degrees, got "
+                f"task.output={self._name}: expected angles from -99 to below 99 degrees, got "
                 f"{self.angles[column]} {labels[row, column]:g} for {dataset.describe(row)}, "
                 f"{len(np.unique(rows))} such images in total: leave them out of the data, or use "
                 f"task.output=rotation6d or angles"

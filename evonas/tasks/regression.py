@@ -15,26 +15,35 @@ from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks.base import Labels, Task
+from evonas.tasks.common.label_distribution import distribution_loss, expectation, grid
 from evonas.tasks.common.prediction_format import Answer
 
 _ODD = ("yaw", "roll")
 _NO_DEFAULT = ("image", "area", "identity")
+#: Values of a distribution; the outermost are this share of the range beyond the training labels,
+#: 8 steps: see ``label_distribution.SIGMA``.
+_VALUES, _MARGIN = 64, 8 / 47
 
 
 class Regression(Task):
-    """Predict quantities in the units of the labels from standardised network outputs.
+    """Predict quantities in the units of the labels, each from one output or from a distribution.
 
     Args:
         schema: label name -> names of its classes.
         labels: labels to learn, in this order; default: all quantities except key points
             (``*.x``, ``*.y``, ``*.v``), ``box.*``, ``image``, ``area`` and ``identity``.
-        loss: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), of standardised
-            differences d.
+        output: ``value``: one output per label, standardised by the training labels.
+            ``distribution``: the expectation over 64 values per label, learnt from a Gaussian
+            around the label (Gao et al. 2017, arXiv 1611.01731; Gao et al. 2018 for the age).
+        loss: with ``value``: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), of
+            standardised differences d.
         delta: difference, in standard deviations, where the Huber loss turns from squared to
             linear.
-        centre: value of each label at output 0; default: the training mean.
-        scale: change of each label per unit of output, positive; default: the training
-            standard deviation.
+        centre: with ``value``: value of each label at output 0; default: the training mean.
+        scale: with ``value``: change of each label per unit of output, positive; default: the
+            training standard deviation.
+        low, high: with ``distribution``: least and largest value of each label; default: 17 %
+            of the range beyond the training labels, symmetric about 0 for odd labels.
         unit: unit of the labels, for display, such as "years".
         odd: labels that change sign in a mirrored image; default: yaw and roll, if learnt.
 
@@ -49,15 +58,19 @@ class Regression(Task):
         self,
         schema: Labels,
         labels: tuple[str, ...] | None = None,
+        output: Literal["value", "distribution"] = "value",
         loss: Literal["huber", "l1", "l2"] = "huber",
         delta: float = 1.0,
         centre: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
+        low: Sequence[float] | None = None,
+        high: Sequence[float] | None = None,
         unit: str = "",
         odd: tuple[str, ...] | None = None,
     ) -> None:
         self.labels = _chosen(schema, labels)
-        self.n_outputs = len(self.labels)
+        self.output = output
+        self.n_outputs = len(self.labels) * (_VALUES if output == "distribution" else 1)
         for name in odd or ():
             if name not in self.labels:
                 raise InputError(
@@ -75,6 +88,12 @@ class Regression(Task):
         self.scale = self._each("scale", scale)
         if self.scale is not None and not (self.scale > 0).all():
             raise InputError(f"task.scale: expected positive numbers, got {self.scale.tolist()}")
+        self.low, self.high = self._each("low", low), self._each("high", high)
+        if self.low is not None and self.high is not None and not (self.low < self.high).all():
+            raise InputError(
+                f"task.low: expected values below task.high, got {self.low.tolist()} and "
+                f"{self.high.tolist()}"
+            )
         self.unit = unit or "label units"
         self.higher_is_better = frozenset({"r2", *(f"r2_{name}" for name in self.labels)})
 
@@ -87,36 +106,44 @@ class Regression(Task):
         return targets * self._signs
 
     def fit_options(self, targets: Array) -> dict[str, Any]:
-        """Return the mean as ``centre`` and the standard deviation as ``scale``.
+        """Return ``centre`` and ``scale``, or ``low`` and ``high``, of the training labels.
 
         Raises:
             InputError: a label does not vary among the training targets.
         """
         options = {}
         values = targets.astype(np.float64)
-        if self.centre is None:
-            options["centre"] = values.mean(0).tolist()
-        if self.scale is None:
+        distributed = self.output == "distribution"
+        if (self.low is None or self.high is None) if distributed else self.scale is None:
+            given = "task.low and task.high" if distributed else "task.scale"
             for column in np.flatnonzero(np.ptp(values, axis=0) == 0).tolist():
                 raise InputError(
                     f"task.labels: expected labels that vary, got {self.labels[column]!r} with "
                     f"{values[0, column]:g} for each of {len(values)} training images: leave the "
-                    f"label out, or give task.scale"
+                    f"label out, or give {given}"
                 )
+        if distributed:
+            least, most = values.min(0), values.max(0)
+            most = np.where(self._signs < 0, np.abs(values).max(0), most)
+            least = np.where(self._signs < 0, -most, least)
+            margin = _MARGIN * (most - least)
+            bounds = {"low": (self.low, least - margin), "high": (self.high, most + margin)}
+            return {key: own.tolist() for key, (given_, own) in bounds.items() if given_ is None}
+        if self.centre is None:
+            options["centre"] = values.mean(0).tolist()
+        if self.scale is None:
             options["scale"] = values.std(0).tolist()
         return options
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of the standardised differences.
+        """Return the mean loss of the standardised differences, or of the distributions.
 
         Raises:
-            InputError: there is no centre or scale.
+            InputError: there is no centre or scale, or no low or high.
         """
-        # Filled in on the device, since a copy from the host would block.
-        centre, scale = (
-            torch.stack([outputs.new_full((), value) for value in values.tolist()])
-            for values in self._scales()
-        )
+        if self.output == "distribution":
+            return distribution_loss(self._logits(outputs), targets, self._values(outputs))
+        centre, scale = self._filled(outputs, self._scales())
         truth = (targets - centre) / scale
         if self.kind == "huber":
             return functional.huber_loss(outputs, truth, delta=self.delta)
@@ -134,15 +161,22 @@ class Regression(Task):
         Raises:
             InputError: there is no centre or scale.
         """
+        if self.output == "distribution":
+            return expectation(self._logits(outputs), self._values(outputs))
         centre, scale = (torch.from_numpy(values).to(outputs) for values in self._scales())
         return outputs * scale + centre
 
     def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs with the values of odd labels negated: o -> -o - 2 centre / scale.
 
+        The logits of a distribution are reversed.
+
         Raises:
-            InputError: there is no centre or scale.
+            InputError: there is no centre or scale, or the values of an odd label's
+                distribution are not symmetric about 0.
         """
+        if self.output == "distribution":
+            return self._reversed(outputs)
         centre, scale = self._scales()
         return (outputs * self._signs + (self._signs - 1) * centre / scale).astype(np.float32)
 
@@ -184,6 +218,42 @@ class Regression(Task):
         r2[varies] = 1.0 - squares[varies] / spread[varies]
         rmse = np.sqrt((differences**2).mean(0))
         return {"mae": np.abs(differences).mean(0), "rmse": rmse, "r2": r2}
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        return outputs.reshape(-1, len(self.labels), _VALUES)
+
+    def _values(self, outputs: Tensor) -> Tensor:
+        """Return the values of each label's distribution, (k, 64)."""
+        return grid(*self._filled(outputs, self._bounds()), _VALUES)
+
+    def _reversed(self, outputs: Array) -> Array:
+        low, high = self._bounds()
+        odd = self._signs < 0
+        if not np.allclose(low[odd], -high[odd]):
+            raise InputError(
+                "task.low and task.high: expected -high for low of labels that change sign in a "
+                "mirrored image, which a flip test needs: test without --flip"
+            )
+        logits = outputs.reshape(len(outputs), len(self.labels), _VALUES).copy()
+        logits[:, odd] = logits[:, odd, ::-1]
+        return logits.reshape(outputs.shape)
+
+    @staticmethod
+    def _filled(like: Tensor, arrays: Sequence[NDArray[np.float64]]) -> tuple[Tensor, Tensor]:
+        """Return arrays as tensors, filled on the device: a copy from the host would block."""
+        first, second = (
+            torch.stack([like.new_full((), value) for value in values.tolist()])
+            for values in arrays
+        )
+        return first, second
+
+    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.low is None or self.high is None:
+            raise InputError(
+                "task.low and task.high: expected numbers, got none: add what "
+                "fit_options(training targets) returns to the options"
+            )
+        return self.low, self.high
 
     def _scales(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         if self.centre is None or self.scale is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 
@@ -17,6 +20,12 @@ class TestTasks(TaskConformance):
 
     def test_there_is_something_to_test(self) -> None:
         assert {"head_pose", "classification", "regression"} <= set(self.names)
+
+
+class TestDistributions(TaskConformance):
+    names = ("head_pose", "regression")
+    options: ClassVar[Mapping[str, Any]] = {"output": "distribution"}
+    remaining = 5e-3  # the absolute error of the expectation has a kink at 0
 
 
 class Silent(registry.load("task", "regression")):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Output representations of head pose: plain angles, bins of angles, or a 6-D rotation.
+"""Output representations of head pose: angles, bins, distributions, or a 6-D rotation.
 
 Each class decodes network outputs (n, n_outputs) to angles in degrees (n, k) and defines their
 loss; ``evonas.tasks.head_pose`` selects one.
@@ -18,9 +18,11 @@ from torch.nn import functional
 from evonas.core import rotations
 from evonas.core.array_types import Array
 from evonas.errors import InputError
+from evonas.tasks.common.label_distribution import distribution_loss, expectation
 
 _UNIT = 45.0  # degrees per unit of a plain output, so that outputs are of order one
 _BINS, _WIDTH, _FIRST = 66, 3, -99  # degrees; the last edge is 99
+_VALUES = 79  # of a distribution, _WIDTH degrees apart, around 0
 _ROLL = rotations.ANGLES.index("roll")
 _TINY = 1e-6
 
@@ -141,6 +143,51 @@ class AngleBins(PoseOutput):
             "task.output=bins: has no flip test, since the left edges of the bins are not "
             "symmetric: test without --flip, or train with task.output=angles or rotation6d"
         )
+
+
+class AngleDistribution(PoseOutput):
+    """A distribution over 79 values per angle, -117 to 117 degrees in steps of 3.
+
+    See ``label_distribution``. Unlike those of ``AngleBins``, the values are symmetric, so that
+    reversed logits give the mirrored angle.
+
+    Args:
+        signs: (k,) -1 for angles that change sign in a mirrored image, else 1.
+    """
+
+    def __init__(self, signs: Array) -> None:
+        self.n_outputs = _VALUES * len(signs)
+        self._odd = signs < 0
+
+    def out_of_range(self, targets: Array) -> NDArray[np.bool_]:
+        """Return which angles are outside -99 to 99 degrees."""
+        outside: NDArray[np.bool_] = np.abs(targets) > -_FIRST
+        return outside
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of ``label_distribution.distribution_loss``."""
+        logits = self._logits(outputs)
+        return distribution_loss(logits, targets, self._values(logits))
+
+    def decode(self, outputs: Tensor) -> Tensor:
+        """Return the expectation of each angle."""
+        logits = self._logits(outputs)
+        return expectation(logits, self._values(logits))
+
+    def unflip_outputs(self, outputs: Array) -> Array:
+        """Return the outputs with the logits of yaw and roll reversed."""
+        logits = outputs.reshape(len(outputs), len(self._odd), _VALUES).copy()
+        logits[:, self._odd] = logits[:, self._odd, ::-1]
+        return logits.reshape(outputs.shape)
+
+    def _logits(self, outputs: Tensor) -> Tensor:
+        return outputs.reshape(-1, len(self._odd), _VALUES)
+
+    @staticmethod
+    def _values(logits: Tensor) -> Tensor:
+        """Return the values, (1, 79), equal for all angles."""
+        steps = torch.arange(_VALUES, device=logits.device, dtype=logits.dtype)
+        return ((steps - _VALUES // 2) * _WIDTH)[None]
 
 
 class Rotation6D(PoseOutput):

@@ -293,7 +293,7 @@ def test_beyond_profile_angles_err_where_the_rotation_does_not() -> None:
     assert metrics["mae"] > 100
 
 
-@pytest.mark.parametrize("output", ["angles", "bins", "rotation6d"])
+@pytest.mark.parametrize("output", ["angles", "bins", "distribution", "rotation6d"])
 def test_every_output_learns_from_a_linear_layer(output: str) -> None:
     """Yaw and pitch are linear in the input: a few hundred steps must find them."""
     torch.manual_seed(0)
