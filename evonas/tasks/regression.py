@@ -34,7 +34,7 @@ class Regression(Task):
             (``*.x``, ``*.y``, ``*.v``), ``box.*``, ``image``, ``area`` and ``identity``.
         output: ``value``: one output per label, standardised by the training labels.
             ``distribution``: the expectation over 64 values per label, learnt from a Gaussian
-            around the label (Gao et al. 2017, arXiv 1611.01731; Gao et al. 2018 for the age).
+            around the label (Gao et al. 2017, arXiv 1611.01731).
         loss: with ``value``: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), of
             standardised differences d.
         delta: difference, in standard deviations, where the Huber loss turns from squared to

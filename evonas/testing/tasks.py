@@ -80,12 +80,9 @@ class TaskConformance(Conformance):
 
     Attributes:
         options: of every task, as an experiment gives them.
-        remaining: share of the loss of blank outputs that descent may leave; more where the loss
-            has kinks, at which descent stalls.
     """
 
     options: ClassVar[Mapping[str, Any]] = {}
-    remaining: ClassVar[float] = 1e-4
 
     @pytest.fixture
     def dataset(self) -> Dataset:
@@ -189,7 +186,7 @@ class TaskConformance(Conformance):
         outputs, blank = found_by_descent(task, targets), np.zeros(shape(task, COUNT), np.float32)
         truth = torch.from_numpy(targets)
         start, end = (float(task.loss(torch.from_numpy(o), truth)) for o in (blank, outputs))
-        assert end < (0.1 if task.dense else self.remaining) * start
+        assert end < (0.1 if task.dense else 1e-4) * start
         predictions = task.predictions(outputs)
         assert predictions.dtype == np.float32
         assert predictions.shape[0] == COUNT
