@@ -60,7 +60,7 @@ def check_same(store: RunStore, experiment: Experiment, components: BaseComponen
     changed = [key for key in now if environment.get(key) != now[key]]
     of = {"machine": "the machine that latencies are measured on"}
     found += [of.get(key, f"the content of the {key}") for key in changed]
-    begun = sum(trial.generation < 0 and not trial.repeat for trial in store.trials())
+    begun = sum(trial.status in ("earlier", "suggested") for trial in store.trials())
     if begun != environment.get("begins_with", 0):
         raise InputError(
             f"{store.folder}: cannot be resumed: of the {environment.get('begins_with', 0)} "

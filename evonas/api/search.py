@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import cast
@@ -24,7 +24,7 @@ from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment
 from evonas.runs.logger_group import Loggers
-from evonas.runs.run_store import RunStore
+from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.workflows.base_components import BaseComponents, Ready
 from evonas.workflows.components import components_of
@@ -213,9 +213,10 @@ class _Run:
             self._inheritance,
         )
         search = Search(parts, store, callbacks)
-        if self._warm_start is not None:
-            search.begin(self._warm_start.trials)
-        past = [t for t in store.trials() if not t.repeat and t.status != "suggested"]
+        search.begin(self._first_trials(store))
+        past = [
+            t for t in store.trials() if not t.repeat and t.status not in ("suggested", "design")
+        ]
         metric, unit = components.error
         callbacks.on_start(SearchStart(self.folder, experiment, metric, unit, tuple(past), done))
         search.run(experiment.seed)
@@ -223,6 +224,18 @@ class _Run:
             search.run_finals(components.finals, experiment.seed)
         baselines = [(f"{name} on {components.tap_of(a)}", a) for name, a in components.baselines]
         search.run_baselines(baselines, experiment.seed)
+
+    def _first_trials(self, store: RunStore) -> Sequence[Trial]:
+        """Return the trials of generation -1 that the journal lacks.
+
+        A run that was broken off before its first training gets the rest of its initial designs.
+        """
+        if self._warm_start is not None:
+            return self._warm_start.trials
+        known = store.trials()
+        if any(trial.status != "design" for trial in known):
+            return ()
+        return self._components.initial_designs()[len(known) :]
 
     def _summary(self, store: RunStore, usage: Usage, seconds: float) -> Iterator[str]:
         """Yield lines on the trainings of a search that has finished."""

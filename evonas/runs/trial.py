@@ -30,8 +30,8 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
             first rung of a race alone; its fitness is that of the worst that went on, or
             worse), ``final`` (trained again with
             another seed, in the place of the trial that it repeats); and, in generation
-            -1, ``earlier`` (taken over from another run) or ``suggested`` (by one, without
-            a result that would hold here).
+            -1, ``earlier`` (taken over from another run), ``suggested`` (by one, without
+            a result that would hold here) or ``design`` (hand-made, to be trained first).
         fitness: None unless finite.
         macs, params: of the head network.
         latency: of the head network, milliseconds for one image; 0: not measured.

@@ -22,6 +22,7 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import Features, Progress
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
+from evonas.runs.run_store import Trial
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
@@ -110,6 +111,10 @@ class BaseComponents(ABC):
     def blocks(self, architecture: Architecture) -> list[Block]:
         """Return the blocks of an architecture, in order; empty: unknown."""
         return []
+
+    def initial_designs(self) -> tuple[Trial, ...]:
+        """Return hand-made networks that are trained first; none by default."""
+        return ()
 
     def warnings(self) -> list[str]:
         """Return lines that stand below every table."""

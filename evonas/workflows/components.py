@@ -27,11 +27,13 @@ from evonas.estimation.objective import Objective
 from evonas.models.backbones.base import Backbone, Shape
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.models.weight_inheritance import shapes
+from evonas.runs.run_store import Trial
 from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.workflows.base_components import BaseComponents, Ready, surroundings
+from evonas.workflows.initial_designs import initial_designs
 from evonas.workflows.resources import Hardware
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
@@ -123,6 +125,14 @@ class Components(BaseComponents):
         """Return the multiply-adds of a head network, without building it."""
         family = self.family(architecture)
         return family.macs(architecture, self.shape(architecture), self.task.n_outputs)
+
+    def initial_designs(self) -> tuple[Trial, ...]:
+        """Return the initial designs of the space; see ``workflows.initial_designs``."""
+
+        def feasible(architecture: Architecture) -> bool:
+            return self.objective.feasible(self.cost(architecture))
+
+        return initial_designs(self.space, self.cost, feasible, self.experiment.budget)
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         """Return name -> shape of the tensors of a head network, without allocating them."""

@@ -81,15 +81,16 @@ class Search:
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
 
-    def begin(self, warm_start: Iterable[Trial]) -> None:
-        """Record trials of another run, before ``run``; a resumed run has them already.
+    def begin(self, first: Iterable[Trial]) -> None:
+        """Record trials of another run or initial designs, before ``run``.
 
         Args:
-            warm_start: with status ``earlier`` or ``suggested``, in generation -1.
+            first: with status ``earlier``, ``suggested`` or ``design``, in generation -1; those
+                that the journal of a resumed run lacks.
         """
-        rows = list(warm_start)
+        rows = list(first)
         self._store.append(*rows)
-        self._rows[-1] = {trial.index: trial for trial in rows}
+        self._rows.setdefault(-1, {}).update({trial.index: trial for trial in rows})
 
     def run(self, seed: int) -> Trial | None:
         """Search until the optimizer asks for nothing more; return the best trial.
@@ -168,7 +169,7 @@ class Search:
         ]
 
     def _add_warm_start(self) -> None:
-        """Pass the trials of another run to the optimizer, before the first ask."""
+        """Pass the trials of generation -1 to the optimizer, before the first ask."""
         rows = [row for _, row in sorted(self._rows.pop(-1, {}).items())]
         known = [row for row in rows if row.status == "earlier"]
         if known:
@@ -177,7 +178,7 @@ class Search:
             values = [row.value for row in known]
             axes = [self._objective.axes(row) for row in known]
             self._parts.optimizer.add_observations([row.genome for row in known], values, axes)
-        suggested = [row.genome for row in rows if row.status == "suggested"]
+        suggested = [row.genome for row in rows if row.status in ("suggested", "design")]
         if suggested:
             self._parts.optimizer.enqueue(suggested)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -34,10 +34,15 @@ class Network(ABC):
             A search space or baseline with another name is refused, see ``refuse_unread``.
         dense: True if the output is a map, (n, n_outputs, height, width), for tasks that
             need one; False if it is a vector, (n, n_outputs).
+        designs: settings of hand-made networks that a search begins with, without tap and
+            ``width``; see ``workflows.initial_designs``.
+        width: name of the setting that says how wide a design is.
     """
 
     settings: ClassVar[frozenset[str]]
     dense: bool = False
+    designs: ClassVar[tuple[Mapping[str, Any], ...]] = ()
+    width: ClassVar[str] = ""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Refuse a family that does not declare its settings."""

@@ -83,6 +83,12 @@ class MasterModule(Network):
             ),
         }
     )
+    designs = tuple(
+        {"n": 0, "stages": 2, "block1": "residual", "block2": "residual", "end": end}
+        | {"kernel1": 3, "kernel2": 3}
+        for end in ("flatten", "depthwise")
+    )
+    width = "stem"
 
     def build(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> nn.Module:
         """Return the head network with fresh weights; see ``Network.build``."""

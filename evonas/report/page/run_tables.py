@@ -119,6 +119,7 @@ def counts(run: Run) -> Table:
         "final": "trained again with another seed",
         "earlier": "taken over from another run",
         "suggested": "suggested by another run",
+        "design": "hand-made networks, trained first",
     }
     rows = [[meaning[name], str(found[name])] for name in meaning if found[name]]
     seconds = sum(trial.seconds for trial in run.trials)
