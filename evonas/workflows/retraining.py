@@ -21,6 +21,7 @@ from evonas.models.backbones.base import Backbone
 from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import refuse_unread
 from evonas.runs.file_schemas import ContenderEntry, Cost
+from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
 from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
@@ -44,6 +45,7 @@ class Contender:
         results: metrics of each repeat or fold.
         weights: file names of the trained weights, one a repeat that worked.
         curves: the error on the validation split after each epoch, one a result.
+        losses: the mean loss on the training images of each epoch, one a result.
         failures: what went wrong, one line each.
     """
 
@@ -58,6 +60,7 @@ class Contender:
     results: list[Mapping[str, float]] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     curves: list[list[float]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def mean(self, metric: str) -> float:
@@ -83,6 +86,7 @@ class Contender:
             "results": [{**result} for result in self.results],
             "weights": self.weights,
             "curves": self.curves,
+            "losses": self.losses,
             "failures": self.failures,
         }
 
@@ -226,6 +230,7 @@ class Retraining:
                 contender.results.append(measurement.metrics)
                 curve = [round(row[task.metric], 6) for row in measurement.history]
                 contender.curves.append(curve)
+                contender.losses.append(training_losses(measurement.history))
                 if weights:
                     contender.weights.append(Path(jobs[index].weights).name)
             else:
