@@ -303,6 +303,8 @@ class Comparison(TypedDict, total=False):
     leaky: StrictStr
     selection_bias: StrictStr
     folds: Count
+    fold_by: Annotated[str, Field(pattern="^(group|image|each-group)$")]
+    fold_warning: StrictStr
     repeats: Any
     rank_correlation: Any
     contenders: list[ContenderEntry]

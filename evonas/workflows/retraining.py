@@ -129,20 +129,18 @@ class Retraining:
         self._train(contenders, plan, {"retrain": split}, training, done, weights)
         return contenders
 
-    def cross_validate(self, folds: int, done: Callable[[int, int], None]) -> list[Contender]:
-        """Train everything once a fold, split by group; the last epoch counts.
+    def cross_validate(
+        self, splits: Mapping[str, Split], done: Callable[[int, int], None]
+    ) -> list[Contender]:
+        """Train everything once a fold; the last epoch counts.
 
         A fold is never used to choose an epoch, so it can judge. The winner on a
         backbone with random weights is the control: the difference is due to pretraining.
 
         Args:
-            folds: number of folds; groups are dealt to them in sorted order.
+            splits: name of a fold -> its images; see ``evonas.workflows.fold_splits``.
             done: receives the number of finished trainings and of all.
-
-        Raises:
-            InputError: there are fewer groups than folds.
         """
-        splits = _folds(self.components, folds)
         contenders = self._contenders()
         control = _random(self.components.experiment)
         if self.winner is not None and control is not None:
@@ -171,7 +169,7 @@ class Retraining:
         self,
         contenders: Sequence[Contender],
         plan: Sequence[tuple[Contender, str, int]],
-        splits: dict[str, Split],
+        splits: Mapping[str, Split],
         training: TrainingSettings,
         done: Callable[[int, int], None],
         weights: Path | None = None,
@@ -276,19 +274,6 @@ def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
         network = " and, in the search, the winner" if searched else ""
         return f"{epoch}{network}: errors on them flatter"
     return "these images chose the winner in the search: its errors on them flatter" * searched
-
-
-def _folds(components: Components, folds: int) -> dict[str, Split]:
-    dataset, sides = components.dataset, components.dataset.sides()
-    seen = np.sort(np.concatenate([sides["train"], sides["validation"]]))
-    groups = np.unique(dataset.groups[seen])
-    if not 2 <= folds <= len(groups):
-        raise InputError(f"--folds {folds}: expected 2 to {len(groups)}, the number of groups")
-    splits = {}
-    for number, held_out in enumerate(np.array_split(groups, folds), start=1):
-        away = np.isin(dataset.groups[seen], held_out)
-        splits[f"fold {number}"] = Split(seen[~away], seen[away])
-    return splits
 
 
 def _random(experiment: Experiment) -> Backbone | None:

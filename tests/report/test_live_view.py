@@ -96,8 +96,8 @@ FITTED = {"curve": (9.0, 5.0, 5.1, 5.2), "losses": (0.5, 0.25, 0.2, 0.1)}
 def test_the_training_loss_of_the_last_training_has_a_row() -> None:
     (row,) = (row for row in shown(200, [*TRIALS, trial(8, 13.0, **FITTED)]) if "loss" in row[:9])
     assert row.rstrip() == (
-        "loss     0.5 to 0.1 on training images, last training; overfits: lowest validation error in "
-        "epoch 2 of 4, 4 % higher in the last, while the training loss fell"
+        "loss     0.5 to 0.1 on training images, last training; overfits: lowest validation error "
+        "in epoch 2 of 4, 4 % higher in the last, while the training loss fell"
     )
     repeat = trial(8, 13.0, **FITTED, status="repeat")
     assert not [row for row in shown(200, [*TRIALS, repeat]) if row.startswith("loss ")]

@@ -76,8 +76,10 @@ def _chart(axes: Axes, chart: Chart) -> None:
         axes.annotate(name, (x, 1), xycoords=("data", "axes fraction"), fontsize=8, rotation=90)
         axes.texts[-1].set(ha="right", va="top")
     if sum(bool(series.name) for series in chart.series) > 1:
-        named = [one.get_legend_handles_labels() for one in dict.fromkeys((axes, right))]
-        handles, labels = ([entry for part in parts for entry in part] for parts in zip(*named))
+        handles, labels = axes.get_legend_handles_labels()
+        if chart.right:
+            more, names = right.get_legend_handles_labels()
+            handles, labels = [*handles, *more], [*labels, *names]
         place = "upper center" if chart.right else "best"  # which knows one axis alone
         axes.legend(handles, labels, fontsize=8, frameon=False, loc=place)
 

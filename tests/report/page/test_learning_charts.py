@@ -23,6 +23,12 @@ from evonas.report.page.sections import of_run
 ERRORS, LOSSES = [9.0, 5.0, 6.0, 7.0], [0.9, 0.5, 0.3, 0.1]
 
 
+@pytest.fixture(autouse=True)
+def no_genes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Charts of genes fit a forest, which is not looked at here."""
+    monkeypatch.setattr("evonas.report.page.gene_charts.figures", lambda run: ())
+
+
 def contender(name: str, **changes: Any) -> dict[str, Any]:
     cost = {"macs": 10, "params": 10, "megabytes": 0.1}
     made = {"name": name, "architecture": {}, "tap": "block3", "weights": [], **changes}
