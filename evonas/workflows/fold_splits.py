@@ -27,7 +27,7 @@ class Folds:
     """
 
     by: str
-    splits: Mapping[str, Split]
+    splits: dict[str, Split]
     warning: str = ""
 
     @property

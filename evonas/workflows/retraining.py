@@ -130,7 +130,7 @@ class Retraining:
         return contenders
 
     def cross_validate(
-        self, splits: Mapping[str, Split], done: Callable[[int, int], None]
+        self, splits: dict[str, Split], done: Callable[[int, int], None]
     ) -> list[Contender]:
         """Train everything once a fold; the last epoch counts.
 
@@ -169,7 +169,7 @@ class Retraining:
         self,
         contenders: Sequence[Contender],
         plan: Sequence[tuple[Contender, str, int]],
-        splits: Mapping[str, Split],
+        splits: dict[str, Split],
         training: TrainingSettings,
         done: Callable[[int, int], None],
         weights: Path | None = None,

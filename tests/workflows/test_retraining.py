@@ -165,7 +165,7 @@ def ages(tiny: dict[str, Any]) -> Components:
     return Components(config.check({**tiny, "task": task, "baselines": [PROBE]}, "tests"))
 
 
-def folds(components: Components, count: int) -> Mapping[str, Split]:
+def folds(components: Components, count: int) -> dict[str, Split]:
     return make_folds(components.dataset, count, "", components.experiment.seed).splits
 
 

@@ -59,13 +59,14 @@ def _chart(run: Run, key: str, title: str, trainings: Sequence[_Training]) -> Ch
     drawn = []
     for number, one in enumerate(known):
         x = [float(epoch) for epoch in range(1, len(one.errors) + 1)]
-        thin = {"size": 1.2, "opacity": 0.5} if number else {"size": 2.5, "opacity": 1.0}
+        size, faint = (1.2, 0.5) if number else (2.5, 1.0)
         for name, y, color, right in (
             ("validation error", one.errors, charts.BLUE, False),
             ("training loss, right axis", one.losses, charts.ORANGE, True),
         ):
-            name = "" if number else name
-            drawn.append(Series(name, x, y, "line", color, right=right, **thin))
+            shown = "" if number else name
+            line = Series(shown, x, y, "line", color, size=size, opacity=faint, right=right)
+            drawn.append(line)
     remarks = [overfitting(one.errors, one.losses) for one in known]
     found = [remark for remark in remarks if remark]
     note = f"{len(found)} of {len(known)} training(s): {found[0]}. {_LEVEL}" if found else _LEVEL

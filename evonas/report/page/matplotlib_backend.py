@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -80,7 +80,8 @@ def _chart(axes: Axes, chart: Chart) -> None:
         if chart.right:
             more, names = right.get_legend_handles_labels()
             handles, labels = [*handles, *more], [*labels, *names]
-        place = "upper center" if chart.right else "best"  # which knows one axis alone
+        # "best" knows the lines of the left axis alone
+        place: Literal["upper center", "best"] = "upper center" if chart.right else "best"
         axes.legend(handles, labels, fontsize=8, frameon=False, loc=place)
 
 
