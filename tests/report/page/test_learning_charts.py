@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure as Canvas
 from msgspec.structs import replace as changed
 from PIL import Image
 from run_folder import run_folder, trials
 
 from evonas.errors import InputError
-from evonas.report.page import charts
+from evonas.report.page import charts, matplotlib_backend
 from evonas.report.page import plotly_backend as interactive
 from evonas.report.page.learning_charts import learning, learning_retrained
 from evonas.report.page.matplotlib_backend import picture
@@ -80,6 +81,12 @@ def test_both_backends_draw_the_loss_on_the_right(tmp_path: Path) -> None:
     assert [one.get("yaxis", "y") for one in plain["data"]] == ["y", "y2", "y", "y2"]
     assert plain["layout"]["yaxis2"]["side"] == "right"
     assert plain["layout"]["yaxis2"]["title"]["text"] == "mean loss on training images"
+    left = Canvas().subplots()
+    matplotlib_backend._chart(left, chart)
+    right = left.figure.axes[1]
+    assert [line.get_ydata().tolist() for line in left.lines[:2]] == [ERRORS, [9.0, 8.0]]
+    assert [line.get_ydata().tolist() for line in right.lines] == [LOSSES, [0.9, 0.8]]
+    assert right.get_ylabel() == "mean loss on training images"
     with Image.open(io.BytesIO(picture(chart, "png"))) as image:
         drawn = {color for _, color in image.convert("RGB").getcolors(1 << 24) or ()}
     for color in (charts.BLUE, charts.ORANGE):
