@@ -149,7 +149,7 @@ def write_my_net(folder: Path) -> None:
 
 
 def _of_people(folder: Path) -> None:
-    write_pointing04(folder / "DIR")
+    write_pointing04(folder / "DIR", each=2)
     write_leeds_sports(folder / "DIR")
 
 

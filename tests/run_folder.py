@@ -52,6 +52,7 @@ def trial(number: int, rng: np.random.Generator, **more: Any) -> Trial:
         metrics={"mae": error, "epoch": 3.0},
         epochs=3,
         curve=(error + 4, error + 1, error),
+        losses=(0.5, 0.2, 0.1),
         at=3.0 * (number + 1),
     )
     return replace(found, **more)
@@ -63,18 +64,19 @@ def trials(count: int = 30, seed: int = 0) -> list[Trial]:
     found = [trial(number, rng) for number in range(count)]
     unique = list({one.digest: one for one in found}.values())
     last = unique[-1]
-    gone = {"fitness": None, "metrics": {}, "curve": ()}
+    gone = {"fitness": None, "metrics": {}, "curve": (), "losses": ()}
     unique += [
         trial(count, rng, status="failed", error=f"diverged: at {SECRET}/x.py <script>", **gone),
         trial(count + 1, rng, status="failed", error="oom-gpu: too large", **gone),
-        replace(last, generation=90, index=1, status="repeat", seconds=0.0, curve=()),
+        replace(last, generation=90, index=1, status="repeat", seconds=0.0, curve=(), losses=()),
         trial(count + 2, rng, status="infeasible", macs=10**7, **gone),
     ]
     best = min((one for one in unique if one.status == "ok"), key=lambda one: one.value)
     for repeat, error in ((1, best.value + 0.3), (2, best.value + 0.5)):
         metrics = {"mae": error, "epoch": 3.0}
         again = replace(best, status="final", repeat=repeat, fitness=error, metrics=metrics)
-        unique.append(replace(again, curve=(error + 3, error + 1, error), at=200.0 + repeat))
+        curve, losses = (error + 3, error + 1, error), (0.6, 0.3, 0.1 + repeat)
+        unique.append(replace(again, curve=curve, losses=losses, at=200.0 + repeat))
     return unique
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from evonas.core.overrides import Word, given
 from evonas.errors import InputError
-from evonas.report.tables import Table
+from evonas.report.tables import Table, held_out
 from evonas.runs.callbacks import Callback, CallbackList
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class RetrainedModel:
             InputError: nothing retrained is there, or a file is damaged.
         """
         content = self._retrained().content
-        return [_row(one, int(content.get("folds") or 0)) for one in content["contenders"]]
+        split = held_out(content.get("folds", 0), content.get("fold_by", ""))
+        return [_row(one, split) for one in content["contenders"]]
 
     def evaluate(
         self,
@@ -326,8 +327,8 @@ def _path(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _row(contender: Mapping[str, Any], folds: int) -> dict[str, Any]:
-    """Return a row of ``RetrainedModel.table``."""
+def _row(contender: Mapping[str, Any], split: str) -> dict[str, Any]:
+    """Return a row of ``RetrainedModel.table``; ``split`` is that of a cross-validation."""
     results: Sequence[Mapping[str, float]] = contender["results"]
     names = list(results[0]) if results else []
     prefix = "test_" if any(name.startswith("test_") for name in names) else ""
@@ -336,11 +337,10 @@ def _row(contender: Mapping[str, Any], folds: int) -> dict[str, Any]:
         name.removeprefix(prefix): np.array([r[name] for r in results if r.get(name) is not None])
         for name in shown
     }
-    held_out = f"held-out groups of {folds} folds" if folds else ""
     return {
         "network": contender["name"],
         "tap": contender["tap"],
-        "split": held_out or ("test" if prefix else "validation"),
+        "split": split or ("test" if prefix else "validation"),
         "trainings": len(results),
         "errors": {name: float(some.mean()) for name, some in values.items() if len(some)},
         "spread": {n: float(some.std(ddof=1)) for n, some in values.items() if len(some) > 1},

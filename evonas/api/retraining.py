@@ -17,8 +17,10 @@ from evonas.core.files import keep, make_folder
 from evonas.core.overrides import Word, given
 from evonas.data.base import Dataset
 from evonas.errors import InputError
+from evonas.report import published_results
+from evonas.report.evaluation_tables import published
 from evonas.report.ranking import rank_correlation
-from evonas.report.tables import costs, errors, markdown
+from evonas.report.tables import Table, costs, errors, markdown
 from evonas.runs import result_files as results
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import FORMAT, Chosen, Comparison, write_json
@@ -26,6 +28,7 @@ from evonas.runs.run_store import read_journal
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.workflows.components import Components
+from evonas.workflows.fold_splits import Folds, check_protocol, make_folds
 from evonas.workflows.retraining import Contender, Retraining, selection_bias
 
 
@@ -36,6 +39,7 @@ def retrain(
     schedule: str | None = None,
     repeats: int = 1,
     folds: int = 0,
+    fold_by: str = "",
     pick: str = "",
     ranking: int = 0,
     out: str | Path | None = None,
@@ -51,12 +55,16 @@ def retrain(
         epochs: passes over the training split; None: as the experiment says.
         schedule: of the learning rate: ``cosine``, ``exponential``, ``step`` or ``constant``.
         repeats: seeds of each network on the experiment's own split.
-        folds: of a cross-validation by group instead, which keeps no weights; 0: none.
+        folds: of a cross-validation instead, which keeps no weights; 0: none.
+        fold_by: what its folds consist of: ``group``, whole groups such as persons (default);
+            ``image``, images at random, so that persons are shared between folds;
+            ``each-group``, one fold for each group, which needs no ``folds``.
         pick: which network of the Pareto front: ``knee``, ``cheapest:ERROR`` or ``best:MACS``;
             empty: the winner.
         ranking: further networks, spread over the ranking of the search, to see whether its
             short trainings rank as long ones do.
-        out: folder for weights and tables; by default ``retrained`` in the run directory.
+        out: folder for weights and tables; by default ``retrained`` in the run directory, or
+            ``cross-validation``, with ``fold_by`` behind where it is not ``group``.
         callbacks: receive messages and progress.
         overrides: changes to the experiment as ``key=value`` words.
         changes: changes to the experiment, as ``Experiment.load`` takes them.
@@ -79,10 +87,12 @@ def retrain(
         *given({"retraining": {"schedule": schedule}} if schedule is not None else {}),
         *given(changes),
     ]
+    check_protocol(folds, fold_by)
     file = _file(source, pick)
     best, experiment = _loaded(file, words, pick)
     work = _Work(file, best, experiment, CallbackList(callbacks))
-    return work.train(folds, repeats, Path(out) if out is not None else None, pick, ranking)
+    made = work.folds(folds, fold_by)
+    return work.train(made, repeats, Path(out) if out is not None else None, pick, ranking)
 
 
 def _file(source: SearchResult | str | Path, pick: str) -> Path:
@@ -137,8 +147,14 @@ class _Work:
         before = TrainingRecord.beside([file] if best else [])
         self._record = self._components.training_record() | before
 
+    def folds(self, folds: int, fold_by: str) -> Folds | None:
+        """Return the folds of a cross-validation; None for a plain retraining."""
+        if not folds and not fold_by:
+            return None
+        return make_folds(self._components.dataset, folds, fold_by, self._experiment.seed)
+
     def train(
-        self, folds: int, repeats: int, out: Path | None, pick: str, ranking: int
+        self, folds: Folds | None, repeats: int, out: Path | None, pick: str, ranking: int
     ) -> RetrainedModel:
         """Train, and write weights and tables; see ``retrain``."""
         best, components, progress = self._best, self._components, self._callback.on_progress
@@ -153,7 +169,7 @@ class _Work:
             if best.get(what) not in (None, now):
                 self._callback.on_message(f"note: the {what} differ from what the search saw")
         runs = self._file.parent if best else Path("runs") / self._experiment.name
-        kind = "cross-validation" if folds else "retrained"
+        kind = folds.folder if folds else "retrained"
         folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
         make_folder(folder)
         work = Retraining(components, winner, progress, others, searched)
@@ -162,23 +178,26 @@ class _Work:
             progress("trainings", number, total)
 
         if folds:
-            contenders = work.cross_validate(folds, done)
+            contenders = work.cross_validate(folds.splits, done)
         else:
             contenders = work.compare(repeats, folder, done)
         return self._written(folder, contenders, folds, repeats)
 
     def _written(
-        self, folder: Path, contenders: Sequence[Contender], folds: int, repeats: int
+        self, folder: Path, contenders: Sequence[Contender], folds: Folds | None, repeats: int
     ) -> RetrainedModel:
         """Write the tables and all that goes on from here."""
         components, experiment, best = self._components, self._experiment, self._best
-        dataset = components.dataset
-        warnings = [*components.warnings(), *_overlap(dataset, self._record, folds)]
+        dataset, count = components.dataset, folds.count if folds else 0
+        warnings = [*components.warnings(), *_overlap(dataset, self._record, count)]
         chosen = bool(best) and best.get("data") in (None, dataset.fingerprint)
-        bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, folds)
+        bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, count)
+        by, shared = (folds.by, folds.warning) if folds else ("", "")
+        below = [line for line in (shared, bias) if line]
         tables = (
-            errors(contenders, components.task.unit, folds, [*([bias] if bias else []), *warnings]),
+            errors(contenders, components.task.unit, count, [*below, *warnings], by),
             costs(contenders, warnings),
+            *(_published(experiment.data.name, folds) if folds else ()),
         )
         agreement = rank_correlation(contenders, components.task.metric)
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
@@ -193,14 +212,23 @@ class _Work:
             "protocol": dataset.protocol,
             "leaky": dataset.leaky,
             "selection_bias": bias,
-            "folds": folds,
+            "folds": count,
             "repeats": repeats,
             "rank_correlation": agreement and asdict(agreement),
             "contenders": [contender.to_dict() for contender in contenders],
         }
+        if folds:
+            content["fold_by"] = folds.by
+            content["fold_warning"] = folds.warning
         self._record.save(folder)
         write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
+
+
+def _published(data: str, folds: Folds) -> list[Table]:
+    """Return published results of the same kind and number of folds of a data set."""
+    rows = published_results.rows(data, folds.count, folds.by)
+    return published(rows, data, folds.images, folds=folds.count, fold_by=folds.by)
 
 
 def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:

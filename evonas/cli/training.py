@@ -106,9 +106,14 @@ def retrain(
         str | None,
         typer.Option(help="Learning rate: cosine, exponential (x 0.8 an epoch), step, constant."),
     ] = None,
-    folds: Annotated[
-        int, typer.Option(help="Cross-validate by group instead; number of folds.")
-    ] = 0,
+    folds: Annotated[int, typer.Option(help="Cross-validate instead; number of folds.")] = 0,
+    fold_by: Annotated[
+        str,
+        typer.Option(
+            help="Folds of a cross-validation: group (default; whole persons), image (at random, "
+            "persons are shared) or each-group (leave one out)."
+        ),
+    ] = "",
     repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
     pick: Annotated[
         str,
@@ -144,6 +149,7 @@ def retrain(
             best,
             repeats=repeats,
             folds=folds,
+            fold_by=fold_by,
             pick=pick,
             ranking=ranking,
             out=out,

@@ -91,7 +91,14 @@ def confusion(result: Any) -> Table | None:
     return Table(title, ["", *names], rows, names=1)
 
 
-def published(rows: Sequence[Row], train: str, images: int, flip: bool = False) -> list[Table]:
+def published(
+    rows: Sequence[Row],
+    train: str,
+    images: int,
+    flip: bool = False,
+    folds: int = 0,
+    fold_by: str = "",
+) -> list[Table]:
     """Return published results, one table per protocol, which says whether ours is the same.
 
     Args:
@@ -99,14 +106,18 @@ def published(rows: Sequence[Row], train: str, images: int, flip: bool = False) 
         train: name of the training data set of our networks.
         images: number of images that our evaluation used.
         flip: whether our evaluation is a flip test.
+        folds, fold_by: of our cross-validation, and of that of the rows.
     """
     tables = []
     for protocol in dict.fromkeys(row.protocol for row in rows):
-        same = protocol.followed_by(train, images, flip)
-        title = "Published, same protocol" if same else "Published, NOT comparable with the above"
+        same = protocol.followed_by(train, images, flip, folds, fold_by)
+        title = "Published, NOT comparable with the above"
+        if same or folds:
+            title = "Published, same protocol" if same else "Published, same kind of folds"
         notes = [f"published: {protocol.text}"]
         if not same:
             above = f"above: trained on {train}, tested on {images} images"
+            above = f"above: {folds} folds by {fold_by}, {images} images" if folds else above
             notes.append(f"{above}, with a flip test" if flip else above)
         own = [row for row in rows if row.protocol == protocol]
         body = [[row.method, *row.cells, row.remarks] for row in own]

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evonas.runs.run_store import Trial
+from evonas.runs.training_curves import overfitting
 
 _BAR, _SPARKS = 60, 24  # characters, at most
 _BARS = "▁▂▃▄▅▆▇█"
@@ -33,6 +34,7 @@ class Tally:
         failures: kind, such as ``diverged`` -> number of failed trainings.
         best: the trial of lowest fitness; None before the first success.
         history: lowest fitness after each training since the first success.
+        last: the last finished training whose training losses are known; None before it.
         generation: highest generation of a trial, from 0.
     """
 
@@ -44,6 +46,7 @@ class Tally:
         self.failures: Counter[str] = Counter()
         self.best: Trial | None = None
         self.history: list[float] = []
+        self.last: Trial | None = None
         self.generation = 0
         self._clock, self._start = clock, clock()
 
@@ -53,6 +56,8 @@ class Tally:
         self.generation = max(trial.generation, self.generation)
         if trial.status == "failed":
             self.failures[trial.error.partition(":")[0] or "unknown"] += 1
+        if trial.losses and (trial.trained or trial.status == "final"):
+            self.last = trial
         better = trial.succeeded and (self.best is None or trial.value < self.best.value)
         if better:
             self.best = trial
@@ -137,9 +142,12 @@ class SearchView:
             return
         last = trial.trained and trained == self._tally.budget
         if better or trial.status == "failed" or last:
-            self._print(f"{self._progress()}; best {', '.join(self._best())}")
+            loss = f"; training loss {_losses(trial)}" if trial.losses else ""
+            self._print(f"{self._progress()}; best {', '.join(self._best())}{loss}")
             if trial.status == "failed":
                 self._print(f"  {trial.digest} failed: {trial.error}")
+            elif remark := overfitting(trial.curve, trial.losses):
+                self._print(f"  {trial.digest} {remark}")
 
     @property
     def trained(self) -> int:
@@ -171,6 +179,10 @@ class SearchView:
             first, last = tally.history[0], tally.history[-1]
             line = sparkline(tally.history, _SPARKS)
             yield "history", f"{line}  fitness {first:.3f} to {last:.3f}"
+        if tally.last is not None:
+            remark = overfitting(tally.last.curve, tally.last.losses)
+            words = f"{_losses(tally.last)} on training images, last training"
+            yield "loss", f"{words}; {remark}" if remark else words
         if tally.failures:
             kinds = [f"{number} {kind}" for kind, number in tally.failures.most_common()]
             yield "failed", f"{counts['failed']}: {', '.join(kinds)}"
@@ -205,6 +217,12 @@ class SearchView:
     def _print(self, line: str) -> None:
         # an error message may hold markup or control characters
         self._console.print(Text(plain(line)), soft_wrap=True)
+
+
+def _losses(trial: Trial) -> str:
+    """Return the training loss of the first and the last epoch as text."""
+    first, last = f"{trial.losses[0]:.3g}", f"{trial.losses[-1]:.3g}"
+    return f"{first} to {last}" if len(trial.losses) > 1 else last
 
 
 def plain(text: str) -> str:

@@ -22,6 +22,8 @@ class Protocol:
         images: number of test images; None if papers differ or do not say.
         text: description in one sentence.
         flip: whether the results are known to be of flip tests.
+        folds: of a cross-validation; 0: train and test sets are fixed.
+        fold_by: what its folds consist of: ``group``, ``image`` or ``each-group``.
     """
 
     train: str
@@ -29,10 +31,15 @@ class Protocol:
     text: str
     images: int | None = None
     flip: bool = False
+    folds: int = 0
+    fold_by: str = ""
 
-    def followed_by(self, train: str, images: int, flip: bool = False) -> bool:
+    def followed_by(
+        self, train: str, images: int, flip: bool = False, folds: int = 0, fold_by: str = ""
+    ) -> bool:
         """Return whether own results on the test set follow this protocol."""
-        return (train, images, flip) == (self.train, self.images, self.flip)
+        own = (train, images, flip, folds, fold_by)
+        return own == (self.train, self.images, self.flip, self.folds, self.fold_by)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,14 +144,19 @@ class PointsRow(Row):
         return -(self.precision[0] or 0.0)
 
 
-def rows(test: str) -> list[Row]:
-    """Return the published results on a test set, by protocol and the best first."""
+def rows(test: str, folds: int = 0, fold_by: str = "") -> list[Row]:
+    """Return the published results on a test set, by protocol and the best first.
+
+    Args:
+        test: name of the test set.
+        folds, fold_by: of the cross-validation that the results are of; by default none is.
+    """
     content = read_yaml(_FILE)
     protocols = {name: Protocol(**fields) for name, fields in content["protocols"].items()}
     found = [
         _row({**fields, "protocol": protocols[fields["protocol"]]})
         for fields in content["rows"]
-        if protocols[fields["protocol"]].test == test
+        if _setting(protocols[fields["protocol"]]) == (test, folds, fold_by)
     ]
     order = list(protocols.values())
     return sorted(found, key=lambda row: (order.index(row.protocol), row.place))
@@ -157,6 +169,10 @@ def unread(test: str) -> list[str]:
         for one in read_yaml(_FILE)["unread"]
         if test in one["tests"]
     ]
+
+
+def _setting(protocol: Protocol) -> tuple[str, int, str]:
+    return protocol.test, protocol.folds, protocol.fold_by
 
 
 def _row(fields: Mapping[str, Any]) -> Row:

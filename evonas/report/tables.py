@@ -29,8 +29,27 @@ class Table:
     names: int = 2
 
 
+def held_out(folds: int, fold_by: str) -> str:
+    """Return which images judge in a cross-validation, for titles; empty without folds.
+
+    Args:
+        folds: number of folds.
+        fold_by: ``group``, ``image`` or ``each-group``; empty, as in files of earlier versions:
+            ``group``.
+    """
+    if not folds:
+        return ""
+    if fold_by == "image":
+        return f"held-out images of {folds} random folds by image"
+    return f"held-out groups of {folds} folds" + ", one group each" * (fold_by == "each-group")
+
+
 def errors(
-    contenders: Sequence[Any], unit: str, folds: int = 0, warnings: Sequence[str] = ()
+    contenders: Sequence[Any],
+    unit: str,
+    folds: int = 0,
+    warnings: Sequence[str] = (),
+    fold_by: str = "",
 ) -> Table:
     """Return the errors of a retraining, on the test split if there is one.
 
@@ -39,6 +58,7 @@ def errors(
         unit: of the errors.
         folds: of the cross-validation; 0 without one.
         warnings: lines below the table.
+        fold_by: see ``held_out``.
     """
     first: Mapping[str, float] = next((c.results[0] for c in contenders if c.results), {})
     prefix = "test_" if any(name.startswith("test_") for name in first) else ""
@@ -52,8 +72,7 @@ def errors(
         rows.append(cells)
     count = max((len(c.results) for c in contenders), default=0)
     where = "test split" if prefix else "validation split"
-    if folds:
-        where = f"held-out groups of {folds} folds"
+    where = held_out(folds, fold_by) or where
     title = f"Errors on the {where}, {unit}" + (f", mean ± sd of {count}" if count > 1 else "")
     notes = [
         f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures

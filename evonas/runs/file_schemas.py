@@ -54,6 +54,9 @@ _Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
 #: Name of a file beside comparison.json, which must not name other files of the machine.
 _FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
 
+#: A value of each epoch of a training.
+_Epochs = Annotated[list[Number], Field(max_length=1_000_000)]
+
 
 class _OptimizerPart(TypedDict, total=False):
     name: StrictStr
@@ -283,7 +286,8 @@ class ContenderEntry(TypedDict):
     backbone_up_to_tap: Cost
     results: list[Metrics]
     weights: list[_FileName]
-    curves: NotRequired[list[Annotated[list[Number], Field(max_length=1_000_000)]]]
+    curves: NotRequired[list[_Epochs]]
+    losses: NotRequired[list[_Epochs]]
     failures: NotRequired[list[StrictStr]]
 
 
@@ -299,6 +303,8 @@ class Comparison(TypedDict, total=False):
     leaky: StrictStr
     selection_bias: StrictStr
     folds: Count
+    fold_by: Annotated[str, Field(pattern="^(group|image|each-group)$")]
+    fold_warning: StrictStr
     repeats: Any
     rank_correlation: Any
     contenders: list[ContenderEntry]

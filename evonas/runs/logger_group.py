@@ -13,6 +13,7 @@ from evonas.errors import InputError, one_line
 from evonas.runs.callbacks import Callback, SearchStart
 from evonas.runs.loggers.base import Logger
 from evonas.runs.run_store import Trial
+from evonas.runs.training_curves import kept_loss
 
 
 class Loggers(Callback):
@@ -116,6 +117,7 @@ class Loggers(Callback):
             found["fitness"] = trial.value
             found["error"] = trial.metrics.get(self._metric, math.nan)
             found["params"] = trial.params
+            found["train_loss"] = kept_loss(trial.losses, trial.metrics)
         if trial.latency:
             found["latency_ms"] = trial.latency
         return {name: float(value) for name, value in found.items() if math.isfinite(value)}

@@ -42,6 +42,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         parent: digest of the parent network; empty: none.
         inherited: fraction of its parameters that were inherited from the parent, 0..1.
         curve: the error on the validation split after each epoch.
+        losses: the mean loss on the training images of each epoch, 6 significant digits.
         at: seconds that the run had been searching when the trial ended, over all its starts.
         seconds: of the training; 0 for a trial without one.
         metrics: of the validation split.
@@ -68,6 +69,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     parent: str = ""
     inherited: Number = 0.0
     curve: tuple[Number, ...] = ()
+    losses: tuple[Number, ...] = ()
     at: Number = 0.0
 
     def __eq__(self, other: object) -> bool:
@@ -96,8 +98,14 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         return self.generation, self.index, self.repeat
 
     def row(self) -> dict[str, Any]:
-        """Return values by name, as a line of the journal holds them; none is copied."""
-        return dict(zip(_NAMES, _values(self), strict=True))
+        """Return values by name, as a line of the journal holds them; none is copied.
+
+        Without training losses it has no ``losses``, like the lines of earlier versions.
+        """
+        row = dict(zip(_NAMES, _values(self), strict=True))
+        if not self.losses:
+            del row["losses"]
+        return row
 
     @property
     def value(self) -> float:

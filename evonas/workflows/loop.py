@@ -23,6 +23,7 @@ from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.runs.callbacks import Callback, TrainedBaseline
 from evonas.runs.run_store import LARGEST, RunStore, Trial
+from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.racing import Race
@@ -216,7 +217,7 @@ class Search:
                 first, generation=generation, index=proposal.index, genome=proposal.genome
             )
             repeat = changed(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
-            repeat = changed(repeat, parent="", inherited=0.0, curve=())
+            repeat = changed(repeat, parent="", inherited=0.0, curve=(), losses=())
             trials[proposal.index] = self._record(repeat)
         return [trials[index] for index in range(len(genomes))]
 
@@ -333,6 +334,7 @@ class Search:
             inherited=measurement.inherited,
             error=error,
             curve=tuple(round(e, 6) for e in self._errors(measurement) if abs(e) <= LARGEST),
+            losses=tuple(training_losses(measurement.history)),
         )
 
     def _errors(self, measurement: Measurement) -> Iterable[float]:

@@ -21,6 +21,7 @@ from evonas.models.backbones.base import Backbone
 from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import refuse_unread
 from evonas.runs.file_schemas import ContenderEntry, Cost
+from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
 from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
@@ -44,6 +45,7 @@ class Contender:
         results: metrics of each repeat or fold.
         weights: file names of the trained weights, one a repeat that worked.
         curves: the error on the validation split after each epoch, one a result.
+        losses: the mean loss on the training images of each epoch, one a result.
         failures: what went wrong, one line each.
     """
 
@@ -58,6 +60,7 @@ class Contender:
     results: list[Mapping[str, float]] = field(default_factory=list)
     weights: list[str] = field(default_factory=list)
     curves: list[list[float]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def mean(self, metric: str) -> float:
@@ -83,6 +86,7 @@ class Contender:
             "results": [{**result} for result in self.results],
             "weights": self.weights,
             "curves": self.curves,
+            "losses": self.losses,
             "failures": self.failures,
         }
 
@@ -125,20 +129,18 @@ class Retraining:
         self._train(contenders, plan, {"retrain": split}, training, done, weights)
         return contenders
 
-    def cross_validate(self, folds: int, done: Callable[[int, int], None]) -> list[Contender]:
-        """Train everything once a fold, split by group; the last epoch counts.
+    def cross_validate(
+        self, splits: dict[str, Split], done: Callable[[int, int], None]
+    ) -> list[Contender]:
+        """Train everything once a fold; the last epoch counts.
 
         A fold is never used to choose an epoch, so it can judge. The winner on a
         backbone with random weights is the control: the difference is due to pretraining.
 
         Args:
-            folds: number of folds; groups are dealt to them in sorted order.
+            splits: name of a fold -> its images; see ``evonas.workflows.fold_splits``.
             done: receives the number of finished trainings and of all.
-
-        Raises:
-            InputError: there are fewer groups than folds.
         """
-        splits = _folds(self.components, folds)
         contenders = self._contenders()
         control = _random(self.components.experiment)
         if self.winner is not None and control is not None:
@@ -226,6 +228,7 @@ class Retraining:
                 contender.results.append(measurement.metrics)
                 curve = [round(row[task.metric], 6) for row in measurement.history]
                 contender.curves.append(curve)
+                contender.losses.append(training_losses(measurement.history))
                 if weights:
                     contender.weights.append(Path(jobs[index].weights).name)
             else:
@@ -271,19 +274,6 @@ def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
         network = " and, in the search, the winner" if searched else ""
         return f"{epoch}{network}: errors on them flatter"
     return "these images chose the winner in the search: its errors on them flatter" * searched
-
-
-def _folds(components: Components, folds: int) -> dict[str, Split]:
-    dataset, sides = components.dataset, components.dataset.sides()
-    seen = np.sort(np.concatenate([sides["train"], sides["validation"]]))
-    groups = np.unique(dataset.groups[seen])
-    if not 2 <= folds <= len(groups):
-        raise InputError(f"--folds {folds}: expected 2 to {len(groups)}, the number of groups")
-    splits = {}
-    for number, held_out in enumerate(np.array_split(groups, folds), start=1):
-        away = np.isin(dataset.groups[seen], held_out)
-        splits[f"fold {number}"] = Split(seen[~away], seen[away])
-    return splits
 
 
 def _random(experiment: Experiment) -> Backbone | None:

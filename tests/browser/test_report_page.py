@@ -18,7 +18,7 @@ from evonas.report.page.run_data import Run
 
 CHARTS = (
     *("progress", "progress_by_time", "trade_off", "importance", "parallel", "curves"),
-    *("utilisation", "failures"),
+    *("learning", "utilisation", "failures"),
 )
 
 

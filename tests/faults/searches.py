@@ -109,7 +109,7 @@ def resembles(found: Path, whole: Whole) -> None:
 
 def plain(journal: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return rows without what a worker's death changes in the row of a network that fails."""
-    told = ("error", "epochs", "params", "curve")
+    told = ("error", "epochs", "params", "curve", "losses")
     return [
         {k: v for k, v in row.items() if row["status"] != "failed" or k not in told}
         for row in journal

@@ -90,6 +90,34 @@ def test_rows_are_cut_never_wrapped_or_broken(width: int, metric: str) -> None:
         assert row == full if len(full) <= width else row[-1] == "…" and full.startswith(row[:-1])
 
 
+FITTED = {"curve": (9.0, 5.0, 5.1, 5.2), "losses": (0.5, 0.25, 0.2, 0.1)}
+
+
+def test_the_training_loss_of_the_last_training_has_a_row() -> None:
+    (row,) = (row for row in shown(200, [*TRIALS, trial(8, 13.0, **FITTED)]) if "loss" in row[:9])
+    assert row.rstrip() == (
+        "loss     0.5 to 0.1 on training images, last training; overfits: lowest validation error "
+        "in epoch 2 of 4, 4 % higher in the last, while the training loss fell"
+    )
+    repeat = trial(8, 13.0, **FITTED, status="repeat")
+    assert not [row for row in shown(200, [*TRIALS, repeat]) if row.startswith("loss ")]
+    one = trial(8, 13.0, curve=(9.0,), losses=(0.5,), status="final", repeat=1)
+    assert "loss     0.5 on training images, last training" in [
+        row.rstrip() for row in shown(200, [*TRIALS, one])
+    ]
+
+
+def test_in_a_pipe_a_new_best_has_its_loss_and_remark() -> None:
+    stream = io.StringIO()
+    view = SearchView(Console(file=stream, width=80), 60, ("mae", "degrees"))
+    view.show(trial(0, 20.0))
+    view.show(trial(1, 18.0, **FITTED))
+    first, second, remark = stream.getvalue().splitlines()
+    assert "training loss" not in first
+    assert second.endswith("; training loss 0.5 to 0.1")
+    assert remark.startswith(f"  {1:016x} overfits: lowest validation error in epoch 2 of 4")
+
+
 def test_before_the_first_result_little_is_known() -> None:
     rows = [row.rstrip() for row in shown(80, [])]
     assert rows[1:] == [

@@ -29,6 +29,7 @@ from evonas.runs.result_files import read
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
 from evonas.workflows.components import Components
+from evonas.workflows.fold_splits import make_folds
 from evonas.workflows.loop import candidate_seed
 from evonas.workflows.retraining import Retraining, selection_bias
 
@@ -164,10 +165,14 @@ def ages(tiny: dict[str, Any]) -> Components:
     return Components(config.check({**tiny, "task": task, "baselines": [PROBE]}, "tests"))
 
 
+def folds(components: Components, count: int) -> dict[str, Split]:
+    return make_folds(components.dataset, count, "", components.experiment.seed).splits
+
+
 def test_each_fold_settles_the_task_on_its_own_training_images(
     ages: Components, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
-    contenders = Retraining(ages, None).cross_validate(4, lambda done, total: None)
+    contenders = Retraining(ages, None).cross_validate(folds(ages, 4), lambda done, total: None)
     targets = ages.task.targets(ages.dataset).astype(np.float64)
     assert len(asked) == 4
     seen = []
@@ -185,7 +190,7 @@ def test_options_that_a_person_gives_stay_in_every_fold(
     ages: Components, asked: list[tuple[TrainingContext, Job]]
 ) -> None:
     fixed = config.changed(ages.experiment, ["task.scale=[7, 9]"])
-    Retraining(Components(fixed), None).cross_validate(2, lambda done, total: None)
+    Retraining(Components(fixed), None).cross_validate(folds(ages, 2), lambda done, total: None)
     assert [s.make_task(j.split).scale.tolist() for s, j in asked] == [[7, 9], [7, 9]]
 
 
@@ -267,6 +272,8 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
 
 
 def test_a_real_fold_trains(ages: Components) -> None:
-    contenders = Retraining(ages, None).cross_validate(2, lambda done, total: None)
+    contenders = Retraining(ages, None).cross_validate(folds(ages, 2), lambda done, total: None)
     assert [len(one.results) for one in contenders] == [2, 2]
     assert not contenders[0].failures
+    assert [len(one) for one in contenders[0].losses] == [len(one) for one in contenders[0].curves]
+    assert contenders[0].to_dict()["losses"] == contenders[0].losses

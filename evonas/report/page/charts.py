@@ -29,6 +29,7 @@ class Series:
         size: of points; width of lines.
         symbol: of points.
         opacity: 0..1.
+        right: whether y belongs to the right axis of the chart.
     """
 
     name: str
@@ -41,11 +42,12 @@ class Series:
     size: float = 7.0
     symbol: Symbol = "circle"
     opacity: float = 1.0
+    right: bool = False
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart with two axes.
+    """A chart with two axes, or a third on the right.
 
     Attributes:
         key: name of the file, and id on the page.
@@ -57,6 +59,7 @@ class Chart:
         top: upper end of the y axis, below a few outliers; None: automatic.
         wide: whether the chart takes the whole width of a page.
         span: initial range of the x axis; None: automatic.
+        right: label of the right axis, for series that belong to it; empty: there is none.
     """
 
     key: str
@@ -70,6 +73,12 @@ class Chart:
     top: float | None = None
     wide: bool = False
     span: tuple[float, float] | None = None
+    right: str = ""
+
+    @property
+    def lowest(self) -> float:
+        """Lowest y of the series on the left axis."""
+        return min(min(map(float, one.y)) for one in self.series if len(one.y) and not one.right)
 
 
 @dataclass(frozen=True)

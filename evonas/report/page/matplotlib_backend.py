@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -47,8 +47,12 @@ def _lying(figure: Figure) -> bool:
 def _chart(axes: Axes, chart: Chart) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator
 
+    right = axes.twinx() if chart.right else axes
     for series in chart.series:
-        _draw(axes, series)
+        _draw(right if series.right else axes, series)
+    if chart.right:
+        right.set_ylabel(chart.right)
+        right.spines["right"].set_visible(True)
     axes.set(title=chart.title, xlabel=chart.x, ylabel=chart.y)
     axes.grid(alpha=0.25, axis="x" if _lying(chart) else "both")
     axes.set_axisbelow(True)
@@ -63,7 +67,7 @@ def _chart(axes: Axes, chart: Chart) -> None:
         axes.invert_yaxis()
         axes.set_xlim(left=0.0)
     if chart.top is not None:
-        low = min(min(map(float, series.y)) for series in chart.series if len(series.y))
+        low = chart.lowest
         axes.set_ylim(low - 0.05 * (chart.top - low), chart.top)
     if chart.span is not None:
         axes.set_xlim(*chart.span)
@@ -72,7 +76,13 @@ def _chart(axes: Axes, chart: Chart) -> None:
         axes.annotate(name, (x, 1), xycoords=("data", "axes fraction"), fontsize=8, rotation=90)
         axes.texts[-1].set(ha="right", va="top")
     if sum(bool(series.name) for series in chart.series) > 1:
-        axes.legend(fontsize=8, frameon=False)
+        handles, labels = axes.get_legend_handles_labels()
+        if chart.right:
+            more, names = right.get_legend_handles_labels()
+            handles, labels = [*handles, *more], [*labels, *names]
+        # "best" knows the lines of the left axis alone
+        place: Literal["upper center", "best"] = "upper center" if chart.right else "best"
+        axes.legend(handles, labels, fontsize=8, frameon=False, loc=place)
 
 
 def _tick(value: float, _: int) -> str:

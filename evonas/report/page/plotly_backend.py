@@ -37,8 +37,12 @@ def _chart(chart: Chart) -> dict[str, Any]:
     if lying:
         layout["yaxis"] |= {"autorange": "reversed", "automargin": True}
     if chart.top is not None:
-        low = min(min(map(float, series.y)) for series in chart.series if len(series.y))
+        low = chart.lowest
         layout["yaxis"]["range"] = [low - 0.05 * (chart.top - low), chart.top]
+    if chart.right:
+        layout["yaxis2"] = {"title": {"text": _text(chart.right)}, "overlaying": "y"}
+        layout["yaxis2"] |= {"side": "right", "showgrid": False, "zeroline": False}
+        layout["margin"]["r"] = layout["margin"]["l"]
     if chart.span is not None:
         layout["xaxis"]["range"] = [_exponent(x, chart) for x in chart.span]
     limits = chart.limits
@@ -77,6 +81,8 @@ def _trace(series: Series) -> dict[str, Any]:
         if series.marks == "points":
             symbol = _SYMBOLS.get(series.symbol, series.symbol)
             trace["marker"] = {"color": series.color, "size": series.size, "symbol": symbol}
+    if series.right:
+        trace["yaxis"] = "y2"
     if series.errors:
         side = "error_x" if series.marks == "bars" else "error_y"
         trace[side] = {"type": "data", "array": [_rounded(one) for one in series.errors]}

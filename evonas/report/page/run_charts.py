@@ -1,4 +1,4 @@
-"""Charts of one run: progress, trade-off, training curves, failures, utilisation."""
+"""Charts of one run: progress, trade-off, training, failures, utilisation."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from evonas.report.page import charts
 from evonas.report.page.charts import Chart, Series
 from evonas.report.page.formatting import MOST, architecture, kind_of, line, thinned, top
+from evonas.report.page.learning_charts import learning, learning_retrained
 from evonas.report.page.pareto_chart import MILLISECONDS, MULTIPLY_ADDS, trade_off
 from evonas.report.page.run_data import Run
 from evonas.runs.run_store import Trial
@@ -27,7 +28,8 @@ _PARTS = {
 def all_charts(run: Run) -> Iterator[Chart]:
     """Yield the charts for which the run has data, in the order of the page."""
     costs = (trade_off(run, MULTIPLY_ADDS), trade_off(run, MILLISECONDS))
-    made = (progress(run), progress(run, True), *costs, curves(run), use(run), kinds(run))
+    first = (progress(run), progress(run, True), *costs, curves(run))
+    made = (*first, learning(run), learning_retrained(run), use(run), kinds(run))
     yield from (chart for chart in made if chart is not None)
 
 

@@ -121,7 +121,7 @@ class Run:
         for trial in self.trials:
             if trial.fitness is None:
                 continue
-            figures = (trial.fitness, *trial.metrics.values(), *trial.curve)
+            figures = (trial.fitness, *trial.metrics.values(), *trial.curve, *trial.losses)
             if any(abs(figure) > LARGEST for figure in figures):
                 raise InputError(
                     f"{folder / 'journal.jsonl'}: network {trial.digest} has figures beyond "

@@ -11,7 +11,7 @@ from evonas.estimation.failure_kinds import KINDS
 from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
-from evonas.report.tables import Table, with_spread
+from evonas.report.tables import Table, held_out, with_spread
 from evonas.runs.finals import statistically_tied
 
 _STATES = {
@@ -100,11 +100,10 @@ def retrained(run: Run) -> Table | None:
     if not rows:
         return None
     side = "test split" if prefix else "validation split"
-    folds = run.retrained.get("folds")
-    side = f"held-out groups of {folds} folds" if folds else side
+    side = held_out(run.retrained.get("folds", 0), run.retrained.get("fold_by", "")) or side
     columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
-    bias = run.retrained.get("selection_bias")
-    return Table(f"Retrained, judged on the {side}", columns, rows, [bias] if bias else [])
+    notes = [run.retrained.get(key, "") for key in ("selection_bias", "fold_warning")]
+    return Table(f"Retrained, judged on the {side}", columns, rows, [*filter(None, notes)])
 
 
 def counts(run: Run) -> Table:

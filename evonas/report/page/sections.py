@@ -72,7 +72,7 @@ def of_run(run: Run, pedigree: str) -> Iterable[Section]:
     none = "Nobody was made from anybody in this search: no lineage."
     drawings = [pedigree] if pedigree else []
     yield Section("lineage", "Lineage", [] if pedigree else [none], drawings=drawings)
-    curves = those("curves")
+    curves = those("curves", "learning", "learning_retrained")
     missing = ["The journal of this run holds no training curves."]
     yield Section("training", "Training", [] if curves else missing, figures=curves)
     tables = [table for table in (facts.counts(run), facts.failures(run)) if table]

@@ -60,7 +60,8 @@ class Logger(ABC):
 
         Args:
             step: its number, from 1.
-            trial: it.
+            trial: it; its ``curve`` and ``losses`` are the error and the training loss of each
+                epoch.
             values: name -> finite number, to be drawn over the steps.
         """
 

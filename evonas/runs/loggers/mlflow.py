@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 from evonas.core.files import read_json
 from evonas.runs.loggers.base import Logger
 from evonas.runs.run_store import Trial
+from evonas.runs.training_curves import epochs
 
 #: How mlflow behaves, unless the person says otherwise: it reports to nobody, writes plain
 #: files, and gives a server that is gone up within seconds, since a search waits for it.
@@ -28,6 +29,7 @@ _HABITS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
 _BATCH = 100  # parameters that a server takes at once
+_METRICS = 1000  # metrics that a server takes at once
 _LONGEST = 500  # characters of a parameter, which every version of a server takes
 
 
@@ -71,12 +73,19 @@ class MLflow(Logger):
         return 0
 
     def trial(self, step: int, trial: Trial, values: Mapping[str, float]) -> None:
-        """Send one batch; see ``Logger.trial``."""
+        """Send values of the training and of its epochs in one batch; see ``Logger.trial``."""
         from mlflow.entities import Metric
 
         now = int(1000 * time.time())
-        metrics = [Metric(name, value, now, step) for name, value in values.items()]
-        self._client.log_batch(self._run, metrics=metrics)
+        metrics = [
+            Metric(f"epoch/{name}/{trial.digest}", value, now, epoch)
+            for epoch, row in epochs(trial)
+            for name, value in row.items()
+        ]
+        # those by which a resumed search knows the training come last
+        metrics += [Metric(name, value, now, step) for name, value in values.items()]
+        for first in range(0, len(metrics), _METRICS):
+            self._client.log_batch(self._run, metrics=metrics[first : first + _METRICS])
 
     def finish(self, step: int, winner: Mapping[str, Any], file: Path) -> None:
         """Keep best.json beside the metrics and end the run; see ``Logger.finish``."""

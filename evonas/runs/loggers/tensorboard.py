@@ -1,4 +1,4 @@
-"""TensorBoard: curves over the trainings, and a text for each, in RUN/tensorboard.
+"""TensorBoard: curves over the trainings, a text and the epochs of each, in RUN/tensorboard.
 
 `tensorboard --logdir RUN/tensorboard` shows them. Written with tensorboard's own writer, which
 needs neither torch nor TensorFlow.
@@ -14,15 +14,18 @@ from typing import Any, ClassVar
 
 from evonas.runs.loggers.base import Logger
 from evonas.runs.run_store import Trial
+from evonas.runs.training_curves import epochs
 
 
 class TensorBoard(Logger):
     """Event files; one event a training, so that none is there by half.
 
+    Training loss and error of each epoch are in ``trials/DIGEST``, which TensorBoard shows as a
+    run of its own, as ``epoch/train_loss`` and ``epoch/error``.
+
     Args:
         folder: of the run.
-        hparams: whether the genes of each network go into the tab HPARAMS as well; that takes a
-            folder for each.
+        hparams: whether the genes of each network go into the tab HPARAMS as well.
     """
 
     needs: ClassVar[tuple[str, str]] = ("tensorboard", "evonas[tensorboard]")
@@ -51,6 +54,7 @@ class TensorBoard(Logger):
             "error": trial.error,
         }
         about |= {**values, **trial.architecture.get("settings", {})}
+        self._write_epochs(trial)
         self._write(step, values, {"trial": _table(about)})
         if self._hparams and trial.succeeded:
             self._write_hparams(trial, values)
@@ -80,6 +84,23 @@ class TensorBoard(Logger):
             summary.value.extend(text_pb(name, text).value)
         self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
         self._writer.flush()
+
+    def _write_epochs(self, trial: Trial) -> None:
+        """Write training loss and error of each epoch; one folder a network lets them overlay."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        rows = list(epochs(trial))
+        if not rows:
+            return
+        writer = EventFileWriter(str(self._place / "trials" / trial.digest))
+        for epoch, values in rows:
+            summary = Summary()
+            for name, value in values.items():
+                summary.value.add(tag=f"epoch/{name}", simple_value=value)
+            writer.add_event(Event(wall_time=time.time(), step=epoch, summary=summary))
+        writer.close()
 
     def _write_hparams(self, trial: Trial, values: Mapping[str, float]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event

@@ -62,8 +62,8 @@ def test_the_charts_are_what_plotly_takes(run: Run) -> None:
 
     drawn = figures(run)
     keys = [one.key for one in drawn]
-    assert keys[:4] == ["progress", "progress_by_time", "trade_off", "curves"]
-    assert {"utilisation", "failures", "importance", "parallel"} == set(keys[4:])
+    assert keys[:5] == ["progress", "progress_by_time", "trade_off", "curves", "learning"]
+    assert {"utilisation", "failures", "importance", "parallel"} == set(keys[5:])
     for one in drawn:
         go.Figure(json.loads(json.dumps(interactive.plain(one), allow_nan=False)))  # it validates
 
@@ -239,8 +239,9 @@ def test_pictures_and_markdown(evonas: Cli, tmp_path: Path) -> None:
     code, out, err = evonas("report", folder, "--figures", "--markdown")
     assert (code, err) == (0, "")
     made = sorted(path.name for path in (folder / "figures").iterdir())
-    stems = "curves failures importance parallel progress progress_by_time trade_off utilisation"
-    expected = [f"{stem}.{form}" for stem in [*stems.split(), "winner"] for form in ("png", "svg")]
+    stems = "curves failures importance learning parallel progress progress_by_time trade_off"
+    stems = [*stems.split(), "utilisation", "winner"]
+    expected = [f"{stem}.{form}" for stem in stems for form in ("png", "svg")]
     assert made == sorted(expected)
     with Image.open(folder / "figures" / "trade_off.png") as picture:
         assert picture.width > 900

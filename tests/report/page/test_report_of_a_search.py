@@ -25,7 +25,9 @@ def test_a_search_writes_its_report(evonas: Cli, tiny_file: Path) -> None:
     assert run.error == ("mae", "degrees")
     assert sum(one["macs"] for one in run.best["blocks"]) == run.best["macs"]
     trained = [one for one in run.trials if one.status in ("ok", "final")]
-    assert {len(one.curve) for one in trained} == {2}
+    assert {len(one.curve) for one in trained} == {len(one.losses) for one in trained} == {2}
+    assert all(loss == float(f"{loss:.6g}") > 0 for one in trained for loss in one.losses)
+    assert not [one for one in run.trials if one.status == "repeat" and one.losses]
     for one in trained:
         epoch = int(one.metrics["epoch"])
         assert one.curve[epoch - 1] == pytest.approx(one.metrics["mae"], abs=1e-6)
