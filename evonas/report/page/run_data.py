@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from evonas.core.files import read_json, read_yaml
+from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
 from evonas.runs.file_schemas import (
     Best,
@@ -23,7 +24,7 @@ from evonas.runs.file_schemas import (
     Utilisation,
     checked,
 )
-from evonas.runs.finals import Finalist, rank_finalists
+from evonas.runs.finals import Finalist, Outcome, settings_of
 from evonas.runs.pareto import nondominated
 from evonas.runs.run_store import LARGEST, Trial, is_open, read_journal
 from evonas.space import SearchSpace
@@ -179,10 +180,19 @@ class Run:
     @cached_property
     def finalists(self) -> list[Finalist]:
         """The networks that were trained again, the winner first; see ``rank_finalists``."""
-        finals = self.experiment.get("finals", {}).get("networks") or None
-        found = rank_finalists(self.trials, finals)
         digest = self.best.get("digest")
+        found = self.outcome.finalists
         return sorted(found, key=lambda one: one.trial.digest != digest)  # a stable sort
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The outcome of the finals, as the journal tells it."""
+        return Outcome.of(self.trials, self.finals, self.error[0], self.penalised)
+
+    @cached_property
+    def finals(self) -> FinalsSettings | None:
+        """Settings of the finals; None without experiment.yaml."""
+        return settings_of(self.experiment.get("finals", {}))
 
     @property
     def front(self) -> list[Trial]:
