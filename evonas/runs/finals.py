@@ -65,7 +65,8 @@ class Outcome:
         finalists: the winner first; empty where nothing was trained successfully.
         cheaper: networks that are cheaper than the winner and statistically tied with the leader,
             the cheapest first.
-        leader: the finalist of the lowest mean; the winner, unless the settings prefer cost.
+        leader: the finalist of the lowest mean; the winner, unless the settings prefer cost. None:
+            unknown, or nothing was trained successfully.
     """
 
     finalists: list[Finalist]
