@@ -13,7 +13,9 @@ import yaml
 
 import evonas
 from evonas import InputError
+from evonas.api.resuming import stored
 from evonas.core.experiment import Experiment, changed, load
+from evonas.core.settings import FinalsSettings
 from evonas.errors import RunError
 from evonas.runs.run_store import Trial, is_open, read_journal
 
@@ -316,3 +318,15 @@ def test_the_live_view_prints_what_the_command_line_prints(
 
 def _untimed(trial: Trial) -> dict[str, Any]:
     return {k: v for k, v in trial.row().items() if k not in ("seconds", "at")}
+
+
+def test_a_run_that_is_older_than_races_goes_on_with_fixed_finals(
+    small: evonas.Experiment, tmp_path: Path
+) -> None:
+    plain = small.model_dump(mode="json")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({**plain, "finals": {"networks": 3, "seeds": 3}}), "utf-8")
+    assert stored(tmp_path, []).finals == FinalsSettings(method="fixed", networks=3, seeds=3)
+    assert stored(tmp_path, ["finals.method=race", "finals.budget=7"]).finals.budget == 7
+    file.write_text(yaml.safe_dump(plain), "utf-8")
+    assert stored(tmp_path, []) == small
