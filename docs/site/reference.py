@@ -98,6 +98,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             f"evonas.{name}"
             for name in (
                 *("workflows.loop", "workflows.components", "runs.finals"),
+                *("runs.finals_race",),
                 *("workflows.racing", "workflows.inheritance"),
             )
         ),

@@ -126,8 +126,7 @@ def compare(
             results[name, seed] = search(one, run_dir=place, callbacks=[callback], resume=resume)
             trials = read_journal(place)
             spent = time.monotonic() - start
-            finals = one.finals.networks or None
-            curves.append(Curve.of(name, seed, trials, spent, components.objective, finals))
+            curves.append(Curve.of(name, seed, trials, spent, components.objective, one.finals))
     title = f"{chosen.name}: {chosen.budget} distinct trainings a search"
     table = comparison.table(curves, chosen.budget, title, components.warnings())
     with writing(folder):

@@ -32,6 +32,7 @@ from evonas.models.backbones.base import Shape
 from evonas.models.initial_weights import read_start
 from evonas.models.networks.base import Network, refuse_unread
 from evonas.report.tables import Table
+from evonas.runs.finals import planned
 from evonas.space import Architecture, Gene, Genome, SearchSpace
 from evonas.workflows.components import Components
 from evonas.workflows.feasibility import extreme, feasibility, sample
@@ -115,13 +116,8 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         params = _params(plan, points[:_BUILT], [least, largest])
         images = {side: len(indices) for side, indices in plan.dataset.sides().items()}
         cache = _cache(plan)
-        finals = experiment.finals
-        trainings |= {
-            f"in the finals ({finals.networks} best, {finals.seeds} more seeds each)": (
-                finals.networks * finals.seeds
-            ),
-            "baselines": len(plan.baselines),
-        }
+        trainings |= planned(experiment.finals, experiment.budget)
+        trainings["baselines"] = len(plan.baselines)
     return ExperimentDescription(
         name=experiment.name,
         space=space.name,

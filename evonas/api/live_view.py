@@ -31,6 +31,7 @@ class LiveView(Callback):
         self._drawing = ExitStack()  # progress bars, or the panel
         self._progress: Callable[[str, int, int], None] | None = None
         self._view: SearchView | None = None
+        self._race = False
 
     def __enter__(self) -> Self:
         return self
@@ -57,6 +58,7 @@ class LiveView(Callback):
         """Draw the panel."""
         self._end_progress()
         metric = (start.metric, start.unit)
+        self._race = start.experiment.finals.method == "race"
         view = SearchView(self.console, start.experiment.budget, metric, start.trained)
         view.catch_up(start.trials)
         self._view = self._drawing.enter_context(view)
@@ -69,7 +71,7 @@ class LiveView(Callback):
     def on_stage(self, stage: Stage, trainings: int) -> None:
         """Show the finals; take the panel away before the baselines."""
         if stage == "finals" and self._view is not None:
-            self._view.finals(trainings)
+            self._view.finals(trainings, self._race)
         else:
             self._drawing.close()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
-from evonas.core.overrides import Word
+from evonas.core.files import read_yaml
+from evonas.core.overrides import Word, merged
 from evonas.errors import InputError, RunError, one_line
 from evonas.runs.callbacks import Callback
 from evonas.runs.file_schemas import Environment, checked
@@ -41,7 +42,11 @@ def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
             f"{folder}: holds no run to resume: experiment.yaml is missing: start "
             f"it without --resume"
         )
-    return config.load(path, overrides)
+    content = read_yaml(path)
+    if isinstance(finals := content.get("finals"), dict):
+        # A run that names no method is older than races, and goes on as it began.
+        content["finals"] = {"method": "fixed", **finals}
+    return config.check(merged(content, overrides, config.SHORT), str(path))
 
 
 def check_same(store: RunStore, experiment: Experiment, components: BaseComponents) -> None:

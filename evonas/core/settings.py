@@ -161,12 +161,28 @@ class FinalsSettings(Settings):
     """Selection of the winner: the best networks are trained again with further seeds.
 
     Attributes:
+        method: ``race``: rounds of one further seed, after each of which the worse half, and
+            whatever is worse beyond noise, is dropped; ``fixed``: all seeds for every network.
         networks: number of best networks; 0: none, the results of the search decide.
-        seeds: number of further seeds per network.
+        seeds: number of further seeds per network; of a race, the most.
+        budget: most trainings of a race; None: as many as halving takes.
+        prefer: what names the winner: ``error``: the lowest mean; ``cost``: the lowest
+            ``objective.cost`` among networks with two further seeds or more whose error is within
+            seed noise of that (two standard errors).
     """
 
-    networks: Annotated[int, Field(ge=0)] = 3
-    seeds: Annotated[int, Field(ge=1)] = 3
+    method: Literal["race", "fixed"] = "race"
+    networks: Annotated[int, Field(ge=0)] = 6
+    seeds: Annotated[int, Field(ge=1)] = 4
+    budget: Annotated[int, Field(ge=1)] | None = None
+    prefer: Literal["error", "cost"] = "error"
+
+    @field_validator("budget")
+    @classmethod
+    def _budget_is_of_a_race(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("method") == "fixed":
+            raise PydanticCustomError("budget", "expected none beside finals.method=fixed")
+        return value
 
 
 class FidelitySettings(Settings):

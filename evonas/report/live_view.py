@@ -109,7 +109,7 @@ class SearchView:
         self._console = console
         self._metric, self._unit = metric
         self._tally = Tally(budget, known, clock)
-        self._finals = 0
+        self._finals, self._at_most = 0, ""
         self._terminal = console.is_terminal  # slow to compute
         self._live = Live(console=console, get_renderable=self.panel, refresh_per_second=4)
 
@@ -122,11 +122,18 @@ class SearchView:
         if self._terminal:
             self._live.stop()
 
-    def finals(self, trainings: int) -> None:
-        """Announce the finals: further trainings of the best networks with other seeds."""
-        self._finals = trainings
+    def finals(self, trainings: int, race: bool = False) -> None:
+        """Announce the finals: further trainings of the best networks with other seeds.
+
+        Args:
+            trainings: to come.
+            race: whether they are that many at most.
+        """
+        self._finals = self._tally.counts["final"] + trainings
+        self._at_most = "at most " if race else ""
         if not self._terminal:
-            self._print(f"Finals: {trainings} further training(s) of the best, with other seeds")
+            words = f"{self._at_most}{trainings} further training(s) of the best"
+            self._print(f"Finals: {words}, with other seeds")
 
     def catch_up(self, known: Iterable[Trial]) -> None:
         """Count the trials in the journal, before any new one."""
@@ -187,7 +194,7 @@ class SearchView:
             kinds = [f"{number} {kind}" for kind, number in tally.failures.most_common()]
             yield "failed", f"{counts['failed']}: {', '.join(kinds)}"
         if self._finals:
-            yield "finals", f"{counts['final']} / {self._finals} further trainings"
+            yield "finals", f"{counts['final']} / {self._at_most}{self._finals} further trainings"
         rate = "?" if tally.rate is None else f"{tally.rate:.3g}"
         yield "time", f"{duration(tally.spent)} spent, about {self._left()} left; {rate} a minute"
 

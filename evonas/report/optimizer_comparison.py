@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.settings import FinalsSettings
 from evonas.estimation.objective import Objective
 from evonas.report.tables import Table, with_spread
-from evonas.runs.finals import rank_finalists
+from evonas.runs.finals import Outcome
 from evonas.runs.pareto import hypervolume
 from evonas.runs.run_store import Trial
 
@@ -50,16 +51,17 @@ class Curve:
         trials: Sequence[Trial],
         seconds: float,
         objective: Objective,
-        finals: int | None = None,
+        finals: FinalsSettings | None = None,
     ) -> Curve:
         """Return the curve of the trials of a journal, sorted by generation and index.
 
-        ``finals`` is the number of finalists; None: all networks that were trained again.
+        ``finals`` are their settings; None: all networks that were trained again take part.
         """
         trained = [trial for trial in trials if trial.trained]
         best = np.minimum.accumulate(np.array([trial.value for trial in trained], np.float64))
         repeats = sum(trial.status == "repeat" for trial in trials)
-        finalists = rank_finalists(trials, finals)
+        cost = objective.settings.cost
+        finalists = Outcome.of(trials, finals, objective.metric, cost).finalists
         sure = finalists[0].fitness if finalists and finalists[0].further else math.nan
         width = len(objective.settings.axes)
         axes = np.array([objective.axes(trial) for trial in trained], np.float64)

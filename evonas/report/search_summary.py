@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
-from evonas.runs.finals import DOUBT, Finalist, noise
+from evonas.runs.finals import DOUBT, Finalist, Outcome, noise
 from evonas.runs.run_store import Trial
 
 _NAMED = 3  # networks as good and cheaper that are named one by one
@@ -42,9 +43,38 @@ def winner(
     deviation = noise(finalists, metric)
     noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f}{_in(unit)} (sd)"
     yield (
-        f"That is the mean of {len(best.further)} further seed(s), which name the best of "
-        f"{len(finalists)} finalist(s); in the search it was number {place} with {own:.3f}{noisy}."
+        f"That is the mean of {len(best.further)} further seed(s); of {len(finalists)} "
+        f"finalist(s) it was number {place} in the search with {own:.3f}{noisy}."
     )
+
+
+def reason(outcome: Outcome, settings: FinalsSettings | None, metric: str) -> str:
+    """Return a line on why the winner is the one that is named; empty without a choice.
+
+    Args:
+        outcome: of the finals.
+        settings: of the finals; None: unknown, so it was the lowest mean.
+        metric: of the error.
+    """
+    leader, count = outcome.leader, len(outcome.finalists)
+    if leader is None or not leader.further or count < 2:
+        return ""
+    best, within = outcome.finalists[0], f"within seed noise ({DOUBT:g} standard errors)"
+    if best is not leader:
+        return (
+            f"It is named as the cheapest {within} of the lowest error: {leader.trial.digest} has "
+            f"{leader.metrics()[metric]:.3f} at {_cost(leader.trial)}."
+        )
+    if settings is not None and settings.method == "race":
+        trainings = sum(len(one.further) for one in outcome.finalists)
+        why = (
+            f"It is named as the winner of a race of {count} networks over seeds, {trainings} "
+            f"further trainings in all"
+        )
+    else:
+        why = f"It is named for the lowest mean fitness of {count} networks"
+    prefers_cost = settings is not None and settings.prefer == "cost"
+    return f"{why}; no cheaper one with two seeds is {within}." if prefers_cost else f"{why}."
 
 
 def failed_finals(trials: Sequence[Trial]) -> str:
@@ -55,12 +85,12 @@ def failed_finals(trials: Sequence[Trial]) -> str:
     return f"{len(failed)} further training(s) failed, the first: {failed[0].error}"
 
 
-def statistically_tied(
-    finalists: Sequence[Finalist], cheaper: Sequence[Finalist], metric: str
-) -> str:
-    """Return a line on cheaper networks within seed noise of the winner; empty if none is."""
-    if not cheaper:
+def statistically_tied(outcome: Outcome, metric: str) -> str:
+    """Return a line on cheaper networks within seed noise of the leader; empty if none is."""
+    cheaper, leader = outcome.cheaper, outcome.leader
+    if not cheaper or leader is None:
         return ""
+    of = "it" if leader is outcome.finalists[0] else leader.trial.digest
     named = [
         f"{one.trial.digest} {one.metrics()[metric]:.3f} at {_cost(one.trial)} "
         f"({len(one.further) or 1} seed{'s' if len(one.further) > 1 else ''})"
@@ -68,7 +98,7 @@ def statistically_tied(
     ]
     more = f" and {len(cheaper) - _NAMED} more" if len(cheaper) > _NAMED else ""
     return (
-        f"Within seed noise of it ({DOUBT:g} standard errors) and cheaper: "
+        f"Within seed noise of {of} ({DOUBT:g} standard errors) and cheaper: "
         f"{', '.join(named)}{more}: see best.json."
     )
 

@@ -93,7 +93,7 @@ class Callback:
         """
 
     def on_stage(self, stage: Stage, trainings: int) -> None:
-        """Receive the next stage after the search, and its number of trainings."""
+        """Receive the next stage after the search, and its number of trainings, at most."""
 
     def on_baseline(self, baseline: TrainedBaseline) -> None:
         """Receive a hand-made network that was trained as briefly as the candidates."""

@@ -24,7 +24,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypeVar, cast
+from typing import Annotated, Any, Literal, NotRequired, TypeVar, cast
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, StrictStr, TypeAdapter
 from pydantic import ValidationError as SchemaError
@@ -63,7 +63,11 @@ class _OptimizerPart(TypedDict, total=False):
 
 
 class _FinalsPart(TypedDict, total=False):
+    method: Literal["race", "fixed"]
     networks: Count
+    seeds: Annotated[int, Field(strict=True, ge=1, le=2**53)]
+    budget: Annotated[int, Field(strict=True, ge=1, le=2**53)] | None
+    prefer: Literal["error", "cost"]
 
 
 class _ObjectivePart(TypedDict, total=False):

@@ -1,18 +1,23 @@
 """Finals: the best networks of a search, trained again with further seeds, and their ranking.
 
 The lowest of many noisy results is lower than what it stands for: luck takes part in the
-choice. So the search's own results choose the networks that are trained again, and only
-the further trainings decide on the winner and its error.
+choice. So the search's own results choose the networks that are trained again, and the error of
+the winner is the mean of its further trainings. Those decide who wins, in a race together with the
+search's own; see ``evonas.runs.finals_race``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
+from evonas.core.settings import FinalsSettings
+from evonas.runs import finals_race
 from evonas.runs.run_store import Trial
 
 #: Two networks are statistically tied within so many standard errors of their difference.
@@ -52,19 +57,127 @@ class Finalist:
         return {name: float(np.std([r[name] for r in rows], ddof=1)) for name in rows[0]}
 
 
-def rank_finalists(trials: Sequence[Trial], networks: int | None = None) -> list[Finalist]:
-    """Return the networks with further trainings, the winner first.
+@dataclass(frozen=True)
+class Outcome:
+    """Outcome of a search with or without finals.
+
+    Attributes:
+        finalists: the winner first; empty where nothing was trained successfully.
+        cheaper: networks that are cheaper than the winner and statistically tied with the leader,
+            the cheapest first.
+        leader: the finalist of the lowest mean; the winner, unless the settings prefer cost. None:
+            unknown, or nothing was trained successfully.
+    """
+
+    finalists: list[Finalist]
+    cheaper: list[Finalist]
+    leader: Finalist | None
+
+    @classmethod
+    def of(
+        cls, trials: Sequence[Trial], settings: FinalsSettings | None, metric: str, cost: str
+    ) -> Outcome:
+        """Return the outcome of the trials of a search.
+
+        Args:
+            trials: of the search, with its finals.
+            settings: of the finals; see ``rank_finalists``.
+            metric: that counts as the error.
+            cost: what is cheap: ``macs``, ``params`` or ``latency``.
+        """
+        ranked = rank_finalists(trials, settings)
+        if not ranked:
+            return cls([], [], None)
+        leader, cheaper = ranked[0], statistically_tied(ranked, trials, metric, cost)
+        if settings is not None and settings.prefer == "cost":
+            for place, one in enumerate(cheaper):
+                if len(one.further) > 1:
+                    others = [other for other in ranked if other is not one]
+                    return cls([one, *others], cheaper[:place], leader)
+        return cls(ranked, cheaper, leader)
+
+
+def settings_of(content: Mapping[str, Any]) -> FinalsSettings | None:
+    """Return the settings of the finals that an experiment.yaml names; None: none are named.
+
+    A file without a method is older than races.
+    """
+    known = {key: content[key] for key in FinalsSettings.model_fields if key in content}
+    return FinalsSettings(**{"method": "fixed", **known}) if known else None
+
+
+def planned(settings: FinalsSettings, budget: int) -> dict[str, int]:
+    """Return the number of trainings of the finals, at most, by what they are for.
+
+    Args:
+        settings: of the finals.
+        budget: distinct networks of the search.
+    """
+    networks, seeds = min(settings.networks, budget), settings.seeds
+    if settings.method == "race":
+        most = sum(finals_race.round_sizes(networks, seeds, settings.budget))
+        return {f"at most in the finals (race of {networks}, up to {seeds} more seeds)": most}
+    return {f"in the finals ({networks} best, {seeds} more seeds each)": networks * seeds}
+
+
+def due(trials: Sequence[Trial], settings: FinalsSettings) -> tuple[Sequence[Trial], int]:
+    """Return the trainings to do next, without results, and how many are left at most.
+
+    Args:
+        trials: of the search; trainings that they hold are not due.
+        settings: of the finals.
+
+    Returns:
+        Trials of status ``final`` and the number of trainings to come, these included. All
+        ``fixed`` finals are due at once, those of a race round by round.
+    """
+    if settings.method == "race":
+        standing = finals_race.replay(trials, settings)
+        return standing.waiting, standing.at_most
+    own = {trial.digest: trial for trial in trials if trial.succeeded}
+    best = sorted(own.values(), key=lambda trial: trial.value)[: settings.networks]
+    done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
+    waiting = [
+        replace(trial, status="final", repeat=repeat, error="", parent="")
+        for repeat in range(1, settings.seeds + 1)
+        for trial in best
+        if (trial.digest, repeat) not in done
+    ]
+    return waiting, len(waiting)
+
+
+def rank_finalists(
+    trials: Sequence[Trial], settings: FinalsSettings | None = None
+) -> list[Finalist]:
+    """Return the networks with further trainings, that of the lowest mean first.
+
+    One that was dropped from a race stands behind all that were left then, and one that was
+    trained less often than others behind those.
 
     Args:
         trials: of the search.
-        networks: only so many of the search's best take part; None: all that were trained
-            again, also by finals before the budget was raised.
+        settings: of the finals: only the search's best take part, not what was trained again
+            before the budget of the search was raised. None: all that were trained again.
 
     Where none of a search's best could be trained again, or none was, the list holds its
     best alone; it is empty where nothing was trained successfully.
     """
+    networks = (settings and settings.networks) or None
     known = {trial.digest: trial for trial in trials if trial.succeeded}
     own = dict(sorted(known.items(), key=lambda item: item[1].value)[:networks])
+    if settings is not None and settings.networks and settings.method == "race":
+        ranked = finals_race.replay(trials, settings).ranked
+        found = [Finalist(trial, further) for trial, further in ranked if further]
+    else:
+        found = _all_finalists(trials, own)
+    if found:
+        return found
+    best = min(own.values(), key=lambda trial: trial.value, default=None)
+    return [Finalist(best)] if best else []
+
+
+def _all_finalists(trials: Sequence[Trial], own: Mapping[str, Trial]) -> list[Finalist]:
+    """Return finalists by their number of further trainings and the mean of those."""
     further: dict[str, list[Trial]] = {}
     for trial in sorted(trials, key=lambda trial: trial.repeat):
         if trial.status == "final" and trial.fitness is not None and trial.digest in own:
@@ -72,23 +185,13 @@ def rank_finalists(trials: Sequence[Trial], networks: int | None = None) -> list
     found = [Finalist(own[digest], tuple(rows)) for digest, rows in further.items()]
     # One that was not trained as often as the others may have been lucky.
     most = max((len(finalist.further) for finalist in found), default=0)
-    full = [finalist for finalist in found if len(finalist.further) == most]
-    rest = [finalist for finalist in found if len(finalist.further) < most]
-    if found:
-        return [*sorted(full, key=_fitness), *sorted(rest, key=_fitness)]
-    best = min(own.values(), key=lambda trial: trial.value, default=None)
-    return [Finalist(best)] if best else []
+    return sorted(found, key=lambda one: (len(one.further) < most, one.fitness))
 
 
 def noise(finalists: Sequence[Finalist], metric: str) -> float:
     """Return the standard deviation of a metric between seeds, pooled; nan if unknown."""
-    squares, freedom = 0.0, 0
-    for finalist in finalists:
-        values = [trial.metrics[metric] for trial in finalist.further]
-        if len(values) > 1:
-            squares += float(np.var(values)) * len(values)
-            freedom += len(values) - 1
-    return math.sqrt(squares / freedom) if freedom else math.nan
+    values = [[trial.metrics[metric] for trial in one.further] for one in finalists]
+    return finals_race.pooled_deviation(values)[0]
 
 
 def statistically_tied(
@@ -125,7 +228,3 @@ def statistically_tied(
         if gap <= DOUBT * deviation * math.sqrt(shares):
             found.append(other)
     return sorted(found, key=lambda finalist: float(getattr(finalist.trial, cost)))
-
-
-def _fitness(finalist: Finalist) -> float:
-    return finalist.fitness

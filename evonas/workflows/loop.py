@@ -22,6 +22,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.optimizers.base import Optimizer
 from evonas.runs.callbacks import Callback, TrainedBaseline
+from evonas.runs.finals import due
 from evonas.runs.run_store import LARGEST, RunStore, Trial
 from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture, SearchSpace
@@ -122,20 +123,22 @@ class Search:
         """Train the best networks again with further seeds; see ``evonas.runs.finals``.
 
         Args:
-            settings: how many networks, by their fitness in the search, and how many further
-                seeds. Trainings that are in the journal are left out.
+            settings: which networks, and how many further seeds. Trainings that are in the
+                journal are left out.
             seed: seed of the run.
         """
-        waiting = self._finals(settings)
-        if not waiting:
-            return
-        self._callbacks.on_stage("finals", len(waiting))
-        jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(waiting)]
-        for number, measurement in self._executor.evaluate(jobs):
-            trial = self._evaluated(waiting[number], measurement)
-            trial = changed(trial, status="final", at=self._store.elapsed)
-            self._store.append(trial)
-            self._callbacks.on_trial(trial)
+        waiting, left = due(self._store.trials(), settings)
+        if waiting:
+            self._callbacks.on_stage("finals", left)
+        while waiting:
+            rows = sorted(waiting, key=lambda trial: -trial.macs)  # as in ``_jobs``
+            jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(rows)]
+            for number, measurement in self._executor.evaluate(jobs):
+                trial = self._evaluated(rows[number], measurement)
+                trial = changed(trial, status="final", at=self._store.elapsed)
+                self._store.append(trial)
+                self._callbacks.on_trial(trial)
+            waiting, _ = due(self._store.trials(), settings)
 
     def run_baselines(self, baselines: Sequence[tuple[str, Architecture]], seed: int) -> None:
         """Train hand-made networks as briefly as candidates with random initial weights.
@@ -155,19 +158,6 @@ class Search:
         for job in jobs:
             digest, measurement = job.architecture.digest, measured[job.index]
             self._callbacks.on_baseline(TrainedBaseline(job.label, digest, measurement))
-
-    def _finals(self, settings: FinalsSettings) -> list[Trial]:
-        """Return the trainings of the finals that the journal lacks."""
-        trials = self._store.trials()
-        own = {trial.digest: trial for trial in trials if trial.succeeded}
-        best = sorted(own.values(), key=lambda trial: trial.value)[: settings.networks]
-        done = {(trial.digest, trial.repeat) for trial in trials if trial.status == "final"}
-        return [
-            changed(trial, status="final", repeat=repeat, error="", parent="")
-            for repeat in range(1, settings.seeds + 1)
-            for trial in best
-            if (trial.digest, repeat) not in done
-        ]
 
     def _add_warm_start(self) -> None:
         """Pass the trials of generation -1 to the optimizer, before the first ask."""

@@ -14,7 +14,7 @@ from evonas.report import search_summary
 from evonas.runs import result_files
 from evonas.runs.callbacks import Callback, SearchStart, TrainedBaseline
 from evonas.runs.file_schemas import Block, SearchFile
-from evonas.runs.finals import Finalist, rank_finalists, statistically_tied
+from evonas.runs.finals import Finalist, Outcome
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
 from evonas.workflows.base_components import BaseComponents
@@ -39,7 +39,7 @@ class ResultWriter(Callback):
     ) -> None:
         self._store, self._components, self._say = store, components, say
         self._objective = components.objective
-        self._networks = experiment.finals.networks or None
+        self._finals = experiment.finals
         self._best: Trial | None = None
         self._front: list[Trial] = []
         self._edge: list[tuple[float, ...]] = []  # axes of the front
@@ -85,15 +85,15 @@ class ResultWriter(Callback):
             InputError: no network was trained successfully.
         """
         trials, objective = self._store.trials(), self._objective
-        finalists = rank_finalists(trials, self._networks)
+        metric, unit = self._components.error
+        outcome = Outcome.of(trials, self._finals, metric, objective.settings.cost)
+        finalists = outcome.finalists
         if not finalists:
             errors = [trial.error for trial in trials if trial.error]
             raise InputError(
                 f"{self._store.folder}: no network was trained successfully; the first error: "
                 f"{errors[0] if errors else 'none'}"
             )
-        metric, unit = self._components.error
-        tied = statistically_tied(finalists, trials, metric, objective.settings.cost)
         self._common["baselines"] = [
             {
                 "name": one.name,
@@ -106,12 +106,13 @@ class ResultWriter(Callback):
             }
             for one in self._baselines
         ]
-        self._write_best(finalists, tied)
+        self._write_best(finalists, outcome.cheaper)
         self._write_front()
         for line in (
             *search_summary.winner(finalists, metric, unit, self._components.constant),
+            search_summary.reason(outcome, self._finals, metric),
             search_summary.failed_finals(trials),
-            search_summary.statistically_tied(finalists, tied, metric),
+            search_summary.statistically_tied(outcome, metric),
             search_summary.front(self._front, metric, unit, objective.settings.axes),
             *search_summary.baselines(
                 [(one.name, one.digest, one.measurement) for one in self._baselines], metric, unit

@@ -13,7 +13,9 @@ import yaml
 
 import evonas
 from evonas import InputError
+from evonas.api.resuming import stored
 from evonas.core.experiment import Experiment, changed, load
+from evonas.core.settings import FinalsSettings
 from evonas.errors import RunError
 from evonas.runs.run_store import Trial, is_open, read_journal
 
@@ -310,9 +312,21 @@ def test_the_live_view_prints_what_the_command_line_prints(
     evonas.search(small, run_dir=tmp_path / "run", callbacks=[evonas.LiveView()])
     out = capsys.readouterr().out
     assert "4/4 trained, 0 repeats, 0 failed" in out.replace("\n", " ")
-    assert "Finals: 1 further training(s)" in out
+    assert "Finals: at most 1 further training(s)" in out
     assert "Next:" not in out
 
 
 def _untimed(trial: Trial) -> dict[str, Any]:
     return {k: v for k, v in trial.row().items() if k not in ("seconds", "at")}
+
+
+def test_a_run_that_is_older_than_races_goes_on_with_fixed_finals(
+    small: evonas.Experiment, tmp_path: Path
+) -> None:
+    plain = small.model_dump(mode="json")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(yaml.safe_dump({**plain, "finals": {"networks": 3, "seeds": 3}}), "utf-8")
+    assert stored(tmp_path, []).finals == FinalsSettings(method="fixed", networks=3, seeds=3)
+    assert stored(tmp_path, ["finals.method=race", "finals.budget=7"]).finals.budget == 7
+    file.write_text(yaml.safe_dump(plain), "utf-8")
+    assert stored(tmp_path, []) == small

@@ -147,6 +147,18 @@ def test_finals_are_counted() -> None:
     assert "finals   1 / 9 further trainings" in console.export_text()
 
 
+def test_a_race_says_how_many_finals_there_are_at_most() -> None:
+    stream, console = io.StringIO(), terminal(80)
+    SearchView(Console(file=stream), 6, ("mae", "degrees")).finals(13, race=True)
+    words = "Finals: at most 13 further training(s) of the best, with other seeds\n"
+    assert stream.getvalue() == words
+    view = SearchView(console, 6, ("mae", "degrees"))
+    view.catch_up([trial(0, 20.0), trial(0, 21.0, status="final", repeat=1)])
+    view.finals(12, race=True)  # resumed: one of them is done
+    console.print(view.panel())
+    assert "finals   1 / at most 13 further trainings" in console.export_text()
+
+
 def piped(*trials: Trial, known: int = 0) -> str:
     stream = io.StringIO()
     ticks = iter([0.0])

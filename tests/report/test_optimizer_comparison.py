@@ -13,7 +13,7 @@ import yaml
 from msgspec.structs import replace as changed
 from PIL import Image
 
-from evonas.core.settings import ObjectiveSettings
+from evonas.core.settings import FinalsSettings, ObjectiveSettings
 from evonas.estimation.objective import Objective
 from evonas.report.optimizer_comparison import Curve, picture, table
 from evonas.runs.run_store import Trial
@@ -24,6 +24,10 @@ OBJECTIVE = Objective("error", ObjectiveSettings())
 
 def trial(index: int, status: str, fitness: float | None) -> Trial:
     return Trial(0, index, (0.5,), str(index), {}, status, fitness, 1)
+
+
+def final(of: Trial, repeat: int, error: float) -> Trial:
+    return changed(of, status="final", repeat=repeat, fitness=error, metrics={"error": error})
 
 
 def test_a_curve_counts_distinct_trainings_and_keeps_the_best() -> None:
@@ -123,7 +127,7 @@ def test_a_winner_is_told_only_where_every_search_has_one() -> None:
 def test_a_curve_knows_its_winner_by_further_seeds_alone() -> None:
     own = [trial(0, "ok", 1.0), trial(1, "ok", 2.0)]
     assert math.isnan(Curve.of("x", 0, own, 0.0, OBJECTIVE).winner)
-    again = [changed(own[0], status="final", repeat=n, fitness=f) for n, f in ((1, 6.0), (2, 8.0))]
+    again = [final(own[0], n, error) for n, error in ((1, 6.0), (2, 8.0))]
     curve = Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE)
     assert curve.winner == 7.0
     assert curve.best.tolist() == [1.0, 1.0]
@@ -132,9 +136,10 @@ def test_a_curve_knows_its_winner_by_further_seeds_alone() -> None:
 
 def test_a_winner_is_one_of_those_that_take_part_in_the_finals() -> None:
     own = [trial(0, "ok", 1.0), trial(1, "ok", 2.0)]
-    again = [changed(own[k], status="final", repeat=1, fitness=f) for k, f in ((0, 6.0), (1, 5.0))]
+    again = [final(own[k], 1, error) for k, error in ((0, 6.0), (1, 5.0))]
     assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE).winner == 5.0
-    assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE, finals=1).winner == 6.0
+    one = FinalsSettings(networks=1)
+    assert Curve.of("x", 0, [*own, *again], 0.0, OBJECTIVE, one).winner == 6.0
 
 
 def test_what_another_run_found_is_not_this_ones_merit() -> None:

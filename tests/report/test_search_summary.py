@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from msgspec.structs import replace as changed
 
+from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
 from evonas.report import search_summary as outcome
-from evonas.runs.finals import Finalist
+from evonas.runs.finals import Finalist, Outcome
 from evonas.runs.run_store import Trial
 
 
@@ -31,17 +33,46 @@ def winner(*finalists: Finalist) -> list[str]:
 def test_a_winner_by_further_seeds_says_how_sure_it_is() -> None:
     assert winner(finalist("b", 4.0, 5.0, 7.0), finalist("a", 3.0, 8.0, 8.0)) == [
         "Best: mae 6.000 ±1.414 degrees at 2.00 MFLOPs of head, fitness 12.000.",
-        "That is the mean of 2 further seed(s), which name the best of 2 finalist(s); in the "
-        "search it was number 2 with 4.000; seeds differ by 1.000 degrees (sd).",
+        "That is the mean of 2 further seed(s); of 2 finalist(s) it was number 2 in the search "
+        "with 4.000; seeds differ by 1.000 degrees (sd).",
     ]
 
 
 def test_one_further_seed_says_nothing_of_noise() -> None:
     assert winner(finalist("b", 4.0, 5.0)) == [
         "Best: mae 5.000 degrees at 2.00 MFLOPs of head, fitness 10.000.",
-        "That is the mean of 1 further seed(s), which name the best of 1 finalist(s); in the "
-        "search it was number 1 with 4.000.",
+        "That is the mean of 1 further seed(s); of 1 finalist(s) it was number 1 in the search "
+        "with 4.000.",
     ]
+
+
+def held(winner: Finalist, *others: Finalist, cheaper: Sequence[Finalist] = ()) -> Outcome:
+    """An outcome whose winner is the leader."""
+    return Outcome([winner, *others], list(cheaper), winner)
+
+
+def test_why_the_winner_is_named_is_said_in_a_sentence() -> None:
+    leader, cheap = finalist("a", 3.0, 4.0, 4.5), finalist("b", 4.0, 4.4, 4.6, macs=500_000)
+    found, race, cost = held(leader, cheap), FinalsSettings(), FinalsSettings(prefer="cost")
+    fixed = FinalsSettings(method="fixed")
+    lowest = "It is named for the lowest mean fitness of 2 networks."
+    assert outcome.reason(found, fixed, "mae") == outcome.reason(found, None, "mae") == lowest
+    won = "It is named as the winner of a race of 2 networks over seeds, 4 further trainings in all"
+    assert outcome.reason(found, race, "mae") == f"{won}."
+    within = "within seed noise (2 standard errors)"
+    none_cheaper = f"{won}; no cheaper one with two seeds is {within}."
+    assert outcome.reason(found, cost, "mae") == none_cheaper
+    assert outcome.reason(Outcome([cheap, leader], [], leader), cost, "mae") == (
+        f"It is named as the cheapest {within} of the lowest error: a has 4.250 at 2.00 MFLOPs of "
+        f"head."
+    )
+
+
+def test_without_a_choice_there_is_no_reason() -> None:
+    alone, unsure = finalist("a", 3.0, 4.0, 5.0), finalist("a", 3.0)
+    assert outcome.reason(held(alone), FinalsSettings(), "mae") == ""
+    assert outcome.reason(held(unsure), None, "mae") == ""
+    assert outcome.reason(Outcome([], [], None), None, "mae") == ""
 
 
 def test_without_finals_there_is_one_line() -> None:
@@ -65,22 +96,28 @@ def test_a_winner_that_does_not_beat_a_constant_prediction_says_so_first() -> No
 def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
     best = finalist("a", 3.0, 3.0, 5.0)
     some = [finalist("b", 4.0, macs=500_000), finalist("c", 9.0, 4.5, 4.5, macs=600_000)]
-    assert outcome.statistically_tied([best], some, "mae") == (
-        "Within seed noise of it (2 standard errors) and cheaper: b 4.000 at 1.00 MFLOPs of head "
+    named = (
+        "(2 standard errors) and cheaper: b 4.000 at 1.00 MFLOPs of head "
         "(1 seed), c 4.500 at 1.20 MFLOPs of head (2 seeds): see best.json."
     )
+    line = outcome.statistically_tied(held(best, cheaper=some), "mae")
+    assert line == f"Within seed noise of it {named}"
+    other = finalist("z", 3.0, 3.0, 3.0, macs=700_000)
+    line = outcome.statistically_tied(Outcome([other, best], some, best), "mae")
+    assert line == f"Within seed noise of a {named}"
 
 
 def test_of_many_that_are_as_good_three_are_named() -> None:
     many = [finalist(name, 4.0) for name in "bcdef"]
-    line = outcome.statistically_tied([finalist("a", 3.0)], many, "mae")
+    line = outcome.statistically_tied(held(finalist("a", 3.0), cheaper=many), "mae")
     assert line.count(" 4.000 at ") == 3
     assert line.endswith("(1 seed) and 2 more: see best.json.")
-    assert "more" not in outcome.statistically_tied([finalist("a", 3.0)], many[:3], "mae")
+    few = held(finalist("a", 3.0), cheaper=many[:3])
+    assert "more" not in outcome.statistically_tied(few, "mae")
 
 
 def test_nothing_as_good_is_no_line() -> None:
-    assert outcome.statistically_tied([finalist("a", 3.0)], [], "mae") == ""
+    assert outcome.statistically_tied(held(finalist("a", 3.0)), "mae") == ""
 
 
 @pytest.mark.parametrize(

@@ -165,4 +165,4 @@ def test_a_run_stopped_before_its_first_trial_can_be_resumed(
     resumed = ("--resume",) if folder.exists() else ()
     source = () if resumed else (path,)
     run(evonas, *source, *resumed, "--run-dir", folder)
-    assert rows_of(folder) == 3 + 3 * 3  # the search, and the finals of its three
+    assert 3 + 3 + 2 <= rows_of(folder) <= 3 + 3 + 3 * 2  # the search, and a race of its three

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import pytest
 from msgspec.structs import replace
@@ -25,6 +25,7 @@ from evonas.core.settings import FinalsSettings, ObjectiveSettings, TrainingSett
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
+from evonas.runs.callbacks import Callback
 from evonas.runs.finals import rank_finalists
 from evonas.runs.run_store import RunStore, Trial
 from evonas.workflows.loop import Search, SearchComponents, candidate_seed
@@ -49,10 +50,12 @@ def run(
     *,
     networks: int = 0,
     seeds: int = 2,
+    method: Literal["race", "fixed"] = "fixed",
     budget: int = BUDGET,
     resume: bool = False,
     begin_with: Sequence[Trial] = (),
     seen: list[Trial] | None = None,
+    callbacks: Callback | None = None,
     **settings: Any,
 ) -> list[Trial]:
     limit = settings.get("max_macs")
@@ -64,11 +67,12 @@ def run(
         components = SearchComponents(
             SPACE, optimizer, executor, objective, TrainingSettings(), cost
         )
-        search = Search(components, store, Watching(seen))
+        search = Search(components, store, callbacks or Watching(seen))
         if begin_with:
             search.begin(begin_with)
         search.run(SEED)
-        search.run_finals(FinalsSettings(networks=networks, seeds=seeds), SEED)
+        finals = FinalsSettings(method=method, networks=networks, seeds=seeds)
+        search.run_finals(finals, SEED)
         return store.trials()
 
 
@@ -151,6 +155,77 @@ def test_finals_are_not_repeated_on_resume(tmp_path: Path) -> None:
     run(tmp_path, executor, networks=3, seeds=3, resume=True)
     assert {job.label.split(", ")[1] for job in executor.jobs} == {"seed 3"}
     assert len(executor.jobs) == 3
+
+
+class Rounds(Fake):
+    """Remembers how many jobs it got at a time."""
+
+    def __init__(self, *order: Any) -> None:
+        super().__init__(*order)
+        self.sizes: list[int] = []
+
+    def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
+        self.sizes.append(len(jobs))
+        yield from super()._evaluate(jobs)
+
+
+def test_a_race_trains_round_by_round_and_drops_the_worse(tmp_path: Path) -> None:
+    executor = Rounds()
+    trials = run(tmp_path, executor, networks=5, seeds=3, method="race")
+    finals = of_finals(trials)
+    by_round = [[one for one in finals if one.repeat == n] for n in (1, 2, 3)]
+    sizes = [len(found) for found in by_round if found]
+    assert sizes[:2] == [5, 3]
+    assert sizes[2:] in ([], [2])
+    assert executor.sizes[-len(sizes) :] == sizes  # the jobs of a round come together
+    assert {one.digest for one in by_round[0]} == {one.digest for one in best(trials, 5)}
+    own = {one.digest: one.value for one in best(trials, 5)}
+    better = sorted(by_round[0], key=lambda one: own[one.digest] + one.value)[:3]
+    assert {one.digest for one in by_round[1]} == {one.digest for one in better}
+    settings = FinalsSettings(networks=5, seeds=3)
+    assert rank_finalists(trials, settings)[0].trial.digest in {
+        one.digest for one in by_round[len(sizes) - 1]
+    }
+
+
+def test_a_race_announces_its_most_trainings_once(tmp_path: Path) -> None:
+    class Stages(Callback):
+        told: ClassVar[list[tuple[str, int]]] = []
+
+        def on_stage(self, stage: str, trainings: int) -> None:
+            self.told.append((stage, trainings))
+
+    run(tmp_path, Fake(), networks=5, seeds=3, method="race", callbacks=Stages())
+    assert Stages.told == [("finals", 10)]
+
+
+@pytest.mark.parametrize("unsteady", [False, True])
+def test_a_race_cut_after_any_of_its_trainings_ends_the_same(
+    tmp_path: Path, unsteady: bool
+) -> None:
+    made = Unsteady if unsteady else Fake
+    race: Any = {"networks": 6, "seeds": 4, "method": "race"}
+    run(tmp_path / "whole", made(shuffled), **race)
+    expected = rows(tmp_path / "whole")
+    lines = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    first = next(n for n, line in enumerate(lines) if b'"final"' in line)
+    assert len(lines) - first >= 8
+    for cut in range(first, len(lines) + 1):
+        folder = tmp_path / f"cut{cut}"
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:cut]))
+        executor = made(backwards)
+        run(folder, executor, **race, resume=True)
+        assert rows(folder) == expected
+        assert len(executor.jobs) == len(lines) - cut
+
+
+def test_fixed_finals_go_on_as_a_race_without_training_anything_twice(tmp_path: Path) -> None:
+    before = of_finals(run(tmp_path, Fake(), networks=3, seeds=3))
+    executor = Fake()
+    trials = run(tmp_path, executor, networks=6, seeds=4, method="race", resume=True)
+    places = [one.place for one in of_finals(trials)]
+    assert len(places) == len(set(places)) == len(before) + len(executor.jobs)
 
 
 def test_a_run_cut_in_its_finals_ends_the_same(tmp_path: Path) -> None:

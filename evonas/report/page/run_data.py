@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from evonas.core.files import read_json, read_yaml
+from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
 from evonas.runs.file_schemas import (
     Best,
@@ -23,7 +24,7 @@ from evonas.runs.file_schemas import (
     Utilisation,
     checked,
 )
-from evonas.runs.finals import Finalist, rank_finalists
+from evonas.runs.finals import Finalist, Outcome, settings_of, statistically_tied
 from evonas.runs.pareto import nondominated
 from evonas.runs.run_store import LARGEST, Trial, is_open, read_journal
 from evonas.space import SearchSpace
@@ -176,13 +177,26 @@ class Run:
         """Distinct trainings that the run may have; without experiment.yaml, those it had."""
         return int(self.experiment.get("budget", len(self.trained)))
 
-    @cached_property
+    @property
     def finalists(self) -> list[Finalist]:
         """The networks that were trained again, the winner first; see ``rank_finalists``."""
-        finals = self.experiment.get("finals", {}).get("networks") or None
-        found = rank_finalists(self.trials, finals)
+        return self.outcome.finalists
+
+    @cached_property
+    def outcome(self) -> Outcome:
+        """The outcome of the finals by the journal, with the winner that best.json names."""
+        found = Outcome.of(self.trials, self.finals, self.error[0], self.penalised)
         digest = self.best.get("digest")
-        return sorted(found, key=lambda one: one.trial.digest != digest)  # a stable sort
+        named = sorted(found.finalists, key=lambda one: one.trial.digest != digest)  # stable
+        if named[:1] == found.finalists[:1]:
+            return found
+        tied = statistically_tied(named, self.trials, self.error[0], self.penalised)
+        return Outcome(named, tied, None)  # another rule named it, or the finals are not over
+
+    @cached_property
+    def finals(self) -> FinalsSettings | None:
+        """Settings of the finals; None without experiment.yaml."""
+        return settings_of(self.experiment.get("finals", {}))
 
     @property
     def front(self) -> list[Trial]:

@@ -12,7 +12,6 @@ from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
 from evonas.report.tables import Table, held_out, with_spread
-from evonas.runs.finals import statistically_tied
 
 _STATES = {
     "running": "still running; this is what is known so far",
@@ -37,10 +36,10 @@ def sentences(run: Run) -> Iterator[str]:
         return
     metric, unit = run.error
     yield from outcome.winner(run.finalists, metric, unit, run.environment.get("constant"))
-    cheaper = statistically_tied(run.finalists, run.trials, metric, run.penalised)
     lines = [
+        outcome.reason(run.outcome, run.finals, metric),
         outcome.failed_finals(run.trials),
-        outcome.statistically_tied(run.finalists, cheaper, metric),
+        outcome.statistically_tied(run.outcome, metric),
     ]
     yield from filter(None, lines)
     yield from run.environment.get("warnings", [])
@@ -52,9 +51,7 @@ def contenders(run: Run) -> Table:
     rows = []
     timed = any(one.trial.latency for one in run.finalists)
     named = [("winner", one) for one in run.finalists[:1]]
-    if named:
-        cheaper = statistically_tied(run.finalists, run.trials, metric, run.penalised)
-        named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
+    named += [("as good, cheaper", one) for one in run.outcome.cheaper[:_CHEAPER]]
     for name, one in named:
         mean = one.metrics().get(metric, float("nan"))
         error = with_spread(mean, one.spread().get(metric))
