@@ -63,7 +63,8 @@ def trained_with(settings: TrainingSettings, recipe: Mapping[str, Any]) -> Train
     for key in own:
         if key in FIXED:
             raise InputError(
-                f"{TRAINING}{key} cannot be a gene, since {FIXED[key]}: set it in training itself"
+                f"{TRAINING}{key} cannot be in a recipe, since {FIXED[key]}: set it in training "
+                f"and retraining themselves"
             )
         if key not in known:
             raise InputError(f"no setting {TRAINING}{key}: {nearest(key, known)}")
@@ -73,12 +74,32 @@ def trained_with(settings: TrainingSettings, recipe: Mapping[str, Any]) -> Train
         detail = error.errors()[0]
         key = ".".join(map(str, detail["loc"]))
         reason = detail["msg"][0].lower() + detail["msg"][1:]
-        other = (
-            "" if key in own else f" with {', '.join(f'{TRAINING}{k}={v}' for k, v in own.items())}"
-        )
+        # a value may contradict another that is not of the recipe
+        given = "" if key in own else f" with {', '.join(f'{k}={v}' for k, v in own.items())}"
         raise InputError(
-            f"{TRAINING}{key}: {reason}, got {detail['input']!r:.40}{other}"
+            f"{TRAINING}{key}: {reason}, got {str(detail['input'])[:40]!r}{given}"
         ) from error
+
+
+def overruled(
+    recipe: Mapping[str, Any], training: TrainingSettings, task: Mapping[str, Any]
+) -> list[str]:
+    """Return a line for each value of an experiment that a gene replaces in every network.
+
+    Args:
+        recipe: gene -> choices.
+        training: settings; one that is the default is not mentioned.
+        task: given options of the task.
+    """
+    default, given = TrainingSettings().model_dump(), training.model_dump()
+    own = {f"{TRAINING}{k}": value for k, value in given.items() if value != default[k]}
+    own |= {f"{TASK}{key}": value for key, value in task.items()}
+    return [
+        f"{name}={own[name]} has no effect, since {name} is a gene of the recipe: set "
+        f"recipe.{name} instead, or leave the gene out"
+        for name in recipe
+        if name in own
+    ]
 
 
 def check(

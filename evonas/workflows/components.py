@@ -15,6 +15,7 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.array_types import Array
 from evonas.core.experiment import Experiment
+from evonas.core.recipe import overruled
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.block_summary import Block, blocks
@@ -34,13 +35,12 @@ from evonas.space.recipe import (
     TaskChoices,
     all_task_choices,
     task_choices,
-    training_of,
     with_recipe,
-    without_recipe,
 )
 from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.workflows.base_components import BaseComponents, Ready, surroundings
+from evonas.workflows.baselines import checked_baselines
 from evonas.workflows.recipe_tasks import RecipeTasks, Settled
 from evonas.workflows.resources import Hardware
 from evonas.workflows.tabular_benchmark import TabularBenchmark
@@ -83,7 +83,7 @@ class Components(BaseComponents):
         """
         return self.tasks.task(task_choices(architecture))
 
-    @property
+    @cached_property
     def task_parts(self) -> tuple[str, dict[str, Any], Labels]:
         """Name, options and labels of the task; options that the training labels settle included.
 
@@ -211,32 +211,8 @@ class Components(BaseComponents):
         return self.baselines_with({key: v[0] for key, v in self.experiment.recipe.items()})
 
     def baselines_with(self, recipe: Mapping[str, Value]) -> tuple[tuple[str, Architecture], ...]:
-        """Return the hand-made networks: (name, architecture), with a recipe.
-
-        Args:
-            recipe: dotted name -> value of all settings that a baseline does not name.
-
-        Raises:
-            InputError: a setting of a baseline is wrong.
-        """
-        found = []
-        for baseline in self.experiment.baselines:
-            architecture = Architecture(baseline.network, {**recipe, **baseline.settings})
-            where = f"baselines, {baseline.name!r}: a setting"
-            refuse_unread(baseline.network, without_recipe(architecture).settings, where)
-            tap = self.tap_of(architecture)
-            if tap not in self.backbone.taps:
-                raise InputError(
-                    f"baselines, {baseline.name!r}: the backbone has no tap {tap!r}: "
-                    f"{nearest(tap, self.backbone.taps)}; or leave them out with baselines=[]"
-                )
-            try:
-                training_of(self.experiment.training, architecture)
-                self.cost(architecture)
-            except InputError as error:
-                raise InputError(f"baselines, {baseline.name!r}: {error}") from error
-            found.append((baseline.name, architecture))
-        return tuple(found)
+        """Return the hand-made networks with a recipe; see ``checked_baselines``."""
+        return checked_baselines(self, recipe)
 
     def taps(self) -> tuple[str, ...]:
         """Return the taps that a search may need, in the backbone's order."""
@@ -348,10 +324,13 @@ class Components(BaseComponents):
         return found
 
     def cautions(self) -> list[str]:
-        """Return lines that a user should read before the search begins: on latencies."""
+        """Return lines that a user should read before the search begins."""
+        own = self.experiment
+        lines = overruled(own.recipe, own.training, own.task.options)
         if not self.objective.timed:
-            return []
+            return lines
         return [
+            *lines,
             f"Latencies are measured on {self.fingerprints()['machine']}: the search does not "
             f"repeat bit for bit, and on another machine it may end elsewhere",
             *self.hardware.disturbances(),
