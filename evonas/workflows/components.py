@@ -212,7 +212,7 @@ class Components(BaseComponents):
 
     def baselines_with(self, recipe: Mapping[str, Value]) -> tuple[tuple[str, Architecture], ...]:
         """Return the hand-made networks with a recipe; see ``checked_baselines``."""
-        return checked_baselines(self, recipe)
+        return checked_baselines(self.experiment, recipe, self.backbone.taps, self.cost)
 
     def taps(self) -> tuple[str, ...]:
         """Return the taps that a search may need, in the backbone's order."""
