@@ -1,7 +1,7 @@
 """Names and values of recipe genes: settings of the training and options of the task.
 
 A recipe gene is named ``training.KEY`` or ``task.KEY``. Options of a task are checked where the
-task is known, see ``evonas.workflows.components``.
+task is known, see ``evonas.workflows.recipe_tasks``.
 """
 
 from __future__ import annotations
