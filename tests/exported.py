@@ -43,7 +43,7 @@ def answers(folder: Path, indices: list[int], network: str = "", repeat: int = 0
     deployed = RetrainedNetwork(Retrained(folder), network, repeat)
     with torch.no_grad():
         outputs = deployed.full_network(torch.from_numpy(crops(folder, indices)))
-    return deployed.retrained.task.read(outputs.numpy())
+    return deployed.task.read(outputs.numpy())
 
 
 def pictures(folder: Path, target: Path, indices: list[int]) -> list[Path]:

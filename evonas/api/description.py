@@ -152,7 +152,7 @@ def _params(
         architecture = components.space.decode(point)
         family, shape = components.family(architecture), components.shape(architecture)
         with torch.random.fork_rng(devices=[]):
-            module = family.build(architecture, shape, components.task.n_outputs)
+            module = family.build(architecture, shape, components.outputs(architecture))
         return sum(parameter.numel() for parameter in module.parameters())
 
     counts = [count(point) for point in points]
@@ -305,7 +305,7 @@ def describe_network(
         chosen,
         (components.family(architecture), architecture),
         components.shape(architecture),
-        components.task.n_outputs,
+        components.outputs(architecture),
         experiment.objective.max_macs,
     )
 

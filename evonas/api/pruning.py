@@ -172,7 +172,7 @@ def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Tab
         report.errors(
             found.metrics,
             whole.retrained.metrics,
-            whole.retrained.task.unit,
+            whole.task.unit,
             side,
             [*whole.cautions(), *whole.components.warnings()],
         ),

@@ -27,6 +27,7 @@ from evonas.runs.file_schemas import FORMAT, Chosen, Comparison, write_json
 from evonas.runs.run_store import read_journal
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
+from evonas.space.recipe import task_choices
 from evonas.workflows.components import Components
 from evonas.workflows.fold_splits import Folds, check_protocol, make_folds
 from evonas.workflows.retraining import Contender, Retraining, selection_bias
@@ -203,11 +204,12 @@ class _Work:
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
         text = "\n".join(markdown(table) for table in tables)
         keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
+        winner = Architecture.from_dict(best["architecture"]) if best else None
         content: Comparison = {
             "format": FORMAT,
             "winner": best.get("architecture"),
             "experiment": experiment.model_dump(mode="json"),
-            "task": components.task_parts,
+            "task": components.task_parts_with(task_choices(winner) if winner else ()),
             "data": dataset.fingerprint,
             "protocol": dataset.protocol,
             "leaky": dataset.leaky,

@@ -18,10 +18,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from evonas.core import recipe as recipes
 from evonas.core import recommended_taps as recommended
 from evonas.core.compression_settings import ProbeSettings, PruneSettings, QuantizeSettings
 from evonas.core.description import ExperimentDescription
@@ -82,7 +85,10 @@ class Baseline(Settings):
     Attributes:
         name: for tables.
         network: a registered family.
-        settings: of its architecture; ``tap`` says where it stands.
+        settings: of its architecture; ``tap`` says where it stands. Settings such as
+            ``task.output`` are its recipe. A recipe gene of the experiment that is not among
+            them has the winner's value in a retraining with a winner, and otherwise, as in the
+            search, the first choice of the gene.
         start: file of weights to start its training from, as ``retraining.start`` is the
             winner's; empty for a fresh start.
     """
@@ -132,6 +138,10 @@ class Experiment(Settings):
             list of them; ``none`` by default.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
+        recipe: genes of the training and the task beside those of ``space``: ``training.KEY`` or
+            ``task.KEY`` -> choices, as in ``{training.learning_rate: [1.0e-3, 2.0e-3],
+            task.output: [bins, rotation6d]}``. The value of a gene replaces that of ``training``,
+            ``retraining`` or ``task``. ``{}``: none.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -160,6 +170,26 @@ class Experiment(Settings):
     report: bool = True
     logger: Parts = ()
     table: TableSettings | None = None
+    recipe: Annotated[dict[str, list[Any]], BeforeValidator(recipes.as_lists)] = Field(
+        default_factory=dict
+    )
+
+    @field_validator("recipe")
+    @classmethod
+    def _recipe_fits(
+        cls, value: dict[str, list[Any]], info: ValidationInfo
+    ) -> dict[str, list[Any]]:
+        known = info.data  # without sections that are invalid themselves
+        if value and known.get("table"):
+            raise PydanticCustomError("recipe", "expected none: a table holds finished trainings")
+        sections: tuple[str, ...] = ("training", "retraining")
+        trainings = {name: known[name] for name in sections if name in known}
+        error = known["objective"].error if "objective" in known else "metric"
+        try:
+            recipes.check(value, trainings, error)
+        except InputError as problem:
+            raise PydanticCustomError("recipe", "{problem}", {"problem": str(problem)}) from problem
+        return value
 
     @classmethod
     def load(cls, source: str | Path, /, **changes: Any) -> Experiment:

@@ -25,6 +25,8 @@ from evonas.errors import InputError
 
 #: Section -> (key, type): a value of this type for the section is short for this key.
 Short = Mapping[str, tuple[str, type]]
+#: Sections whose keys have dots: ``recipe.task.output=[bins]`` is of the key ``task.output``.
+DOTTED = frozenset({"recipe"})
 # YAML 1.1 reads 1e-3 as text; here it is a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 _SHOWN = 80  # characters of an override in a message
@@ -63,13 +65,18 @@ def parse(word: Word) -> Override:
     if isinstance(word, Override):
         return word
     key, equals, text = word.partition("=")
-    path = tuple(key.split("."))
+    path = _path(key)
     if not equals or not all(path):
         raise InputError(f"{word!r}: expected key=value, such as training.epochs=5")
     # A YAML word cannot begin with the prefix of a file of taps.
     is_reference = text.startswith(recommended.SIGN)
     value = text if is_reference else plain(parse_yaml(text, f"{key}={text[:40]!r}"))
     return Override(path, value, f"{key}={text}"[:_SHOWN])
+
+
+def _path(key: str) -> tuple[str, ...]:
+    section, dot, rest = key.partition(".")
+    return (section, rest) if dot and section in DOTTED else tuple(key.split("."))
 
 
 def given(changes: Mapping[str, Any]) -> list[Override]:
@@ -83,7 +90,7 @@ def given(changes: Mapping[str, Any]) -> list[Override]:
     return [
         Override(leaf.path, leaf.value, f"{leaf.key}={leaf.value!r}"[:_SHOWN])
         for key, value in changes.items()
-        for leaf in _leaves(Override(tuple(key.split(".")), as_data(value), key))
+        for leaf in _leaves(Override(_path(key), as_data(value), key))
     ]
 
 

@@ -32,6 +32,7 @@ from evonas.models.files.quantized_network import Quantized
 from evonas.models.full_network import FullNetwork, TruncatedBackbone
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
+from evonas.tasks.base import Task
 from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.loop import candidate_seed
@@ -74,6 +75,11 @@ class RetrainedNetwork:
         """The head's architecture."""
         return Architecture.from_dict(self.contender["architecture"])
 
+    @cached_property
+    def task(self) -> Task:
+        """The task, with the options of the head's recipe and what the training labels settled."""
+        return self.retrained.task_of(self.contender)
+
     @property
     def tap(self) -> str:
         """The backbone's tap whose feature map is the head's input."""
@@ -114,7 +120,7 @@ class RetrainedNetwork:
         """
         run, digest = self.components.experiment.seed, self.architecture.digest
         seed = candidate_seed(run, digest, settings.epochs, self.repeat, "deploy")
-        task, device = self.retrained.task, self.components.hardware.own_device
+        task, device = self.task, self.components.hardware.own_device
         views = standard_views(self.components.experiment.features.jitters)
         data = self._pixels(views)[0]
         done(0, settings.epochs)
@@ -138,7 +144,7 @@ class RetrainedNetwork:
         with _all_cores():
             outputs = predict(network, self._plain, self.judges, device)
         network.to("cpu")
-        task = self.retrained.task
+        task = self.task
         return dict(task.details(task.predictions(outputs), self._plain.targets[0, self.judges]))
 
     @property

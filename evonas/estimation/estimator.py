@@ -32,8 +32,15 @@ from evonas.estimation.training.identity import weights_hash
 from evonas.estimation.training.training import Diverged, Outcome, Training, validate
 from evonas.models.files.safetensors_files import save_file
 from evonas.models.initial_weights import read_start, start_from
-from evonas.models.weight_inheritance import inherit, read_parent
+from evonas.models.weight_inheritance import inherit, of_the_outputs, read_parent
 from evonas.space import Architecture
+from evonas.space.recipe import (
+    TaskChoices,
+    task_choices,
+    task_options,
+    training_of,
+    without_recipe,
+)
 from evonas.tasks.base import Error, Labels, Task
 
 Indices = NDArray[np.intp]
@@ -64,7 +71,8 @@ class Job:
         index: number given by the caller.
         architecture: network to build.
         seed: of initial weights, batch order and augmentation.
-        training: settings of the training.
+        training: settings of the training; those in the recipe of the architecture replace what
+            is given.
         label: name on dashboards.
         split: name of the split to train and validate on.
         source: name of the feature source.
@@ -74,6 +82,8 @@ class Job:
         until: pause after this many epochs; 0: train to the end.
         parent: file of the parent's weights, inherited as far as they overlap, in the place of
             ``training.start``; none if empty.
+        fresh_outputs: whether the tensors that form the outputs are not inherited, since the
+            parent's outputs are of a task with other options.
         paused: checkpoint of a paused training, written at a pause and read at the start if it
             exists; none if empty.
     """
@@ -90,7 +100,11 @@ class Job:
     latency: bool = False
     until: int = 0
     parent: str = ""
+    fresh_outputs: bool = False
     paused: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "training", training_of(self.training, self.architecture))
 
 
 @dataclass(frozen=True)
@@ -104,8 +118,8 @@ class TrainingContext:
         targets: (n_views, n, k), in the labels' units.
         splits: split name -> split.
         task: name and options of the task, and the labels of the data set.
-        settled: split name -> task options fitted to the training labels of that split; they
-            replace those in ``task``.
+        settled: (split name, options of the task in a recipe) -> all options of the task, fitted
+            to the training labels of that split; they replace those in ``task``.
         device: ``cpu`` or ``cuda``.
         sharers: number of workers per GPU.
         threads: CPU threads of a worker.
@@ -125,14 +139,21 @@ class TrainingContext:
     threads: int = 1
     timing: Timing = field(default_factory=Timing)
     time_limit: TimeLimitSettings = field(default_factory=TimeLimitSettings)
-    settled: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    settled: Mapping[tuple[str, TaskChoices], Mapping[str, Any]] = field(default_factory=dict)
     error: Error = "metric"
 
-    def make_task(self, split: str = "") -> Task:
-        """Return the task, with the options fitted to the training labels of a split."""
+    def make_task(self, split: str = "", architecture: Architecture | None = None) -> Task:
+        """Return the task, with the options fitted to the training labels of a split.
+
+        Args:
+            split: name of the split.
+            architecture: whose recipe may change options; None: none does.
+        """
         name, options, labels = self.task
-        own = {**options, **self.settled.get(split, {})}
-        made: Task = registry.create("task", name, own, labels)
+        own = self.settled.get((split, task_choices(architecture) if architecture else ()))
+        if own is None:
+            own = task_options(options, architecture) if architecture else options
+        made: Task = registry.create("task", name, dict(own), labels)
         return made.minimising(self.error)
 
     def tap_of(self, architecture: Architecture) -> str:
@@ -167,9 +188,9 @@ class Estimator:
 
     def __init__(self, setting: TrainingContext) -> None:
         self._setting = setting
-        self._tasks: dict[str, Task] = {}
+        self._tasks: dict[tuple[str, TaskChoices], Task] = {}
         self._maps: dict[tuple[str, str], list[NDArray[np.float16]]] = {}
-        self._constants: dict[str, float] = {}
+        self._constants: dict[tuple[str, TaskChoices], float] = {}
         self._features = FeatureStore(setting.device, setting.sharers)
         self._graphs = Graphs(setting.device)
 
@@ -197,13 +218,17 @@ class Estimator:
         tap = setting.tap_of(job.architecture)
         shape = setting.shapes[tap]
         family = registry.load("network", job.architecture.network)()
-        task = self._task(job.split)
+        task = self._task(job)
         known["macs"] = family.macs(job.architecture, shape, task.n_outputs)
         torch.manual_seed(job.seed)
         module = family.build(job.architecture, shape, task.n_outputs)
         known["params"] = sum(p.numel() for p in module.parameters())
         if job.parent:
-            known["inherited"] = round(inherit(module, read_parent(job.parent)).share, 4)
+            parent = read_parent(job.parent)
+            if job.fresh_outputs:
+                outputs = of_the_outputs(family.build, job.architecture, shape, task.n_outputs)
+                parent = {name: value for name, value in parent.items() if name not in outputs}
+            known["inherited"] = round(inherit(module, parent).share, 4)
         elif job.training.start:
             start_from(module, read_start(job.training.start), job.training.start)
         split = setting.splits[job.split]
@@ -225,10 +250,10 @@ class Estimator:
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._reserved(most=True) - before
-        self._refuse_divergence(outcome, job.split)
+        self._refuse_divergence(outcome, job)
         if job.latency:  # at the rung of a race as well, where fitness may need it
-            outputs, device = task.n_outputs, setting.device
-            timed = setting.timing(job.architecture, module, shape, outputs, device)
+            network, device = without_recipe(job.architecture), setting.device
+            timed = setting.timing(network, module, shape, task.n_outputs, device)
             known |= {"latency": timed.ms, "latency_noise": timed.noise}
         if job.until:
             # Without the file the training starts anew, no more.
@@ -246,7 +271,7 @@ class Estimator:
                 save_file(outcome.state, draft, {"architecture": note, "tap": tap})
         return outcome
 
-    def _refuse_divergence(self, outcome: Outcome, split: str) -> None:
+    def _refuse_divergence(self, outcome: Outcome, job: Job) -> None:
         """Raise where a training made the network much worse than a constant prediction.
 
         A network that has merely not learned enough yet passes: its training loss fell.
@@ -254,12 +279,12 @@ class Estimator:
         Raises:
             Diverged: the training loss rose, and the error is that large.
         """
-        task = self._task(split)
-        if split not in self._constants:
-            sides, targets = self._setting.splits[split], self._setting.targets[0]
+        task, key = self._task(job), _task_key(job)
+        if key not in self._constants:
+            sides, targets = self._setting.splits[job.split], self._setting.targets[0]
             metrics = task.constant_metrics(targets[sides.train], targets[sides.validation])
-            self._constants[split] = metrics.get(task.metric, math.inf)  # of a loss: not known
-        error, constant = outcome.metrics[task.metric], self._constants[split]
+            self._constants[key] = metrics.get(task.metric, math.inf)  # of a loss: not known
+        error, constant = outcome.metrics[task.metric], self._constants[key]
         if error > WORST * constant and outcome.loss_rose:
             raise Diverged(
                 f"the training loss rose, and the error {error:.4g} is more than {WORST:g} times "
@@ -276,7 +301,7 @@ class Estimator:
             InputError: the architecture cannot be built.
         """
         shape = setting.shapes[setting.tap_of(job.architecture)]
-        outputs = setting.make_task().n_outputs
+        outputs = setting.make_task(job.split, job.architecture).n_outputs
         family = registry.load("network", job.architecture.network)()
         macs = family.macs(job.architecture, shape, outputs)
         with _alone(), torch.random.fork_rng(devices=[]):
@@ -286,10 +311,11 @@ class Estimator:
         """Return the bytes of features that stay on the GPU between jobs."""
         return self._features.kept
 
-    def _task(self, split: str) -> Task:
-        if split not in self._tasks:
-            self._tasks[split] = self._setting.make_task(split)
-        return self._tasks[split]
+    def _task(self, job: Job) -> Task:
+        key = _task_key(job)
+        if key not in self._tasks:
+            self._tasks[key] = self._setting.make_task(job.split, job.architecture)
+        return self._tasks[key]
 
     def _reserved(self, most: bool = False) -> int:
         """Return the GPU memory in bytes that torch reserves, or its peak since the last call.
@@ -320,3 +346,7 @@ class Estimator:
         seconds = time.perf_counter() - start
         text = str(error) or type(error).__name__
         return Measurement.failure(kind, text, seconds=seconds, **known)
+
+
+def _task_key(job: Job) -> tuple[str, TaskChoices]:
+    return job.split, task_choices(job.architecture)

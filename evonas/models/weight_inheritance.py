@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from evonas.errors import InputError
 from evonas.models.files.safetensors_files import load_file
+from evonas.space import Architecture
 
 Shape = tuple[int, ...]
 
@@ -82,6 +83,28 @@ def heritable(child: Mapping[str, Shape], parent: Mapping[str, Shape]) -> Inheri
 def shapes(state: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Return the shape of each tensor."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def of_the_outputs(
+    build: Callable[[Architecture, tuple[int, int, int], int], nn.Module],
+    architecture: Architecture,
+    in_shape: tuple[int, int, int],
+    n_outputs: int,
+) -> frozenset[str]:
+    """Return the names of the tensors whose shape follows from the number of outputs.
+
+    Args:
+        build: of the network family.
+        architecture: of the network.
+        in_shape: (channels, height, width) of its input.
+        n_outputs: number of its outputs.
+    """
+    with torch.device("meta"), torch.random.fork_rng(devices=[]):
+        own, wider = (
+            shapes(build(architecture, in_shape, number).state_dict())
+            for number in (n_outputs, n_outputs + 1)
+        )
+    return frozenset(name for name, shape in own.items() if wider[name] != shape)
 
 
 def _copy_overlap(child: Tensor, parent: Tensor) -> int:

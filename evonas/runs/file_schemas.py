@@ -279,13 +279,14 @@ class Cost(TypedDict):
 
 
 class ContenderEntry(TypedDict):
-    """A network of a retraining."""
+    """A network of a retraining; ``task``: options of the task, where its recipe has some."""
 
     name: StrictStr
     architecture: Plain | None
     source: NotRequired[Any]
     searched: NotRequired[Any]
     tap: StrictStr
+    task: NotRequired[Plain]
     head: Cost
     backbone_up_to_tap: Cost
     results: list[Metrics]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.array_types import Array
 from evonas.core.experiment import Experiment
+from evonas.core.recipe import overruled
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.block_summary import Block, blocks
@@ -26,14 +27,23 @@ from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
 from evonas.models.backbones.base import Backbone, Shape
 from evonas.models.networks.base import Network, refuse_unread
-from evonas.models.weight_inheritance import shapes
+from evonas.models.weight_inheritance import of_the_outputs, shapes
 from evonas.runs.run_store import Trial
-from evonas.runs.training_record import Indices, TrainingRecord
+from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
+from evonas.space.gene import Value
+from evonas.space.recipe import (
+    TaskChoices,
+    all_task_choices,
+    task_choices,
+    with_recipe,
+)
 from evonas.tasks.base import Labels, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.workflows.base_components import BaseComponents, Ready, surroundings
+from evonas.workflows.baselines import checked_baselines
 from evonas.workflows.initial_designs import initial_designs
+from evonas.workflows.recipe_tasks import RecipeTasks, Settled
 from evonas.workflows.resources import Hardware
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
@@ -57,11 +67,23 @@ class Components(BaseComponents):
         return made
 
     @cached_property
+    def tasks(self) -> RecipeTasks:
+        """The learning problem with the options of recipes."""
+        experiment = self.experiment
+        return RecipeTasks(experiment.task, self.dataset, experiment.objective.error)
+
+    @property
     def task(self) -> Task:
-        """The learning problem."""
-        name, options, labels = self.task_parts
-        made: Task = registry.create("task", name, options, labels)
-        return made.minimising(self.experiment.objective.error)
+        """The learning problem, without a recipe."""
+        return self.tasks.task()
+
+    def task_of(self, architecture: Architecture) -> Task:
+        """Return the learning problem with the options in the recipe of an architecture.
+
+        Raises:
+            InputError: an option is wrong, or errors with it cannot be compared with others.
+        """
+        return self.tasks.task(task_choices(architecture))
 
     @cached_property
     def task_parts(self) -> tuple[str, dict[str, Any], Labels]:
@@ -70,29 +92,20 @@ class Components(BaseComponents):
         Raises:
             InputError: an option is wrong, or the labels do not carry the task.
         """
-        part, labels = self.experiment.task, self.dataset.schema()
-        return part.name, self.fit_options(self.dataset.sides()["train"]), labels
+        return self.task_parts_with(())
 
-    def fit_options(self, train: Indices) -> dict[str, Any]:
-        """Return the options of the task, with those that some training images settle.
-
-        Args:
-            train: (n,) numbers of the images.
-
-        Raises:
-            InputError: an option is wrong, or the labels of these images do not carry the task.
-        """
-        part, labels = self.experiment.task, self.dataset.schema()
-        draft: Task = registry.create("task", part.name, part.options, labels)
-        return draft.fit_options(draft.targets(self.dataset)[train]) | part.options
+    def task_parts_with(self, chosen: TaskChoices) -> tuple[str, dict[str, Any], Labels]:
+        """Return ``task_parts`` with the options of a recipe."""
+        options = self.tasks.fit_options(self.dataset.sides()["train"], chosen)
+        return self.experiment.task.name, options, self.dataset.schema()
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, narrowed as the experiment says.
+        """The search space, narrowed as the experiment says, with the genes of its recipe.
 
         Raises:
-            InputError: it has a gene that its networks do not read, or a tap that the backbone
-                has not.
+            InputError: it has a gene that its networks do not read, a tap that the backbone has
+                not, or a recipe that the task does not take.
         """
         part = self.experiment.space
         path = config.find("search_spaces", part.name)
@@ -106,6 +119,10 @@ class Components(BaseComponents):
                     f"backbone {self.experiment.backbone.name!r} has no tap {tap!r}: "
                     f"{nearest(str(tap), self.backbone.taps)}"
                 )
+        space = with_recipe(space, self.experiment.recipe)
+        for chosen in all_task_choices(self.experiment.recipe):
+            if chosen:  # the data set is not needed without
+                self.tasks.task(chosen)
         return space
 
     @cached_property
@@ -121,10 +138,14 @@ class Components(BaseComponents):
         """Return (channels, height, width) of the input of an architecture."""
         return self.backbone.taps[self.tap_of(architecture)]
 
+    def outputs(self, architecture: Architecture) -> int:
+        """Return the number of outputs of a head network."""
+        return self.task_of(architecture).n_outputs
+
     def cost(self, architecture: Architecture) -> int:
         """Return the multiply-adds of a head network, without building it."""
         family = self.family(architecture)
-        return family.macs(architecture, self.shape(architecture), self.task.n_outputs)
+        return family.macs(architecture, self.shape(architecture), self.outputs(architecture))
 
     def initial_designs(self) -> tuple[Trial, ...]:
         """Return the initial designs of the space; see ``workflows.initial_designs``."""
@@ -135,16 +156,25 @@ class Components(BaseComponents):
         return initial_designs(self.space, self.cost, feasible, self.experiment.budget)
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
-        """Return name -> shape of the tensors of a head network, without allocating them."""
+        """Return name -> shape of the tensors of a head network, without allocating them.
+
+        Options of the task in its recipe are part of the names of tensors that form the outputs:
+        those of networks with other options are not alike.
+        """
         family, shape = self.family(architecture), self.shape(architecture)
+        outputs, chosen = self.outputs(architecture), task_choices(architecture)
         with torch.device("meta"), torch.random.fork_rng(devices=[]):
-            return shapes(family.build(architecture, shape, self.task.n_outputs).state_dict())
+            found = shapes(family.build(architecture, shape, outputs).state_dict())
+        if not chosen:
+            return found
+        last = of_the_outputs(family.build, architecture, shape, outputs)
+        return {f"{name} {chosen}" if name in last else name: at for name, at in found.items()}
 
     def blocks(self, architecture: Architecture) -> list[Block]:
         """Return the blocks of a head network, in order, with the cost of each."""
         family, shape = self.family(architecture), self.shape(architecture)
         with torch.random.fork_rng(devices=[]):
-            return blocks(family.build(architecture, shape, self.task.n_outputs), shape)
+            return blocks(family.build(architecture, shape, self.outputs(architecture)), shape)
 
     def family(self, architecture: Architecture) -> Network:
         """Return the network family of an architecture.
@@ -184,21 +214,15 @@ class Components(BaseComponents):
 
     @cached_property
     def baselines(self) -> tuple[tuple[str, Architecture], ...]:
-        """The hand-made networks: (name, architecture), checked against their taps."""
-        found = []
-        for baseline in self.experiment.baselines:
-            architecture = Architecture(baseline.network, baseline.settings)
-            where = f"baselines, {baseline.name!r}: a setting"
-            refuse_unread(baseline.network, architecture.settings, where)
-            tap = self.tap_of(architecture)
-            if tap not in self.backbone.taps:
-                raise InputError(
-                    f"baselines, {baseline.name!r}: the backbone has no tap {tap!r}: "
-                    f"{nearest(tap, self.backbone.taps)}; or leave them out with baselines=[]"
-                )
-            self.cost(architecture)
-            found.append((baseline.name, architecture))
-        return tuple(found)
+        """The hand-made networks: (name, architecture), checked against their taps.
+
+        Settings of the recipe that they do not name are the first choices of its genes.
+        """
+        return self.baselines_with({key: v[0] for key, v in self.experiment.recipe.items()})
+
+    def baselines_with(self, recipe: Mapping[str, Value]) -> tuple[tuple[str, Architecture], ...]:
+        """Return the hand-made networks with a recipe; see ``checked_baselines``."""
+        return checked_baselines(self.experiment, recipe, self.backbone.taps, self.cost)
 
     def taps(self) -> tuple[str, ...]:
         """Return the taps that a search may need, in the backbone's order."""
@@ -229,12 +253,18 @@ class Components(BaseComponents):
             views = standard_views(0) if flip else (View(),)
         return cache.ensure(backbone, dataset, taps, views, progress)
 
-    def context(self, sources: dict[str, Features], splits: dict[str, Split]) -> TrainingContext:
+    def context(
+        self,
+        sources: dict[str, Features],
+        splits: dict[str, Split],
+        settled: Settled | None = None,
+    ) -> TrainingContext:
         """Return what all jobs share; images that cannot be decoded are left out of the splits.
 
         Args:
             sources: source name -> cached features; the first decides the views.
             splits: split name -> split.
+            settled: options of the task by split and recipe; see ``TrainingContext``.
         """
         features = next(iter(sources.values()))
         cache = Path(self.experiment.features.cache).expanduser()
@@ -251,6 +281,7 @@ class Components(BaseComponents):
             timing=Timing(cache / "latency", self.experiment.objective.latency_threads),
             time_limit=self.experiment.execution.time_limit,
             error=self.experiment.objective.error,
+            settled=settled or {},
         )
 
     def _seen(self, plain: Array, view: View) -> Array:
@@ -303,10 +334,13 @@ class Components(BaseComponents):
         return found
 
     def cautions(self) -> list[str]:
-        """Return lines that a user should read before the search begins: on latencies."""
+        """Return lines that a user should read before the search begins."""
+        own = self.experiment
+        lines = overruled(own.recipe, own.training, own.task.options)
         if not self.objective.timed:
-            return []
+            return lines
         return [
+            *lines,
             f"Latencies are measured on {self.fingerprints()['machine']}: the search does not "
             f"repeat bit for bit, and on another machine it may end elsewhere",
             *self.hardware.disturbances(),
@@ -330,7 +364,10 @@ class Components(BaseComponents):
         features = self.features(self.backbone, self.taps(), progress)
         sides = self.dataset.sides()
         split = Split(sides["train"], sides["validation"])
-        context = self.context({"backbone": features}, {"search": split})
+        chosen = {*all_task_choices(self.experiment.recipe)}
+        chosen |= {task_choices(baseline) for _, baseline in self.baselines}
+        settled = self.tasks.settled({"search": split.train}, chosen)
+        context = self.context({"backbone": features}, {"search": split}, settled)
         environment = {
             **surroundings(),
             **self.fingerprints(),

@@ -111,9 +111,21 @@ class Retrained:
 
     @cached_property
     def task(self) -> Task:
-        """The task, with what the training labels settled."""
+        """The task of the winner, with what the training labels settled."""
         name, options, labels = self.content["task"]
         made: Task = registry.create("task", name, options, labels)
+        return made
+
+    def task_of(self, network: Mapping[str, Any]) -> Task:
+        """Return the task of a network, which has the options of its recipe.
+
+        Args:
+            network: its entry among the contenders.
+        """
+        if "task" not in network:
+            return self.task
+        name, _, labels = self.content["task"]
+        made: Task = registry.create("task", name, network["task"], labels)
         return made
 
     @property
@@ -173,12 +185,13 @@ class Retrained:
             InputError: the data set lacks a label, or has other classes, no image of it is left
                 to judge, or the task has no flip test.
         """
-        if flip:  # refused, if it is, before anything is computed
-            cells = (1, 1) if self.task.dense else ()
-            self.task.unflip_outputs(np.zeros((0, self.task.n_outputs, *cells), np.float32))
+        networks = self._trained()
+        for task in map(self.task_of, networks if flip else ()):
+            # refused, if it is, before anything is computed
+            cells = (1, 1) if task.dense else ()
+            task.unflip_outputs(np.zeros((0, task.n_outputs, *cells), np.float32))
         targets = self._targets(label, dataset)
         judging = self.judging(label, dataset, include)
-        networks = self._trained()
         for one in networks:
             self._stands(one)
         used = {one["tap"] for one in networks}
@@ -258,7 +271,7 @@ class Retrained:
         self._stands(network)
         shape = self.components.backbone.taps[network["tap"]]
         family = registry.load("network", architecture.network)()
-        module: nn.Module = family.build(architecture, shape, self.task.n_outputs)
+        module: nn.Module = family.build(architecture, shape, self.task_of(network).n_outputs)
         try:
             module.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -306,11 +319,11 @@ class Retrained:
         module = self.head(network, repeat)
         # its operators are those of a CPU
         device = "cpu" if isinstance(module, Quantized) else self.components.hardware.own_device
-        outputs = predict(module.to(device), data, chosen, device)
+        outputs, task = predict(module.to(device), data, chosen, device), self.task_of(network)
         if len(data.maps) > 1:  # a flip test
             mirrored = predict(module, data, chosen, device, view=1)
-            outputs = (outputs + self.task.unflip_outputs(mirrored)) / np.float32(2)
-        return self.task.predictions(outputs)
+            outputs = (outputs + task.unflip_outputs(mirrored)) / np.float32(2)
+        return task.predictions(outputs)
 
     def _targets(self, label: str, dataset: Dataset) -> Array:
         for name, classes in self.content["task"][2].items():

@@ -24,6 +24,7 @@ from evonas.models.weight_inheritance import Shape, heritable
 from evonas.optimizers.base import Optimizer
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture
+from evonas.space.recipe import task_choices
 
 _log = logging.getLogger("evonas")
 _REMEMBERED = 256  # networks whose shapes are kept: several generations and their parents
@@ -109,7 +110,9 @@ class WeightInheritance:
         same, share = self._overlap(parent, job.architecture)
         enough = same and share >= self._settings.least
         training = job.training if enough else self.fresh
-        return replace(job, parent=str(self._file(parent)), training=training)
+        other = task_choices(self._known[parent].architecture) != task_choices(job.architecture)
+        file = str(self._file(parent))
+        return replace(job, parent=file, training=training, fresh_outputs=other)
 
     def learn(self, generation: Iterable[Trial]) -> None:
         """Add the networks of a finished generation to the possible parents."""

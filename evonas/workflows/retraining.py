@@ -23,6 +23,7 @@ from evonas.models.networks.base import refuse_unread
 from evonas.runs.file_schemas import ContenderEntry, Cost
 from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
+from evonas.space.recipe import recipe_of, task_choices, without_recipe
 from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
 
@@ -41,6 +42,7 @@ class Contender:
         start: file of weights to start from; empty for a fresh start.
         searched: its error in the search, of a short training; None if it had none.
         tap: that the network stands on; empty for the constant.
+        task: options of the task, where the network's recipe has some; else None.
         head, upto: cost of the head network and of the backbone up to the tap.
         results: metrics of each repeat or fold.
         weights: file names of the trained weights, one a repeat that worked.
@@ -55,6 +57,7 @@ class Contender:
     start: str = ""
     searched: float | None = None
     tap: str = ""
+    task: dict[str, Any] | None = None
     head: Complexity = _FREE
     upto: Complexity = _FREE
     results: list[Mapping[str, float]] = field(default_factory=list)
@@ -75,7 +78,7 @@ class Contender:
 
     def to_dict(self) -> ContenderEntry:
         """Return the network's entry of comparison.json."""
-        return {
+        own: ContenderEntry = {
             "name": self.name,
             "architecture": dict(self.architecture.to_dict()) if self.architecture else None,
             "source": self.source,
@@ -89,6 +92,7 @@ class Contender:
             "losses": self.losses,
             "failures": self.failures,
         }
+        return own if self.task is None else {**own, "task": self.task}
 
 
 @dataclass
@@ -158,7 +162,10 @@ class Retraining:
             Contender(name, network, start=experiment.retraining.start)
             for name, network in self.others
         ]
-        networks = zip(self.components.baselines, experiment.baselines, strict=True)
+        baselines = self.components.baselines
+        if self.winner is not None:
+            baselines = self.components.baselines_with(recipe_of(self.winner))
+        networks = zip(baselines, experiment.baselines, strict=True)
         found += [Contender(name, made, start=given.start) for (name, made), given in networks]
         for contender in found:
             assert contender.architecture is not None
@@ -192,7 +199,11 @@ class Retraining:
             components.context(sources, splits), time_limit=TimeLimitSettings(times=0)
         )
         # No option may follow from the labels of a fold that judges.
-        settled = {name: components.fit_options(split.train) for name, split in splits.items()}
+        architectures = [c.architecture for c in contenders if c.architecture is not None]
+        settled = components.tasks.settled(
+            {name: split.train for name, split in splits.items()},
+            [(), *map(task_choices, architectures)],
+        )
         context = replace(context, settled=settled)
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
@@ -246,10 +257,13 @@ class Retraining:
                 f"{contender.tap!r}: {nearest(contender.tap, backbone.taps)}"
             )
         architecture = contender.architecture
-        refuse_unread(architecture.network, architecture.settings, f"{contender.name}: a setting")
+        own = without_recipe(architecture).settings
+        refuse_unread(architecture.network, own, f"{contender.name}: a setting")
+        if chosen := task_choices(architecture):
+            contender.task = self.components.task_parts_with(chosen)[1]
         family = self.components.family(architecture)
         shape = backbone.taps[contender.tap]
-        outputs = self.components.task.n_outputs
+        outputs = self.components.outputs(architecture)
         contender.head = count(family.build(architecture, shape, outputs), shape)
         upto = TruncatedBackbone(backbone, contender.tap)
         contender.upto = count(upto, tuple(upto.example().shape[1:]))

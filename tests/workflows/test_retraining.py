@@ -200,13 +200,13 @@ def test_a_worker_trains_each_split_with_its_own_task(ages: Components) -> None:
     first, second = np.arange(36), np.arange(36, 72)
     splits = {"one": Split(first, second), "two": Split(second, first)}
     plain = ages.context({"backbone": features}, splits)
-    settled = {name: ages.fit_options(split.train) for name, split in splits.items()}
+    settled = ages.tasks.settled({name: split.train for name, split in splits.items()}, [()])
     network = Architecture("linear_probe", {"tap": "block3"})
     both, found = Estimator(replace(plain, settled=settled)), {}
     for name in splits:
         job = Job(0, network, 1, TrainingSettings(epochs=2, batch_size=16), split=name)
         kind, _, labels = plain.task
-        alone = Estimator(replace(plain, task=(kind, settled[name], labels)))
+        alone = Estimator(replace(plain, task=(kind, settled[name, ()], labels)))
         found[name] = both(job).metrics
         assert found[name] == alone(job).metrics != Estimator(plain)(job).metrics
     assert found["one"] != found["two"]

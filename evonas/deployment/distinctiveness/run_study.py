@@ -92,10 +92,10 @@ def study(
     shown = training[places.astype(np.intp)]
     compared = Study((options.similar, options.complementary), options.repeats, options.seed)
     targets = retrained.task.targets(dataset)
-    device, task = components.hardware.own_device, retrained.task
+    device = components.hardware.own_device
     found: list[Removal] = []
     for one in chosen:
-        maps = features.open(one["tap"])
+        maps, task = features.open(one["tap"]), retrained.task_of(one)
         data = TrainingData(maps, np.stack([targets] * len(maps)), training, judging)
         for repeat, file in enumerate(one["weights"]):
             found += compared.removals(
@@ -103,7 +103,7 @@ def study(
                 retrained.head(one, repeat),
                 tuple(maps[0].shape[1:]),
                 lambda module, data=data: predict(module, data, shown, device),  # type: ignore[misc]
-                lambda module, data=data: validate(module, data, task, judging, device),  # type: ignore[misc]
+                lambda module, data=data, task=task: validate(module, data, task, judging, device),  # type: ignore[misc]
             )
     if not found:
         raise InputError(
@@ -111,7 +111,7 @@ def study(
             "compares the units that enter one"
         )
     notes = _notes(retrained, f"{side} split", len(judging), len(shown), compared.angles)
-    tables = distinctiveness.tables(found, task.unit, notes)
+    tables = distinctiveness.tables(found, retrained.task.unit, notes)
     _write(retrained.folder / "distinctiveness", found, tables)
     return found, tables
 

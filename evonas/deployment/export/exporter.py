@@ -93,7 +93,7 @@ class Export:
     @property
     def task(self) -> Task:
         """The task, with the options that it derived from the training labels."""
-        return self.network.retrained.task
+        return self.network.task
 
     @property
     def side(self) -> int:

@@ -21,7 +21,7 @@ def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
         network: the network to export.
         quantised: True if its weights are integers; its graph then includes the normalisation.
     """
-    parts, task = network.components, network.retrained.task
+    parts, task = network.components, network.task
     experiment = parts.experiment
     normalisation = None if quantised else parts.backbone.normalisation
     return {

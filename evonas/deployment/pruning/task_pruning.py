@@ -147,7 +147,7 @@ class Pruning:
         kept = plan.output
         _, height, width = self.network.components.backbone.taps[self.network.tap]
         family = registry.load("network", self.network.architecture.network)()
-        shape, outputs = (int(kept.sum()), height, width), self.network.retrained.task.n_outputs
+        shape, outputs = (int(kept.sum()), height, width), self.network.task.n_outputs
         head: nn.Module = family.build(self.network.architecture, shape, outputs)
         missed = fit(head, self.network.head, kept)
         return self.prunable.pruned(plan), head.eval(), missed
