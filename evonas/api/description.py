@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,6 @@ from evonas.core.description import (
     CostRange,
     ExperimentDescription,
     GeneDescription,
-    GeneEffect,
 )
 from evonas.core.experiment import Experiment
 from evonas.core.files import read_yaml
@@ -34,11 +31,16 @@ from evonas.models.networks.base import Network, refuse_unread
 from evonas.report.tables import Table
 from evonas.space import Architecture, Gene, Genome, SearchSpace
 from evonas.workflows.components import Components
-from evonas.workflows.feasibility import extreme, feasibility, sample
+from evonas.workflows.feasibility import (
+    check_limits,
+    excluding_gene,
+    extreme,
+    limit_shares,
+    sample,
+)
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 _BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
-_ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
 
 
 def describe(experiment: Experiment) -> ExperimentDescription:
@@ -59,8 +61,8 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         return _described(table)
     components = Components(experiment)
 
-    def limit() -> object:
-        return feasibility(components.space, components.cost, experiment.objective.max_macs)
+    def limits() -> object:
+        return check_limits(components)
 
     def start() -> None:
         files = [experiment.training.start, experiment.retraining.start]
@@ -72,7 +74,7 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         [
             *(lambda: components.dataset, lambda: components.backbone, lambda: components.task),
             *(lambda: components.space, lambda: components.baselines, start, components.optimizer),
-            *(limit, lambda: components.hardware.device),
+            *(limits, lambda: components.hardware.device),
         ],
     )
     return _described(components)
@@ -100,7 +102,8 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     """Return the description of an experiment that was checked."""
     experiment, space, limit = plan.experiment, plan.space, plan.objective.settings.max_macs
     points, costs = sample(space, plan.cost, experiment.seed)
-    within = costs <= (math.inf if limit is None else limit)
+    shares = limit_shares(space, plan.known, experiment.seed)
+    within = shares.within
     there = np.ones(len(costs), bool)
     trainings = {"networks of the search": experiment.budget}
     params, images, cache = None, {}, None
@@ -131,13 +134,17 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         macs=CostRange(low, int(np.median(costs[there])), high, int(there.sum())),
         params=params,
         max_macs=limit,
-        share=float(within.mean()),
-        excluding=_excluding(space, points, within),
+        share=shares.together,
+        excluding=excluding_gene(space, points, within),
         images=images,
         cache=cache,
         trainings=trainings,
         epochs=0 if experiment.table else experiment.training.epochs,
         warnings=(*plan.warnings(), *plan.cautions()),
+        counts=plan.objective.settings.counts,
+        limits=shares.limits,
+        alone=shares.alone,
+        max_ms=plan.objective.settings.max_ms,
     )
 
 
@@ -180,39 +187,6 @@ def _cache(components: Components) -> CachePlan:
         taps={tap: backbone.taps[tap] for tap in taps},
         present=sum(file.stat().st_size for file in files if file.is_file()),
     )
-
-
-def _excluding(
-    space: SearchSpace, points: NDArray[np.float64], within: NDArray[np.bool_]
-) -> GeneEffect | None:
-    """Return the gene between whose values the share of networks within the limit differs most.
-
-    Args:
-        space: of the genomes.
-        points: random genomes, (n, dim).
-        within: whether each is within the limit, (n,).
-    """
-    groups: dict[str, dict[str, list[bool]]] = {
-        gene.name: defaultdict(list) for gene in space.genes
-    }
-    for point, fits in zip(points, within.tolist(), strict=True):
-        settings = space.decode(point).settings
-        for gene, x in zip(space.genes, point.tolist(), strict=True):
-            if gene.name in settings:
-                label = str(settings[gene.name]) if gene.values else _quarter(gene, x)
-                groups[gene.name][label].append(fits)
-    effects = []
-    for name, by_value in groups.items():
-        shares = {v: float(np.mean(fits)) for v, fits in by_value.items() if len(fits) >= _ENOUGH}
-        if len(shares) > 1:
-            effects.append(GeneEffect(name, shares))
-    largest = max(effects, key=lambda effect: effect.spread, default=None)
-    return largest if largest is not None and not within.all() and largest.spread > 0 else None
-
-
-def _quarter(gene: Gene, x: float) -> str:
-    first = min(int(4 * x), 3)
-    return f"{gene.decode(first / 4):g} to {gene.decode((first + 1) / 4):g}"
 
 
 @dataclass(frozen=True)

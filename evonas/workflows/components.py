@@ -18,14 +18,18 @@ from evonas.core.experiment import Experiment
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.block_summary import Block, blocks
+from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.cost.latency_cache import Timing
+from evonas.estimation.cost.limits import BackboneShare, KnownCosts
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
 from evonas.models.backbones.base import Backbone, Shape
+from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import Network, refuse_unread
+from evonas.models.networks.common.weight_count import WeightCount
 from evonas.models.weight_inheritance import shapes
 from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
@@ -109,7 +113,10 @@ class Components(BaseComponents):
     @cached_property
     def objective(self) -> Objective:
         """What is minimised."""
-        return Objective(self.task.metric, self.experiment.objective)
+        settings = self.experiment.objective
+        share = self.backbone_share if settings.counts == "total" else None
+        known = KnownCosts(settings, self.cost, self.weights, share)
+        return Objective(self.task.metric, settings, known)
 
     def tap_of(self, architecture: Architecture) -> str:
         """Return the tap whose feature map is the input of an architecture."""
@@ -123,6 +130,28 @@ class Components(BaseComponents):
         """Return the multiply-adds of a head network, without building it."""
         family = self.family(architecture)
         return family.macs(architecture, self.shape(architecture), self.task.n_outputs)
+
+    def weights(self, architecture: Architecture) -> WeightCount:
+        """Return the number of values in the weights of a head network, without building it."""
+        family, shape = self.family(architecture), self.shape(architecture)
+        return family.weights(architecture, shape, self.task.n_outputs)
+
+    def backbone_share(self, architecture: Architecture) -> BackboneShare:
+        """Return what the backbone up to the tap of an architecture costs."""
+        upto = self.upto(self.tap_of(architecture))
+        return BackboneShare(upto.macs, WeightCount(upto.params, upto.statistics))
+
+    def upto(self, tap: str) -> Complexity:
+        """Return the cost of the backbone up to a tap, which is counted once, in about a second."""
+        if tap not in self._upto:
+            module = TruncatedBackbone(self.backbone, tap)
+            self._upto[tap] = count(module, tuple(module.example().shape[1:]))
+        return self._upto[tap]
+
+    @cached_property
+    def _upto(self) -> dict[str, Complexity]:
+        """Costs of the backbone counted so far: tap -> cost."""
+        return {}
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         """Return name -> shape of the tensors of a head network, without allocating them."""

@@ -1,12 +1,8 @@
-"""Number of values in the weights of layers, without building them."""
+"""Number of values in the weights of layers, without building them, and without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-
-import torch
-from torch import nn
 
 _BYTES = 4  # of a 32-bit float
 
@@ -33,23 +29,6 @@ class WeightCount:
     def megabytes(self) -> float:
         """Size of parameters and statistics as 32-bit floats, in 10^6 bytes."""
         return (self.params + self.statistics) * _BYTES / 1e6
-
-
-def weights_of(module: nn.Module) -> WeightCount:
-    """Return the number of values in the weights of a module."""
-    return WeightCount(
-        sum(parameter.numel() for parameter in module.parameters()),
-        sum(buffer.numel() for buffer in module.buffers() if buffer.is_floating_point()),
-    )
-
-
-def weights_when_built(make: Callable[[], nn.Module]) -> WeightCount:
-    """Return the number of values in the weights of a module that is built without memory.
-
-    This takes 10 to 100 ms; torch's random state is unchanged afterwards.
-    """
-    with torch.device("meta"), torch.random.fork_rng(devices=[]):
-        return weights_of(make())
 
 
 def conv_weights(
