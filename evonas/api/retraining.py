@@ -17,6 +17,7 @@ from evonas.core.files import keep, make_folder
 from evonas.core.overrides import Word, given
 from evonas.data.base import Dataset
 from evonas.errors import InputError
+from evonas.report.price import price
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import costs, errors, markdown
 from evonas.runs import result_files as results
@@ -182,6 +183,7 @@ class _Work:
         )
         agreement = rank_correlation(contenders, components.task.metric)
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
+        notes += self._price(contenders[0])
         text = "\n".join(markdown(table) for table in tables)
         keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
         content: Comparison = {
@@ -201,6 +203,14 @@ class _Work:
         self._record.save(folder)
         write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
+
+    def _price(self, first: Contender) -> list[str]:
+        """Return what the winner, or the first network, adds to its backbone."""
+        if first.architecture is None:
+            return []
+        under = self._components.backbone_cost(first.architecture)
+        counts = self._experiment.objective.counts
+        return [f"{first.name}: {price(first.head.macs, first.head.params, under, counts)}"]
 
 
 def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:

@@ -117,6 +117,11 @@ class Objective:
         share = self.known.backbone(Architecture.from_dict(architecture))
         return measured.macs + share.macs, measured.params + share.weights.params
 
+    def cost_of(self, measured: Measured) -> float:
+        """Return what the penalty is on, F: multiply-adds, parameters or milliseconds."""
+        name = self.settings.cost
+        return measured.latency if name == "latency" else self._axis(name, measured)
+
     @property
     def timed(self) -> bool:
         """Whether the objective needs latencies."""

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.core import registry
 from evonas.estimation.cost.complexity import count
+from evonas.models.built_weights import weights_of
 from evonas.models.networks.base import Network, Shape
-from evonas.models.networks.common.built_weights import weights_of
 from evonas.space import Architecture, Gene, SearchSpace
 from evonas.testing.conformance import Conformance
 

@@ -22,9 +22,10 @@ from evonas.estimation.cost.limits import KnownCosts
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import Features, Progress
 from evonas.estimation.objective import Objective
-from evonas.models.networks.common.weight_count import WeightCount
+from evonas.models.weight_count import WeightCount
 from evonas.optimizers.base import Optimizer
 from evonas.optimizers.common.arguments import Excess
+from evonas.runs.file_schemas import BackboneCost
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
@@ -113,6 +114,10 @@ class BaseComponents(ABC):
     def blocks(self, architecture: Architecture) -> list[Block]:
         """Return the blocks of an architecture, in order; empty: unknown."""
         return []
+
+    def backbone_cost(self, architecture: Architecture) -> BackboneCost | None:
+        """Return the cost of the backbone that an architecture stands on; None: there is none."""
+        return None
 
     def warnings(self) -> list[str]:
         """Return lines that stand below every table."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -26,11 +26,12 @@ from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
-from evonas.models.backbones.base import Backbone, Shape
+from evonas.models.backbones.base import Backbone, NetworkCost, Shape
 from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import Network, refuse_unread
-from evonas.models.networks.common.weight_count import WeightCount
+from evonas.models.weight_count import WeightCount
 from evonas.models.weight_inheritance import shapes
+from evonas.runs.file_schemas import BackboneCost, Cost
 from evonas.runs.training_record import Indices, TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.tasks.base import Labels, Task
@@ -147,6 +148,20 @@ class Components(BaseComponents):
             module = TruncatedBackbone(self.backbone, tap)
             self._upto[tap] = count(module, tuple(module.example().shape[1:]))
         return self._upto[tap]
+
+    def backbone_cost(self, architecture: Architecture) -> BackboneCost:
+        """Return the cost of the backbone up to the tap of an architecture, and in all."""
+        tap, full = self.tap_of(architecture), self._full_cost
+        return {
+            "tap": tap,
+            "up_to_tap": cast(Cost, self.upto(tap).to_dict()),
+            "full": full and {"macs": full.macs, "params": full.params},
+        }
+
+    @cached_property
+    def _full_cost(self) -> NetworkCost | None:
+        """Cost of the complete backbone."""
+        return self.backbone.full_cost()
 
     @cached_property
     def _upto(self) -> dict[str, Complexity]:
@@ -359,6 +374,8 @@ class Components(BaseComponents):
             "backbone_passes": features.passes,
             "constant": self.constant,
         }
+        if self.experiment.objective.counts == "total":
+            environment["up_to_taps"] = {tap: self.upto(tap).to_dict() for tap in self.taps()}
         return Ready(lambda: self.executor(context), environment, features)
 
 

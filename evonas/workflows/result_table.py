@@ -16,7 +16,7 @@ from evonas.core.files import reading
 from evonas.core.settings import TableSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.measurement import Measurement
-from evonas.models.networks.common.weight_count import WeightCount
+from evonas.models.weight_count import WeightCount
 from evonas.space import Architecture, SearchSpace
 
 Value = int | float | str

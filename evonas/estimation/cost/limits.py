@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evonas.core.settings import ObjectiveSettings
-from evonas.models.networks.common.weight_count import WeightCount
+from evonas.models.weight_count import WeightCount
 from evonas.space import Architecture
 
 #: Limits on what is known without training or measuring, in the order of messages -> unit.

@@ -11,8 +11,8 @@ from torch import nn
 
 from evonas.core import registry
 from evonas.errors import InputError, nearest
-from evonas.models.networks.common.built_weights import weights_when_built
-from evonas.models.networks.common.weight_count import WeightCount
+from evonas.models.built_weights import weights_when_built
+from evonas.models.weight_count import WeightCount
 from evonas.space import Architecture
 
 Shape = tuple[int, int, int]

@@ -24,7 +24,7 @@ from evonas.models.networks.common.layers import (
     out_side,
     upsampling_conv,
 )
-from evonas.models.networks.common.weight_count import (
+from evonas.models.weight_count import (
     WeightCount,
     conv_norm_weights,
     conv_weights,

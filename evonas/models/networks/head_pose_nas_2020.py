@@ -18,7 +18,7 @@ from evonas.models.networks.base import Network, Shape
 from evonas.models.networks.common import matak_blocks
 from evonas.models.networks.common.architecture_settings import choice, integer
 from evonas.models.networks.common.layers import conv_macs, out_side
-from evonas.models.networks.common.weight_count import (
+from evonas.models.weight_count import (
     WeightCount,
     conv_weights,
     linear_weights,

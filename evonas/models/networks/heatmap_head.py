@@ -31,7 +31,7 @@ from evonas.models.networks.common.layers import (
     norm_act,
     upsampling_conv,
 )
-from evonas.models.networks.common.weight_count import (
+from evonas.models.weight_count import (
     WeightCount,
     conv_norm_weights,
     conv_weights,

@@ -31,7 +31,7 @@ from evonas.models.networks.common.architecture_settings import (
 from evonas.models.networks.common.attention import ATTENTIONS
 from evonas.models.networks.common.layers import ACTIVATIONS, conv_macs, conv_norm, norm_act
 from evonas.models.networks.common.regression_head import ENDS, end_macs, end_weights, make_end
-from evonas.models.networks.common.weight_count import (
+from evonas.models.weight_count import (
     WeightCount,
     conv_norm_weights,
     norm_act_weights,

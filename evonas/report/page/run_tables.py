@@ -11,6 +11,7 @@ from evonas.estimation.failure_kinds import KINDS
 from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
+from evonas.report.price import price
 from evonas.report.tables import Table, with_spread
 from evonas.runs.finals import statistically_tied
 
@@ -37,11 +38,14 @@ def sentences(run: Run) -> Iterator[str]:
         return
     metric, unit = run.error
     yield from outcome.winner(run.finalists, metric, unit, run.environment.get("constant"))
-    cheaper = statistically_tied(run.finalists, run.trials, metric, run.penalised)
+    cheaper = statistically_tied(run.finalists, run.trials, metric, run.cost_of)
     lines = [
         outcome.failed_finals(run.trials),
         outcome.statistically_tied(run.finalists, cheaper, metric),
     ]
+    best = run.best
+    if best.get("backbone_cost"):
+        lines.append(price(best["macs"], best["params"], best["backbone_cost"], run.counts))
     yield from filter(None, lines)
     yield from run.environment.get("warnings", [])
 
@@ -53,7 +57,7 @@ def contenders(run: Run) -> Table:
     timed = any(one.trial.latency for one in run.finalists)
     named = [("winner", one) for one in run.finalists[:1]]
     if named:
-        cheaper = statistically_tied(run.finalists, run.trials, metric, run.penalised)
+        cheaper = statistically_tied(run.finalists, run.trials, metric, run.cost_of)
         named += [("as good, cheaper", one) for one in cheaper[:_CHEAPER]]
     for name, one in named:
         mean = one.metrics().get(metric, float("nan"))
@@ -95,14 +99,16 @@ def retrained(run: Run) -> Table | None:
         error = with_spread(statistics.fmean(values), spread)
         head, upto = one["head"], one["backbone_up_to_tap"]
         costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
-        size = f"{head['megabytes']:.3g}"
-        rows.append([one["name"], one["tap"] or "-", error, *costs, size])
+        sizes = [head["megabytes"], head["megabytes"] + upto["megabytes"]]
+        costs += [f"{size:.3g}" for size in sizes]
+        rows.append([one["name"], one["tap"] or "-", error, *costs])
     if not rows:
         return None
     side = "test split" if prefix else "validation split"
     folds = run.retrained.get("folds")
     side = f"held-out groups of {folds} folds" if folds else side
-    columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
+    columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone"]
+    columns += ["MB, head", "MB with backbone"]
     bias = run.retrained.get("selection_bias")
     return Table(f"Retrained, judged on the {side}", columns, rows, [bias] if bias else [])
 
@@ -211,13 +217,14 @@ def front(run: Run, most: int = 12) -> Table:
     rows = [
         [
             trial.digest,
-            millions(trial.macs),
-            f"{trial.params / 1e3:.1f}" if trial.params else "-",
+            millions(run.cost_of(trial, "macs")),
+            f"{run.cost_of(trial, 'params') / 1e3:.1f}" if trial.params else "-",
             f"{run.error_of(trial):.3f}",
             number(trial.value),
         ]
         for trial in chosen
     ]
-    columns = ["network", "M multiply-adds", "k parameters", run.axis, "fitness"]
+    whole = " in all" if run.counts == "total" else ""
+    columns = ["network", f"M multiply-adds{whole}", f"k parameters{whole}", run.axis, "fitness"]
     shown = f", {len(rows)} of {len(run.front)}" if len(rows) < len(run.front) else ""
     return Table(f"The front{shown}", columns, rows, names=1)

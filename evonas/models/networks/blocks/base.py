@@ -9,14 +9,14 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from evonas.models.built_weights import weights_when_built
 from evonas.models.networks.common.attention import (
     attention_macs,
     attention_weights,
     make_attention,
 )
-from evonas.models.networks.common.built_weights import weights_when_built
 from evonas.models.networks.common.layers import conv_macs, conv_norm, out_side
-from evonas.models.networks.common.weight_count import WeightCount, conv_norm_weights
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 #: Initial scale of a body that is added to an identity shortcut. Goyal et al. (2017, arXiv
 #: 1706.02677, section 5.1) use 0; for trainings of five epochs 0.2 gave lower errors, and 1

@@ -6,7 +6,7 @@ from torch import nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
-from evonas.models.networks.common.weight_count import WeightCount, conv_norm_weights
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 
 class Dilated(Block):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from evonas.errors import InputError, nearest
 from evonas.models.networks.common.layers import conv, conv_macs
-from evonas.models.networks.common.weight_count import (
+from evonas.models.weight_count import (
     WeightCount,
     conv_weights,
     linear_weights,

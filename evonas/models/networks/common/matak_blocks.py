@@ -14,9 +14,9 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from evonas.models.networks.common.built_weights import weights_when_built
+from evonas.models.built_weights import weights_when_built
 from evonas.models.networks.common.layers import out_side
-from evonas.models.networks.common.weight_count import WeightCount
+from evonas.models.weight_count import WeightCount
 
 _MULTIPLIER = 6
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from evonas.errors import InputError, nearest
 from evonas.models.networks.base import Shape
 from evonas.models.networks.common.layers import activation, output_linear
-from evonas.models.networks.common.weight_count import (
+from evonas.models.weight_count import (
     WeightCount,
     activation_weights,
     linear_weights,
