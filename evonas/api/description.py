@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from evonas.core.files import read_yaml
 from evonas.core.overrides import Word
 from evonas.errors import InputError
 from evonas.estimation.cost.block_summary import Block, blocks
+from evonas.estimation.cost.limits import UNITS
 from evonas.estimation.features.feature_cache import FeatureCache
 from evonas.estimation.features.views import standard_views
 from evonas.models.backbones.base import Shape
@@ -202,6 +203,8 @@ class NetworkDescription:
         macs: multiply-adds for one input.
         params: parameters.
         max_macs: limit of the experiment; None: there is none.
+        limits: limits that the experiment sets, but for ``max_ms``: name -> cost of the network
+            as the objective counts it, and the largest value.
     """
 
     genome: tuple[float, ...]
@@ -212,6 +215,7 @@ class NetworkDescription:
     macs: int
     params: int
     max_macs: int | None = None
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def table(self) -> Table:
@@ -228,9 +232,9 @@ class NetworkDescription:
             "settings: " + ", ".join(f"{k}={v}" for k, v in self.architecture.settings.items()),
             "genome: " + ",".join(f"{x:.4g}" for x in self.genome),
         ]
-        if self.max_macs is not None:
-            fits = "within" if self.macs <= self.max_macs else "over"
-            notes.append(f"{fits} the limit of {self.max_macs:,} multiply-adds")
+        for name, (cost, limit) in self.limits.items():
+            fits = "within" if cost <= limit else "over"
+            notes.append(f"{fits} the limit of {limit:,} {UNITS[name]}")
         title = f"{self.architecture.network} on a map of {'x'.join(map(str, self.in_shape))}"
         columns = ["block", "output", "multiply-adds", "parameters", "layers"]
         return Table(title, columns, rows, notes, names=1)
@@ -279,12 +283,18 @@ def describe_network(
     components = Components(experiment)
     chosen = _genome(components.space, genome, seed)
     architecture = components.space.decode(chosen)
-    return _network(
+    found = _network(
         chosen,
         (components.family(architecture), architecture),
         components.shape(architecture),
         components.task.n_outputs,
-        experiment.objective.max_macs,
+    )
+    known = components.known
+    costs, limits = known.figures(architecture), known.limits
+    return replace(
+        found,
+        max_macs=experiment.objective.max_macs,
+        limits={name: (costs[name], limit) for name, limit in limits.items()},
     )
 
 
@@ -327,7 +337,7 @@ def _of_space(
     chosen = _genome(space, genome, seed)
     architecture = space.decode(chosen)
     family: Network = registry.load("network", architecture.network)()
-    return _network(chosen, (family, architecture), in_shape, n_outputs, None)
+    return _network(chosen, (family, architecture), in_shape, n_outputs)
 
 
 def _genome(space: SearchSpace, genome: str | Sequence[float], seed: int) -> NDArray[np.float64]:
@@ -357,7 +367,6 @@ def _network(
     what: tuple[Network, Architecture],
     in_shape: Shape,
     n_outputs: int,
-    max_macs: int | None,
 ) -> NetworkDescription:
     family, architecture = what
     with torch.random.fork_rng(devices=[]):
@@ -370,5 +379,4 @@ def _network(
         blocks=tuple(blocks(module, in_shape)),
         macs=family.macs(architecture, in_shape, n_outputs),
         params=sum(parameter.numel() for parameter in module.parameters()),
-        max_macs=max_macs,
     )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -33,7 +32,7 @@ from evonas.optimizers.common.arguments import (
     unit_cube,
     whole_number,
 )
-from evonas.optimizers.common.evaluated_archive import EvaluatedArchive
+from evonas.optimizers.common.evaluated_archive import AskedGeneration, EvaluatedArchive
 from evonas.optimizers.common.global_state_guards import guarded_global_rng
 from evonas.optimizers.common.sampling import GenomeIdentifier, Sampler
 from evonas.space import Genome, SearchSpace
@@ -45,16 +44,6 @@ __all__ = ["Common", "Cost", "Optimizer", "guarded_global_rng", "number_in"]
 REPEATS, INFEASIBLE, PATIENCE = 3, 1, 9
 #: Consecutive restarts without a new architecture after which the rest is drawn at random.
 FRUITLESS_RESTARTS = 3
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A generation that was asked and whose fitness is not known yet."""
-
-    genomes: NDArray[np.float64]
-    digests: tuple[str, ...]
-    violations: NDArray[np.float64]
-    own: bool  # all of what _ask returned, so _tell may be called with its fitness
 
 
 class Optimizer(ABC, metaclass=CheckedCall):
@@ -119,7 +108,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
-        self._asked: _Asked | None = None
+        self._asked: AskedGeneration | None = None
         self._queue: list[Genome] = []
         self._initial: list[Genome] | None = None  # filled at the first initial_genomes()
         self._stale = 0
@@ -379,7 +368,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
             )
         return genomes
 
-    def _register(self, genomes: NDArray[np.float64], own: bool) -> _Asked:
+    def _register(self, genomes: NDArray[np.float64], own: bool) -> AskedGeneration:
         """Mark a generation as seen and count it, cut off where it would exceed the budget."""
         digests: list[str] = []
         violations: list[float] = []
@@ -399,7 +388,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
             self._stale = self._fruitless = 0
         else:
             self._stale += INFEASIBLE if len(seen) > seen_before else REPEATS
-        return _Asked(
+        return AskedGeneration(
             genomes[: len(digests)],
             tuple(digests),
             np.array(violations, dtype=np.float64),
