@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.space import Architecture, SearchSpace
+from evonas.space import SearchSpace
 from evonas.testing.conformance import StrategyConformance
 from evonas.testing.optimizer_problems import (
     Fitness,
@@ -313,30 +313,6 @@ class AskTellConformance(StrategyConformance):
         exhausted = build(name, ordinal(3, 8), budget=100, macs=cost, max_macs=3)
         assert len(distinct(exhausted, drive(exhausted))) == 10
         assert "no new feasible" in exhausted.stop_reason
-
-    def test_further_limits_hold_like_the_limit_on_cost(self, name: str) -> None:
-        """A limit given as ``excess`` leads to the genomes that it leads to as ``max_macs``."""
-
-        def over(architecture: Architecture) -> float:
-            return max(0.0, cost(architecture) / 12 - 1.0)
-
-        limits: list[dict[str, Any]] = [
-            {"max_macs": 12},
-            {"excess": over},
-            {"max_macs": 12, "excess": lambda architecture: 0.0},
-        ]
-        asked = [
-            np.concatenate(drive(build(name, ordinal(), budget=25, macs=cost, **limit), bowl))
-            for limit in limits
-        ]
-        assert np.array_equal(asked[0], asked[1])
-        assert np.array_equal(asked[0], asked[2])
-
-    def test_limits_that_exclude_one_another_end_at_once(self, name: str) -> None:
-        """The stop reason says by how much the nearest architecture exceeds the limits."""
-        optimizer = build(name, ordinal(), macs=cost, max_macs=50, excess=lambda a: 0.25)
-        assert len(optimizer.ask()) == 0
-        assert "the nearest is 25 % over the limits" in optimizer.stop_reason
 
     def test_half_the_space_feasible(self, name: str) -> None:
         """The first generation is within the limit of multiply-adds."""
