@@ -23,7 +23,6 @@ from evonas.report.page.run_data import Run
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.run_store import read_journal
-from evonas.workflows.base_components import make_optimizer
 from evonas.workflows.components import components_of
 
 
@@ -111,9 +110,8 @@ def compare(
         name: _with(experiment, [*words, *_strategy(name, bool(optimizers))])
         for name in optimizers or registry.names("optimizer")
     }
-    limit = components.objective.settings.max_macs
     for one in rivals.values():  # errors in the last are raised before the first search starts
-        make_optimizer(one, components.space, components.cost, limit)
+        components.optimizer(one)
     curves: list[Curve] = []
     results: dict[tuple[str, int], SearchResult] = {}
     for name, rival in rivals.items():

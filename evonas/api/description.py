@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +17,13 @@ from evonas.core.description import (
     CostRange,
     ExperimentDescription,
     GeneDescription,
-    GeneEffect,
 )
 from evonas.core.experiment import Experiment
 from evonas.core.files import read_yaml
 from evonas.core.overrides import Word
 from evonas.errors import InputError
 from evonas.estimation.cost.block_summary import Block, blocks
+from evonas.estimation.cost.limits import UNITS
 from evonas.estimation.features.feature_cache import FeatureCache
 from evonas.estimation.features.views import standard_views
 from evonas.models.backbones.base import Shape
@@ -35,11 +33,16 @@ from evonas.report.tables import Table
 from evonas.runs.finals import planned
 from evonas.space import Architecture, Gene, Genome, SearchSpace
 from evonas.workflows.components import Components
-from evonas.workflows.feasibility import extreme, feasibility, sample
+from evonas.workflows.feasibility import (
+    check_limits,
+    excluding_gene,
+    extreme,
+    limit_shares,
+    sample,
+)
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 _BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
-_ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
 
 
 def describe(experiment: Experiment) -> ExperimentDescription:
@@ -60,8 +63,8 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         return _described(table)
     components = Components(experiment)
 
-    def limit() -> object:
-        return feasibility(components.space, components.cost, experiment.objective.max_macs)
+    def limits() -> object:
+        return check_limits(components)
 
     def start() -> None:
         files = [experiment.training.start, experiment.retraining.start]
@@ -73,7 +76,7 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         [
             *(lambda: components.dataset, lambda: components.backbone, lambda: components.task),
             *(lambda: components.space, lambda: components.baselines, start, components.optimizer),
-            *(limit, lambda: components.hardware.device),
+            *(limits, lambda: components.hardware.device),
         ],
     )
     return _described(components)
@@ -101,7 +104,8 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     """Return the description of an experiment that was checked."""
     experiment, space, limit = plan.experiment, plan.space, plan.objective.settings.max_macs
     points, costs = sample(space, plan.cost, experiment.seed)
-    within = costs <= (math.inf if limit is None else limit)
+    shares = limit_shares(space, plan.known, experiment.seed)
+    within = shares.within
     there = np.ones(len(costs), bool)
     trainings = {"networks of the search": experiment.budget}
     params, images, cache = None, {}, None
@@ -127,13 +131,17 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         macs=CostRange(low, int(np.median(costs[there])), high, int(there.sum())),
         params=params,
         max_macs=limit,
-        share=float(within.mean()),
-        excluding=_excluding(space, points, within),
+        share=shares.together,
+        excluding=excluding_gene(space, points, within),
         images=images,
         cache=cache,
         trainings=trainings,
         epochs=0 if experiment.table else experiment.training.epochs,
         warnings=(*plan.warnings(), *plan.cautions()),
+        counts=plan.objective.settings.counts,
+        limits=shares.limits,
+        alone=shares.alone,
+        max_ms=plan.objective.settings.max_ms,
     )
 
 
@@ -178,39 +186,6 @@ def _cache(components: Components) -> CachePlan:
     )
 
 
-def _excluding(
-    space: SearchSpace, points: NDArray[np.float64], within: NDArray[np.bool_]
-) -> GeneEffect | None:
-    """Return the gene between whose values the share of networks within the limit differs most.
-
-    Args:
-        space: of the genomes.
-        points: random genomes, (n, dim).
-        within: whether each is within the limit, (n,).
-    """
-    groups: dict[str, dict[str, list[bool]]] = {
-        gene.name: defaultdict(list) for gene in space.genes
-    }
-    for point, fits in zip(points, within.tolist(), strict=True):
-        settings = space.decode(point).settings
-        for gene, x in zip(space.genes, point.tolist(), strict=True):
-            if gene.name in settings:
-                label = str(settings[gene.name]) if gene.values else _quarter(gene, x)
-                groups[gene.name][label].append(fits)
-    effects = []
-    for name, by_value in groups.items():
-        shares = {v: float(np.mean(fits)) for v, fits in by_value.items() if len(fits) >= _ENOUGH}
-        if len(shares) > 1:
-            effects.append(GeneEffect(name, shares))
-    largest = max(effects, key=lambda effect: effect.spread, default=None)
-    return largest if largest is not None and not within.all() and largest.spread > 0 else None
-
-
-def _quarter(gene: Gene, x: float) -> str:
-    first = min(int(4 * x), 3)
-    return f"{gene.decode(first / 4):g} to {gene.decode((first + 1) / 4):g}"
-
-
 @dataclass(frozen=True)
 class NetworkDescription:
     """The network of a genome, block by block; ``evonas show space`` prints its table.
@@ -224,6 +199,8 @@ class NetworkDescription:
         macs: multiply-adds for one input.
         params: parameters.
         max_macs: limit of the experiment; None: there is none.
+        limits: limits that the experiment sets, but for ``max_ms``: name -> cost of the network
+            as the objective counts it, and the largest value.
     """
 
     genome: tuple[float, ...]
@@ -234,6 +211,7 @@ class NetworkDescription:
     macs: int
     params: int
     max_macs: int | None = None
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def table(self) -> Table:
@@ -250,9 +228,9 @@ class NetworkDescription:
             "settings: " + ", ".join(f"{k}={v}" for k, v in self.architecture.settings.items()),
             "genome: " + ",".join(f"{x:.4g}" for x in self.genome),
         ]
-        if self.max_macs is not None:
-            fits = "within" if self.macs <= self.max_macs else "over"
-            notes.append(f"{fits} the limit of {self.max_macs:,} multiply-adds")
+        for name, (cost, limit) in self.limits.items():
+            fits = "within" if cost <= limit else "over"
+            notes.append(f"{fits} the limit of {limit:,} {UNITS[name]}")
         title = f"{self.architecture.network} on a map of {'x'.join(map(str, self.in_shape))}"
         columns = ["block", "output", "multiply-adds", "parameters", "layers"]
         return Table(title, columns, rows, notes, names=1)
@@ -301,12 +279,18 @@ def describe_network(
     components = Components(experiment)
     chosen = _genome(components.space, genome, seed)
     architecture = components.space.decode(chosen)
-    return _network(
+    found = _network(
         chosen,
         (components.family(architecture), architecture),
         components.shape(architecture),
         components.outputs(architecture),
-        experiment.objective.max_macs,
+    )
+    known = components.known
+    costs, limits = known.figures(architecture), known.limits
+    return replace(
+        found,
+        max_macs=experiment.objective.max_macs,
+        limits={name: (costs[name], limit) for name, limit in limits.items()},
     )
 
 
@@ -349,7 +333,7 @@ def _of_space(
     chosen = _genome(space, genome, seed)
     architecture = space.decode(chosen)
     family: Network = registry.load("network", architecture.network)()
-    return _network(chosen, (family, architecture), in_shape, n_outputs, None)
+    return _network(chosen, (family, architecture), in_shape, n_outputs)
 
 
 def _genome(space: SearchSpace, genome: str | Sequence[float], seed: int) -> NDArray[np.float64]:
@@ -379,7 +363,6 @@ def _network(
     what: tuple[Network, Architecture],
     in_shape: Shape,
     n_outputs: int,
-    max_macs: int | None,
 ) -> NetworkDescription:
     family, architecture = what
     with torch.random.fork_rng(devices=[]):
@@ -392,5 +375,4 @@ def _network(
         blocks=tuple(blocks(module, in_shape)),
         macs=family.macs(architecture, in_shape, n_outputs),
         params=sum(parameter.numel() for parameter in module.parameters()),
-        max_macs=max_macs,
     )

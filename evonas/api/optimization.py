@@ -55,7 +55,7 @@ def create_optimizer(
         budget: distinct points that may be evaluated, at least 1; repeats cost nothing.
         seed: of the strategy; two with equal arguments ask for the same genomes.
         options: of the strategy, such as ``population_size=8``; ``macs`` and ``max_macs`` limit
-            a cost that is known beforehand.
+            a cost that is known beforehand, ``excess`` further ones.
 
     Raises:
         InputError: there is no such strategy or option, or a value is out of its range.
@@ -66,7 +66,7 @@ def create_optimizer(
         ...     optimizer.tell([cost(space.decode(genome).settings) for genome in genomes])
         >>> space.decode(optimizer.best_genome).settings
     """
-    fixed = {key: options.pop(key) for key in ("macs", "max_macs") if key in options}
+    fixed = {key: options.pop(key) for key in ("macs", "max_macs", "excess") if key in options}
     made: Optimizer = registry.create(
         "optimizer", name, options, space, budget=budget, seed=seed, **fixed
     )

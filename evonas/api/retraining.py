@@ -19,6 +19,7 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.report import published_results
 from evonas.report.evaluation_tables import published
+from evonas.report.price import price
 from evonas.report.ranking import rank_correlation
 from evonas.report.tables import Table, costs, errors, markdown
 from evonas.runs import result_files as results
@@ -202,6 +203,7 @@ class _Work:
         )
         agreement = rank_correlation(contenders, components.task.metric)
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
+        notes += self._price(contenders[0])
         text = "\n".join(markdown(table) for table in tables)
         keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
         winner = Architecture.from_dict(best["architecture"]) if best else None
@@ -225,6 +227,14 @@ class _Work:
         self._record.save(folder)
         write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
+
+    def _price(self, first: Contender) -> list[str]:
+        """Return what the winner, or the first network, adds to its backbone."""
+        if first.architecture is None:
+            return []
+        under = self._components.backbone_cost(first.architecture)
+        counts = self._experiment.objective.counts
+        return [f"{first.name}: {price(first.head.macs, first.head.params, under, counts)}"]
 
 
 def _published(data: str, folds: Folds) -> list[Table]:

@@ -28,7 +28,7 @@ from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.workflows.base_components import BaseComponents, Ready
 from evonas.workflows.components import components_of
-from evonas.workflows.feasibility import feasibility
+from evonas.workflows.feasibility import check_limits, cost_statement
 from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import saved
 from evonas.workflows.result_writer import ResultWriter
@@ -115,11 +115,10 @@ class _Run:
         self._optimizer = self._components.optimizer()
         self._experiment = _settled(experiment, self._optimizer.population_size)
         objective, space = self._components.objective, self._components.space
-        limit = objective.settings.max_macs
-        possible = feasibility(space, self._components.cost, limit, experiment.seed)
+        possible, shares = check_limits(self._components)
         self._headlines = [
             _headline(self._experiment, self._components, devices),
-            _cost_statement(possible.share, possible.cheapest, limit),
+            cost_statement(possible, shares, objective.settings),
         ]
         self._warm_start: WarmStart | None = None
         if warm_from is not None:
@@ -287,10 +286,3 @@ def _headline(experiment: Experiment, components: BaseComponents, devices: tuple
         f"{experiment.seed}: {experiment.budget} networks of space {components.space.name} "
         f"({size:.3g} architectures at most), {components.workers} worker(s), {', '.join(devices)}"
     )
-
-
-def _cost_statement(share: float, cheapest: int, limit: int | None) -> str:
-    low = f"the cheapest head network found has {cheapest} multiply-adds"
-    if limit is None:
-        return f"No hard limit on cost; {low}."
-    return f"Limit {limit} multiply-adds: {100 * share:.1f} % of the space is feasible; {low}."

@@ -31,7 +31,7 @@ def validate(
     """Check an experiment and describe it, training nothing.
 
     Everything that is wrong is said. If nothing is: size of the space, costs of its networks,
-    the share within the limit and the gene that excludes most, taps, images, feature cache and
+    the share within the limits and the gene that excludes most, taps, images, feature cache and
     number of trainings.
     """
     from evonas.core import experiment as config

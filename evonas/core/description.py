@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 Value = str | int | float | bool
 _SHOWN = 8  # values of a gene that are listed
@@ -121,7 +121,7 @@ class ExperimentDescription:
         macs: multiply-adds of a head network for one image.
         params: parameters of a head network; None where a table does not say.
         max_macs: limit on the multiply-adds; None: there is none.
-        share: of the sampled networks that are within the limit, in [0, 1].
+        share: of the sampled networks that are within all limits, in [0, 1].
         excluding: the gene whose values change that share most; None where all networks fit, or
             no gene matters.
         images: split -> number of its images; empty for a table.
@@ -129,6 +129,11 @@ class ExperimentDescription:
         trainings: networks that the search trains, by why they are trained.
         epochs: of each of these trainings; 0 for a table.
         warnings: lines to read before a search.
+        counts: whether the limits count the ``head`` or the ``total`` of head and backbone.
+        limits: limits that are known without training or measuring, ``max_macs`` included: name
+            -> largest value.
+        alone: name of such a limit -> share of the sampled networks within it.
+        max_ms: limit on the latency, which is measured before each training; None: there is none.
     """
 
     name: str
@@ -146,6 +151,10 @@ class ExperimentDescription:
     trainings: Mapping[str, int]
     epochs: int
     warnings: tuple[str, ...] = ()
+    counts: str = "head"
+    limits: Mapping[str, float] = field(default_factory=dict)
+    alone: Mapping[str, float] = field(default_factory=dict)
+    max_ms: float | None = None
 
     def __str__(self) -> str:
         wide = max(len(gene.name) for gene in self.genes)
@@ -157,7 +166,7 @@ class ExperimentDescription:
             *(f"  {g.name:{wide}}  {g.kind:{kinds}}  {g}" for g in self.genes),
             "cost of a head network: least, median, largest",
             *(f"  {line}" for line in self._costs()),
-            self._limit(),
+            *self._limits(),
         ]
         if self.excluding is not None:
             lines.append(f"  {self.excluding}")
@@ -180,13 +189,30 @@ class ExperimentDescription:
                 found.append(f"{name}: {values} ({cost.samples:,} random genomes)")
         return found
 
-    def _limit(self) -> str:
-        if self.max_macs is None:
-            return "limit: none on multiply-adds (objective.max_macs): all networks are trained"
-        return (
-            f"limit: {_percent(self.share)} of random genomes are within {self.max_macs:,} "
-            "multiply-adds (objective.max_macs)"
-        )
+    def _limits(self) -> list[str]:
+        whose = " of head and backbone up to its tap" if self.counts == "total" else ""
+        lines = []
+        if len(self.limits) > 1 or self.limits.keys() - {"max_macs"}:
+            alone = [
+                f"{_percent(self.alone[name])} within {name}={limit:,.15g}"
+                for name, limit in self.limits.items()
+            ]
+            lines += [
+                f"limits{whose}: {_percent(self.share)} of random genomes are within all of them: "
+                f"{', '.join(alone)} (objective)"
+            ]
+        elif self.max_macs is not None:
+            lines.append(
+                f"limit: {_percent(self.share)} of random genomes are within {self.max_macs:,} "
+                f"multiply-adds{whose} (objective.max_macs)"
+            )
+        if self.max_ms is not None:
+            lines.append(
+                f"limit: {self.max_ms:g} ms of a head network, measured before each training "
+                "(objective.max_ms)"
+            )
+        none = "limit: none on multiply-adds (objective.max_macs): all networks are trained"
+        return lines or [none]
 
     @staticmethod
     def _features(cache: CachePlan) -> list[str]:

@@ -130,8 +130,17 @@ class ObjectiveSettings(Settings):
         target_ms: T for ``latency``, in milliseconds.
         latency_threads: CPU threads of a network while its latency is measured.
         weight: w, the exponent of the penalty.
-        max_macs: hard limit on the multiply-adds of the head network, checked before training;
-            None: no limit.
+        counts: whose multiply-adds and parameters F, the limits and the axes are: those of the
+            ``head``, for a backbone that runs anyway, or the ``total`` of the head and the
+            backbone up to its tap, which would run for this task alone. Latency is always that
+            of the head.
+        max_macs: hard limit on the multiply-adds, checked before training; None: no limit.
+        max_params: hard limit on the parameters, checked before training; None: no limit.
+        max_mb: hard limit on the size of the weights in 10^6 bytes: 4 for each parameter and
+            each running mean and variance of batch norms; checked before training; None: no
+            limit.
+        max_ms: hard limit on the latency of the head network for one image, in milliseconds. The
+            untrained network is measured on the machine that would train it; None: no limit.
         axes: objectives of the Pareto front in ``front.json`` and of multi-objective
             strategies: ``error``, and one or more of ``macs``, ``params``, ``latency``.
     """
@@ -144,7 +153,11 @@ class ObjectiveSettings(Settings):
     target_ms: Annotated[float, Field(gt=0.0)] = 1.0
     latency_threads: Annotated[int, Field(ge=1, le=1024)] = 1
     weight: Annotated[float, Field(ge=0.0)] = 0.06
+    counts: Literal["head", "total"] = "head"
     max_macs: Annotated[int, Field(ge=1)] | None = None
+    max_params: Annotated[int, Field(ge=1)] | None = None
+    max_mb: Annotated[float, Field(gt=0.0)] | None = None
+    max_ms: Annotated[float, Field(gt=0.0)] | None = None
     axes: Annotated[tuple[Axis, ...], Field(validate_default=True)] = ("error", "macs")
 
     @field_validator("axes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import time
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
+from torch import nn
 
 from evonas.core import registry
 from evonas.core.array_types import Array
@@ -30,6 +32,7 @@ from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
 from evonas.estimation.training.training import Diverged, Outcome, Training, validate
+from evonas.models.backbones.base import Shape
 from evonas.models.files.safetensors_files import save_file
 from evonas.models.initial_weights import read_start, start_from
 from evonas.models.weight_inheritance import inherit, of_the_outputs, read_parent
@@ -79,6 +82,7 @@ class Job:
         weights: file to keep the trained weights in (safetensors); none if empty.
         history: whether to return the metrics of every epoch.
         latency: whether to measure the network's latency as well.
+        max_ms: largest latency of a network that is trained, milliseconds; 0: no limit.
         until: pause after this many epochs; 0: train to the end.
         parent: file of the parent's weights, inherited as far as they overlap, in the place of
             ``training.start``; none if empty.
@@ -98,6 +102,7 @@ class Job:
     weights: str = ""
     history: bool = False
     latency: bool = False
+    max_ms: float = 0.0
     until: int = 0
     parent: str = ""
     fresh_outputs: bool = False
@@ -161,6 +166,10 @@ class TrainingContext:
         return str(architecture.settings.get("tap", self.tap))
 
 
+class _TooSlow(Exception):
+    """The untrained network is slower than its job admits."""
+
+
 @contextmanager
 def _alone(own: int = 1) -> Iterator[None]:
     threads = torch.get_num_threads()
@@ -197,6 +206,8 @@ class Estimator:
     def __call__(self, job: Job) -> Measurement:
         """Return the measurement of a job; a failed training is a measurement of status ``failed``.
 
+        That of a network slower than ``max_ms``, which is not trained, is of kind ``infeasible``.
+
         Raises:
             RunError: the cached features are gone.
         """
@@ -207,6 +218,8 @@ class Estimator:
                 outcome = self._train(job, known)
         except RunError:
             raise
+        except _TooSlow as error:
+            return self._failure("infeasible", error, start, known)
         except Exception as error:
             return self._failure(kind_of(error), error, start, known)
         seconds = time.perf_counter() - start
@@ -223,6 +236,8 @@ class Estimator:
         torch.manual_seed(job.seed)
         module = family.build(job.architecture, shape, task.n_outputs)
         known["params"] = sum(p.numel() for p in module.parameters())
+        if job.max_ms:
+            self._refuse_slow(job, module, shape, known)
         if job.parent:
             parent = read_parent(job.parent)
             if job.fresh_outputs:
@@ -251,10 +266,8 @@ class Estimator:
         known["epochs"] = training.epoch
         known["memory"] = self._reserved(most=True) - before
         self._refuse_divergence(outcome, job)
-        if job.latency:  # at the rung of a race as well, where fitness may need it
-            network, device = without_recipe(job.architecture), setting.device
-            timed = setting.timing(network, module, shape, task.n_outputs, device)
-            known |= {"latency": timed.ms, "latency_noise": timed.noise}
+        if job.latency and "latency" not in known:  # at a rung as well, where fitness may need it
+            self._time(job, module, shape, known)
         if job.until:
             # Without the file the training starts anew, no more.
             with suppress(OSError, SafetensorError):
@@ -270,6 +283,25 @@ class Estimator:
             with suppress(OSError, SafetensorError), draft_of(Path(job.weights)) as draft:
                 save_file(outcome.state, draft, {"architecture": note, "tap": tap})
         return outcome
+
+    def _time(self, job: Job, module: nn.Module, shape: Shape, known: dict[str, Any]) -> None:
+        """Measure the latency of a network."""
+        setting, outputs = self._setting, self._task(job).n_outputs
+        network = without_recipe(job.architecture)
+        timed = setting.timing(network, module, shape, outputs, setting.device)
+        known |= {"latency": timed.ms, "latency_noise": timed.noise}
+
+    def _refuse_slow(
+        self, job: Job, module: nn.Module, shape: Shape, known: dict[str, Any]
+    ) -> None:
+        """Measure the latency of an untrained network, which stays as it is.
+
+        Raises:
+            _TooSlow: it is more than the job admits.
+        """
+        self._time(job, copy.deepcopy(module), shape, known)
+        if known["latency"] > job.max_ms:
+            raise _TooSlow(f"{known['latency']:.4g} ms are over objective.max_ms={job.max_ms:g}")
 
     def _refuse_divergence(self, outcome: Outcome, job: Job) -> None:
         """Raise where a training made the network much worse than a constant prediction.

@@ -67,8 +67,8 @@ KINDS: Mapping[str, Failure] = MappingProxyType(
             tries=2,
         ),
         "infeasible": Failure(
-            "it is over the hard limit, or not in the table; it was not trained",
-            "raise objective.max_macs, or narrow the space",
+            "it is over a hard limit, or not in the table; it was not trained",
+            "raise the limit (objective.max_macs, max_params, max_mb, max_ms), or narrow the space",
         ),
         "exception": Failure(
             "its own code raised an error",

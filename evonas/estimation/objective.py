@@ -5,7 +5,8 @@ network (2 a multiply-add), or its parameters, or its latency, and T the target.
 ``soft`` applies it always (Matak's code 2020; MnasNet, Tan et al. 2019, arXiv
 1807.11626, section 3, as a maximisation, with latency for F); ``one_sided`` only
 above T, which makes T the largest cost that is not penalised (Matak's article 2020).
-McNally et al. (2021, arXiv 2011.08446) take parameters for F, with T = 5 million and
+With ``counts=total``, operations and parameters are those of the head and of the backbone up
+to its tap. McNally et al. (2021, arXiv 2011.08446) take parameters for F, with T = 5 million and
 w = 0.07, always, and for the error the least loss of an epoch on the validation images:
 ``error=loss``. By default the error is the task's own metric, as in Matak's code (mean
 absolute error of the angles).
@@ -16,10 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from evonas.core.settings import ObjectiveSettings
+from evonas.estimation.cost.limits import KnownCosts
 from evonas.estimation.measurement import Measurement
+from evonas.space import Architecture
 
 
 class Measured(Protocol):
@@ -48,18 +51,28 @@ class Objective:
 
     Attributes:
         metric: name of the metric that counts as the error (``Components.error``).
-        settings: mode, T, w and the hard limit.
+        settings: mode, T, w and the hard limits.
+        known: costs of architectures before training; None: ``max_macs`` is the only limit, and
+            the head alone counts.
     """
 
     metric: str
     settings: ObjectiveSettings
+    known: KnownCosts | None = None
 
-    def __call__(self, measurement: Measurement) -> float:
-        """Return the fitness; infinite for a failed measurement."""
+    def __call__(
+        self, measurement: Measurement, architecture: Mapping[str, Any] | None = None
+    ) -> float:
+        """Return the fitness; infinite for a failed measurement.
+
+        Args:
+            measurement: of a network.
+            architecture: of it, as plain data, which ``counts=total`` needs.
+        """
         error = measurement.metrics.get(self.metric, math.inf)
         if measurement.status != "ok" or not math.isfinite(error):
             return math.inf
-        return error * self.penalty(measurement.macs, measurement.params, measurement.latency)
+        return error * self.penalty(*self.counted(measurement, architecture), measurement.latency)
 
     def penalty(self, macs: int, params: int = 0, latency: float = 0.0) -> float:
         """Return the penalty factor of a head network for its multiply-adds, parameters or latency.
@@ -87,13 +100,42 @@ class Objective:
             return measured.metrics.get(self.metric, math.nan)
         if name == "latency":
             return measured.latency or math.nan  # 0: it was not measured
-        return float(measured.macs if name == "macs" else measured.params)
+        macs, params = self.counted(measured, getattr(measured, "architecture", None))
+        return float(macs if name == "macs" else params)
+
+    def counted(
+        self, measured: Measured, architecture: Mapping[str, Any] | None
+    ) -> tuple[int, int]:
+        """Return the multiply-adds and parameters that count: of the head, or in all.
+
+        Args:
+            measured: multiply-adds and parameters of a head network.
+            architecture: of it, as plain data; None only where the head alone counts.
+        """
+        if self.known is None or self.known.backbone is None or architecture is None:
+            return measured.macs, measured.params
+        share = self.known.backbone(Architecture.from_dict(architecture))
+        return measured.macs + share.macs, measured.params + share.weights.params
+
+    def cost_of(self, measured: Measured) -> float:
+        """Return what the penalty is on, F: multiply-adds, parameters or milliseconds."""
+        name = self.settings.cost
+        return measured.latency if name == "latency" else self._axis(name, measured)
 
     @property
     def timed(self) -> bool:
         """Whether the objective needs latencies."""
-        return self.settings.cost == "latency" or "latency" in self.settings.axes
+        settings = self.settings
+        return (
+            settings.cost == "latency" or "latency" in settings.axes or settings.max_ms is not None
+        )
 
     def feasible(self, macs: int) -> bool:
         """Whether the hard limit admits ``macs`` multiply-adds."""
         return self.settings.max_macs is None or macs <= self.settings.max_macs
+
+    def admits(self, architecture: Architecture, macs: int) -> bool:
+        """Whether an architecture with ``macs`` multiply-adds of the head may be trained."""
+        if self.known is None:
+            return self.feasible(macs)
+        return self.known.admits(architecture)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +23,7 @@ from evonas.errors import InputError
 from evonas.optimizers.common.arguments import (
     Common,
     Cost,
+    Excess,
     checked_space,
     clipped,
     number_in,
@@ -32,7 +32,7 @@ from evonas.optimizers.common.arguments import (
     unit_cube,
     whole_number,
 )
-from evonas.optimizers.common.evaluated_archive import EvaluatedArchive
+from evonas.optimizers.common.evaluated_archive import AskedGeneration, EvaluatedArchive
 from evonas.optimizers.common.global_state_guards import guarded_global_rng
 from evonas.optimizers.common.sampling import GenomeIdentifier, Sampler
 from evonas.space import Genome, SearchSpace
@@ -46,16 +46,6 @@ REPEATS, INFEASIBLE, PATIENCE = 3, 1, 9
 FRUITLESS_RESTARTS = 3
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """A generation that was asked and whose fitness is not known yet."""
-
-    genomes: NDArray[np.float64]
-    digests: tuple[str, ...]
-    violations: NDArray[np.float64]
-    own: bool  # all of what _ask returned, so _tell may be called with its fitness
-
-
 class Optimizer(ABC, metaclass=CheckedCall):
     """Minimise a fitness over a search space by ask and tell, reproducibly for a given seed.
 
@@ -67,6 +57,8 @@ class Optimizer(ABC, metaclass=CheckedCall):
         macs: function that returns the multiply-adds of an architecture without training it.
         max_macs: hard limit on the multiply-adds. An architecture above it is infeasible: it
             must not be trained, uses no budget, and counts as failed whatever fitness is given.
+        excess: function that returns by how much an architecture violates further limits, which
+            holds like ``max_macs``: 0 if it violates none; None: there are none.
 
     A strategy with its own options declares them as keyword-only parameters with defaults and
     passes the rest on as ``**common``. A user's keys and values are checked against the
@@ -93,6 +85,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         population_size: int | None = None,
         macs: Cost | None = None,
         max_macs: int | None = None,
+        excess: Excess | None = None,
     ) -> None:
         self.space = checked_space(space)
         self.budget = whole_number("budget", budget, 1)
@@ -102,18 +95,20 @@ class Optimizer(ABC, metaclass=CheckedCall):
             raise InputError("max_macs needs macs, the cost of an architecture; macs is None")
         self.macs = macs
         self.max_macs = None if max_macs is None else whole_number("max_macs", max_macs, 1)
+        self.excess = excess
         self.population_size = (
             self._default_population_size()
             if population_size is None
             else whole_number("population_size", population_size, self.least_population_size)
         )
         self.archive = EvaluatedArchive()
-        self._identifier = GenomeIdentifier(space, macs, self.max_macs, self.archive.seen)
+        seen = self.archive.seen
+        self._identifier = GenomeIdentifier(space, macs, self.max_macs, seen, excess)
         self.trained = 0
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
-        self._asked: _Asked | None = None
+        self._asked: AskedGeneration | None = None
         self._queue: list[Genome] = []
         self._initial: list[Genome] | None = None  # filled at the first initial_genomes()
         self._stale = 0
@@ -184,7 +179,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
 
         Returns:
             (n, dim) genomes in [0, 1]. They may contain repeats of earlier architectures
-            and, with ``max_macs``, infeasible ones; the number of new feasible ones never
+            and, with a limit, infeasible ones; the number of new feasible ones never
             exceeds the remaining budget. n == 0: the search has ended, see ``stop_reason``.
 
         Raises:
@@ -311,7 +306,10 @@ class Optimizer(ABC, metaclass=CheckedCall):
         return self._sampler.new(n)
 
     def identify(self, genome: Genome) -> tuple[str, float]:
-        """Return a genome's digest and its cost violation, max(0, macs / max_macs - 1)."""
+        """Return a genome's digest and its cost violation: 0 if it is within all limits.
+
+        It is max(0, macs / max_macs - 1) plus the excess over further limits.
+        """
         return self._identifier(genome)
 
     def is_new(self, digest: str) -> bool:
@@ -332,15 +330,16 @@ class Optimizer(ABC, metaclass=CheckedCall):
     # ----------------------------------------------------------------- internals
 
     def _check_feasible(self) -> None:
-        if self.max_macs is None or self.macs is None or self.stop_reason:
+        if (self.max_macs is None and self.excess is None) or self.stop_reason:
             return
         genome = self._sampler.start(1)[0]
-        if self.identify(genome)[1] > 0.0:
-            cheapest = self.macs(self.space.decode(genome))
-            self._finish(
-                f"No feasible architecture was found: the cheapest has {cheapest} macs, "
-                f"max_macs is {self.max_macs}."
-            )
+        violation = self.identify(genome)[1]
+        if violation > 0.0:
+            nearest = f"nearest is {100 * violation:.3g} % over the limits."
+            if self.excess is None and self.macs is not None:
+                cheapest = self.macs(self.space.decode(genome))
+                nearest = f"cheapest has {cheapest} macs, max_macs is {self.max_macs}."
+            self._finish(f"No feasible architecture was found: the {nearest}")
 
     def _generation(self) -> NDArray[np.float64]:
         """Return queued genomes, else those of the strategy, else (still stuck) random ones."""
@@ -365,11 +364,11 @@ class Optimizer(ABC, metaclass=CheckedCall):
         if len(genomes) == 0:
             self._finish(
                 f"The space is exhausted: after {len(self.archive.seen)} architectures no new "
-                f"{'feasible ' if self.max_macs else ''}one could be found."
+                f"{'feasible ' if self.max_macs or self.excess else ''}one could be found."
             )
         return genomes
 
-    def _register(self, genomes: NDArray[np.float64], own: bool) -> _Asked:
+    def _register(self, genomes: NDArray[np.float64], own: bool) -> AskedGeneration:
         """Mark a generation as seen and count it, cut off where it would exceed the budget."""
         digests: list[str] = []
         violations: list[float] = []
@@ -389,7 +388,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
             self._stale = self._fruitless = 0
         else:
             self._stale += INFEASIBLE if len(seen) > seen_before else REPEATS
-        return _Asked(
+        return AskedGeneration(
             genomes[: len(digests)],
             tuple(digests),
             np.array(violations, dtype=np.float64),

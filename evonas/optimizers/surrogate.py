@@ -126,11 +126,12 @@ class Surrogate(Optimizer):
 
     def _begin(self) -> GaussianProcess:
         draws = self.rng.random((4 * REFERENCE, self.space.dim))
-        draws = Encoding(self.space, self.macs, self.max_macs, draws).feasible(draws)[0]
+        limits = (self.space, self.macs, self.max_macs)
+        draws = Encoding(*limits, draws, self.excess).feasible(draws)[0]
         if len(draws) < FEW:
             draws = np.concatenate([draws, self.sample(FEW)])
         draws = draws[:REFERENCE]
-        self._encoding = Encoding(self.space, self.macs, self.max_macs, draws)
+        self._encoding = Encoding(*limits, draws, self.excess)
         self._reference = self._encoding.feasible(draws)[1]
         observed = {d: g for d, g in self.archive.genomes.items() if self.archive.seen[d] == 0.0}
         self._digests = list(observed)

@@ -76,6 +76,7 @@ class _ObjectivePart(TypedDict, total=False):
     target_ms: Number
     weight: Number
     max_macs: Count | None
+    counts: Annotated[str, Field(pattern="^(head|total)$")]
 
 
 class ExperimentFile(TypedDict, total=False):
@@ -124,6 +125,7 @@ class Environment(Versions, Fingerprints, total=False):
     views: Any
     backbone_passes: Any
     constant: Number | None
+    up_to_taps: dict[StrictStr, Cost]
     begins_with: Any
     error: ErrorMetric
     warnings: list[StrictStr]
@@ -215,6 +217,14 @@ class SearchFile(Fingerprints, total=False):
     baselines: list[Baseline]
 
 
+class BackboneCost(TypedDict):
+    """Backbone that a head stands on; ``full``: macs and params with all layers, if known."""
+
+    tap: StrictStr
+    up_to_tap: Cost
+    full: NotRequired[dict[StrictStr, Count] | None]
+
+
 class Best(SearchFile, Network, total=False):
     """Content of best.json: the winner; ``baselines`` as soon as the search has finished."""
 
@@ -224,6 +234,7 @@ class Best(SearchFile, Network, total=False):
     finalists: Any
     as_good_and_cheaper: Any
     blocks: list[Block]
+    backbone_cost: BackboneCost | None
 
 
 class Chosen(Best, total=False):

@@ -9,8 +9,9 @@ search's own; see ``evonas.runs.finals_race``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,11 @@ class Outcome:
 
     @classmethod
     def of(
-        cls, trials: Sequence[Trial], settings: FinalsSettings | None, metric: str, cost: str
+        cls,
+        trials: Sequence[Trial],
+        settings: FinalsSettings | None,
+        metric: str,
+        cost: str | Callable[[Trial], float],
     ) -> Outcome:
         """Return the outcome of the trials of a search.
 
@@ -83,7 +88,7 @@ class Outcome:
             trials: of the search, with its finals.
             settings: of the finals; see ``rank_finalists``.
             metric: that counts as the error.
-            cost: what is cheap: ``macs``, ``params`` or ``latency``.
+            cost: what is cheap: ``macs``, ``params``, ``latency``, or the cost of a trial.
         """
         ranked = rank_finalists(trials, settings)
         if not ranked:
@@ -195,7 +200,10 @@ def noise(finalists: Sequence[Finalist], metric: str) -> float:
 
 
 def statistically_tied(
-    finalists: Sequence[Finalist], trials: Sequence[Trial], metric: str, cost: str = "macs"
+    finalists: Sequence[Finalist],
+    trials: Sequence[Trial],
+    metric: str,
+    cost: str | Callable[[Trial], float] = "macs",
 ) -> list[Finalist]:
     """Return networks that are cheaper than the winner and statistically tied with it.
 
@@ -206,7 +214,7 @@ def statistically_tied(
         finalists: as ``rank_finalists`` returns them.
         trials: of the search.
         metric: that counts as the error.
-        cost: what is cheap: ``macs``, ``params`` or ``latency``.
+        cost: what is cheap: ``macs``, ``params``, ``latency``, or the cost of a trial.
 
     Returns:
         The cheapest first; empty where the noise is unknown.
@@ -214,6 +222,7 @@ def statistically_tied(
     deviation = noise(finalists, metric)
     if math.isnan(deviation):
         return []
+    price: Callable[[Trial], float] = attrgetter(cost) if isinstance(cost, str) else cost
     winner, known = finalists[0], {finalist.trial.digest: finalist for finalist in finalists}
     for trial in trials:
         # One that started with a parent's weights had a longer training, so to speak.
@@ -221,10 +230,10 @@ def statistically_tied(
             known.setdefault(trial.digest, Finalist(trial))
     found = []
     for other in known.values():
-        if getattr(other.trial, cost) >= getattr(winner.trial, cost):
+        if price(other.trial) >= price(winner.trial):
             continue
         shares = 1.0 / len(winner.further) + 1.0 / max(len(other.further), 1)
         gap = other.metrics()[metric] - winner.metrics()[metric]
         if gap <= DOUBT * deviation * math.sqrt(shares):
             found.append(other)
-    return sorted(found, key=lambda finalist: float(getattr(finalist.trial, cost)))
+    return sorted(found, key=lambda finalist: price(finalist.trial))

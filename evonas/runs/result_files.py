@@ -15,6 +15,7 @@ from evonas.estimation.objective import Objective
 from evonas.runs import file_schemas
 from evonas.runs.file_schemas import (
     FORMAT,
+    BackboneCost,
     Best,
     Block,
     Chosen,
@@ -46,6 +47,7 @@ def best(
     statistically_tied: Sequence[Finalist],
     common: SearchFile,
     blocks: Sequence[Block] = (),
+    backbone_cost: BackboneCost | None = None,
 ) -> Best:
     """Return the content of best.json.
 
@@ -54,6 +56,7 @@ def best(
         statistically_tied: cheaper networks that are statistically tied with the winner.
         common: keys that both files share.
         blocks: of the winner.
+        backbone_cost: cost of the backbone that the winner stands on; None: not known.
     """
     winner = finalists[0]
     return {
@@ -68,6 +71,7 @@ def best(
         "as_good_and_cheaper": [_standing(finalist) for finalist in statistically_tied],
         **common,
         "blocks": list(blocks),
+        "backbone_cost": backbone_cost,
     }
 
 
@@ -78,7 +82,13 @@ def front(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
         return []
     points = np.array([objective.axes(trial) for trial in known])
     kept = [known[i] for i in nondominated(points)]
-    return sorted(kept, key=lambda trial: (trial.macs, trial.metrics[objective.metric]))
+    return sorted(
+        kept,
+        key=lambda trial: (
+            objective.counted(trial, trial.architecture)[0],
+            trial.metrics[objective.metric],
+        ),
+    )
 
 
 def front_file(trials: Sequence[Trial], objective: Objective, common: SearchFile) -> Front:

@@ -26,7 +26,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         genome: as asked.
         digest, architecture: what it decodes to.
         status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial),
-            ``infeasible`` (over the hard limit, not trained), ``stopped`` (trained for the
+            ``infeasible`` (over a hard limit, not trained), ``stopped`` (trained for the
             first rung of a race alone; its fitness is that of the worst that went on, or
             worse), ``final`` (trained again with
             another seed, in the place of the trial that it repeats); and, in generation
@@ -116,6 +116,11 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     def trained(self) -> bool:
         """Whether the trial cost a training."""
         return self.status in ("ok", "failed", "stopped")
+
+    @property
+    def settled(self) -> bool:
+        """Whether further trials of the network repeat this one: trained, or measured too slow."""
+        return self.trained or (self.status == "infeasible" and self.latency > 0)
 
     @property
     def succeeded(self) -> bool:

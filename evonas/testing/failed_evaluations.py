@@ -7,7 +7,7 @@ stands for it was the worst value of its moment, and later successes may be wors
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from evonas.core import registry
 from evonas.optimizers.base import Optimizer
+from evonas.space import Architecture
 from evonas.testing.conformance import StrategyConformance
-from evonas.testing.optimizer_problems import bowl, build, cost, mixed, ordinal
+from evonas.testing.optimizer_problems import bowl, build, cost, drive, mixed, ordinal
 
 Array = NDArray[np.float64]
 #: (turn, genomes) -> fitness
@@ -154,6 +155,30 @@ class FailedEvaluationConformance(StrategyConformance):
             record.told(genomes, told)
             turn += 1
         assert optimizer.best_fitness == 5.0
+
+    def test_further_limits_hold_like_the_limit_on_cost(self, name: str) -> None:
+        """A limit given as ``excess`` leads to the genomes that it leads to as ``max_macs``."""
+
+        def over(architecture: Architecture) -> float:
+            return max(0.0, cost(architecture) / 12 - 1.0)
+
+        limits: list[dict[str, Any]] = [
+            {"max_macs": 12},
+            {"excess": over},
+            {"max_macs": 12, "excess": lambda architecture: 0.0},
+        ]
+        asked = [
+            np.concatenate(drive(build(name, ordinal(), budget=25, macs=cost, **limit), bowl))
+            for limit in limits
+        ]
+        assert np.array_equal(asked[0], asked[1])
+        assert np.array_equal(asked[0], asked[2])
+
+    def test_limits_that_exclude_one_another_end_at_once(self, name: str) -> None:
+        """The stop reason says by how much the nearest architecture exceeds the limits."""
+        optimizer = build(name, ordinal(), macs=cost, max_macs=50, excess=lambda a: 0.25)
+        assert len(optimizer.ask()) == 0
+        assert "the nearest is 25 % over the limits" in optimizer.stop_reason
 
     def test_failures_that_are_met_again_in_a_small_space(self, name: str) -> None:
         """Known results are looked up, and restarts begin among what is left."""

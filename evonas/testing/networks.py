@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from evonas.core import registry
 from evonas.estimation.cost.complexity import count
+from evonas.models.built_weights import weights_of
 from evonas.models.networks.base import Network, Shape
 from evonas.space import Architecture, Gene, SearchSpace
 from evonas.testing.conformance import Conformance
@@ -91,13 +92,18 @@ class NetworkConformance(Conformance):
 
     @pytest.mark.parametrize("offset", range(len(IN_SHAPES)))
     def test_counts_agree(self, name: str, offset: int) -> None:
-        """``macs`` equals the counts of fvcore and of torch; a quarter of the genomes a shape."""
+        """``macs`` equals the counts of fvcore and of torch, ``weights`` what the module holds.
+
+        A quarter of the genomes a shape.
+        """
         in_shape, chosen = IN_SHAPES[offset], list(of_family(self.spaces, name, GENOMES))
         for i, architecture in enumerate(chosen[offset % 4 :: 4] or chosen):
             torch.manual_seed(i)
             module = network(name).build(architecture, in_shape, N_OUTPUTS)
             analytic = network(name).macs(architecture, in_shape, N_OUTPUTS)
             assert isinstance(analytic, int)
+            weights = network(name).weights(architecture, in_shape, N_OUTPUTS)
+            assert weights == weights_of(module), architecture
             assert analytic == count(module, in_shape).macs, architecture
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 module.eval()(torch.zeros(1, *in_shape))

@@ -18,10 +18,14 @@ from evonas.core.settings import FinalsSettings
 from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.cost.block_summary import Block
+from evonas.estimation.cost.limits import KnownCosts
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import Features, Progress
 from evonas.estimation.objective import Objective
+from evonas.models.weight_count import WeightCount
 from evonas.optimizers.base import Optimizer
+from evonas.optimizers.common.arguments import Excess
+from evonas.runs.file_schemas import BackboneCost
 from evonas.runs.run_store import Trial
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
@@ -116,6 +120,10 @@ class BaseComponents(ABC):
         """Return hand-made networks that are trained first; none by default."""
         return ()
 
+    def backbone_cost(self, architecture: Architecture) -> BackboneCost | None:
+        """Return the cost of the backbone that an architecture stands on; None: there is none."""
+        return None
+
     def warnings(self) -> list[str]:
         """Return lines that stand below every table."""
         return []
@@ -128,10 +136,23 @@ class BaseComponents(ABC):
         """Return the images of training and validation; None: there are none."""
         return None
 
-    def optimizer(self) -> Optimizer:
-        """Return a new optimizer with the experiment's seed."""
-        limit = self.objective.settings.max_macs
-        return make_optimizer(self.experiment, self.space, self.cost, limit)
+    def optimizer(self, experiment: Experiment | None = None) -> Optimizer:
+        """Return a new optimizer with the experiment's seed.
+
+        Args:
+            experiment: whose strategy it is, on the space and with the limits of this one; None:
+                this one.
+        """
+        known = self.known
+        limit = known.settings.max_macs
+        chosen = experiment or self.experiment
+        return make_optimizer(chosen, self.space, known.counted_macs, limit, known.excess)
+
+    @property
+    def known(self) -> KnownCosts:
+        """Costs of architectures before training, and limits on them."""
+        objective = self.objective
+        return objective.known or KnownCosts(objective.settings, self.cost, lambda _: WeightCount())
 
     def race(self, run_dir: Path) -> Race | None:
         """Return the race of a search; None: every candidate trains to the end.
@@ -169,8 +190,10 @@ def make_optimizer(
     space: SearchSpace,
     cost: Callable[[Architecture], int],
     max_macs: int | None,
+    excess: Excess | None = None,
 ) -> Optimizer:
     """Return a new optimizer with the experiment's options, budget and seed."""
+    further = {} if excess is None else {"excess": excess}
     made: Optimizer = registry.create(
         "optimizer",
         experiment.optimizer.name,
@@ -180,6 +203,7 @@ def make_optimizer(
         seed=experiment.seed,
         macs=cost,
         max_macs=max_macs,
+        **further,
     )
     return made
 

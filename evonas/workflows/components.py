@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,15 +19,20 @@ from evonas.core.recipe import overruled
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.estimation.cost.block_summary import Block, blocks
+from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.cost.latency_cache import Timing
+from evonas.estimation.cost.limits import BackboneShare, KnownCosts
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
-from evonas.models.backbones.base import Backbone, Shape
+from evonas.models.backbones.base import Backbone, NetworkCost, Shape
+from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import Network, refuse_unread
+from evonas.models.weight_count import WeightCount
 from evonas.models.weight_inheritance import of_the_outputs, shapes
+from evonas.runs.file_schemas import BackboneCost, Cost
 from evonas.runs.run_store import Trial
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
@@ -128,7 +133,10 @@ class Components(BaseComponents):
     @cached_property
     def objective(self) -> Objective:
         """What is minimised."""
-        return Objective(self.task.metric, self.experiment.objective)
+        settings = self.experiment.objective
+        share = self.backbone_share if settings.counts == "total" else None
+        known = KnownCosts(settings, self.cost, self.weights, share)
+        return Objective(self.task.metric, settings, known)
 
     def tap_of(self, architecture: Architecture) -> str:
         """Return the tap whose feature map is the input of an architecture."""
@@ -151,9 +159,45 @@ class Components(BaseComponents):
         """Return the initial designs of the space; see ``workflows.initial_designs``."""
 
         def feasible(architecture: Architecture) -> bool:
-            return self.objective.feasible(self.cost(architecture))
+            return self.objective.admits(architecture, self.cost(architecture))
 
         return initial_designs(self.space, self.cost, feasible, self.experiment.budget)
+
+    def weights(self, architecture: Architecture) -> WeightCount:
+        """Return the number of values in the weights of a head network, without building it."""
+        family, shape = self.family(architecture), self.shape(architecture)
+        return family.weights(architecture, shape, self.outputs(architecture))
+
+    def backbone_share(self, architecture: Architecture) -> BackboneShare:
+        """Return what the backbone up to the tap of an architecture costs."""
+        upto = self.upto(self.tap_of(architecture))
+        return BackboneShare(upto.macs, WeightCount(upto.params, upto.statistics))
+
+    def upto(self, tap: str) -> Complexity:
+        """Return the cost of the backbone up to a tap, which is counted once, in about a second."""
+        if tap not in self._upto:
+            module = TruncatedBackbone(self.backbone, tap)
+            self._upto[tap] = count(module, tuple(module.example().shape[1:]))
+        return self._upto[tap]
+
+    def backbone_cost(self, architecture: Architecture) -> BackboneCost:
+        """Return the cost of the backbone up to the tap of an architecture, and in all."""
+        tap, full = self.tap_of(architecture), self._full_cost
+        return {
+            "tap": tap,
+            "up_to_tap": cast(Cost, self.upto(tap).to_dict()),
+            "full": full and {"macs": full.macs, "params": full.params},
+        }
+
+    @cached_property
+    def _full_cost(self) -> NetworkCost | None:
+        """Cost of the complete backbone."""
+        return self.backbone.full_cost()
+
+    @cached_property
+    def _upto(self) -> dict[str, Complexity]:
+        """Costs of the backbone counted so far: tap -> cost."""
+        return {}
 
     def tensors(self, architecture: Architecture) -> dict[str, tuple[int, ...]]:
         """Return name -> shape of the tensors of a head network, without allocating them.
@@ -377,6 +421,8 @@ class Components(BaseComponents):
             "backbone_passes": features.passes,
             "constant": self.constant,
         }
+        if self.experiment.objective.counts == "total":
+            environment["up_to_taps"] = {tap: self.upto(tap).to_dict() for tap in self.taps()}
         return Ready(lambda: self.executor(context), environment, features)
 
 

@@ -1,19 +1,27 @@
-"""Feasibility: the fraction of a search space within the limit on multiply-adds."""
+"""Feasibility: the fraction of a search space within the limits on cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.description import GeneEffect
+from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
-from evonas.space import Architecture, Genome, SearchSpace
+from evonas.estimation.cost.limits import UNITS, KnownCosts, worded
+from evonas.space import Architecture, Gene, Genome, SearchSpace
+from evonas.workflows.base_components import BaseComponents
 
 _SAMPLES = 2000
+_DRAWS = 10_000  # random genomes of which one has to be within all limits
+_ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,123 @@ class Feasibility:
 
     share: float
     cheapest: int
+
+
+@dataclass(frozen=True)
+class LimitShares:
+    """Parts of a search space within several limits.
+
+    Attributes:
+        limits: name of each limit -> largest value.
+        alone: name of each limit -> fraction of random genomes within it.
+        together: fraction of random genomes within all of them.
+        within: whether each of the genomes of ``sample`` is within all of them, (n,).
+    """
+
+    limits: Mapping[str, float]
+    alone: Mapping[str, float]
+    together: float
+    within: NDArray[np.bool_]
+
+
+def limit_shares(space: SearchSpace, known: KnownCosts, seed: int = 0) -> LimitShares:
+    """Return the fractions of random genomes within the limits; ``max_ms`` is none of them.
+
+    With limits beside ``max_macs``, up to 10,000 genomes are drawn to find one within all limits.
+
+    Args:
+        space: the search space.
+        known: costs of an architecture, and the limits.
+        seed: seed of the random genomes, those of ``sample``.
+
+    Raises:
+        InputError: there are limits beside ``max_macs``, and no genome is within all of them.
+    """
+    limits, rng = known.limits, np.random.default_rng(seed)
+
+    def drawn(n: int) -> NDArray[np.float64]:
+        points = rng.random((n, space.dim))
+        rows = [[*known.figures(space.decode(point)).values()] for point in points]
+        return np.array(rows, np.float64).reshape(n, len(limits))
+
+    bounds = np.array(list(limits.values()), np.float64)
+    figures = drawn(_SAMPLES)
+    holding = figures <= bounds
+    within: NDArray[np.bool_] = np.all(holding, axis=1)
+    if limits.keys() - {"max_macs"} and not within.any():
+        figures = np.concatenate([figures, drawn(_DRAWS - _SAMPLES)])
+        holding = figures <= bounds
+        if not holding.all(axis=1).any():
+            raise InputError(_excluded(space.name, limits, figures.min(axis=0), holding))
+    alone = dict(zip(limits, holding.mean(axis=0).tolist(), strict=True))
+    return LimitShares(limits, alone, float(holding.all(axis=1).mean()), within)
+
+
+def _excluded(
+    space: str,
+    limits: Mapping[str, float],
+    least: NDArray[np.float64],
+    holding: NDArray[np.bool_],
+) -> str:
+    """Return which limit, or which fewest limits together, no genome is within."""
+    texts = [worded(name, limit) for name, limit in limits.items()]
+    of = f"none of {len(holding):,} networks drawn from space {space!r}"
+    for column, name in enumerate(limits):
+        if not holding[:, column].any():
+            smallest = f"{least[column]:,.6g} {UNITS[name]}"
+            return f"{texts[column]}: {of} is within it, the least has {smallest}: raise it"
+    counts = [f"{count:,}" for count in holding.sum(axis=0).tolist()]
+    chosen = next(
+        some
+        for size in range(2, len(texts) + 1)
+        for some in combinations(range(len(texts)), size)
+        if not holding[:, some].all(axis=1).any()
+    )
+    which = " and ".join(texts[column] for column in chosen)
+    each = ", ".join(f"{counts[column]} within {texts[column]}" for column in chosen)
+    return f"{which} exclude one another: {of} is within all of them ({each}): raise one"
+
+
+def check_limits(components: BaseComponents) -> tuple[Feasibility, LimitShares | None]:
+    """Return the feasible part of the space of an experiment; None where few limits are set.
+
+    Shares of several limits are those of ``limit_shares``. ``max_macs`` alone is met where a
+    descent meets it, however rarely random genomes do.
+
+    Raises:
+        InputError: no architecture was found within the limits.
+    """
+    space, known, seed = components.space, components.known, components.experiment.seed
+    found = feasibility(space, known.counted_macs, known.settings.max_macs, seed)
+    several = bool(known.limits.keys() - {"max_macs"})
+    return found, limit_shares(space, known, seed) if several else None
+
+
+def cost_statement(
+    possible: Feasibility, shares: LimitShares | None, settings: ObjectiveSettings
+) -> str:
+    """Return a sentence on the limits of a search and the feasible part of its space."""
+    what, limit = "head network", settings.max_macs
+    if settings.counts == "total":
+        what = "network with the backbone up to its tap"
+    low = f"the cheapest {what} found has {possible.cheapest} multiply-adds"
+    ms = settings.max_ms
+    timed = "" if ms is None else f"; {ms:g} ms are checked by measuring before each training"
+    if shares is not None:
+        texts = [
+            f"{worded(name, limit)} ({100 * shares.alone[name]:.1f} %)"
+            for name, limit in shares.limits.items()
+        ]
+        whole = f"{100 * shares.together:.1f} % of the space is feasible"
+        return f"Limits {', '.join(texts)}: together {whole}; {low}{timed}."
+    if limit is None:
+        return (
+            f"No hard limit on known costs; {low}{timed}."
+            if timed
+            else (f"No hard limit on cost; {low}.")
+        )
+    share = 100 * possible.share
+    return f"Limit {limit} multiply-adds: {share:.1f} % of the space is feasible; {low}{timed}."
 
 
 def feasibility(
@@ -93,3 +218,36 @@ def extreme(
                 if value < best:
                     point, best, improved = trial, value, True
     return point
+
+
+def excluding_gene(
+    space: SearchSpace, points: NDArray[np.float64], within: NDArray[np.bool_]
+) -> GeneEffect | None:
+    """Return the gene between whose values the share of networks within the limits differs most.
+
+    Args:
+        space: of the genomes.
+        points: random genomes, (n, dim).
+        within: whether each is within all limits, (n,).
+    """
+    groups: dict[str, dict[str, list[bool]]] = {
+        gene.name: defaultdict(list) for gene in space.genes
+    }
+    for point, fits in zip(points, within.tolist(), strict=True):
+        settings = space.decode(point).settings
+        for gene, x in zip(space.genes, point.tolist(), strict=True):
+            if gene.name in settings:
+                label = str(settings[gene.name]) if gene.values else _quarter(gene, x)
+                groups[gene.name][label].append(fits)
+    effects = []
+    for name, by_value in groups.items():
+        shares = {v: float(np.mean(fits)) for v, fits in by_value.items() if len(fits) >= _ENOUGH}
+        if len(shares) > 1:
+            effects.append(GeneEffect(name, shares))
+    largest = max(effects, key=lambda effect: effect.spread, default=None)
+    return largest if largest is not None and not within.all() and largest.spread > 0 else None
+
+
+def _quarter(gene: Gene, x: float) -> str:
+    first = min(int(4 * x), 3)
+    return f"{gene.decode(first / 4):g} to {gene.decode((first + 1) / 4):g}"

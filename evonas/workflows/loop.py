@@ -78,7 +78,7 @@ class Search:
         for trial in store.trials():
             if not trial.repeat:
                 self._rows.setdefault(trial.generation, {})[trial.index] = trial
-        self._expected = _identified(store.trials(), components.space.dim)
+        self._expected = _identified(store.trials(), components.space.dim, self._objective)
         components.optimizer.preload(self._expected)
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
@@ -186,7 +186,7 @@ class Search:
             if (row := rows.get(index)) is not None:
                 self._check(row, genome)
                 trials[index] = row
-                if row.trained:
+                if row.settled:
                     self._know(row)
                 digests.add(row.digest)
                 continue
@@ -275,7 +275,7 @@ class Search:
             tuple(genome.tolist()),
             architecture.digest,
             architecture.to_dict(),
-            "proposed" if self._objective.feasible(macs) else "infeasible",
+            "proposed" if self._objective.admits(architecture, macs) else "infeasible",
             None,
             macs,
         )
@@ -295,6 +295,7 @@ class Search:
             label=f"final, seed {trial.repeat}" if trial.repeat else label,
             history=True,
             latency=self._objective.timed and not trial.latency,  # a final has its network's
+            max_ms=0.0 if trial.repeat else self._objective.settings.max_ms or 0.0,
         )
         if (inheritance := self._parts.inheritance) is not None:
             # Finals compare networks, not their ancestors: there all start from random weights.
@@ -309,11 +310,12 @@ class Search:
             measurement = replace(measurement, latency=proposal.latency)
             measurement = replace(measurement, latency_noise=proposal.latency_noise)
         measurement = _with_finite_metrics(measurement)
-        fitness = self._objective(measurement)
+        fitness = self._objective(measurement, proposal.architecture)
         error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
+        too_slow = measurement.error_kind == "infeasible"  # for max_ms: it was not trained
         return changed(
             proposal,
-            status=measurement.status,
+            status="infeasible" if too_slow else measurement.status,
             fitness=fitness if abs(fitness) <= LARGEST else None,
             params=measurement.params,
             seconds=round(measurement.seconds, 3),
@@ -333,20 +335,26 @@ class Search:
     def _record(self, trial: Trial) -> Trial:
         trial = changed(trial, at=self._store.elapsed)
         self._store.append(trial)
-        if trial.trained:
+        if trial.settled:
             self._know(trial)
+        if trial.trained:
             self._executor.observe(trial.status, trial.seconds, self._lowest)
         self._callbacks.on_trial(trial)
         return trial
 
 
-def _identified(trials: Sequence[Trial], dim: int) -> dict[bytes, tuple[str, int]]:
+def _identified(
+    trials: Sequence[Trial], dim: int, objective: Objective
+) -> dict[bytes, tuple[str, int]]:
     """Return digest and multiply-adds by the bytes of the genome; see ``Optimizer.preload``."""
     whole = [trial for trial in trials if len(trial.genome) == dim]
     points = np.array([trial.genome for trial in whole], dtype=np.float64)
     content, size = points.tobytes(), points.itemsize * dim
     return {
-        content[n * size : (n + 1) * size]: (trial.digest, trial.macs)
+        content[n * size : (n + 1) * size]: (
+            trial.digest,
+            objective.counted(trial, trial.architecture)[0],
+        )
         for n, trial in enumerate(whole)
     }
 

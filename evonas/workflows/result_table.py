@@ -16,6 +16,7 @@ from evonas.core.files import reading
 from evonas.core.settings import TableSettings
 from evonas.errors import InputError, nearest
 from evonas.estimation.measurement import Measurement
+from evonas.models.weight_count import WeightCount
 from evonas.space import Architecture, SearchSpace
 
 Value = int | float | str
@@ -108,6 +109,11 @@ class Table:
         """Return the multiply-adds of an architecture; more than any row has if it is missing."""
         row = self._rows.get(architecture.digest)
         return row.macs if row else 2 * self.costliest + 1
+
+    def weights(self, architecture: Architecture) -> WeightCount:
+        """Return the parameters of an architecture; 0 where the table does not say."""
+        row = self._rows.get(architecture.digest)
+        return WeightCount(row.params if row else 0)
 
     def measure(self, architecture: Architecture) -> Measurement:
         """Return the result of an architecture as a measurement; a failure if it is missing."""

@@ -11,9 +11,10 @@ from evonas.core.experiment import Experiment
 from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.report import search_summary
+from evonas.report.price import price
 from evonas.runs import result_files
 from evonas.runs.callbacks import Callback, SearchStart, TrainedBaseline
-from evonas.runs.file_schemas import Block, SearchFile
+from evonas.runs.file_schemas import BackboneCost, Block, SearchFile
 from evonas.runs.finals import Finalist, Outcome
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
@@ -86,7 +87,7 @@ class ResultWriter(Callback):
         """
         trials, objective = self._store.trials(), self._objective
         metric, unit = self._components.error
-        outcome = Outcome.of(trials, self._finals, metric, objective.settings.cost)
+        outcome = Outcome.of(trials, self._finals, metric, objective.cost_of)
         finalists = outcome.finalists
         if not finalists:
             errors = [trial.error for trial in trials if trial.error]
@@ -106,7 +107,9 @@ class ResultWriter(Callback):
             }
             for one in self._baselines
         ]
-        self._write_best(finalists, outcome.cheaper)
+        winner = finalists[0].trial
+        under = self._components.backbone_cost(Architecture.from_dict(winner.architecture))
+        self._write_best(finalists, outcome.cheaper, under)
         self._write_front()
         for line in (
             *search_summary.winner(finalists, metric, unit, self._components.constant),
@@ -117,6 +120,7 @@ class ResultWriter(Callback):
             *search_summary.baselines(
                 [(one.name, one.digest, one.measurement) for one in self._baselines], metric, unit
             ),
+            price(winner.macs, winner.params, under, objective.settings.counts),
             *self._components.warnings(),
         ):
             if line:
@@ -143,10 +147,16 @@ class ResultWriter(Callback):
             self._write_front()
         self._stale.clear()
 
-    def _write_best(self, finalists: Sequence[Finalist], tied: Sequence[Finalist]) -> None:
+    def _write_best(
+        self,
+        finalists: Sequence[Finalist],
+        tied: Sequence[Finalist],
+        under: BackboneCost | None = None,
+    ) -> None:
         architecture = Architecture.from_dict(finalists[0].trial.architecture)
         blocks = [cast(Block, one.to_dict()) for one in self._components.blocks(architecture)]
-        self._store.write("best.json", result_files.best(finalists, tied, self._common, blocks))
+        content = result_files.best(finalists, tied, self._common, blocks, under)
+        self._store.write("best.json", content)
 
     def _write_front(self) -> None:
         content = result_files.front_file(self._front, self._objective, self._common)

@@ -18,7 +18,6 @@ from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Progress
 from evonas.models.backbones.base import Backbone
-from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import refuse_unread
 from evonas.runs.file_schemas import ContenderEntry, Cost
 from evonas.runs.training_curves import training_losses
@@ -265,8 +264,7 @@ class Retraining:
         shape = backbone.taps[contender.tap]
         outputs = self.components.outputs(architecture)
         contender.head = count(family.build(architecture, shape, outputs), shape)
-        upto = TruncatedBackbone(backbone, contender.tap)
-        contender.upto = count(upto, tuple(upto.example().shape[1:]))
+        contender.upto = self.components.upto(contender.tap)
 
 
 def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from evonas.errors import InputError
+from evonas.estimation.cost.limits import KnownCosts
 from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.objective import Objective
 from evonas.space import Architecture, SearchSpace
@@ -68,8 +69,23 @@ class TabularBenchmark(BaseComponents):
                     f"objective.axes: the table has no {axis!r}"
                     f"{': name its column as table.params' if axis == 'params' else ''}"
                 )
+        if settings.counts == "total":
+            raise InputError(
+                "objective.counts=total: a table has no backbone: take objective.counts=head"
+            )
+        if settings.max_ms is not None:
+            raise InputError(
+                f"objective.max_ms={settings.max_ms:g}: a table has no latencies, and its networks "
+                "cannot be timed: leave the limit out"
+            )
+        for name in ("max_params", "max_mb"):
+            if getattr(settings, name) is not None and not self.table.tells_params:
+                raise InputError(
+                    f"objective.{name}: the table has no 'params': name its column as table.params"
+                )
         limit = min(settings.max_macs or self.table.costliest, self.table.costliest)
-        return Objective("error", settings.model_copy(update={"max_macs": limit}))
+        settings = settings.model_copy(update={"max_macs": limit})
+        return Objective("error", settings, KnownCosts(settings, self.cost, self.table.weights))
 
     def cost(self, architecture: Architecture) -> int:
         """Return the multiply-adds of an architecture from the table."""

@@ -96,7 +96,7 @@ def warm_start(
         if stopped or not (trial.trained or trial.status == "earlier") or trial.digest in placed:
             continue
         moved = _placed(trial, space)
-        if moved is None or not objective.feasible(trial.macs):
+        if moved is None or not _admitted(trial, objective):
             outside.add(trial.digest)
         else:
             placed[trial.digest] = moved
@@ -142,5 +142,12 @@ def _fitness(trial: Trial, objective: Objective) -> float:
     return (
         trial.value
         if error is None
-        else error * objective.penalty(trial.macs, trial.params, trial.latency)
+        else error * objective.penalty(*objective.counted(trial, trial.architecture), trial.latency)
     )
+
+
+def _admitted(trial: Trial, objective: Objective) -> bool:
+    """Return whether a trial is within all limits, as far as its latency was measured."""
+    most = objective.settings.max_ms
+    slow = most is not None and trial.latency > most
+    return not slow and objective.admits(Architecture.from_dict(trial.architecture), trial.macs)

@@ -7,10 +7,15 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
+from pydantic import ValidationError
 
 from evonas.core.settings import ObjectiveSettings
+from evonas.estimation.cost.limits import BackboneShare, KnownCosts
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
+from evonas.models.weight_count import WeightCount
+from evonas.runs.trial import Trial
 
 TARGET = 5_000_000  # multiply-adds of the 10 MFLOPs that are the default target
 MODES = ["one_sided", "soft"]
@@ -127,3 +132,35 @@ def test_latencies_are_measured_where_they_count() -> None:
     assert not objective(cost="params").timed
     assert objective(cost="latency").timed
     assert objective(axes=("error", "latency")).timed
+
+
+def test_in_total_penalty_and_axes_count_the_backbone_up_to_the_tap() -> None:
+    settings = ObjectiveSettings(
+        counts="total", mode="soft", weight=1.0, axes=("error", "macs", "params", "latency")
+    )
+    taps = {"low": BackboneShare(TARGET, WeightCount(40, 9)), "high": BackboneShare(3 * TARGET)}
+    known = KnownCosts(
+        settings, lambda _: 0, lambda _: WeightCount(), lambda one: taps[one.settings["tap"]]
+    )
+    made = Objective("mae", settings, known)
+    for tap, factor in (("low", 2.0), ("high", 4.0)):
+        plain = {"network": "toy", "settings": {"tap": tap}}
+        assert made(measured(TARGET), plain) == pytest.approx(4.0 * factor)
+    trial = Trial(0, 0, (), "d", {"network": "toy", "settings": {"tap": "low"}}, "ok", 1.0, 5)
+    trial = replace(trial, params=2, latency=0.5, metrics={"mae": 4.0})
+    assert made.axes(trial) == (4.0, TARGET + 5, 42, 0.5)
+    assert made.cost_of(trial) == TARGET + 5
+    alone = Objective("mae", settings.model_copy(update={"counts": "head"}))
+    assert alone.axes(trial) == (4.0, 5, 2, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_macs", -1), ("max_params", 0), ("max_mb", -0.5), ("max_ms", 0.0)]
+)
+def test_limits_are_above_zero(name: str, value: float) -> None:
+    with pytest.raises(ValidationError, match=f"{name}\n.*(greater than)"):
+        ObjectiveSettings(**{name: value})
+
+
+def test_a_limit_on_latency_has_it_measured() -> None:
+    assert objective(max_ms=2.0).timed

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
+from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
+from evonas.estimation.cost.limits import KnownCosts
+from evonas.models.weight_count import WeightCount
 from evonas.space import Architecture, SearchSpace
-from evonas.workflows.feasibility import feasibility
+from evonas.workflows.feasibility import cost_statement, feasibility, limit_shares
 
 WIDTHS = [1, 2, 4, 8, 16, 32]
 SPACE = SearchSpace.from_dict(
@@ -64,3 +68,65 @@ def test_a_continuous_gene_is_searched_at_its_ends() -> None:
     )
     assert feasibility(space, lambda a: int(a.settings["x"]), None).cheapest == 10
     assert feasibility(space, lambda a: 2000 - int(a.settings["x"]), None).cheapest == 1000
+
+
+def known(**limits: float) -> KnownCosts:
+    """Costs that work against each other: multiply-adds grow with widths, parameters fall."""
+    return KnownCosts(ObjectiveSettings(**limits), cost, lambda one: WeightCount(400 - cost(one)))
+
+
+def test_shares_under_several_limits_are_those_of_all_architectures() -> None:
+    costs = [100 + sum(widths) for widths in itertools.product(WIDTHS, repeat=7)]
+    macs, params = 170, 260
+    exact = {
+        "max_macs": sum(c <= macs for c in costs) / len(costs),
+        "max_params": sum(400 - c <= params for c in costs) / len(costs),
+    }
+    both = sum(c <= macs and 400 - c <= params for c in costs) / len(costs)
+    found = limit_shares(SPACE, known(max_macs=macs, max_params=params), seed=2)
+    assert found.limits == {"max_macs": macs, "max_params": params}
+    assert found.alone == {name: pytest.approx(share, abs=0.05) for name, share in exact.items()}
+    assert found.together == pytest.approx(both, abs=0.05)
+    assert 0.1 < both < min(exact.values()) - 0.1
+    assert found.within.mean() == found.together
+
+
+def test_limits_that_exclude_one_another_are_named_with_what_holds_each() -> None:
+    with pytest.raises(InputError) as caught:
+        limit_shares(SPACE, known(max_macs=150, max_params=249, max_mb=1.0))
+    said = str(caught.value)
+    assert said.startswith(
+        "objective.max_macs=150 and objective.max_params=249 exclude one another: none of 10,000 "
+        "networks drawn from space 'toy' is within all of them ("
+    )
+    assert "max_mb" not in said
+    counts = [int(word.replace(",", "")) for word in re.findall(r"([\d,]+) within", said)]
+    costs = [100 + sum(widths) for widths in itertools.product(WIDTHS, repeat=7)]
+    shares = [sum(c <= 150 for c in costs), sum(c >= 151 for c in costs)]
+    assert counts == [pytest.approx(1e4 * one / len(costs), rel=0.1) for one in shares]
+
+
+def test_a_limit_that_excludes_all_alone_is_named_alone() -> None:
+    message = (
+        r"^objective\.max_params=75: none of 10,000 networks .* the least has (\d+) parameters"
+    )
+    with pytest.raises(InputError, match=message) as caught:
+        limit_shares(SPACE, known(max_macs=1000, max_params=75))
+    least = re.search(message, str(caught.value))
+    assert least
+    assert 76 <= int(least[1]) <= 140
+
+
+def test_the_statement_of_a_search_names_each_limit() -> None:
+    costs = known(max_macs=170, max_params=260, max_ms=2.0)
+    found = feasibility(SPACE, cost, 170)
+    said = cost_statement(found, limit_shares(SPACE, costs), costs.settings)
+    assert re.match(
+        r"Limits objective\.max_macs=170 \(\d\d\.\d %\), objective\.max_params=260", said
+    )
+    assert (
+        "cheapest head network found has 107 multiply-adds; 2 ms are checked by measuring" in said
+    )
+    alone = known(max_macs=150)
+    said = cost_statement(feasibility(SPACE, cost, 150), None, alone.settings)
+    assert re.match(r"Limit 150 multiply-adds: \d+\.\d % of the space is feasible;", said)

@@ -37,12 +37,14 @@ class Complexity:
         megabytes: size of the parameters as 32-bit floats, in 10^6 bytes.
         uncounted: (operator, elementary operations) of everything else, sorted by
             name; the number is None where fvcore has no formula.
+        statistics: number of running means and variances of the batch norms that run.
     """
 
     macs: int
     params: int
     megabytes: float
     uncounted: tuple[tuple[str, int | None], ...]
+    statistics: int = 0
 
     @property
     def flops(self) -> int:
@@ -74,11 +76,11 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         by_operator = {str(name): int(value) for name, value in analysis.by_operator().items()}
         unsupported = {str(name).removeprefix("aten::") for name in analysis.unsupported_ops()}
         idle = analysis.uncalled_modules()
-    used = {
-        parameter
-        for name, part in module.named_modules()
-        if name not in idle
-        for parameter in part.parameters(recurse=False)
+    parts = [part for name, part in module.named_modules() if name not in idle]
+    used = {parameter for part in parts for parameter in part.parameters(recurse=False)}
+    norms = [part for part in parts if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    statistics = {
+        buffer for norm in norms for buffer in norm.buffers() if buffer.is_floating_point()
     }
     macs = sum(value for name, value in by_operator.items() if name in MAC_OPERATORS)
     others: dict[str, int | None] = dict.fromkeys(unsupported)
@@ -89,6 +91,7 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         params=params,
         megabytes=params * _BYTES_PER_PARAMETER / 1e6,
         uncounted=tuple(sorted(others.items())),
+        statistics=sum(buffer.numel() for buffer in statistics),
     )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from torch import nn
 
 from evonas.core import registry
 from evonas.errors import InputError, nearest
+from evonas.models.built_weights import weights_when_built
+from evonas.models.weight_count import WeightCount
 from evonas.space import Architecture
 
 Shape = tuple[int, int, int]
@@ -22,7 +25,7 @@ TAP = "tap"
 class Network(ABC):
     """A family of networks with one feature map as input.
 
-    Both methods accept every combination of settings that the family's search space can
+    All methods accept every combination of settings that the family's search space can
     decode to, and every feature map of at least 1 x 1.
 
     Names in the state dict say what weights are for, because weights are inherited by name:
@@ -75,6 +78,22 @@ class Network(ABC):
 
         The value equals fvcore's count over convolution and linear operators.
         """
+
+    def weights(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> WeightCount:
+        """Return the number of parameters and batch norm statistics of the network.
+
+        By default the network is built without memory, in 10 to 100 ms, once for each of the last
+        256 architectures. Limits on parameters and megabytes need the numbers of thousands of
+        architectures: families of large spaces compute them as they do ``macs``.
+        """
+        return _weights_when_built(type(self), architecture, in_shape, n_outputs)
+
+
+@lru_cache(maxsize=256)
+def _weights_when_built(
+    family: type[Network], architecture: Architecture, in_shape: Shape, n_outputs: int
+) -> WeightCount:
+    return weights_when_built(lambda: family().build(architecture, in_shape, n_outputs))
 
 
 def refuse_unread(network: str, names: Iterable[str], where: str) -> None:

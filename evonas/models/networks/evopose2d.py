@@ -24,6 +24,11 @@ from evonas.models.networks.common.layers import (
     out_side,
     upsampling_conv,
 )
+from evonas.models.weight_count import (
+    WeightCount,
+    conv_norm_weights,
+    conv_weights,
+)
 from evonas.space import Architecture
 
 #: (kernel, repeats, filters / 8, stride) of each stage of EfficientNet-B0.
@@ -117,6 +122,22 @@ class EvoPose2D(Network):
             total += conv_macs(c_in, dimensions.up_channels, 3, h, w)
             h, w, c_in = 2 * h, 2 * w, dimensions.up_channels
         return total + conv_macs(c_in, n_outputs, 1, h, w)
+
+    def weights(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> WeightCount:
+        """Return the number of values in the weights; see ``Network.weights``."""
+        dimensions = _dimensions(architecture, in_shape)
+        total = conv_norm_weights(in_shape[0], dimensions.stem, 3)
+        c_in, channels = dimensions.stages[-1][-1].c_out, dimensions.up_channels
+        for block in (block for stage in dimensions.stages for block in stage):
+            if block.expansion > 1:
+                total += conv_norm_weights(block.c_in, block.wide, 1)
+            total += conv_norm_weights(block.wide, block.wide, block.kernel, groups=block.wide)
+            total += conv_weights(block.wide, block.squeezed, 1, bias=True)
+            total += conv_weights(block.squeezed, block.wide, 1, bias=True)
+            total += conv_norm_weights(block.wide, block.c_out, 1)
+        for number in range(_UPS):
+            total += conv_norm_weights(channels if number else c_in, channels, 3)
+        return total + conv_weights(channels, n_outputs, 1, bias=True)
 
 
 def scaling(h: int, w: int) -> tuple[float, float]:

@@ -18,6 +18,11 @@ from evonas.models.networks.base import Network, Shape
 from evonas.models.networks.common import matak_blocks
 from evonas.models.networks.common.architecture_settings import choice, integer
 from evonas.models.networks.common.layers import conv_macs, out_side
+from evonas.models.weight_count import (
+    WeightCount,
+    conv_weights,
+    linear_weights,
+)
 from evonas.space import Architecture
 
 _REDUCED = 8
@@ -83,6 +88,18 @@ class HeadPoseNas2020(Network):
             + wide * s3 * _HIDDEN
             + _HIDDEN * n_outputs
         )
+
+    def weights(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> WeightCount:
+        """Return the number of values in the weights; see ``Network.weights``."""
+        kinds, k, ch = _read(architecture)
+        wide = 24 * ch
+        total = conv_weights(in_shape[0], _REDUCED, 1) + conv_weights(_REDUCED, ch, 1)
+        for position, channels in ((0, ch), (2, 2 * ch), (3, 2 * ch), (5, wide)):
+            total += matak_blocks.normal_weights(kinds[position], channels, k[position])
+        total += matak_blocks.upscale_weights(kinds[1], ch, ch, k[1])
+        total += matak_blocks.upscale_weights(kinds[4], 2 * ch, 12 * ch, k[4])
+        flat = wide * math.prod(_sides(kinds, in_shape)[-1])
+        return total + linear_weights(flat, _HIDDEN) + linear_weights(_HIDDEN, n_outputs)
 
 
 def _read(architecture: Architecture) -> tuple[list[str], list[int], int]:

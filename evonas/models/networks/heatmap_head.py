@@ -31,6 +31,12 @@ from evonas.models.networks.common.layers import (
     norm_act,
     upsampling_conv,
 )
+from evonas.models.weight_count import (
+    WeightCount,
+    conv_norm_weights,
+    conv_weights,
+    norm_act_weights,
+)
 from evonas.space import Architecture
 
 _BLOCK = "residual"
@@ -103,6 +109,18 @@ class HeatmapHead(Network):
             total += conv_macs(c_in, c_out, sizes.up_kernel, h, w)
             h, w = 2 * h, 2 * w
         return total + conv_macs(sizes.last_channels, n_outputs, 1, h, w)
+
+    def weights(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> WeightCount:
+        """Return the number of values in the weights; see ``Network.weights``."""
+        sizes = _dimensions(architecture)
+        total = conv_norm_weights(in_shape[0], sizes.width, 1, act=sizes.act)
+        if sizes.block is not None:
+            total += sizes.block.weights(sizes.spec) * sizes.repeats
+            if sizes.block.linear_end:
+                total += norm_act_weights(sizes.width, sizes.act)
+        for c_in, c_out in sizes.ups:
+            total += conv_norm_weights(c_in, c_out, sizes.up_kernel, act=sizes.act)
+        return total + conv_weights(sizes.last_channels, n_outputs, 1, bias=True)
 
 
 def _dimensions(architecture: Architecture) -> _Dimensions:

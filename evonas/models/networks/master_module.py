@@ -30,7 +30,12 @@ from evonas.models.networks.common.architecture_settings import (
 )
 from evonas.models.networks.common.attention import ATTENTIONS
 from evonas.models.networks.common.layers import ACTIVATIONS, conv_macs, conv_norm, norm_act
-from evonas.models.networks.common.regression_head import ENDS, end_macs, make_end
+from evonas.models.networks.common.regression_head import ENDS, end_macs, end_weights, make_end
+from evonas.models.weight_count import (
+    WeightCount,
+    conv_norm_weights,
+    norm_act_weights,
+)
 from evonas.space import Architecture
 
 #: Side of the largest map that the first stage does not halve.
@@ -120,6 +125,19 @@ class MasterModule(Network):
             + sum(b.block.macs(b.spec, b.h, b.w) for stage in sizes.stages for b in stage)
             + end_macs(choice(architecture, "end", ENDS), sizes.out_shape, n_outputs, hidden=hidden)
         )
+
+    def weights(self, architecture: Architecture, in_shape: Shape, n_outputs: int) -> WeightCount:
+        """Return the number of values in the weights; see ``Network.weights``."""
+        sizes = dimensions(architecture, in_shape)
+        act = choice(architecture, "activation", ACTIVATIONS)
+        hidden, end = integer(architecture, "hidden", 0, 65536), choice(architecture, "end", ENDS)
+        total = conv_norm_weights(in_shape[0], sizes.stem_channels, 1, act=act)
+        total += end_weights(end, sizes.out_shape, n_outputs, hidden=hidden, act=act)
+        for one in (one for stage in sizes.stages for one in stage):
+            total += one.block.weights(one.spec)
+        if sizes.stages[-1][-1].block.linear_end:
+            total += norm_act_weights(sizes.out_shape[0], act)
+        return total
 
 
 def dimensions(architecture: Architecture, in_shape: Shape) -> Dimensions:

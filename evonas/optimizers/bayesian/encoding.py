@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.optimizers.bayesian.kernel import INACTIVE
-from evonas.optimizers.common.arguments import Cost
+from evonas.optimizers.common.arguments import Cost, Excess
 from evonas.space import SearchSpace
 
 Array = NDArray[np.float64]
@@ -23,24 +23,34 @@ class Encoding:
         macs: cost of an architecture; None: the points have no column for the cost.
         max_macs: limit on the cost; None: no limit.
         sample: (n, dim) genomes, n at least 1, whose costs standardise the cost column.
+        excess: violation of further limits, 0 if all hold; None: there are none.
     """
 
     def __init__(
-        self, space: SearchSpace, macs: Cost | None, max_macs: int | None, sample: Array
+        self,
+        space: SearchSpace,
+        macs: Cost | None,
+        max_macs: int | None,
+        sample: Array,
+        excess: Excess | None = None,
     ) -> None:
         self._space = space
         self._macs = macs
+        self._excess = excess
         self._limit = np.inf if max_macs is None else float(max_macs)
         logs = np.log(self._costs(sample))
         self._centre, self._scale = float(logs.mean()), max(float(logs.std()), 1e-6)
 
     def feasible(self, genomes: Array) -> tuple[Array, Array]:
-        """Return the (m, dim) genomes within ``max_macs`` of (n, dim) genomes, and their points.
+        """Return the (m, dim) genomes within the limits of (n, dim) genomes, and their points.
 
         The points have shape (m, dim) or, with ``macs``, (m, dim + 1).
         """
         costs = self._costs(genomes)
         within = costs <= self._limit
+        if self._excess is not None:
+            for index in np.flatnonzero(within):
+                within[index] = self._excess(self._space.decode(genomes[index])) <= 0.0
         genomes = genomes[within]
         columns = self._genes(genomes)
         if self._macs is not None:

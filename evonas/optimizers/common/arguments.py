@@ -13,6 +13,7 @@ from evonas.errors import InputError
 from evonas.space import Architecture, SearchSpace
 
 Cost = Callable[[Architecture], int]
+Excess = Callable[[Architecture], float]
 
 
 class Common(TypedDict, total=False):
@@ -23,6 +24,7 @@ class Common(TypedDict, total=False):
     population_size: int | None
     macs: Cost | None
     max_macs: int | None
+    excess: Excess | None
 
 
 def checked_space(space: SearchSpace) -> SearchSpace:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,16 @@ Array = NDArray[np.float64]
 MEMORY = 1000
 #: Bound on the magnitude of a fitness, so that squares of it stay finite.
 HUGE = 1e100
+
+
+@dataclass(frozen=True)
+class AskedGeneration:
+    """A generation that was asked and whose fitness is not known yet."""
+
+    genomes: NDArray[np.float64]
+    digests: tuple[str, ...]
+    violations: NDArray[np.float64]
+    own: bool  # all of what _ask returned, so _tell may be called with its fitness
 
 
 class EvaluatedArchive:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.optimizers.common.arguments import Cost
+from evonas.optimizers.common.arguments import Cost, Excess
 from evonas.space import Genome, SearchSpace
 
 #: Draws for one genome of a start; if all are infeasible, the cost of the cheapest is lowered.
@@ -26,13 +26,15 @@ PLACES = 9
 
 
 class GenomeIdentifier:
-    """Map a genome to its digest and its cost violation: max(0, macs / max_macs - 1).
+    """Map a genome to its digest and its cost violation: max(0, macs / max_macs - 1) + excess.
 
     Args:
         space: the search space.
         macs: cost of an architecture in multiply-adds; None: everything is feasible.
         max_macs: limit on the cost; None: everything is feasible.
         seen: digest -> violation of the architectures asked or observed; only read here.
+        excess: violation of further limits by an architecture, 0 if all hold; None: there are
+            none.
 
     Attributes:
         space, seen: as given.
@@ -45,23 +47,29 @@ class GenomeIdentifier:
         macs: Cost | None,
         max_macs: int | None,
         seen: Mapping[str, float],
+        excess: Excess | None = None,
     ) -> None:
         self.space = space
         self.seen = seen
         self.preloaded: Mapping[bytes, tuple[str, int]] = {}
         self._macs = macs
         self._max_macs = max_macs
+        self._excess = excess
 
     def __call__(self, genome: Genome) -> tuple[str, float]:
         """Return digest and violation of a (dim,) genome."""
         if (known := self.preloaded.get(genome.tobytes())) is not None:
             digest, macs = known
-            return digest, self._violation(macs)
+            if digest in self.seen:
+                return digest, self.seen[digest]
+            if self._excess is None:
+                return digest, self._violation(macs)
         architecture = self.space.decode(genome)
         digest = architecture.digest
         if digest in self.seen:
             return digest, self.seen[digest]
-        return digest, self._violation(self._macs(architecture) if self._macs else 0)
+        violation = self._violation(self._macs(architecture) if self._macs else 0)
+        return digest, violation + (self._excess(architecture) if self._excess else 0.0)
 
     def _violation(self, macs: int) -> float:
         return 0.0 if self._max_macs is None else max(0.0, macs / self._max_macs - 1.0)

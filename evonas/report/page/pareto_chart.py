@@ -38,9 +38,9 @@ class Cost:
     words: str
     axis: str
 
-    def of(self, trial: Trial) -> float:
+    def of(self, run: Run, trial: Trial) -> float:
         """Return the cost of a network in units of the axis."""
-        return float(getattr(trial, self.name)) / self.unit
+        return run.cost_of(trial, self.name) / self.unit
 
 
 MULTIPLY_ADDS = Cost(
@@ -63,7 +63,7 @@ MILLISECONDS = Cost(
 
 def trade_off(run: Run, cost: Cost) -> Chart | None:
     """Return the chart of a cost; None if no network has one."""
-    known = [trial for trial in run.networks if cost is MULTIPLY_ADDS or cost.of(trial)]
+    known = [trial for trial in run.networks if cost is MULTIPLY_ADDS or cost.of(run, trial)]
     if not known:
         return None
     edge, shown = run.front_of(cost.name), thinned(known, MOST)
@@ -80,7 +80,7 @@ def trade_off(run: Run, cost: Cost) -> Chart | None:
     dots = _dots(run, cost, "on the front", charts.BLUE, edge)
     drawn += [Series("front", dots.x, dots.y, "line", charts.BLUE, size=1.5), dots]
     drawn += [*_hand_made(run, cost), *_winner(run, cost)]
-    limits, costs = list(_limits(run, cost)), [cost.of(trial) for trial in known]
+    limits, costs = list(_limits(run, cost)), [cost.of(run, trial) for trial in known]
     wide = min(costs) > 0 and max(costs) / min(costs) > _WIDE
     ends = (min(costs), max([*costs, *(place for place, _ in limits)]))
     air = 0.04 * (ends[1] - ends[0]) or 0.1
@@ -88,8 +88,8 @@ def trade_off(run: Run, cost: Cost) -> Chart | None:
     thin = f" {len(shown)} of {len(known)} networks are drawn." if len(shown) < len(known) else ""
     return Chart(
         key=cost.key,
-        title=f"Error against {cost.words}",
-        x=cost.axis,
+        title=f"Error against {_whole(run, cost, cost.words)}",
+        x=_whole(run, cost, cost.axis),
         y=run.axis,
         series=[series for series in drawn if len(series.x)],
         note=("" if run.replayed else _NOTE) + _beyond(run, cost, span) + thin,
@@ -103,7 +103,7 @@ def trade_off(run: Run, cost: Cost) -> Chart | None:
 def _dots(run: Run, cost: Cost, name: str, color: str, trials: Sequence[Trial]) -> Series:
     return Series(
         name,
-        [cost.of(trial) for trial in trials],
+        [cost.of(run, trial) for trial in trials],
         [run.error_of(trial) or 0.0 for trial in trials],
         color=color,
         hover=[architecture(run, trial) for trial in trials],
@@ -117,7 +117,7 @@ def _winner(run: Run, cost: Cost) -> Iterator[Series]:
         own = run.error_of(best.trial)
         yield Series(
             "winner",
-            [cost.of(best.trial)],
+            [cost.of(run, best.trial)],
             [best.metrics().get(metric, own or 0.0)],
             color=charts.RED,
             hover=[f"the winner\n{architecture(run, best.trial)}"],
@@ -156,7 +156,20 @@ def _rivals(run: Run, cost: Cost) -> list[Mapping[str, Any]]:
     """Return the hand-made networks with a result and a cost."""
     metric = run.error[0]
     rivals = run.best.get("baselines", [])
-    return [one for one in rivals if metric in one.get("metrics", {}) and one.get(cost.field)]
+    known = [one for one in rivals if metric in one.get("metrics", {}) and one.get(cost.field)]
+    taps = [str(one.get("name", "")).rpartition(" on ")[2] for one in known]
+    return [
+        {**one, cost.field: one[cost.field] + run.under(tap, cost.name)}
+        for one, tap in zip(known, taps, strict=True)
+    ]
+
+
+def _whole(run: Run, cost: Cost, words: str) -> str:
+    """Return words on a cost of the head; where the backbone counts, on all up to its tap."""
+    total = run.counts == "total" and cost is MULTIPLY_ADDS
+    return (
+        words.replace("the head", "backbone and head").replace(" network", "") if total else words
+    )
 
 
 def _limits(run: Run, cost: Cost) -> Iterator[tuple[float, str]]:

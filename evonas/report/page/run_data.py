@@ -185,12 +185,12 @@ class Run:
     @cached_property
     def outcome(self) -> Outcome:
         """The outcome of the finals by the journal, with the winner that best.json names."""
-        found = Outcome.of(self.trials, self.finals, self.error[0], self.penalised)
+        found = Outcome.of(self.trials, self.finals, self.error[0], self.cost_of)
         digest = self.best.get("digest")
         named = sorted(found.finalists, key=lambda one: one.trial.digest != digest)  # stable
         if named[:1] == found.finalists[:1]:
             return found
-        tied = statistically_tied(named, self.trials, self.error[0], self.penalised)
+        tied = statistically_tied(named, self.trials, self.error[0], self.cost_of)
         return Outcome(named, tied, None)  # another rule named it, or the finals are not over
 
     @cached_property
@@ -212,10 +212,10 @@ class Run:
         if cost not in self._fronts:
             known = [trial for trial in self.networks if trial.status != "stopped"]
             known = [trial for trial in known if cost == "macs" or trial.latency]
-            rows = [(self.error_of(trial), getattr(trial, cost)) for trial in known]
+            rows = [(self.error_of(trial), self.cost_of(trial, cost)) for trial in known]
             chosen = nondominated(np.array(rows, np.float64).reshape(-1, 2))
             kept = [known[i] for i in chosen]
-            self._fronts[cost] = sorted(kept, key=lambda trial: float(getattr(trial, cost)))
+            self._fronts[cost] = sorted(kept, key=lambda trial: self.cost_of(trial, cost))
         return self._fronts[cost]
 
     @cached_property
@@ -231,6 +231,27 @@ class Run:
     def penalised(self) -> str:
         """What counts as the cost: ``macs``, ``params`` or ``latency``."""
         return str(self.experiment.get("objective", {}).get("cost", "macs"))
+
+    @property
+    def counts(self) -> str:
+        """Whether costs are those of the ``head``, or the ``total`` up to its tap."""
+        return str(self.experiment.get("objective", {}).get("counts", "head"))
+
+    def cost_of(self, trial: Trial, name: str = "") -> float:
+        """Return a cost of a network as the objective counts it.
+
+        Args:
+            trial: of the network.
+            name: ``macs``, ``params`` or ``latency``; empty: the penalised one.
+        """
+        tap = trial.architecture.get("settings", {}).get("tap", self.experiment.get("tap"))
+        own = float(getattr(trial, name or self.penalised))
+        return own + self.under(str(tap), name or self.penalised)
+
+    def under(self, tap: str, name: str) -> float:
+        """Return what the backbone up to a tap adds to a cost: 0 where the head alone counts."""
+        known = self.environment.get("up_to_taps", {}) if self.counts == "total" else {}
+        return float(known.get(tap, {}).get(name, 0))
 
     @cached_property
     def space(self) -> SearchSpace | None:

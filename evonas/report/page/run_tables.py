@@ -11,6 +11,7 @@ from evonas.estimation.failure_kinds import KINDS
 from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
+from evonas.report.price import price
 from evonas.report.tables import Table, held_out, with_spread
 
 _STATES = {
@@ -41,6 +42,9 @@ def sentences(run: Run) -> Iterator[str]:
         outcome.failed_finals(run.trials),
         outcome.statistically_tied(run.outcome, metric),
     ]
+    best = run.best
+    if best.get("backbone_cost"):
+        lines.append(price(best["macs"], best["params"], best["backbone_cost"], run.counts))
     yield from filter(None, lines)
     yield from run.environment.get("warnings", [])
 
@@ -92,13 +96,15 @@ def retrained(run: Run) -> Table | None:
         error = with_spread(statistics.fmean(values), spread)
         head, upto = one["head"], one["backbone_up_to_tap"]
         costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
-        size = f"{head['megabytes']:.3g}"
-        rows.append([one["name"], one["tap"] or "-", error, *costs, size])
+        sizes = [head["megabytes"], head["megabytes"] + upto["megabytes"]]
+        costs += [f"{size:.3g}" for size in sizes]
+        rows.append([one["name"], one["tap"] or "-", error, *costs])
     if not rows:
         return None
     side = "test split" if prefix else "validation split"
     side = held_out(run.retrained.get("folds", 0), run.retrained.get("fold_by", "")) or side
-    columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
+    columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone"]
+    columns += ["MB, head", "MB with backbone"]
     notes = [run.retrained.get(key, "") for key in ("selection_bias", "fold_warning")]
     return Table(f"Retrained, judged on the {side}", columns, rows, [*filter(None, notes)])
 
@@ -208,13 +214,14 @@ def front(run: Run, most: int = 12) -> Table:
     rows = [
         [
             trial.digest,
-            millions(trial.macs),
-            f"{trial.params / 1e3:.1f}" if trial.params else "-",
+            millions(run.cost_of(trial, "macs")),
+            f"{run.cost_of(trial, 'params') / 1e3:.1f}" if trial.params else "-",
             f"{run.error_of(trial):.3f}",
             number(trial.value),
         ]
         for trial in chosen
     ]
-    columns = ["network", "M multiply-adds", "k parameters", run.axis, "fitness"]
+    whole = " in all" if run.counts == "total" else ""
+    columns = ["network", f"M multiply-adds{whole}", f"k parameters{whole}", run.axis, "fitness"]
     shown = f", {len(rows)} of {len(run.front)}" if len(rows) < len(run.front) else ""
     return Table(f"The front{shown}", columns, rows, names=1)

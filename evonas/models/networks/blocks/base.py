@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
-from evonas.models.networks.common.attention import attention_macs, make_attention
+from evonas.models.built_weights import weights_when_built
+from evonas.models.networks.common.attention import (
+    attention_macs,
+    attention_weights,
+    make_attention,
+)
 from evonas.models.networks.common.layers import conv_macs, conv_norm, out_side
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 #: Initial scale of a body that is added to an identity shortcut. Goyal et al. (2017, arXiv
 #: 1706.02677, section 5.1) use 0; for trainings of five epochs 0.2 gave lower errors, and 1
@@ -93,6 +100,14 @@ class Block(nn.Module, ABC):
             total += conv_macs(spec.c_in, spec.c_out, 1, h_out, w_out)
         return total
 
+    @classmethod
+    def weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights of a block."""
+        total = cls.body_weights(spec) + attention_weights(spec.attention, spec.c_out)
+        if cls.shortcut == "projection" and not spec.keeps_shape:
+            total += conv_norm_weights(spec.c_in, spec.c_out, 1)
+        return total
+
     @staticmethod
     def closing_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
         """Return the batch norms whose scales determine the scale of the body's output."""
@@ -107,3 +122,13 @@ class Block(nn.Module, ABC):
     @abstractmethod
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
         """Return the body's multiply-adds on an h x w input."""
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights of the body; by default it is built."""
+        return _body_weights(cls, spec)
+
+
+@lru_cache(maxsize=8192)
+def _body_weights(block: type[Block], spec: BlockSpec) -> WeightCount:
+    return weights_when_built(lambda: block.make_body(spec))

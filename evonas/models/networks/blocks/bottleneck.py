@@ -6,6 +6,7 @@ from torch import nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 
 class Bottleneck(Block):
@@ -31,6 +32,16 @@ class Bottleneck(Block):
             conv_macs(spec.c_in, inner, 1, h, w)
             + conv_macs(inner, inner, spec.kernel, *size)
             + conv_macs(inner, spec.c_out, 1, *size)
+        )
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        inner = _inner(spec)
+        return (
+            conv_norm_weights(spec.c_in, inner, 1, act=spec.act)
+            + conv_norm_weights(inner, inner, spec.kernel, act=spec.act)
+            + conv_norm_weights(inner, spec.c_out, 1)
         )
 
 

@@ -6,6 +6,7 @@ from torch import nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 
 class Conv(Block):
@@ -22,3 +23,8 @@ class Conv(Block):
     def body_macs(spec: BlockSpec, h: int, w: int) -> int:
         """Return S C D k^2, with S the area of the output."""
         return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        return conv_norm_weights(spec.c_in, spec.c_out, spec.kernel, act=spec.act)

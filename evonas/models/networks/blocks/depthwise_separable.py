@@ -6,6 +6,7 @@ from torch import nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 
 class DepthwiseSeparable(Block):
@@ -31,3 +32,10 @@ class DepthwiseSeparable(Block):
         """Return S C (k^2 + D), with S the area of the output."""
         c, size = spec.c_in, spec.out_size(h, w)
         return conv_macs(c, c, spec.kernel, *size, groups=c) + conv_macs(c, spec.c_out, 1, *size)
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        c = spec.c_in
+        depthwise = conv_norm_weights(c, c, spec.kernel, groups=c, act=spec.act)
+        return depthwise + conv_norm_weights(c, spec.c_out, 1)

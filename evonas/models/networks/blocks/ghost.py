@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 _EXPANSION = 2
 
@@ -38,6 +39,15 @@ class Ghost(Block):
         if spec.stride > 1:
             total += conv_macs(wide, wide, k, *size, groups=wide)
         return total
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        wide, k = _EXPANSION * spec.c_in, spec.kernel
+        total = _ghost_weights(spec.c_in, wide, k, spec.act)
+        if spec.stride > 1:
+            total += conv_norm_weights(wide, wide, k, groups=wide)
+        return total + _ghost_weights(wide, spec.c_out, k, None)
 
     @staticmethod
     def closing_norms(body: nn.Module) -> list[nn.BatchNorm2d]:
@@ -73,3 +83,11 @@ def _ghost_macs(c_in: int, c_out: int, kernel: int, h: int, w: int) -> int:
     cheap = c_out // 2
     total = conv_macs(c_in, c_out - cheap, 1, h, w)
     return total + (conv_macs(cheap, cheap, kernel, h, w, groups=cheap) if cheap else 0)
+
+
+def _ghost_weights(c_in: int, c_out: int, kernel: int, act: str | None) -> WeightCount:
+    cheap = c_out // 2
+    primary = conv_norm_weights(c_in, c_out - cheap, 1, act=act)
+    if not cheap:
+        return primary
+    return primary + conv_norm_weights(cheap, cheap, kernel, groups=cheap, act=act)

@@ -6,6 +6,7 @@ from torch import nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 _EXPANSION = 4
 
@@ -36,4 +37,14 @@ class InvertedResidual(Block):
             conv_macs(spec.c_in, wide, 1, h, w)
             + conv_macs(wide, wide, spec.kernel, *size, groups=wide)
             + conv_macs(wide, spec.c_out, 1, *size)
+        )
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        wide = _EXPANSION * spec.c_in
+        return (
+            conv_norm_weights(spec.c_in, wide, 1, act=spec.act)
+            + conv_norm_weights(wide, wide, spec.kernel, groups=wide, act=spec.act)
+            + conv_norm_weights(wide, spec.c_out, 1)
         )

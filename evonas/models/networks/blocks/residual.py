@@ -6,6 +6,7 @@ from torch import nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 
 class Residual(Block):
@@ -28,3 +29,9 @@ class Residual(Block):
         return conv_macs(spec.c_in, spec.c_out, spec.kernel, *size) + conv_macs(
             spec.c_out, spec.c_out, spec.kernel, *size
         )
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        first = conv_norm_weights(spec.c_in, spec.c_out, spec.kernel, act=spec.act)
+        return first + conv_norm_weights(spec.c_out, spec.c_out, spec.kernel)

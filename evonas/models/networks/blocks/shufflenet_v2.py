@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from evonas.models.networks.blocks.base import Block, BlockSpec
 from evonas.models.networks.common.layers import conv_macs, conv_norm
+from evonas.models.weight_count import WeightCount, conv_norm_weights
 
 
 class ShuffleNetV2(Block):
@@ -35,6 +36,17 @@ class ShuffleNetV2(Block):
         if not spec.keeps_shape and left:
             c = spec.c_in
             total += conv_macs(c, c, k, *size, groups=c) + conv_macs(c, left, 1, *size)
+        return total
+
+    @classmethod
+    def body_weights(cls, spec: BlockSpec) -> WeightCount:
+        """Return the number of values in the weights; see ``Block.body_weights``."""
+        left, right = _halves(spec.c_out)
+        total = _right_weights(right if spec.keeps_shape else spec.c_in, right, spec)
+        if not spec.keeps_shape and left:
+            c = spec.c_in
+            total += conv_norm_weights(c, c, spec.kernel, groups=c)
+            total += conv_norm_weights(c, left, 1, act=spec.act)
         return total
 
 
@@ -90,6 +102,14 @@ def _right_macs(
         conv_macs(c_in, c_out, 1, *size_in)
         + conv_macs(c_out, c_out, kernel, *size_out, groups=c_out)
         + conv_macs(c_out, c_out, 1, *size_out)
+    )
+
+
+def _right_weights(c_in: int, c_out: int, spec: BlockSpec) -> WeightCount:
+    return (
+        conv_norm_weights(c_in, c_out, 1, act=spec.act)
+        + conv_norm_weights(c_out, c_out, spec.kernel, groups=c_out)
+        + conv_norm_weights(c_out, c_out, 1, act=spec.act)
     )
 
 

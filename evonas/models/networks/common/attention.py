@@ -7,6 +7,12 @@ from torch import Tensor, nn
 
 from evonas.errors import InputError, nearest
 from evonas.models.networks.common.layers import conv, conv_macs
+from evonas.models.weight_count import (
+    WeightCount,
+    conv_weights,
+    linear_weights,
+    norm_weights,
+)
 
 ATTENTIONS = ("none", "se", "cbam")
 
@@ -44,6 +50,26 @@ def attention_macs(kind: str, channels: int, h: int, w: int) -> int:
         # CBAM applies its perceptron twice: to the channel means and to the channel maxima.
         return 4 * channels * _hidden(channels, 16) + conv_macs(2, 1, 7, h, w)
     raise InputError(f"unknown attention {kind!r}: {nearest(kind, ATTENTIONS)}")
+
+
+def attention_weights(kind: str, channels: int) -> WeightCount:
+    """Return the number of values in the weights of an attention module.
+
+    Raises:
+        InputError: the kind is unknown.
+    """
+    if kind == "none":
+        return WeightCount()
+    if kind == "se":
+        return _perceptron_weights(channels, _hidden(channels, 4))
+    if kind == "cbam":
+        spatial = conv_weights(2, 1, 7) + norm_weights(1)
+        return _perceptron_weights(channels, _hidden(channels, 16)) + spatial
+    raise InputError(f"unknown attention {kind!r}: {nearest(kind, ATTENTIONS)}")
+
+
+def _perceptron_weights(channels: int, hidden: int) -> WeightCount:
+    return linear_weights(channels, hidden) + linear_weights(hidden, channels)
 
 
 def _hidden(channels: int, reduction: int) -> int:

@@ -9,11 +9,14 @@ number of channels, to 2 c for its argument c.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from evonas.models.built_weights import weights_when_built
 from evonas.models.networks.common.layers import out_side
+from evonas.models.weight_count import WeightCount
 
 _MULTIPLIER = 6
 
@@ -117,6 +120,18 @@ def upscale_macs(kind: str, c_in: int, c: int, k: int, area: int, halved_area: i
     first = 6 * c_in * kk + 6 * c_in * c + c * c
     second = 6 * c * kk + 6 * c * c + 2 * c * c
     return halved_area * (first + second)
+
+
+@cache
+def normal_weights(kind: str, c: int, k: int) -> WeightCount:
+    """Return the number of values in the weights of a plain block; built once for each block."""
+    return weights_when_built(lambda: normal(kind, c, k))
+
+
+@cache
+def upscale_weights(kind: str, c_in: int, c: int, k: int) -> WeightCount:
+    """Return the number of values in the weights of an upscaling block; see ``normal_weights``."""
+    return weights_when_built(lambda: upscale(kind, c_in, c, k, (2, 2)))
 
 
 def halves(kind: str) -> bool:

@@ -10,6 +10,11 @@ from torch import Tensor, nn
 from evonas.errors import InputError, nearest
 from evonas.models.networks.base import Shape
 from evonas.models.networks.common.layers import activation, output_linear
+from evonas.models.weight_count import (
+    WeightCount,
+    activation_weights,
+    linear_weights,
+)
 
 ENDS = ("pool", "flatten", "depthwise")
 
@@ -62,6 +67,20 @@ def end_macs(kind: str, in_shape: Shape, n_outputs: int, *, hidden: int) -> int:
     width = features(kind, in_shape)
     total = c * h * w if kind == "depthwise" else 0
     return total + (width * hidden + hidden * n_outputs if hidden else width * n_outputs)
+
+
+def end_weights(
+    kind: str, in_shape: Shape, n_outputs: int, *, hidden: int, act: str
+) -> WeightCount:
+    """Return the number of values in the weights of ``make_end``'s layers."""
+    c, h, w = in_shape
+    width, total = features(kind, in_shape), WeightCount()
+    if kind == "depthwise":
+        total += WeightCount(c * h * w + c)
+    if hidden:
+        total += linear_weights(width, hidden) + activation_weights(act, hidden)
+        width = hidden
+    return total + linear_weights(width, n_outputs)
 
 
 def features(kind: str, in_shape: Shape) -> int:

@@ -1,0 +1,41 @@
+"""The sentence on what a head adds to the network that it stands on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evonas.report.price import price
+
+
+def backbone(upto: int = 200_000_000, full: int | None = 250_000_000) -> dict[str, Any]:
+    up_to_tap = {"macs": upto, "params": 300_000, "megabytes": 1.2}
+    known = full and {"macs": full, "params": 5_000_000}
+    return {"tap": "block3", "up_to_tap": up_to_tap, "full": known}
+
+
+def test_the_share_is_that_of_the_whole_recogniser() -> None:
+    said = price(7_000_000, 225_000, backbone())
+    assert said == "Adds 2.8 % operations and 0.9 MB to your network."
+    assert (
+        price(20_000, 2_000, backbone()) == "Adds 0.008 % operations and 0.008 MB to your network."
+    )
+
+
+def test_what_is_known_only_up_to_the_tap_says_so() -> None:
+    said = price(7_000_000, 225_000, backbone(full=None))
+    assert said.startswith("Adds 3.5 % to the operations of the backbone up to block3, and 0.9 MB;")
+    assert said.endswith("the cost of the layers after it is not known.")
+
+
+def test_in_total_both_are_added_up() -> None:
+    said = price(7_000_000, 225_000, backbone(), "total")
+    assert said == ("The whole network up to block3 with its head: 207.0 M multiply-adds, 2.1 MB.")
+
+
+def test_a_network_on_the_image_stands_alone() -> None:
+    on_image = {"tap": "image", "up_to_tap": {"macs": 0, "params": 0}, "full": None}
+    assert price(12_300_000, 525_000, on_image) == "The network: 12.3 M multiply-adds, 2.1 MB."
+
+
+def test_an_older_result_says_nothing() -> None:
+    assert price(1, 1, None) == ""
