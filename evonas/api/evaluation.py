@@ -15,7 +15,7 @@ from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.report import evaluation_tables as tested
 from evonas.report import published_results as literature
-from evonas.report.tables import Table, markdown
+from evonas.report.tables import Table, legend, markdown
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import Comparison, TestResult, write_json
 from evonas.workflows.evaluation import Result, Retrained
@@ -122,6 +122,8 @@ def evaluate(
     for (name, _), dataset in zip(sets, datasets, strict=True):
         results = retrained.test(name, dataset, callback.on_progress, flip, include)
         notes = _notes(content, dataset, results[0]) + ([_FLIP_NOTE] if flip else [])
+        limit = content["experiment"].get("objective", {}).get("max_macs")
+        notes += legend(limit, [one.over_limit for one in results])
         tables += _tables(results, retrained.metrics, retrained.task.unit, notes)
         if published:
             train = content["experiment"]["data"]["name"]

@@ -87,6 +87,17 @@ class RetrainedModel:
         content = self._retrained().content
         return [_row(one, int(content.get("folds") or 0)) for one in content["contenders"]]
 
+    @property
+    def verdict(self) -> str:
+        """What the search was worth: the winner's error against the best baseline's, in words.
+
+        Empty without a winner or baselines.
+
+        Raises:
+            InputError: nothing retrained is there, or a file is damaged.
+        """
+        return self._retrained().content.get("verdict", "")
+
     def evaluate(
         self,
         data: Data,

@@ -18,7 +18,8 @@ from evonas.core.overrides import Word, given
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.report.ranking import rank_correlation
-from evonas.report.tables import costs, errors, markdown
+from evonas.report.tables import costs, errors, legend, markdown
+from evonas.report.verdict import retraining_verdict
 from evonas.runs import result_files as results
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import FORMAT, Chosen, Comparison, write_json
@@ -176,14 +177,20 @@ class _Work:
         warnings = [*components.warnings(), *_overlap(dataset, self._record, folds)]
         chosen = bool(best) and best.get("data") in (None, dataset.fingerprint)
         bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, folds)
+        limit = experiment.objective.max_macs
+        notes_below = [*warnings, *legend(limit, [one.over_limit for one in contenders])]
+        fits = [f"{one.name}: {one.note}" for one in contenders if one.note]
+        reasons = [*([bias] if bias else []), *fits, *notes_below]
         tables = (
-            errors(contenders, components.task.unit, folds, [*([bias] if bias else []), *warnings]),
-            costs(contenders, warnings),
+            errors(contenders, components.task.unit, folds, reasons),
+            costs(contenders, notes_below),
         )
+        worth = retraining_verdict(contenders, *components.error, limit is not None, bool(folds))
         agreement = rank_correlation(contenders, components.task.metric)
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
         text = "\n".join(markdown(table) for table in tables)
-        keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
+        ends = [*notes, worth] if worth else notes
+        keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in ends))
         content: Comparison = {
             "format": FORMAT,
             "winner": best.get("architecture"),
@@ -196,6 +203,7 @@ class _Work:
             "folds": folds,
             "repeats": repeats,
             "rank_correlation": agreement and asdict(agreement),
+            "verdict": worth,
             "contenders": [contender.to_dict() for contender in contenders],
         }
         self._record.save(folder)
@@ -224,7 +232,9 @@ def _of_the_search(
     Raises:
         InputError: the journal is not beside best.json.
     """
-    searched = {b["digest"]: b["metrics"].get(metric) for b in best.get("baselines", [])}
+    searched = {
+        b["digest"]: b["metrics"].get(metric) for b in best.get("baselines", []) if b.get("digest")
+    }
     own = best.get("searched", best).get("metrics", {})
     if best:
         searched[best["digest"]] = own.get(metric)

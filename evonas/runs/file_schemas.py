@@ -140,7 +140,10 @@ class Block(TypedDict):
 
 
 class Baseline(TypedDict):
-    """A hand-made network, trained as briefly as the candidates."""
+    """A baseline: a network, trained as briefly as the candidates, or a fit without a digest.
+
+    ``over_limit``: it has more multiply-adds than ``objective.max_macs`` allows the candidates.
+    """
 
     name: StrictStr
     digest: NotRequired[StrictStr]
@@ -149,6 +152,8 @@ class Baseline(TypedDict):
     params: Count
     latency_ms: NotRequired[Number]
     failed: NotRequired[StrictStr]
+    over_limit: NotRequired[StrictBool]
+    note: NotRequired[StrictStr]
 
 
 class SearchedMetrics(TypedDict, total=False):
@@ -206,6 +211,7 @@ class SearchFile(Fingerprints, total=False):
     seed: StrictInt
     evonas: Any
     baselines: list[Baseline]
+    verdict: StrictStr
 
 
 class Best(SearchFile, Network, total=False):
@@ -272,7 +278,7 @@ class Cost(TypedDict):
 
 
 class ContenderEntry(TypedDict):
-    """A network of a retraining."""
+    """A network of a retraining; or a classical model, or the constant, in the file ``model``."""
 
     name: StrictStr
     architecture: Plain | None
@@ -285,6 +291,8 @@ class ContenderEntry(TypedDict):
     weights: list[_FileName]
     curves: NotRequired[list[Annotated[list[Number], Field(max_length=1_000_000)]]]
     failures: NotRequired[list[StrictStr]]
+    over_limit: NotRequired[StrictBool]
+    model: NotRequired[_FileName]
 
 
 class Comparison(TypedDict, total=False):
@@ -301,6 +309,7 @@ class Comparison(TypedDict, total=False):
     folds: Count
     repeats: Any
     rank_correlation: Any
+    verdict: StrictStr
     contenders: list[ContenderEntry]
     quantized: StrictBool
 
@@ -322,6 +331,7 @@ class TestResult(TypedDict, total=False):
     left_out: StrictStr
     warning: StrictStr
     protocol: StrictStr
+    over_limit: StrictBool
 
 
 def checked(

@@ -94,6 +94,7 @@ class ResultWriter(Callback):
             )
         metric, unit = self._components.error
         tied = statistically_tied(finalists, trials, metric, objective.settings.cost)
+        limit = objective.settings.max_macs
         self._common["baselines"] = [
             {
                 "name": one.name,
@@ -103,9 +104,15 @@ class ResultWriter(Callback):
                 "params": one.measurement.params,
                 "latency_ms": one.measurement.latency,
                 "failed": one.measurement.error,
+                "over_limit": not objective.feasible(one.measurement.macs),
+                "note": one.note,
             }
             for one in self._baselines
         ]
+        rivals = self._baselines
+        self._common["verdict"] = search_summary.search_verdict(
+            finalists, rivals, metric, unit, limit
+        )
         self._write_best(finalists, tied)
         self._write_front()
         for line in (
@@ -113,9 +120,7 @@ class ResultWriter(Callback):
             search_summary.failed_finals(trials),
             search_summary.statistically_tied(finalists, tied, metric),
             search_summary.front(self._front, metric, unit, objective.settings.axes),
-            *search_summary.baselines(
-                [(one.name, one.digest, one.measurement) for one in self._baselines], metric, unit
-            ),
+            *search_summary.baselines(rivals, metric, unit, limit),
             *self._components.warnings(),
         ):
             if line:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 
@@ -22,8 +22,15 @@ from evonas.models.full_network import TruncatedBackbone
 from evonas.models.networks.base import refuse_unread
 from evonas.runs.file_schemas import ContenderEntry, Cost
 from evonas.space import Architecture
+from evonas.workflows.classical_models import Method
 from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
+from evonas.workflows.standard_baselines import (
+    CONSTANT,
+    classical_methods,
+    fit_and_judge,
+    standard_heads,
+)
 
 _FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone, the control of the pretrained one
@@ -45,6 +52,11 @@ class Contender:
         weights: file names of the trained weights, one a repeat that worked.
         curves: the error on the validation split after each epoch, one a result.
         failures: what went wrong, one line each.
+        baseline: whether the winner is held against it.
+        over_limit: its head has more multiply-adds than the candidates may.
+        method: of a classical model; None: a network, or the constant.
+        model: file name of the fitted classical model, or of the constant.
+        note: what the fit left out to save time.
     """
 
     name: str
@@ -59,6 +71,11 @@ class Contender:
     weights: list[str] = field(default_factory=list)
     curves: list[list[float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    baseline: bool = False
+    over_limit: bool = False
+    method: Method | None = None
+    model: str = ""
+    note: str = ""
 
     def mean(self, metric: str) -> float:
         """Return a metric's mean over the repeats or folds; nan if none worked."""
@@ -72,7 +89,7 @@ class Contender:
 
     def to_dict(self) -> ContenderEntry:
         """Return the network's entry of comparison.json."""
-        return {
+        entry: ContenderEntry = {
             "name": self.name,
             "architecture": dict(self.architecture.to_dict()) if self.architecture else None,
             "source": self.source,
@@ -84,7 +101,11 @@ class Contender:
             "weights": self.weights,
             "curves": self.curves,
             "failures": self.failures,
+            "over_limit": self.over_limit,
         }
+        if self.model:
+            entry["model"] = self.model
+        return entry
 
 
 @dataclass
@@ -157,11 +178,19 @@ class Retraining:
             for name, network in self.others
         ]
         networks = zip(self.components.baselines, experiment.baselines, strict=True)
-        found += [Contender(name, made, start=given.start) for (name, made), given in networks]
-        for contender in found:
+        baselines = [Contender(name, made, start=given.start) for (name, made), given in networks]
+        fits = []
+        if self.winner is not None:
+            tap = self.components.tap_of(self.winner)
+            heads = standard_heads(self.components, self.winner)
+            baselines += [Contender(name, made) for name, made in heads]
+            methods = classical_methods(self.components, self.winner)
+            fits = [Contender(one.name, None, tap=tap, method=one) for one in methods]
+        for contender in [*found, *baselines]:
             assert contender.architecture is not None
             contender.searched = self.searched.get(contender.architecture.digest)
-        return [*found, Contender("constant", None)]
+        baselines += [*fits, Contender(CONSTANT, None)]
+        return [*found, *(replace(one, baseline=True) for one in baselines)]
 
     def _train(
         self,
@@ -195,8 +224,14 @@ class Retraining:
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
             if contender.architecture is None:
-                own = context.make_task(split)
-                contender.results.append(_constant(own, context.targets[0], context.splits[split]))
+                maps = sources["backbone"].open(contender.tap)[0] if contender.tap else None
+                model, metrics = fit_and_judge(contender.method, context, split, maps)
+                contender.results.append(metrics)
+                if contender.method is not None and model is not None:
+                    contender.head, contender.note = model.complexity, model.note
+                file = _slug(contender, contenders) + ".safetensors"
+                if weights and model is not None and model.save(weights / file):
+                    contender.model = file
                 continue
             digest = contender.architecture.digest
             file = _slug(contender, contenders) + (f"-{repeat}" if repeat else "") + ".safetensors"
@@ -232,10 +267,12 @@ class Retraining:
                 contender.failures.append(f"{measurement.error_kind}: {measurement.error}")
 
     def _measure(self, contender: Contender) -> None:
-        """Fill in the tap and the cost of a contender."""
+        """Fill in tap and cost of a contender; that of a classical model's head is not known."""
+        backbone, experiment = self.components.backbone, self.components.experiment
+        if contender.tap:
+            contender.upto = self._upto(contender.tap)
         if contender.architecture is None:
             return
-        backbone, experiment = self.components.backbone, self.components.experiment
         contender.tap = str(contender.architecture.settings.get("tap", experiment.tap))
         if contender.tap not in backbone.taps:
             raise InputError(
@@ -248,8 +285,12 @@ class Retraining:
         shape = backbone.taps[contender.tap]
         outputs = self.components.task.n_outputs
         contender.head = count(family.build(architecture, shape, outputs), shape)
-        upto = TruncatedBackbone(backbone, contender.tap)
-        contender.upto = count(upto, tuple(upto.example().shape[1:]))
+        contender.upto = self._upto(contender.tap)
+        contender.over_limit = not self.components.objective.feasible(contender.head.macs)
+
+    def _upto(self, tap: str) -> Complexity:
+        upto = TruncatedBackbone(self.components.backbone, tap)
+        return count(upto, tuple(upto.example().shape[1:]))
 
 
 def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
@@ -311,12 +352,3 @@ def _slug(contender: Contender, contenders: Sequence[Contender]) -> str:
     same = [one for one in contenders if plain(one) == plain(contender)]
     number = next(i for i, one in enumerate(same) if one is contender)
     return plain(contender) + (f"-no{number + 1}" if number else "")
-
-
-def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
-    result: dict[str, float] = {}
-    for prefix, side in (("", split.validation), ("test_", split.test)):
-        if len(side):
-            metrics = task.constant_metrics(targets[split.train], targets[side])
-            result |= {f"{prefix}{name}": value for name, value in metrics.items()}
-    return result

@@ -11,7 +11,7 @@ from evonas.estimation.failure_kinds import KINDS
 from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
-from evonas.report.tables import Table, with_spread
+from evonas.report.tables import Table, legend, marked, with_spread
 from evonas.runs.finals import statistically_tied
 
 _STATES = {
@@ -42,7 +42,7 @@ def sentences(run: Run) -> Iterator[str]:
         outcome.failed_finals(run.trials),
         outcome.statistically_tied(run.finalists, cheaper, metric),
     ]
-    yield from filter(None, lines)
+    yield from filter(None, [*lines, run.best.get("verdict")])
     yield from run.environment.get("warnings", [])
 
 
@@ -65,27 +65,32 @@ def contenders(run: Run) -> Table:
         cost += [f"{one.trial.latency:.3f}"] if timed else []
         seeds = f"{len(one.further)} further" if one.further else "1"
         rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
+    marks, notes = [], []
     for net in run.best.get("baselines", []):
         value = net.get("metrics", {}).get(metric)
+        marks.append(_over(run, net.get("macs", 0), net.get("over_limit")))
         name, _, tap = str(net.get("name", "")).rpartition(" on ")
+        name, tap = marked(name or tap, marks[-1]), tap if name else "-"
+        notes += [f"{name}: {net['note']}."] if net.get("note") else []
         error = "failed" if value is None else f"{value:.3f}"
         cost = [millions(net["macs"]), f"{net['params'] / 1e3:.1f}"] if net.get("macs") else []
         cost = cost or ["-", "-"]
         cost += [f"{net['latency_ms']:.3f}" if net.get("latency_ms") else "-"] if timed else []
-        rows.append([name, tap, error, "1", *cost])
+        seeds = "fitted" if net.get("digest") == "" else "1"
+        rows.append([name, tap, error, seeds, *cost])
     columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
     columns += ["ms"] if timed else []
     note = "All trained as briefly as in the search; the cost is that of the head network alone."
     if run.replayed:
         note = "Answers of a table of finished trainings; nothing was trained."
-    return Table("What came out", columns, rows, [note])
+    return Table("What came out", columns, rows, [note, *notes, *legend(_limit(run), marks)])
 
 
 def retrained(run: Run) -> Table | None:
     """Return the table of a retraining; None if there was none."""
     entries = run.retrained.get("contenders", [])
     metric = run.error[0]
-    rows = []
+    rows, marks = [], []
     prefix = "test_" if any(f"test_{metric}" in r for c in entries for r in c["results"]) else ""
     for one in entries:
         values = [result[prefix + metric] for result in one["results"] if prefix + metric in result]
@@ -96,15 +101,28 @@ def retrained(run: Run) -> Table | None:
         head, upto = one["head"], one["backbone_up_to_tap"]
         costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
         size = f"{head['megabytes']:.3g}"
-        rows.append([one["name"], one["tap"] or "-", error, *costs, size])
+        marks.append(_over(run, head["macs"], one.get("over_limit")))
+        rows.append([marked(one["name"], marks[-1]), one["tap"] or "-", error, *costs, size])
     if not rows:
         return None
     side = "test split" if prefix else "validation split"
     folds = run.retrained.get("folds")
     side = f"held-out groups of {folds} folds" if folds else side
     columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone", "MB, head"]
-    bias = run.retrained.get("selection_bias")
-    return Table(f"Retrained, judged on the {side}", columns, rows, [bias] if bias else [])
+    said = [run.retrained.get("verdict"), run.retrained.get("selection_bias")]
+    notes = [*filter(None, said), *legend(_limit(run), marks)]
+    return Table(f"Retrained, judged on the {side}", columns, rows, notes)
+
+
+def _limit(run: Run) -> int | None:
+    limit: int | None = run.experiment.get("objective", {}).get("max_macs")
+    return limit
+
+
+def _over(run: Run, macs: int, known: bool | None) -> bool:
+    """Whether a network is beyond the candidates' limit; earlier versions did not write it."""
+    limit = _limit(run)
+    return known if known is not None else limit is not None and macs > limit
 
 
 def counts(run: Run) -> Table:
