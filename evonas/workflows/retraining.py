@@ -28,6 +28,7 @@ from evonas.workflows.loop import candidate_seed
 from evonas.workflows.standard_baselines import (
     CONSTANT,
     classical_methods,
+    enabled,
     fit_and_judge,
     standard_heads,
 )
@@ -125,6 +126,7 @@ class Retraining:
     progress: Progress = lambda label, done, total: None
     others: Sequence[tuple[str, Architecture]] = ()
     searched: Mapping[str, float] = field(default_factory=dict)
+    _uptos: dict[str, Complexity] = field(default_factory=dict, init=False, repr=False)
 
     def compare(
         self, repeats: int, weights: Path | None, done: Callable[[int, int], None]
@@ -230,7 +232,9 @@ class Retraining:
                 if contender.method is not None and model is not None:
                     contender.head, contender.note = model.complexity, model.note
                 file = _slug(contender, contenders) + ".safetensors"
-                if weights and model is not None and model.save(weights / file):
+                if model is None or not weights or not enabled(self.components):
+                    continue
+                if model.save(weights / file):  # for evaluations
                     contender.model = file
                 continue
             digest = contender.architecture.digest
@@ -289,8 +293,10 @@ class Retraining:
         contender.over_limit = not self.components.objective.feasible(contender.head.macs)
 
     def _upto(self, tap: str) -> Complexity:
-        upto = TruncatedBackbone(self.components.backbone, tap)
-        return count(upto, tuple(upto.example().shape[1:]))
+        if tap not in self._uptos:
+            upto = TruncatedBackbone(self.components.backbone, tap)
+            self._uptos[tap] = count(upto, tuple(upto.example().shape[1:]))
+        return self._uptos[tap]
 
 
 def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
