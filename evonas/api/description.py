@@ -35,6 +35,7 @@ from evonas.report.tables import Table
 from evonas.space import Architecture, Gene, Genome, SearchSpace
 from evonas.workflows.components import Components
 from evonas.workflows.feasibility import extreme, feasibility, sample
+from evonas.workflows.standard_baselines import most_heads
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 _BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
@@ -120,7 +121,7 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
             f"in the finals ({finals.networks} best, {finals.seeds} more seeds each)": (
                 finals.networks * finals.seeds
             ),
-            "baselines": len(plan.baselines),
+            "baselines": len(plan.baselines) + most_heads(plan),
         }
     return ExperimentDescription(
         name=experiment.name,
@@ -165,11 +166,8 @@ def _params(
 
 
 def _cache(components: Components) -> CachePlan:
-    settings, backbone, taps = (
-        components.experiment.features,
-        components.backbone,
-        components.taps(),
-    )
+    settings, backbone = components.experiment.features, components.backbone
+    taps = components.taps()
     views = standard_views(settings.jitters)
     cache = FeatureCache(Path(settings.cache).expanduser())
     files = cache.paths(backbone, components.dataset, taps, views).values()

@@ -36,7 +36,7 @@ Indices = NDArray[np.intp]
 MOST_FEATURES, MOST_VALUES, MOST_IMAGES = 4096, 1 << 23, 2048
 #: Largest images x features x classes of a support vector machine, for the same reason.
 _CHEAP = 2.5e6
-_BATCH = 256
+_BATCH, _ROWS = 256, 2048  # images whose maps, and whose features, are in memory at once
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,8 @@ class ClassicalModel:
 
     def outputs(self, maps: NDArray[np.float16], images: Indices) -> Floats:
         """Return (n, k) values, or scores of the classes, of some images."""
-        return self.linear(features(maps, images, self.grid))
+        parts = [images[start : start + _ROWS] for start in range(0, max(len(images), 1), _ROWS)]
+        return np.concatenate([self.linear(features(maps, part, self.grid)) for part in parts])
 
     def save(self, path: Path) -> bool:
         """Write the model as safetensors; return whether that worked."""

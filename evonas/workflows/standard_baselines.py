@@ -54,6 +54,13 @@ def enabled(components: BaseComponents) -> bool:
     return wanted and isinstance(components, Components) and not components.task.dense
 
 
+def most_heads(components: BaseComponents) -> int:
+    """Return the largest number of ``standard_heads`` of a winner."""
+    if not enabled(components):
+        return 0
+    return 2 if components.objective.settings.max_macs is None else 3
+
+
 def standard_heads(
     components: BaseComponents, winner: Architecture
 ) -> tuple[tuple[str, Architecture], ...]:
