@@ -20,12 +20,16 @@ from evonas.api.search import search
 from evonas.api.search_result import SearchResult
 from evonas.cli.printing import SearchPrinter
 from evonas.core.experiment import FREE_ON_RESUME, check
+from evonas.estimation.estimator import TrainingContext
+from evonas.estimation.features.feature_cache import Features
 from evonas.report.page import run_tables
 from evonas.report.page.run_data import Run
 from evonas.space import Architecture
+from evonas.workflows import classical_models as classical
 from evonas.workflows.components import Components, components_of
 from evonas.workflows.standard_baselines import (
     classical_methods,
+    fit_and_judge,
     fitted,
     largest_width,
     recipe_of,
@@ -87,6 +91,31 @@ def test_no_head_is_named_twice(tiny: dict[str, Any]) -> None:
     assert not standard_heads(
         made(tiny, objective={"max_macs": limit}, tap="block4", baselines=own), WINNER
     )
+
+
+def test_a_residual_head_that_won_is_its_own_equal(tiny: dict[str, Any]) -> None:
+    winner = Architecture("residual_head", {"width": 9, "tap": "block4"})
+    components = made(tiny, objective={"max_macs": made(tiny).cost(winner)})
+    assert standard_heads(components, winner)[0] == (
+        "hand-made residual head at equal cost",
+        winner,
+    )
+
+
+def test_a_classical_model_sees_the_training_images_alone(
+    setting: TrainingContext, features: Features
+) -> None:
+    task, split, maps = setting.make_task(), setting.splits["search"], features.open("block4")[0]
+    targets = setting.targets[0]
+    method = classical.methods(task, (128, 4, 4), targets)[0]
+    model, found = fit_and_judge(method, setting, "search", maps)
+    own = classical.fit(method, task, maps, targets, split.train)
+    assert model is not None
+    assert (model.linear.weights == own.linear.weights).all()
+    assert found == classical.metrics(task, own, maps, targets, split.validation)
+    constant, judged = fit_and_judge(None, setting, "search", None)
+    assert constant is not None
+    assert judged == task.constant_metrics(targets[split.train], targets[split.validation])
 
 
 def test_a_winner_cheaper_than_every_head_has_none_beside_it(tiny: dict[str, Any]) -> None:
