@@ -178,5 +178,6 @@ def _tiny(cache: Path) -> dict[str, Any]:
         "features": {"cache": str(cache)},
         "training": {"epochs": 1},
         "retraining": {"epochs": 1},
+        "standard_baselines": False,  # seconds a search; they have tests of their own
         "execution": {"executor": "local", "workers": 1},
     }

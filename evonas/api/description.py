@@ -40,6 +40,7 @@ from evonas.workflows.feasibility import (
     limit_shares,
     sample,
 )
+from evonas.workflows.standard_baselines import most_heads
 from evonas.workflows.tabular_benchmark import TabularBenchmark
 
 _BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
@@ -121,7 +122,7 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         images = {side: len(indices) for side, indices in plan.dataset.sides().items()}
         cache = _cache(plan)
         trainings |= planned(experiment.finals, experiment.budget)
-        trainings["baselines"] = len(plan.baselines)
+        trainings["baselines"] = len(plan.baselines) + most_heads(plan)
     return ExperimentDescription(
         name=experiment.name,
         space=space.name,
@@ -169,11 +170,8 @@ def _params(
 
 
 def _cache(components: Components) -> CachePlan:
-    settings, backbone, taps = (
-        components.experiment.features,
-        components.backbone,
-        components.taps(),
-    )
+    settings, backbone = components.experiment.features, components.backbone
+    taps = components.taps()
     views = standard_views(settings.jitters)
     cache = FeatureCache(Path(settings.cache).expanduser())
     files = cache.paths(backbone, components.dataset, taps, views).values()

@@ -13,9 +13,10 @@ from evonas.core.files import keep
 from evonas.core.overrides import Word, as_data
 from evonas.data.base import Dataset
 from evonas.errors import InputError
+from evonas.estimation.cost.limits import limits_text
 from evonas.report import evaluation_tables as tested
 from evonas.report import published_results as literature
-from evonas.report.tables import Table, markdown
+from evonas.report.tables import Table, legend, markdown
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import Comparison, TestResult, write_json
 from evonas.workflows.evaluation import Result, Retrained
@@ -122,6 +123,8 @@ def evaluate(
     for (name, _), dataset in zip(sets, datasets, strict=True):
         results = retrained.test(name, dataset, callback.on_progress, flip, include)
         notes = _notes(content, dataset, results[0]) + ([_FLIP_NOTE] if flip else [])
+        limits = limits_text(content["experiment"].get("objective", {}))
+        notes += legend(limits, [one.over_limit for one in results])
         tables += _tables(results, retrained.metrics, retrained.task.unit, notes)
         if published:
             train = content["experiment"]["data"]["name"]

@@ -76,8 +76,10 @@ class LiveView(Callback):
             self._drawing.close()
 
     def on_end(self, result: SearchResult) -> None:
-        """Take away what is still drawn."""
+        """Take away what is still drawn; say what the search was worth."""
         self._drawing.close()
+        if result.verdict:
+            self.console.print(result.verdict, soft_wrap=True)
 
     def on_stop(self, error: BaseException, message: str) -> None:
         """Print how to resume a search that a user stopped; an error contains it already."""

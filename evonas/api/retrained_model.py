@@ -88,6 +88,17 @@ class RetrainedModel:
         split = held_out(content.get("folds", 0), content.get("fold_by", ""))
         return [_row(one, split) for one in content["contenders"]]
 
+    @property
+    def verdict(self) -> str:
+        """What the search was worth: the winner's error against the best baseline's, in words.
+
+        Empty without a winner or baselines.
+
+        Raises:
+            InputError: nothing retrained is there, or a file is damaged.
+        """
+        return self._retrained().content.get("verdict", "")
+
     def evaluate(
         self,
         data: Data,

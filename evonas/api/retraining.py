@@ -17,11 +17,13 @@ from evonas.core.files import keep, make_folder
 from evonas.core.overrides import Word, given
 from evonas.data.base import Dataset
 from evonas.errors import InputError
+from evonas.estimation.cost.limits import limits_text
 from evonas.report import published_results
 from evonas.report.evaluation_tables import published
 from evonas.report.price import price
 from evonas.report.ranking import rank_correlation
-from evonas.report.tables import Table, costs, errors, markdown
+from evonas.report.tables import Table, costs, errors, legend, markdown
+from evonas.report.verdict import retraining_verdict
 from evonas.runs import result_files as results
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import FORMAT, Chosen, Comparison, write_json
@@ -195,17 +197,22 @@ class _Work:
         chosen = bool(best) and best.get("data") in (None, dataset.fingerprint)
         bias = selection_bias("test" in dataset.splits, experiment.retraining.keep, chosen, count)
         by, shared = (folds.by, folds.warning) if folds else ("", "")
-        below = [line for line in (shared, bias) if line]
+        limits = limits_text(experiment.objective.model_dump())
+        below = [*warnings, *legend(limits, [one.over_limit for one in contenders])]
+        fits = [f"{one.name}: {one.note}" for one in contenders if one.note]
+        reasons = [*filter(None, (shared, bias)), *fits, *below]
         tables = (
-            errors(contenders, components.task.unit, count, [*below, *warnings], by),
-            costs(contenders, warnings),
+            errors(contenders, components.task.unit, count, reasons, by),
+            costs(contenders, below),
             *(_published(experiment.data.name, folds) if folds else ()),
         )
+        worth = retraining_verdict(contenders, *components.error, bool(limits), bool(folds))
         agreement = rank_correlation(contenders, components.task.metric)
         notes = [agreement.statement(experiment.training.epochs)] if agreement else []
         notes += self._price(contenders[0])
         text = "\n".join(markdown(table) for table in tables)
-        keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in notes))
+        ends = [*notes, worth] if worth else notes
+        keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in ends))
         winner = Architecture.from_dict(best["architecture"]) if best else None
         content: Comparison = {
             "format": FORMAT,
@@ -219,6 +226,7 @@ class _Work:
             "folds": count,
             "repeats": repeats,
             "rank_correlation": agreement and asdict(agreement),
+            "verdict": worth,
             "contenders": [contender.to_dict() for contender in contenders],
         }
         if folds:
@@ -264,7 +272,9 @@ def _of_the_search(
     Raises:
         InputError: the journal is not beside best.json.
     """
-    searched = {b["digest"]: b["metrics"].get(metric) for b in best.get("baselines", [])}
+    searched = {
+        b["digest"]: b["metrics"].get(metric) for b in best.get("baselines", []) if b.get("digest")
+    }
     own = best.get("searched", best).get("metrics", {})
     if best:
         searched[best["digest"]] = own.get(metric)

@@ -23,15 +23,18 @@ from evonas.report.live_view import duration
 from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment
+from evonas.runs.finals import rank_finalists
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
+from evonas.space import Architecture
 from evonas.workflows.base_components import BaseComponents, Ready
 from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import check_limits, cost_statement
 from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import saved
 from evonas.workflows.result_writer import ResultWriter
+from evonas.workflows.standard_baselines import fitted, standard_heads
 from evonas.workflows.warm_start import WarmStart
 from evonas.workflows.warm_start import warm_start as warm_start_from
 
@@ -150,7 +153,7 @@ class _Run:
                 with ready.executor() as executor, resumable(store, self.callback):
                     self._write_start(store, ready, resume)
                     # The files come first, so that no callback of a user can lose a trial.
-                    self._search(store, executor, CallbackList([files, self.callback]))
+                    self._search(store, executor, CallbackList([files, self.callback]), ready)
                     usage = executor.usage
                 with announced(self.callback):
                     self._say(self._summary(store, usage, time.monotonic() - start))
@@ -196,7 +199,9 @@ class _Run:
         store.write("experiment.yaml", resolved)
         store.log(f"{'resumed' if resume else 'started'} with {store.trained} trained networks")
 
-    def _search(self, store: RunStore, executor: Executor, callbacks: Callback) -> None:
+    def _search(
+        self, store: RunStore, executor: Executor, callbacks: Callback, ready: Ready
+    ) -> None:
         """Spend the budget, then train finals and baselines."""
         experiment, components, done = self._experiment, self._components, store.trained
         executor.expect(done, experiment.budget)
@@ -221,8 +226,17 @@ class _Run:
         search.run(experiment.seed)
         if components.finals is not None:
             search.run_finals(components.finals, experiment.seed)
-        baselines = [(f"{name} on {components.tap_of(a)}", a) for name, a in components.baselines]
-        search.run_baselines(baselines, experiment.seed)
+        finalists = rank_finalists(store.trials(), components.finals)
+        winners = [Architecture.from_dict(one.trial.architecture) for one in finalists[:1]]
+        networks = [
+            *components.baselines,
+            *(h for w in winners for h in standard_heads(components, w)),
+        ]
+        named = [(f"{name} on {components.tap_of(one)}", one) for name, one in networks]
+        search.run_baselines(named, experiment.seed)
+        for winner in winners:
+            for baseline in fitted(components, winner, ready.features):
+                callbacks.on_baseline(baseline)
 
     def _first_trials(self, store: RunStore) -> Sequence[Trial]:
         """Return the trials of generation -1 that the journal lacks.

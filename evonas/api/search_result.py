@@ -124,6 +124,14 @@ class SearchResult:
         """Unit of the error, such as ``degrees``; empty if it has none."""
         return self._run.error[1]
 
+    @property
+    def verdict(self) -> str:
+        """What the search was worth: the winner's error against the best baseline's, in words.
+
+        Empty where the search has not finished, or had no baselines.
+        """
+        return str(self._run.best.get("verdict", ""))
+
     def trials_dataframe(self) -> pandas.DataFrame:
         """Return a row for each trial of the journal.
 

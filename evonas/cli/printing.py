@@ -18,10 +18,11 @@ class SearchPrinter(LiveView):
     """Prints a search, and the command that follows it."""
 
     def on_end(self, result: SearchResult) -> None:
-        """Print how to go on from a search."""
-        super().on_end(result)
+        """Print how to go on from a search, and what it was worth."""
+        self._drawing.close()
         if not result.experiment.table:
             self.console.print(f"Next: evonas retrain {result.best_file}", soft_wrap=True)
+        super().on_end(result)
 
     def on_step(self, number: int, steps: int, name: str) -> None:
         """Print the headline of a step of a pipeline."""

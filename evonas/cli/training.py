@@ -156,7 +156,8 @@ def retrain(
             callbacks=[view],
             overrides=changes,
         )
-    show_all(console, model.tables, [*model.notes, f"written: {model.folder}"])
+    lines = [*model.notes, f"written: {model.folder}", *filter(None, [model.verdict])]
+    show_all(console, model.tables, lines)
 
 
 @verbs.command("test", hidden=True)

@@ -54,7 +54,7 @@ _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "tabl
 #: What may differ when a run is resumed: where it runs and how long. The number of threads may
 #: not: it changes the last bits of results.
 FREE_ON_RESUME = (
-    *("budget", "retraining", "baselines", "finals", "features.cache"),
+    *("budget", "retraining", "baselines", "standard_baselines", "finals", "features.cache"),
     *("probe", "prune", "quantize", "report", "logger"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
     *(f"execution.time_limit.{name}" for name in ("times", "least", "most")),
@@ -133,6 +133,9 @@ class Experiment(Settings):
         features, objective, training, fidelity, inherit, finals, retraining: see their classes.
         execution, probe, prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
+        standard_baselines: whether baselines on the winner's tap stand beside it besides: residual
+            heads at equal cost and at the limit, a linear probe, classical models, a constant. No
+            effect in a table, and where a task learns maps.
         report: whether a search ends with writing report.html.
         logger: where else a search is written down: a registered part with its options, or a
             list of them; ``none`` by default.
@@ -167,6 +170,7 @@ class Experiment(Settings):
     baselines: tuple[Baseline, ...] = (
         Baseline(name="pooled features + linear", network="linear_probe"),
     )
+    standard_baselines: bool = True
     report: bool = True
     logger: Parts = ()
     table: TableSettings | None = None
@@ -282,7 +286,7 @@ def check(data: Any, where: str) -> Experiment:
         InputError: a key or value is wrong; all complaints are in ``error.args[1:]``.
     """
     if isinstance(data, dict) and data.get("table"):
-        data = {**_NO_TRAINING, "baselines": [], **data}
+        data = {**_NO_TRAINING, "baselines": [], "standard_baselines": False, **data}
     try:
         return Experiment.model_validate(recommended.resolved(plain(data)))
     except ValidationError as error:

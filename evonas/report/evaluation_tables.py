@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evonas.report.published_results import Row
-from evonas.report.tables import Table, with_spread
+from evonas.report.tables import Table, marked, with_spread
 
 #: Order and heads of head pose columns as in Ruiz et al. (2018) and later papers.
 _POSE = {
@@ -38,7 +38,12 @@ def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Seque
     title += f", mean ± sd of {count} trainings" if count > 1 else ""
     title += FLIPPED if first.flip else ""
     rows = [
-        [result.network, result.tap, *(_cell(result, name) for name in order), *_costs(result)]
+        [
+            marked(result.network, result.over_limit),
+            result.tap,
+            *(_cell(result, name) for name in order),
+            *_costs(result),
+        ]
         for result in results
     ]
     heads = [_POSE.get(name, name) for name in order]

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
+from evonas.report.verdict import Rated, verdict
+from evonas.runs.callbacks import TrainedBaseline
 from evonas.runs.finals import DOUBT, Finalist, Outcome, noise
 from evonas.runs.run_store import Trial
 
@@ -119,13 +121,52 @@ def front(trials: Sequence[Trial], metric: str, unit: str, axes: Sequence[str]) 
 
 
 def baselines(
-    rivals: Sequence[tuple[str, str, Measurement]], metric: str, unit: str
+    rivals: Sequence[TrainedBaseline], metric: str, unit: str, limits: str = ""
 ) -> Iterator[str]:
-    """Yield a line per hand-made network, trained as in the search."""
-    for name, _, measurement in rivals:
+    """Yield a line per baseline, trained as in the search or fitted to the same images.
+
+    Args:
+        rivals: the baselines.
+        metric, unit: of the error.
+        limits: of the candidates, as a user writes them; empty: there are none.
+    """
+    for one in rivals:
+        measurement = one.measurement
         error = measurement.metrics.get(metric, math.nan)
         result = measurement.error or f"{metric} {error:.3f}{_in(unit)}"
-        yield f"Trained the same way, {name}: {result} at {_cost(measurement)}."
+        how = "Trained the same way" if one.digest else "Fitted to the same images"
+        beyond = f", beyond {limits}" if one.over_limit else ""
+        note = f" ({one.note})" if one.note else ""
+        yield f"{how}, {one.name}: {result} at {_cost(measurement)}{beyond}{note}."
+
+
+def search_verdict(
+    finalists: Sequence[Finalist],
+    rivals: Sequence[TrainedBaseline],
+    metric: str,
+    unit: str,
+    limits: str = "",
+) -> str:
+    """Return a sentence on what a search was worth; empty without baselines.
+
+    Args:
+        finalists: the winner first.
+        rivals, metric, unit, limits: as of ``baselines``.
+    """
+    best = finalists[0]
+    errors = [one.metrics[metric] for one in best.further or (best.trial,)]
+    rated = [
+        Rated(
+            one.name,
+            [one.measurement.metrics[metric]] if metric in one.measurement.metrics else [],
+            one.measurement.macs,
+            over_limit=one.over_limit,
+            fixed=not one.digest,
+        )
+        for one in rivals
+    ]
+    winner, deviation = Rated("winner", errors, best.trial.macs), noise(finalists, metric)
+    return verdict(winner, rated, unit, limited=bool(limits), noise=deviation)
 
 
 def _in(unit: str) -> str:

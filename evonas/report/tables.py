@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,6 +12,8 @@ from rich.table import Table as RichTable
 
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 
+#: Mark behind the name of a network that costs more than the candidates may.
+MARK = "*"
 _NARROW = 26  # width that a name's column may always have
 
 
@@ -67,7 +69,7 @@ def errors(
     ]
     rows = []
     for contender in contenders:
-        cells = [contender.name, contender.tap or "-"]
+        cells = [marked(contender.name, contender.over_limit), contender.tap or "-"]
         cells += [_error(contender, name, name == prefix + HELD_OUT_LOSS) for name in metrics]
         rows.append(cells)
     count = max((len(c.results) for c in contenders), default=0)
@@ -88,7 +90,7 @@ def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:
     rows = []
     for contender in contenders:
         head, upto = contender.head, contender.upto
-        cells = [contender.name, contender.tap or "-"]
+        cells = [marked(contender.name, contender.over_limit), contender.tap or "-"]
         cells.append(_sum(head.macs / 1e6, upto.macs / 1e6))
         cells.append(_sum(head.params / 1e3, upto.params / 1e3))
         cells.append(_sum(head.megabytes, upto.megabytes))
@@ -100,6 +102,23 @@ def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:
     columns = ["network", "tap", "M multiply-adds", "k parameters", "MB"]
     notes += warnings
     return Table("Cost: head + backbone up to the tap = total", columns, rows, notes)
+
+
+def marked(name: str, over_limit: bool) -> str:
+    """Return a name, with a mark if the network costs more than the candidates may."""
+    return f"{name} {MARK}" if over_limit else name
+
+
+def legend(limits: str, marks: Iterable[bool]) -> list[str]:
+    """Return the line that explains the mark; none where nothing is marked.
+
+    Args:
+        limits: of the candidates, as a user writes them.
+        marks: whether each row is marked.
+    """
+    if not any(marks):
+        return []
+    return [f"{MARK} beyond the limits of the candidates, {limits}"]
 
 
 def with_spread(mean: float, spread: float | None, form: str = ".3f") -> str:

@@ -41,17 +41,21 @@ class SearchStart:
 
 @dataclass(frozen=True)
 class TrainedBaseline:
-    """A hand-made network after its training; the argument of ``on_baseline``.
+    """A baseline after its training or fit; the argument of ``on_baseline``.
 
     Attributes:
-        name: name of the network and its tap, such as ``linear on block3``.
-        digest: digest of the architecture.
+        name: name of the model and its tap, such as ``linear on block3``.
+        digest: digest of the architecture; empty for a classical model and the constant.
         measurement: metrics, costs, and the error if the training failed.
+        note: what the fit of a classical model left out; empty if nothing.
+        over_limit: its costs are beyond the limits of the candidates.
     """
 
     name: str
     digest: str
     measurement: Measurement
+    note: str = ""
+    over_limit: bool = False
 
 
 class Callback:
@@ -96,7 +100,7 @@ class Callback:
         """Receive the next stage after the search, and its number of trainings, at most."""
 
     def on_baseline(self, baseline: TrainedBaseline) -> None:
-        """Receive a hand-made network that was trained as briefly as the candidates."""
+        """Receive a baseline: a network that was trained as briefly as the candidates, or a fit."""
 
     def on_end(self, result: Any) -> None:
         """Receive the ``evonas.SearchResult``, when all files of the run are written."""

@@ -149,7 +149,10 @@ class Block(TypedDict):
 
 
 class Baseline(TypedDict):
-    """A hand-made network, trained as briefly as the candidates."""
+    """A baseline: a network, trained as briefly as the candidates, or a fit without a digest.
+
+    ``over_limit``: it has more multiply-adds than ``objective.max_macs`` allows the candidates.
+    """
 
     name: StrictStr
     digest: NotRequired[StrictStr]
@@ -158,6 +161,8 @@ class Baseline(TypedDict):
     params: Count
     latency_ms: NotRequired[Number]
     failed: NotRequired[StrictStr]
+    over_limit: NotRequired[StrictBool]
+    note: NotRequired[StrictStr]
 
 
 class SearchedMetrics(TypedDict, total=False):
@@ -215,6 +220,7 @@ class SearchFile(Fingerprints, total=False):
     seed: StrictInt
     evonas: Any
     baselines: list[Baseline]
+    verdict: StrictStr
 
 
 class BackboneCost(TypedDict):
@@ -290,7 +296,10 @@ class Cost(TypedDict):
 
 
 class ContenderEntry(TypedDict):
-    """A network of a retraining; ``task``: options of the task, where its recipe has some."""
+    """A network of a retraining; or a classical model, or the constant, in the file ``model``.
+
+    ``task``: options of the task, where the recipe of the network has some.
+    """
 
     name: StrictStr
     architecture: Plain | None
@@ -305,6 +314,8 @@ class ContenderEntry(TypedDict):
     curves: NotRequired[list[_Epochs]]
     losses: NotRequired[list[_Epochs]]
     failures: NotRequired[list[StrictStr]]
+    over_limit: NotRequired[StrictBool]
+    model: NotRequired[_FileName]
 
 
 class Comparison(TypedDict, total=False):
@@ -323,6 +334,7 @@ class Comparison(TypedDict, total=False):
     fold_warning: StrictStr
     repeats: Any
     rank_correlation: Any
+    verdict: StrictStr
     contenders: list[ContenderEntry]
     quantized: StrictBool
 
@@ -344,6 +356,7 @@ class TestResult(TypedDict, total=False):
     left_out: StrictStr
     warning: StrictStr
     protocol: StrictStr
+    over_limit: StrictBool
 
 
 def checked(

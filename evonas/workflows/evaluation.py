@@ -30,6 +30,8 @@ from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.tasks.base import Matrix, Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
+from evonas.workflows import classical_models as classical
+from evonas.workflows.classical_models import ClassicalModel
 from evonas.workflows.components import Components
 from evonas.workflows.judging import Include, Judges, judges
 
@@ -55,6 +57,7 @@ class Result:
         seen_groups: further images left out, of a person or source photo that they used.
         left_out: both numbers and the reasons in words; empty if no image was left out.
         warning: why errors on these images flatter; empty if nothing says so.
+        over_limit: the head has more multiply-adds than the candidates of its search may have.
     """
 
     network: str
@@ -70,6 +73,7 @@ class Result:
     seen_groups: int = 0
     left_out: str = ""
     warning: str = ""
+    over_limit: bool = False
 
     def mean(self, metric: str) -> float:
         """Return a metric's mean over the training seeds."""
@@ -194,34 +198,54 @@ class Retrained:
         judging = self.judging(label, dataset, include)
         for one in networks:
             self._stands(one)
-        used = {one["tap"] for one in networks}
+        fits = [one for one in self.content["contenders"] if one.get("model")]
+        models = [self._classical(one) for one in fits]  # read before anything is computed
+        used = {one["tap"] for one in [*networks, *fits] if one["tap"]}
         taps = [tap for tap in self.components.backbone.taps if tap in used]
         features = self.components.features(self.components.backbone, taps, progress, dataset, flip)
         chosen = np.intersect1d(judging.images, features.usable)
         found = []
+
+        def result(one: ContenderEntry, answers: list[Array]) -> Result:
+            return Result(
+                one["name"],
+                one["tap"] or "-",
+                f"{label}, {judging.side}",
+                len(chosen),
+                tuple(self.task.details(answer, targets[chosen]) for answer in answers),
+                self.task.matrix(answers[0], targets[chosen]),
+                one["head"],
+                one["backbone_up_to_tap"],
+                flip,
+                judging.seen_images,
+                judging.seen_groups,
+                judging.left_out(),
+                judging.warning,
+                one.get("over_limit", False),
+            )
+
         for one in networks:
             maps = features.open(one["tap"])
             # the mirrored images' targets have no part in this, but a batch carries some
             data = TrainingData(maps, np.stack([targets] * len(maps)), chosen, chosen)
             answers = [self._answer(one, i, data, chosen) for i in range(len(one["weights"]))]
-            found.append(
-                Result(
-                    one["name"],
-                    one["tap"],
-                    f"{label}, {judging.side}",
-                    len(chosen),
-                    tuple(self.task.details(answer, targets[chosen]) for answer in answers),
-                    self.task.matrix(answers[0], targets[chosen]),
-                    one["head"],
-                    one["backbone_up_to_tap"],
-                    flip,
-                    judging.seen_images,
-                    judging.seen_groups,
-                    judging.left_out(),
-                    judging.warning,
-                )
-            )
+            found.append(result(one, answers))
+        for one, model in zip(fits, models, strict=True):
+            maps = features.open(one["tap"] or taps[0])
+            found.append(result(one, [classical.predictions(self.task, model, maps, chosen)]))
         return found
+
+    def _classical(self, fit: ContenderEntry) -> ClassicalModel:
+        """Return a classical model, or the constant, which stands on no tap.
+
+        Raises:
+            InputError: the file is missing, damaged, or of another tap.
+        """
+        if fit["tap"]:
+            self._stands(fit)
+        shape = self.components.backbone.taps[fit["tap"]] if fit["tap"] else None
+        columns = classical.columns(self.task)
+        return ClassicalModel.load(self.folder / Path(fit["model"]).name, shape, columns)
 
     def contender(self, name: str = "") -> ContenderEntry:
         """Return what is known of one trained network: architecture, tap, weights, costs.

@@ -157,7 +157,9 @@ class Search:
         measured = dict(self._executor.evaluate(jobs))
         for job in jobs:
             digest, measurement = job.architecture.digest, measured[job.index]
-            self._callbacks.on_baseline(TrainedBaseline(job.label, digest, measurement))
+            over = not self._objective.admits(job.architecture, measurement.macs)
+            baseline = TrainedBaseline(job.label, digest, measurement, over_limit=over)
+            self._callbacks.on_baseline(baseline)
 
     def _add_warm_start(self) -> None:
         """Pass the trials of generation -1 to the optimizer, before the first ask."""

@@ -10,6 +10,7 @@ from typing import Any, cast
 from evonas.core.experiment import Experiment
 from evonas.core.version import __version__
 from evonas.errors import InputError
+from evonas.estimation.cost.limits import limits_text
 from evonas.report import search_summary
 from evonas.report.price import price
 from evonas.runs import result_files
@@ -95,6 +96,7 @@ class ResultWriter(Callback):
                 f"{self._store.folder}: no network was trained successfully; the first error: "
                 f"{errors[0] if errors else 'none'}"
             )
+        limits = limits_text(objective.settings.model_dump())
         self._common["baselines"] = [
             {
                 "name": one.name,
@@ -104,9 +106,15 @@ class ResultWriter(Callback):
                 "params": one.measurement.params,
                 "latency_ms": one.measurement.latency,
                 "failed": one.measurement.error,
+                "over_limit": one.over_limit,
+                "note": one.note,
             }
             for one in self._baselines
         ]
+        rivals = self._baselines
+        self._common["verdict"] = search_summary.search_verdict(
+            finalists, rivals, metric, unit, limits
+        )
         winner = finalists[0].trial
         under = self._components.backbone_cost(Architecture.from_dict(winner.architecture))
         self._write_best(finalists, outcome.cheaper, under)
@@ -117,9 +125,7 @@ class ResultWriter(Callback):
             search_summary.failed_finals(trials),
             search_summary.statistically_tied(outcome, metric),
             search_summary.front(self._front, metric, unit, objective.settings.axes),
-            *search_summary.baselines(
-                [(one.name, one.digest, one.measurement) for one in self._baselines], metric, unit
-            ),
+            *search_summary.baselines(rivals, metric, unit, limits),
             price(winner.macs, winner.params, under, objective.settings.counts),
             *self._components.warnings(),
         ):

@@ -23,8 +23,16 @@ from evonas.runs.file_schemas import ContenderEntry, Cost
 from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
 from evonas.space.recipe import recipe_of, task_choices, without_recipe
+from evonas.workflows.classical_models import Method
 from evonas.workflows.components import Components
 from evonas.workflows.loop import candidate_seed
+from evonas.workflows.standard_baselines import (
+    CONSTANT,
+    classical_methods,
+    enabled,
+    fit_and_judge,
+    standard_heads,
+)
 
 _FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone, the control of the pretrained one
@@ -48,6 +56,11 @@ class Contender:
         curves: the error on the validation split after each epoch, one a result.
         losses: the mean loss on the training images of each epoch, one a result.
         failures: what went wrong, one line each.
+        baseline: whether the winner is held against it.
+        over_limit: its head has more multiply-adds than the candidates may.
+        method: of a classical model; None: a network, or the constant.
+        model: file name of the fitted classical model, or of the constant.
+        note: what the fit left out to save time.
     """
 
     name: str
@@ -64,6 +77,11 @@ class Contender:
     curves: list[list[float]] = field(default_factory=list)
     losses: list[list[float]] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    baseline: bool = False
+    over_limit: bool = False
+    method: Method | None = None
+    model: str = ""
+    note: str = ""
 
     def mean(self, metric: str) -> float:
         """Return a metric's mean over the repeats or folds; nan if none worked."""
@@ -77,7 +95,7 @@ class Contender:
 
     def to_dict(self) -> ContenderEntry:
         """Return the network's entry of comparison.json."""
-        own: ContenderEntry = {
+        entry: ContenderEntry = {
             "name": self.name,
             "architecture": dict(self.architecture.to_dict()) if self.architecture else None,
             "source": self.source,
@@ -90,8 +108,13 @@ class Contender:
             "curves": self.curves,
             "losses": self.losses,
             "failures": self.failures,
+            "over_limit": self.over_limit,
         }
-        return own if self.task is None else {**own, "task": self.task}
+        if self.model:
+            entry["model"] = self.model
+        if self.task is not None:
+            entry["task"] = self.task
+        return entry
 
 
 @dataclass
@@ -161,15 +184,23 @@ class Retraining:
             Contender(name, network, start=experiment.retraining.start)
             for name, network in self.others
         ]
-        baselines = self.components.baselines
+        made = self.components.baselines
         if self.winner is not None:
-            baselines = self.components.baselines_with(recipe_of(self.winner))
-        networks = zip(baselines, experiment.baselines, strict=True)
-        found += [Contender(name, made, start=given.start) for (name, made), given in networks]
-        for contender in found:
+            made = self.components.baselines_with(recipe_of(self.winner))
+        networks = zip(made, experiment.baselines, strict=True)
+        baselines = [Contender(name, own, start=given.start) for (name, own), given in networks]
+        fits = []
+        if self.winner is not None:
+            tap = self.components.tap_of(self.winner)
+            heads = standard_heads(self.components, self.winner)
+            baselines += [Contender(name, own) for name, own in heads]
+            methods = classical_methods(self.components, self.winner)
+            fits = [Contender(one.name, None, tap=tap, method=one) for one in methods]
+        for contender in [*found, *baselines]:
             assert contender.architecture is not None
             contender.searched = self.searched.get(contender.architecture.digest)
-        return [*found, Contender("constant", None)]
+        baselines += [*fits, Contender(CONSTANT, None)]
+        return [*found, *(replace(one, baseline=True) for one in baselines)]
 
     def _train(
         self,
@@ -207,8 +238,18 @@ class Retraining:
         jobs = {}
         for number, (contender, split, repeat) in enumerate(plan):
             if contender.architecture is None:
-                own = context.make_task(split)
-                contender.results.append(_constant(own, context.targets[0], context.splits[split]))
+                maps = sources["backbone"].open(contender.tap)[0] if contender.tap else None
+                model, metrics = fit_and_judge(contender.method, context, split, maps)
+                contender.results.append(metrics)
+                if contender.method is not None and model is not None:
+                    contender.head, contender.note = model.complexity, model.note
+                    sizes = model.complexity.macs, model.complexity.params
+                    contender.over_limit = not components.known.admits_model(*sizes, contender.tap)
+                file = _slug(contender, contenders) + ".safetensors"
+                if model is None or not weights or not enabled(self.components):
+                    continue
+                if model.save(weights / file):  # for evaluations
+                    contender.model = file
                 continue
             digest = contender.architecture.digest
             file = _slug(contender, contenders) + (f"-{repeat}" if repeat else "") + ".safetensors"
@@ -245,10 +286,12 @@ class Retraining:
                 contender.failures.append(f"{measurement.error_kind}: {measurement.error}")
 
     def _measure(self, contender: Contender) -> None:
-        """Fill in the tap and the cost of a contender."""
+        """Fill in tap and cost of a contender; that of a classical model's head is not known."""
+        backbone, experiment = self.components.backbone, self.components.experiment
+        if contender.tap:
+            contender.upto = self.components.upto(contender.tap)
         if contender.architecture is None:
             return
-        backbone, experiment = self.components.backbone, self.components.experiment
         contender.tap = str(contender.architecture.settings.get("tap", experiment.tap))
         if contender.tap not in backbone.taps:
             raise InputError(
@@ -265,6 +308,9 @@ class Retraining:
         outputs = self.components.outputs(architecture)
         contender.head = count(family.build(architecture, shape, outputs), shape)
         contender.upto = self.components.upto(contender.tap)
+        contender.over_limit = not self.components.objective.admits(
+            architecture, contender.head.macs
+        )
 
 
 def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
@@ -313,12 +359,3 @@ def _slug(contender: Contender, contenders: Sequence[Contender]) -> str:
     same = [one for one in contenders if plain(one) == plain(contender)]
     number = next(i for i, one in enumerate(same) if one is contender)
     return plain(contender) + (f"-no{number + 1}" if number else "")
-
-
-def _constant(task: Any, targets: Any, split: Split) -> Mapping[str, float]:
-    result: dict[str, float] = {}
-    for prefix, side in (("", split.validation), ("test_", split.test)):
-        if len(side):
-            metrics = task.constant_metrics(targets[split.train], targets[side])
-            result |= {f"{prefix}{name}": value for name, value in metrics.items()}
-    return result

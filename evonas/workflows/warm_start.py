@@ -25,7 +25,7 @@ from evonas.space import Architecture, SearchSpace
 SEARCHING = (
     *("name", "seed", "optimizer", "space", "recipe", "fidelity", "finals", "retraining"),
     *(f"objective.{name}" for name in ObjectiveSettings.model_fields if name != "error"),
-    *("baselines", "budget", "execution", "features.cache", "table.file"),
+    *("baselines", "standard_baselines", "budget", "execution", "features.cache", "table.file"),
     *("probe", "prune", "quantize", "report", "logger"),
 )
 #: Networks that are trained again where results are not valid here: their largest number, and

@@ -75,6 +75,10 @@ def test_images_and_trainings_are_counted(components: Components) -> None:
     found = experiment.describe()
     assert found.images == {side: len(rows) for side, rows in components.dataset.sides().items()}
     assert list(found.trainings.values()) == [7, 6, len(components.baselines)]
+    standard = changed(experiment, ["standard_baselines=true"]).describe()
+    assert list(standard.trainings.values()) == [7, 6, len(components.baselines) + 2]
+    limited = changed(experiment, ["standard_baselines=true", "objective.max_macs=9000000"])
+    assert list(limited.describe().trainings.values())[-1] == len(components.baselines) + 3
     assert found.max_macs is None
     assert (found.share, found.excluding) == (1.0, None)
     assert "limit: none on multiply-adds" in str(found)

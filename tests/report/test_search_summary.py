@@ -11,6 +11,7 @@ from msgspec.structs import replace as changed
 from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
 from evonas.report import search_summary as outcome
+from evonas.runs.callbacks import TrainedBaseline
 from evonas.runs.finals import Finalist, Outcome
 from evonas.runs.run_store import Trial
 
@@ -144,13 +145,38 @@ def test_a_front_of_one_has_one_end() -> None:
 
 def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
     rivals = [
-        ("linear on block3", "d", Measurement("ok", {"mae": 9.0}, macs=500)),
-        ("head on block4", "e", Measurement.failure("diverged", "loss is nan", macs=1_500_000)),
+        TrainedBaseline("linear on block3", "d", Measurement("ok", {"mae": 9.0}, macs=500)),
+        TrainedBaseline(
+            "head on block4", "e", Measurement.failure("diverged", "loss is nan", macs=1_500_000)
+        ),
+        TrainedBaseline("ridge on block4", "", Measurement("ok", {"mae": 8.0}, macs=500), "of 9"),
     ]
-    assert list(outcome.baselines(rivals, "mae", "degrees")) == [
+    assert list(outcome.baselines(rivals, "mae", "degrees", 1_000_000)) == [
         "Trained the same way, linear on block3: mae 9.000 degrees at 0.001 MFLOPs of head.",
-        "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head.",
+        "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head, beyond the "
+        "limit of 2.00 MFLOPs.",
+        "Fitted to the same images, ridge on block4: mae 8.000 degrees at 0.001 MFLOPs of head "
+        "(of 9).",
     ]
+
+
+def test_the_verdict_of_a_search_takes_the_noise_of_its_finals() -> None:
+    finalists = [finalist("a", 3.0, 5.0, 5.2), finalist("b", 3.5, 6.0, 6.2)]  # sd 0.1414
+    rivals = [
+        TrainedBaseline("costly", "d", Measurement("ok", {"mae": 1.0}, macs=5_000_001)),
+        TrainedBaseline("failed", "e", Measurement.failure("diverged", "loss is nan")),
+        TrainedBaseline("head", "f", Measurement("ok", {"mae": 5.4}, macs=500_000)),
+    ]
+    # 2 x 0.1414 x sqrt(1 / 2 + 1) = 0.346 is more than the 0.3 between 5.1 and 5.4
+    said = outcome.search_verdict(finalists, rivals, "mae", "degrees", 5_000_000)
+    assert said.startswith("No better than head beyond noise: 5.1 against 5.4 degrees")
+    assert "(0.35)" in said
+    # a fit has no such noise: 2 x 0.1414 x sqrt(1 / 2) = 0.2
+    fit = TrainedBaseline("ridge", "", rivals[2].measurement)
+    assert outcome.search_verdict(finalists, [fit], "mae", "degrees").startswith(
+        "The winner's error is 5.6 % lower than that of the best baseline (ridge): 5.1 against 5.4"
+    )
+    assert outcome.search_verdict(finalists, [], "mae", "degrees") == ""
 
 
 def test_a_latency_that_was_measured_stands_beside_the_operations() -> None:

@@ -9,7 +9,6 @@ and the class with the largest value is predicted; for two classes that is a thr
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,13 +18,12 @@ from numpy.typing import NDArray
 from evonas.deployment.probing.characteristic_curves import checked
 from evonas.deployment.probing.folds import Folds, Indices
 from evonas.deployment.probing.targets import Flags, Floats, Target
+from evonas.estimation.linear_models import logistic, ridge
 
 #: How classes are fitted.
 Classes = Literal["logistic", "least_squares"]
 #: Smallest ratio of training images to features for least squares; at 1 it fits the noise.
 _ENOUGH = 2
-_PENALTIES = np.logspace(-3, 5, 17)
-_STEPS = 300  # maximum number of iterations of logistic regression
 
 
 @dataclass(frozen=True)
@@ -126,28 +124,16 @@ def _regress_columns(fit: Floats, y: Floats, test_x: Floats) -> tuple[Floats, st
     """Return predictions by least squares or ridge regression, and a note for the user."""
     middle = y.mean(0)
     if len(fit) < _ENOUGH * fit.shape[1]:
-        from sklearn.linear_model import RidgeCV
-
-        model = RidgeCV(alphas=_PENALTIES).fit(fit, y - middle)
-        predictions = np.asarray(model.predict(test_x)).reshape(len(test_x), -1) + middle
-        return predictions, f"ridge regression: fewer than {_ENOUGH} training images a feature"
+        note = f"ridge regression: fewer than {_ENOUGH} training images a feature"
+        return ridge(fit, y)(test_x), note
     weights = np.linalg.lstsq(fit, y - middle, rcond=None)[0]
     return test_x @ weights + middle, ""
 
 
 def _classify(fit: Floats, numbers: NDArray[np.intp], test_x: Floats) -> tuple[Floats, str]:
     """Return class indices predicted by logistic regression, and a note for the user."""
-    from sklearn.linear_model import LogisticRegression
-
-    if len(np.unique(numbers)) == 1:
-        return np.full((len(test_x), 1), float(numbers[0])), "one class among the training images"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # missing convergence is reported in the note
-        model = LogisticRegression(max_iter=_STEPS).fit(fit, numbers)
-    note = (
-        f"logistic regression stopped after {_STEPS} steps" if model.n_iter_.max() >= _STEPS else ""
-    )
-    return model.predict(test_x).astype(np.float64)[:, None], note
+    model = logistic(fit, numbers)
+    return model(test_x).argmax(1).astype(np.float64)[:, None], model.note
 
 
 def _constants(train: Target) -> tuple[Floats, Floats]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from evonas.core.settings import ObjectiveSettings
 from evonas.models.weight_count import WeightCount
@@ -54,12 +55,18 @@ class KnownCosts:
 
     def figures(self, architecture: Architecture) -> dict[str, float]:
         """Return what each limit that is set bounds: name of the limit -> cost."""
+        head = partial(self.weights, architecture)
+        return self._figures(architecture, self.macs(architecture), head)
+
+    def _figures(
+        self, architecture: Architecture, macs: int, head: Callable[[], WeightCount]
+    ) -> dict[str, float]:
         found: dict[str, float] = {}
-        limits = self.limits
+        limits, share = self.limits, self.share(architecture)
         if "max_macs" in limits:
-            found["max_macs"] = self.counted_macs(architecture)
+            found["max_macs"] = macs + share.macs
         if limits.keys() - found.keys():
-            weights = self.weights(architecture) + self.share(architecture).weights
+            weights = head() + share.weights
             sizes = {"max_params": weights.params, "max_mb": weights.megabytes}
             found |= {name: value for name, value in sizes.items() if name in limits}
         return found
@@ -85,10 +92,20 @@ class KnownCosts:
         """Whether an architecture holds all limits but ``max_ms``."""
         return holds(self.figures(architecture), self.limits)
 
+    def admits_model(self, macs: int, params: int, place: Architecture) -> bool:
+        """Whether a model of another kind in the place of a head holds all limits but ``max_ms``."""
+        return holds(self._figures(place, macs, lambda: WeightCount(params)), self.limits)
+
 
 def holds(figures: Mapping[str, float], limits: Mapping[str, float]) -> bool:
     """Whether costs are within limits of the same names."""
     return all(figures[name] <= limit for name, limit in limits.items())
+
+
+def limits_text(objective: Mapping[str, Any]) -> str:
+    """Return the limits of an experiment's objective, but for ``max_ms``; empty: there are none."""
+    known = {name: objective[name] for name in UNITS if objective.get(name) is not None}
+    return ", ".join(worded(name, limit) for name, limit in known.items())
 
 
 def worded(name: str, limit: float) -> str:

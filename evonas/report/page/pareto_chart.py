@@ -134,7 +134,11 @@ def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
         [one[cost.field] / cost.unit for one in known],
         [one["metrics"][metric] for one in known],
         color=charts.ORANGE,
-        hover=[f"{one['name']}, trained as briefly" for one in known],
+        hover=[
+            f"{one['name']}, {'fitted' if one.get('digest') == '' else 'trained as briefly'}"
+            f"{', beyond the limit' if one.get('over_limit') else ''}"
+            for one in known
+        ],
         size=10,
         symbol="diamond",
     )

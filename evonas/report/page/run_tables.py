@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from evonas.estimation.cost.limits import limits_text
 from evonas.estimation.failure_kinds import KINDS
 from evonas.report import search_summary as outcome
 from evonas.report.page.formatting import kind_of, millions, number
 from evonas.report.page.run_data import Run, portable
 from evonas.report.price import price
-from evonas.report.tables import Table, held_out, with_spread
+from evonas.report.tables import Table, held_out, legend, marked, with_spread
 
 _STATES = {
     "running": "still running; this is what is known so far",
@@ -45,7 +46,7 @@ def sentences(run: Run) -> Iterator[str]:
     best = run.best
     if best.get("backbone_cost"):
         lines.append(price(best["macs"], best["params"], best["backbone_cost"], run.counts))
-    yield from filter(None, lines)
+    yield from filter(None, [*lines, best.get("verdict")])
     yield from run.environment.get("warnings", [])
 
 
@@ -66,27 +67,32 @@ def contenders(run: Run) -> Table:
         cost += [f"{one.trial.latency:.3f}"] if timed else []
         seeds = f"{len(one.further)} further" if one.further else "1"
         rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
+    marks, notes = [], []
     for net in run.best.get("baselines", []):
         value = net.get("metrics", {}).get(metric)
+        marks.append(bool(net.get("over_limit")))
         name, _, tap = str(net.get("name", "")).rpartition(" on ")
+        name, tap = marked(name or tap, marks[-1]), tap if name else "-"
+        notes += [f"{name}: {net['note']}."] if net.get("note") else []
         error = "failed" if value is None else f"{value:.3f}"
         cost = [millions(net["macs"]), f"{net['params'] / 1e3:.1f}"] if net.get("macs") else []
         cost = cost or ["-", "-"]
         cost += [f"{net['latency_ms']:.3f}" if net.get("latency_ms") else "-"] if timed else []
-        rows.append([name, tap, error, "1", *cost])
+        seeds = "fitted" if net.get("digest") == "" else "1"
+        rows.append([name, tap, error, seeds, *cost])
     columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
     columns += ["ms"] if timed else []
     note = "All trained as briefly as in the search; the cost is that of the head network alone."
     if run.replayed:
         note = "Answers of a table of finished trainings; nothing was trained."
-    return Table("What came out", columns, rows, [note])
+    return Table("What came out", columns, rows, [note, *notes, *legend(_limits(run), marks)])
 
 
 def retrained(run: Run) -> Table | None:
     """Return the table of a retraining; None if there was none."""
     entries = run.retrained.get("contenders", [])
     metric = run.error[0]
-    rows = []
+    rows, marks = [], []
     prefix = "test_" if any(f"test_{metric}" in r for c in entries for r in c["results"]) else ""
     for one in entries:
         values = [result[prefix + metric] for result in one["results"] if prefix + metric in result]
@@ -98,15 +104,21 @@ def retrained(run: Run) -> Table | None:
         costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
         sizes = [head["megabytes"], head["megabytes"] + upto["megabytes"]]
         costs += [f"{size:.3g}" for size in sizes]
-        rows.append([one["name"], one["tap"] or "-", error, *costs])
+        marks.append(bool(one.get("over_limit")))
+        rows.append([marked(one["name"], marks[-1]), one["tap"] or "-", error, *costs])
     if not rows:
         return None
     side = "test split" if prefix else "validation split"
     side = held_out(run.retrained.get("folds", 0), run.retrained.get("fold_by", "")) or side
     columns = ["network", "tap", run.axis, "M multiply-adds, head", "with backbone"]
     columns += ["MB, head", "MB with backbone"]
-    notes = [run.retrained.get(key, "") for key in ("selection_bias", "fold_warning")]
-    return Table(f"Retrained, judged on the {side}", columns, rows, [*filter(None, notes)])
+    said = [run.retrained.get(key) for key in ("verdict", "selection_bias", "fold_warning")]
+    notes = [*filter(None, said), *legend(_limits(run), marks)]
+    return Table(f"Retrained, judged on the {side}", columns, rows, notes)
+
+
+def _limits(run: Run) -> str:
+    return limits_text(run.experiment.get("objective", {}))
 
 
 def counts(run: Run) -> Table:
