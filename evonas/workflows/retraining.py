@@ -243,8 +243,10 @@ class Retraining:
                 contender.results.append(metrics)
                 if contender.method is not None and model is not None:
                     contender.head, contender.note = model.complexity, model.note
-                    sizes = model.complexity.macs, model.complexity.params
-                    contender.over_limit = not components.known.admits_model(*sizes, contender.tap)
+                    if self.winner is not None:  # in whose place it stands
+                        sizes = model.complexity.macs, model.complexity.params
+                        admitted = components.known.admits_model(*sizes, self.winner)
+                        contender.over_limit = not admitted
                 file = _slug(contender, contenders) + ".safetensors"
                 if model is None or not weights or not enabled(self.components):
                     continue

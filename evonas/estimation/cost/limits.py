@@ -93,7 +93,7 @@ class KnownCosts:
         return holds(self.figures(architecture), self.limits)
 
     def admits_model(self, macs: int, params: int, place: Architecture) -> bool:
-        """Whether a model of another kind in the place of a head holds all limits but ``max_ms``."""
+        """Whether another model in the place of a head holds all limits but ``max_ms``."""
         return holds(self._figures(place, macs, lambda: WeightCount(params)), self.limits)
 
 
