@@ -23,6 +23,7 @@ from evonas.optimizers.bayesian.acquisition import (
 )
 from evonas.optimizers.bayesian.encoding import Encoding
 from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
+from evonas.optimizers.bayesian.gene_prior import Prior, prior_offsets
 from evonas.optimizers.bayesian.kernel import Kernel
 from evonas.optimizers.common.arguments import whole_number
 from evonas.space import Genome, SearchSpace
@@ -57,6 +58,9 @@ class Surrogate(Optimizer):
     Args:
         start: size of the initial design, spread over the space, at least 2; None: 2 if
             ``macs`` is given, else 6.
+        prior: gene -> value -> expected error of its architectures, in any unit, such as that of
+            a probe of the taps. A hint: the mean of the model and weights of the initial design,
+            which data overrule.
         population_size: genomes per ask, other arguments as in ``Optimizer``; default: 1.
 
     Raises:
@@ -70,6 +74,7 @@ class Surrogate(Optimizer):
         space: SearchSpace,
         *,
         start: int | None = None,
+        prior: Prior | None = None,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -82,6 +87,7 @@ class Surrogate(Optimizer):
         self._listed = 0  # number of points already removed from the listing
         self._fitted = 0  # number of evaluations at the last fit of the hyperparameters
         self._process: GaussianProcess | None = None
+        self._offsets: dict[int, Array] = {} if prior is None else prior_offsets(space, prior)
 
     def _default_population_size(self) -> int:
         return 1
@@ -137,7 +143,8 @@ class Surrogate(Optimizer):
         genomes = np.array(list(observed.values()), dtype=np.float64).reshape(-1, self.space.dim)
         self._genomes, self._points = self._encoding.feasible(genomes)
         self._listing = self._list() if self.space.size <= LISTABLE else None
-        return GaussianProcess(Kernel(self.space.ordered, cost=self.macs is not None))
+        kernel = Kernel(self.space.ordered, self.macs is not None, self._offsets)
+        return GaussianProcess(kernel)
 
     def _list(self) -> tuple[Array, Array]:
         """Return all feasible architectures as genomes and points, each once."""

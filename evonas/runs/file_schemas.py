@@ -119,6 +119,7 @@ class Environment(Versions, Fingerprints, total=False):
     constant: Number | None
     begins_with: Any
     error: ErrorMetric
+    tap_prior: dict[str, Number]
     warnings: list[StrictStr]
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evonas.core import registry
-from evonas.core.experiment import Experiment
+from evonas.core.experiment import Experiment, Part
 from evonas.core.settings import FinalsSettings
 from evonas.core.version import __version__
 from evonas.errors import InputError
@@ -26,6 +27,8 @@ from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.racing import Race
+
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,22 @@ class BaseComponents(ABC):
         """Return the images of training and validation; None: there are none."""
         return None
 
-    def optimizer(self) -> Optimizer:
-        """Return a new optimizer with the experiment's seed."""
-        limit = self.objective.settings.max_macs
-        return make_optimizer(self.experiment, self.space, self.cost, limit)
+    def optimizer(self, tap_prior: Mapping[str, float] = _NONE) -> Optimizer:
+        """Return a new optimizer with the experiment's seed.
+
+        Args:
+            tap_prior: tap -> error of its probe, for a strategy with the option ``prior``.
+        """
+        experiment, limit = self.experiment, self.objective.settings.max_macs
+        if tap_prior:
+            options = {**experiment.optimizer.options, "prior": {"tap": tap_prior}}
+            part = Part(name=experiment.optimizer.name, **options)
+            experiment = experiment.model_copy(update={"optimizer": part})
+        return make_optimizer(experiment, self.space, self.cost, limit)
+
+    def tap_prior(self, features: Features | None) -> dict[str, float]:
+        """Return tap -> error of a probe, for the strategy; empty: it gets none."""
+        return {}
 
     def race(self, run_dir: Path) -> Race | None:
         """Return the race of a search; None: every candidate trains to the end.
