@@ -29,7 +29,7 @@ def features(folder: Path, maps: dict[str, np.ndarray]) -> Features:
 
 
 def angles() -> Task:
-    labels: dict[str, tuple[str, ...]] = {name: () for name in ("yaw", "pitch", "roll")}
+    labels: dict[str, tuple[str, ...]] = dict.fromkeys(("yaw", "pitch", "roll"), ())
     made: Task = registry.create("task", "head_pose", {}, labels)
     return made
 
