@@ -51,8 +51,8 @@ class Surrogate(Optimizer):
     """Ask the architectures of greatest expected improvement; no architecture is asked twice.
 
     The Gaussian process models the rank of the fitness; failures rank last. With ``macs`` the
-    cost is an input of the model too, as far as data are better explained with it. The batches of the default keep four workers busy, and on
-    tables cost no more trainings than asking one by one.
+    cost is an input of the model too, as far as data are better explained with it. The batches
+    of the default keep four workers busy, and on tables cost few trainings more than one by one.
 
     Args:
         start: size of the initial design, spread over the space, at least 2; None: 2 if

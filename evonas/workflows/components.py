@@ -334,8 +334,7 @@ class Components(BaseComponents):
         ):
             return {}
         sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
-        split = Split(sides["train"], sides["validation"])
-        return tap_errors(features, [str(tap) for tap in taps], split, self.task, targets)
+        return tap_errors(features, [str(tap) for tap in taps], sides, self.task, targets)
 
     def ready(self, progress: Progress) -> Ready:
         """Compute the features that a search may need."""

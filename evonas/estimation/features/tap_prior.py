@@ -6,7 +6,7 @@ a search gives the errors to its strategy as a hint. ``evonas probe`` judges tap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,6 @@ from scipy.linalg import eigh
 from threadpoolctl import threadpool_limits
 
 from evonas.core.array_types import Array
-from evonas.estimation.estimator import Split
 from evonas.estimation.features.feature_cache import Features
 from evonas.tasks.base import Task
 
@@ -23,6 +22,8 @@ Floats = NDArray[np.float64]
 
 #: Largest numbers of images to fit and to judge.
 TRAIN, VALIDATION = 1000, 500
+#: Images whose maps are read at a time.
+_READ = 100
 #: Cells of the grid per side: the mean alone says little of where something is.
 GRID = 4
 #: Penalties relative to the mean eigenvalue; the best on validation counts.
@@ -30,7 +31,11 @@ PENALTIES = tuple(np.logspace(-4, 1, 6).tolist())
 
 
 def tap_errors(
-    features: Features, taps: Sequence[str], split: Split, task: Task, targets: Array
+    features: Features,
+    taps: Sequence[str],
+    sides: Mapping[str, Indices],
+    task: Task,
+    targets: Array,
 ) -> dict[str, float]:
     """Return the lowest validation error of a ridge regression for each tap.
 
@@ -39,15 +44,18 @@ def tap_errors(
     Args:
         features: cached maps of the taps.
         taps: names of the taps.
-        split: at most ``TRAIN`` and ``VALIDATION`` images of it are used.
+        sides: ``train`` and ``validation`` -> indices, of which at most ``TRAIN`` and
+            ``VALIDATION`` are used.
         task: gives the metric; its output is a vector.
         targets: (n, k) targets of the plain view.
 
     Returns:
         Tap -> error in the unit of the task's metric, rounded to 4 digits; empty without images.
     """
-    usable = split.only(features.usable)
-    train, judged = _spread(usable.train, TRAIN), _spread(usable.validation, VALIDATION)
+    train, judged = (
+        _spread(np.intersect1d(sides[side], features.usable), most)
+        for side, most in (("train", TRAIN), ("validation", VALIDATION))
+    )
     if len(train) < 2 or not len(judged):
         return {}
     fitted, names = _columns(task, targets[train])
@@ -86,15 +94,16 @@ def _error(task: Task, classes: Array | None, guess: Floats, truth: Array) -> fl
 
 def _cells(maps: NDArray[np.float16], rows: Indices) -> Floats:
     """Return (n, d) means of maps (all, c, h, w) over a grid of up to GRID x GRID cells."""
+    if len(rows) > _READ:  # early maps are large
+        parts = [_cells(maps, rows[start : start + _READ]) for start in range(0, len(rows), _READ)]
+        return np.concatenate(parts)
+    block = np.asarray(maps[rows], np.float64)
     for axis in (2, 3):
         size = maps.shape[axis]
         starts = np.unique(np.arange(GRID) * size // GRID)
-        if axis == 2:
-            block = np.asarray(maps[rows], np.float32)
-        block = np.add.reduceat(block, starts, axis=axis)
-        width = np.diff([*starts, size]).reshape([-1 if a == axis else 1 for a in range(4)])
-        block = block / width
-    return block.reshape(len(rows), -1).astype(np.float64)
+        widths = np.expand_dims(np.diff([*starts, size]), [a for a in range(4) if a != axis])
+        block = np.add.reduceat(block, starts, axis=axis) / widths
+    return block.reshape(len(rows), -1)
 
 
 def _ridge(x: Floats, y: Floats, asked: Floats) -> list[Floats]:

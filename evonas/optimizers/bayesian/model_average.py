@@ -18,7 +18,7 @@ from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
 Array = NDArray[np.float64]
 
 #: Logarithm of the prior odds of the model with the cost, which has three more hyperparameters.
-ODDS = 2.0
+ODDS = 1.0
 
 
 class ModelAverage:

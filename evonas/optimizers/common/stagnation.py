@@ -12,7 +12,7 @@ class Stagnation:
 
     def __init__(self, patience: int) -> None:
         self._patience = patience
-        self._forget()
+        self._best, self._generations = float("inf"), 0
 
     def after(self, lowest: float) -> bool:
         """Return whether the population is stagnant; then the count starts anew.
@@ -24,8 +24,5 @@ class Stagnation:
         self._best = min(self._best, lowest)
         stagnant = self._generations >= self._patience
         if stagnant:
-            self._forget()
+            self._best, self._generations = float("inf"), 0
         return stagnant
-
-    def _forget(self) -> None:
-        self._best, self._generations = float("inf"), 0

@@ -10,14 +10,13 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from evonas.core import registry
-from evonas.estimation.estimator import Split
 from evonas.estimation.features.feature_cache import Features
 from evonas.estimation.features.tap_prior import GRID, PENALTIES, TRAIN, _cells, _ridge, tap_errors
 from evonas.estimation.features.views import View
 from evonas.tasks.base import Task
 
 N = 90
-SPLIT = Split(np.arange(60), np.arange(60, N))
+SIDES = {"train": np.arange(60), "validation": np.arange(60, N)}
 
 
 def features(folder: Path, maps: dict[str, np.ndarray]) -> Features:
@@ -63,12 +62,12 @@ def test_the_tap_with_the_answer_has_the_lowest_error(tmp_path: Path) -> None:
         "hints": noise + truth[:, :, None, None] / 400,
         "empty": np.ones((N, 3, 6, 6)),
     }
-    found = tap_errors(features(tmp_path, maps), [*maps], SPLIT, angles(), truth)
+    found = tap_errors(features(tmp_path, maps), [*maps], SIDES, angles(), truth)
     assert [*found] == ["says", "hints", "empty"]
     assert found["says"] < 2.0 < found["hints"] < found["empty"] * 1.2
     constant = np.abs(truth[60:] - truth[:60].mean(0)).mean()
     assert found["empty"] == pytest.approx(constant, rel=1e-3)
-    again = tap_errors(features(tmp_path, maps), ["hints"], SPLIT, angles(), truth)
+    again = tap_errors(features(tmp_path, maps), ["hints"], SIDES, angles(), truth)
     assert again == {"hints": found["hints"]}
 
 
@@ -79,12 +78,12 @@ def test_where_something_is_counts_too(tmp_path: Path) -> None:
     labels = {"side": ("a", "b", "c", "d")}
     task: Task = registry.create("task", "classification", {"label": "side"}, labels)
     targets = column[:, None].astype(np.float32)
-    assert tap_errors(features(tmp_path, maps), ["place"], SPLIT, task, targets) == {"place": 0.0}
+    assert tap_errors(features(tmp_path, maps), ["place"], SIDES, task, targets) == {"place": 0.0}
 
 
 def test_nothing_is_said_without_validation_images(tmp_path: Path) -> None:
     maps, truth = {"tap": np.ones((N, 1, 2, 2))}, np.zeros((N, 3), np.float32)
-    lonely = Split(np.arange(N), np.empty(0, np.intp))
+    lonely = {"train": np.arange(N), "validation": np.empty(0, np.intp)}
     assert tap_errors(features(tmp_path, maps), ["tap"], lonely, angles(), truth) == {}
 
 
@@ -95,7 +94,7 @@ def test_at_most_so_many_images_are_read(tmp_path: Path) -> None:
     np.save(path, rng.standard_normal((many + 9, 8, 4, 4)).astype(np.float16))
     made = Features({"tap": (path,)}, (View(),), np.arange(many + 9), 0)
     truth = rng.standard_normal((many + 9, 3)).astype(np.float32)
-    split = Split(np.arange(many), np.arange(many, many + 9))
+    sides = {"train": np.arange(many), "validation": np.arange(many, many + 9)}
     start = time.process_time()
-    assert tap_errors(made, ["tap"], split, angles(), truth)["tap"] > 0
+    assert tap_errors(made, ["tap"], sides, angles(), truth)["tap"] > 0
     assert time.process_time() - start < 5.0
