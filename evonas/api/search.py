@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import cast
@@ -22,7 +22,7 @@ from evonas.optimizers.base import Optimizer
 from evonas.report.live_view import duration
 from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
-from evonas.runs.file_schemas import Environment
+from evonas.runs.file_schemas import Environment, checked
 from evonas.runs.finals import rank_finalists
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
@@ -149,9 +149,10 @@ class _Run:
                 with announced(self.callback):
                     self._say([*self._headlines, *self._warnings()])
                     ready = self._components.ready(self.callback.on_progress)
+                    prior = self._use_tap_prior(store, ready, resume)
                 start = time.monotonic()
                 with ready.executor() as executor, resumable(store, self.callback):
-                    self._write_start(store, ready, resume)
+                    self._write_start(store, ready, prior, resume)
                     # The files come first, so that no callback of a user can lose a trial.
                     self._search(store, executor, CallbackList([files, self.callback]), ready)
                     usage = executor.usage
@@ -180,7 +181,26 @@ class _Run:
         yield from self._components.cautions()
         yield from _idle_workers(self._experiment, self._optimizer, self._components.workers)
 
-    def _write_start(self, store: RunStore, ready: Ready, resume: bool) -> None:
+    def _use_tap_prior(self, store: RunStore, ready: Ready, resume: bool) -> dict[str, float]:
+        """Give the strategy the errors of a probe of the taps; a resumed run those it began with.
+
+        Returns:
+            Tap -> error; empty: the strategy gets none.
+        """
+        if resume:
+            where = store.folder / "environment.json"
+            prior = checked(store.read(where.name), Environment, where).get("tap_prior", {})
+        else:
+            prior = self._components.tap_prior(ready.features)
+        if prior:
+            self._optimizer = self._components.optimizer(tap_prior=prior)
+            self._inheritance = self._components.inheritance(self._optimizer, self.folder)
+            self._say([_tap_statement(prior, self._components.error[1])])
+        return prior
+
+    def _write_start(
+        self, store: RunStore, ready: Ready, prior: dict[str, float], resume: bool
+    ) -> None:
         """Write the files that a resumed run is checked against, and the training record."""
         if not resume:
             metric, unit = self._components.error
@@ -188,6 +208,8 @@ class _Run:
             if self._warm_start is not None:
                 environment["begins_with"] = len(self._warm_start.trials)
             environment["error"] = {"metric": metric, "unit": unit}
+            if prior:
+                environment["tap_prior"] = prior
             environment["warnings"] = self._components.warnings()
             store.write("environment.json", environment)
         recorded = (store.folder / FILE).is_file()
@@ -300,3 +322,8 @@ def _headline(experiment: Experiment, components: BaseComponents, devices: tuple
         f"{experiment.seed}: {experiment.budget} networks of space {components.space.name} "
         f"({size:.3g} architectures at most), {components.workers} worker(s), {', '.join(devices)}"
     )
+
+
+def _tap_statement(prior: Mapping[str, float], unit: str) -> str:
+    errors = ", ".join(f"{tap} {prior[tap]:.3g}" for tap in sorted(prior, key=prior.__getitem__))
+    return f"Probe of taps: {errors}{f' {unit}' if unit else ''}: a hint to the strategy."

@@ -130,6 +130,8 @@ class Experiment(Settings):
         optimizer, backbone, data, task: a registered part with its options.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
+        tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
+            space has a choice of taps and the strategy an option ``prior``.
         features, objective, training, fidelity, inherit, finals, retraining: see their classes.
         execution, probe, prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
@@ -151,11 +153,12 @@ class Experiment(Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     budget: Annotated[int, Field(ge=1)] = 60
     space: Part
-    optimizer: Part = Part(name="cma")
+    optimizer: Part = Part(name="surrogate")
     backbone: Part
     data: Part
     task: Part
     tap: str
+    tap_prior: bool = True
     features: FeatureSettings = FeatureSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()

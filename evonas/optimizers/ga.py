@@ -20,11 +20,15 @@ from pymoo.algorithms.soo.nonconvex.ga import GA
 from pymoo.core.selection import Selection
 
 from evonas.optimizers.common.preselection import Preselection
+from evonas.optimizers.common.stagnation import Stagnation
 from evonas.optimizers.pymoo_support.genetic_optimizer import GeneticOptimizer, GeneticOptions
 from evonas.space import SearchSpace
 
 #: Parents compared in one tournament.
 TOURNAMENT = 3
+#: Generations without a better architecture after which the population is drawn anew: its parents
+#: differ by then in a gene or two, and no child of one mutation is better.
+STALE = 10
 
 
 class Genetic(GeneticOptimizer):
@@ -61,6 +65,7 @@ class Genetic(GeneticOptimizer):
     ) -> None:
         super().__init__(space, mutation=mutation, crossover=crossover, parents=parents, **options)
         self._preselection = Preselection(space)
+        self._stagnation = Stagnation(STALE)
 
     def _create(self, **settings: Any) -> Any:
         return GA(selection=_Tournaments(self._parents), **settings)
@@ -74,7 +79,10 @@ class Genetic(GeneticOptimizer):
         self._offspring.set("X", genomes)
         self._offspring.set("F", fitness[:, None])
         good = [self.success(self.identify(genome)[0]) is not None for genome in genomes]
-        if any(good):
+        if self._stagnation.after(float(np.min(fitness[good], initial=np.inf))):
+            self.restarts += 1
+            self._restart()
+        elif any(good):
             self._algorithm.tell(infills=self._offspring[np.flatnonzero(good)])
         elif not self._algorithm.is_initialized:
             self.restarts += 1  # no success in the first generation, hence no parent

@@ -27,6 +27,7 @@ from evonas.optimizers.base import Common, Optimizer, guarded_global_rng, number
 from evonas.optimizers.common.arguments import whole_number
 from evonas.optimizers.common.global_state_guards import no_logging_setup
 from evonas.optimizers.common.preselection import Preselection
+from evonas.optimizers.common.stagnation import Stagnation
 from evonas.space import SearchSpace
 
 with no_logging_setup():  # merely importing pyswarms writes report.log
@@ -42,6 +43,10 @@ CONTINUOUS_FLOOR = 0.1
 MOVES = 40
 #: The first moves have no minimal step: a particle with enough velocity does not need it.
 FREE_MOVES = 3
+
+#: Generations without a better position after which the swarm is drawn anew: by then it has
+#: contracted, and unordered genes hold few values that could be copied.
+STALE = 10
 
 
 class ParticleSwarm(Optimizer):
@@ -83,6 +88,8 @@ class ParticleSwarm(Optimizer):
         }
         self._tries = whole_number("preselection", preselection, 1)
         self._preselection = Preselection(space)
+        self._stagnation = Stagnation(STALE)
+        self._own: int | None = None  # number of genomes of this swarm; None: there was no other
         self._floor = np.where(space.bins > 0.0, space.bins, CONTINUOUS_FLOOR)
         self._movable = np.flatnonzero(space.bins < 1.0)
         # pyswarms draws from numpy's global generator and from nothing else
@@ -110,10 +117,15 @@ class ParticleSwarm(Optimizer):
 
     def _tell(self, genomes: NDArray[np.float64], fitness: NDArray[np.float64]) -> None:
         swarm = self._swarm
+        self._own = None if self._own is None else self._own + len(genomes)
         swarm.position[self._asked_particles] = genomes
         good = [self.success(self.identify(genome)[0]) is not None for genome in genomes]
         cost = np.where(good, fitness, np.inf)  # a failure never becomes a personal best
-        if len(swarm.pbest_cost):
+        if self._stagnation.after(float(cost.min())):
+            self.restarts += 1
+            self._restart()
+            self._own = 0
+        elif len(swarm.pbest_cost):
             self._update_bests(self._asked_particles, cost)
         elif any(good):
             swarm.pbest_pos, swarm.pbest_cost = genomes.copy(), cost
@@ -159,7 +171,8 @@ class ParticleSwarm(Optimizer):
                 for particle in self._move():
                     tried.append((particle, swarm.position[particle], swarm.velocity[particle]))
         swarm.position, swarm.velocity = positions, velocities
-        history = self.archive.history()
+        # Of the present swarm: those of an abandoned one would lead back to where it ended.
+        history = self.archive.history()[-self._own if self._own else None :]
         self._preselection.fit([genome for genome, _ in history], [value for _, value in history])
         taken: dict[int, str] = {}
         for index in self._preselection.order([position for _, position, _ in tried]).tolist():

@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from evonas.optimizers.base import Common, Optimizer
-from evonas.optimizers.bayesian.acquisition import (
-    CandidatePosterior,
-    normal_scores,
-    variance_reductions,
-)
+from evonas.optimizers.bayesian.acquisition import normal_scores, variance_reductions
 from evonas.optimizers.bayesian.encoding import Encoding
 from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
+from evonas.optimizers.bayesian.gene_prior import Prior, prior_offsets
 from evonas.optimizers.bayesian.kernel import Kernel
+from evonas.optimizers.bayesian.model_average import AveragedPosterior, ModelAverage
 from evonas.optimizers.common.arguments import whole_number
 from evonas.space import Genome, SearchSpace
 
@@ -33,6 +31,8 @@ Array = NDArray[np.float64]
 LISTABLE = 20_000
 #: Candidates of the initial design, and points that represent the whole space.
 DESIGN, REFERENCE = 1000, 256
+#: Default number of genomes per ask. A constant: a journal must not depend on the workers.
+BATCH = 4
 #: Size of the initial design with ``macs``, whose prior slope helps, and without.
 START, START_BLIND = 2, 6
 #: Candidates in a larger space: random draws, and mutants of the BEST architectures. The
@@ -51,13 +51,16 @@ class Surrogate(Optimizer):
     """Ask the architectures of greatest expected improvement; no architecture is asked twice.
 
     The Gaussian process models the rank of the fitness; failures rank last. With ``macs`` the
-    cost is an input of the model too. A small ``population_size`` gains most from each
-    training: the default of 1 suits a single worker.
+    cost is an input of the model too, as far as data are better explained with it. The batches
+    of the default keep four workers busy, and on tables cost few trainings more than one by one.
 
     Args:
         start: size of the initial design, spread over the space, at least 2; None: 2 if
             ``macs`` is given, else 6.
-        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 1.
+        prior: gene -> value -> expected error of its architectures, in any unit, such as that of
+            a probe of the taps. A hint: the mean of the model and weights of the initial design,
+            which data overrule.
+        population_size: genomes per ask, other arguments as in ``Optimizer``; default: 4.
 
     Raises:
         InputError: an argument is out of its range.
@@ -70,6 +73,7 @@ class Surrogate(Optimizer):
         space: SearchSpace,
         *,
         start: int | None = None,
+        prior: Prior | None = None,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -81,10 +85,11 @@ class Surrogate(Optimizer):
         self._listing: tuple[Array, Array] | None = None  # the remaining part of a small space
         self._listed = 0  # number of points already removed from the listing
         self._fitted = 0  # number of evaluations at the last fit of the hyperparameters
-        self._process: GaussianProcess | None = None
+        self._models: ModelAverage | None = None
+        self._offsets: dict[int, Array] = {} if prior is None else prior_offsets(space, prior)
 
     def _default_population_size(self) -> int:
-        return 1
+        return BATCH
 
     def _ask(self) -> Array:
         # The last bits of sums depend on the number of threads, and a search resumed on another
@@ -93,16 +98,16 @@ class Surrogate(Optimizer):
             return self._next_batch()
 
     def _next_batch(self) -> Array:
-        if self._process is None:
-            self._process = self._begin()
+        if self._models is None:
+            self._models = self._begin()
         n, known = len(self._digests), self._known()
         # Before the first success there is no fitness to model: the initial design goes on.
         if len(known) < n:
             batch = self._design(self.population_size)
         elif n < self._start:
-            batch = self._first(self._process, self._start - n)
+            batch = self._first(self._models, self._start - n)
         else:
-            batch = self._improvements(self._process, known)
+            batch = self._improvements(self._models, known)
         if not batch:
             batch = list(self.sample_new(self.population_size))
         genomes, points = self._encoding.feasible(np.array(batch).reshape(-1, self.space.dim))
@@ -124,7 +129,7 @@ class Surrogate(Optimizer):
         fitness = [self.fitness_of(digest) for digest in self._digests]
         return np.array([f for f in fitness if f is not None], dtype=np.float64)
 
-    def _begin(self) -> GaussianProcess:
+    def _begin(self) -> ModelAverage:
         draws = self.rng.random((4 * REFERENCE, self.space.dim))
         limits = (self.space, self.macs, self.max_macs)
         draws = Encoding(*limits, draws, self.excess).feasible(draws)[0]
@@ -138,7 +143,9 @@ class Surrogate(Optimizer):
         genomes = np.array(list(observed.values()), dtype=np.float64).reshape(-1, self.space.dim)
         self._genomes, self._points = self._encoding.feasible(genomes)
         self._listing = self._list() if self.space.size <= LISTABLE else None
-        return GaussianProcess(Kernel(self.space.ordered, cost=self.macs is not None))
+        kinds = [False] if self.macs is None else [True, False]
+        kernels = [Kernel(self.space.ordered, cost, self._offsets) for cost in kinds]
+        return ModelAverage([GaussianProcess(kernel) for kernel in kernels])
 
     def _list(self) -> tuple[Array, Array]:
         """Return all feasible architectures as genomes and points, each once."""
@@ -149,14 +156,15 @@ class Surrogate(Optimizer):
         first = np.sort(np.unique(points, axis=0, return_index=True)[1])
         return genomes[first], points[first]
 
-    def _first(self, process: GaussianProcess, missing: int) -> list[Genome]:
+    def _first(self, models: ModelAverage, missing: int) -> list[Genome]:
         """Return the missing part of the initial design, filled up by the prior's improvement."""
         batch = self._design(min(missing, self.population_size))
         if not batch or len(batch) == self.population_size:
             return batch
         known = np.concatenate([self._points, self._encoding.feasible(np.array(batch))[1]])
-        process.condition(known, process.kernel.mean(known))
-        return self._filled(batch, process, known, *self._pool())
+        for process in models.processes:
+            process.condition(known, process.kernel.mean(known))
+        return self._filled(batch, models, known, *self._pool())
 
     def _design(self, n: int) -> list[Genome]:
         """Return up to n new genomes that reduce the model's variance over the space most."""
@@ -165,34 +173,34 @@ class Surrogate(Optimizer):
         genomes, points = genomes[drawn], points[drawn]
         known = self._points
         batch: dict[str, Genome] = {}
-        while len(batch) < n and self._process is not None and len(genomes):
-            gains = variance_reductions(self._process, known, points, self._reference)
+        while len(batch) < n and self._models is not None and len(genomes):
+            gains = variance_reductions(self._models.processes[0], known, points, self._reference)
             index = self._first_new(gains, genomes, batch)
             if index is None:
                 break
             known = np.concatenate([known, points[[index]]])
         return list(batch.values())
 
-    def _improvements(self, process: GaussianProcess, fitness: Array) -> list[Genome]:
+    def _improvements(self, models: ModelAverage, fitness: Array) -> list[Genome]:
         """Return up to population_size new genomes of greatest expected improvement."""
         known = self._points
         scores = normal_scores(fitness)
         if self._fitted == 0 or len(scores) - self._fitted > REFIT * len(scores):
-            process.fit(known, scores)
+            models.fit(known, scores)
             self._fitted = len(scores)
-        process.condition(known, scores)
+        models.condition(known, scores)
         good = np.array([self.success(digest) is not None for digest in self._digests])
         genomes, points = self._pool()
         if self._listing is None:
             order = np.argsort(fitness, kind="stable")[: min(BEST, int(good.sum()))]
             mutants, near = self._encoding.feasible(self._mutants(self._genomes[order]))
             genomes, points = np.concatenate([mutants, genomes]), np.concatenate([near, points])
-        return self._filled([], process, known[good], genomes, points)
+        return self._filled([], models, known[good], genomes, points)
 
     def _filled(
         self,
         begun: list[Genome],
-        process: GaussianProcess,
+        models: ModelAverage,
         known: Array,
         genomes: Array,
         points: Array,
@@ -201,15 +209,14 @@ class Surrogate(Optimizer):
 
         Args:
             begun: first genomes of the batch.
-            process: conditioned Gaussian process.
+            models: conditioned Gaussian processes.
             known: (k, d) points of the architectures to improve on.
             genomes: (m, dim) candidates.
             points: (m, d) their points.
         """
         if len(genomes) == 0:
             return begun
-        # The lowest posterior mean, since the lowest observed fitness may be due to noise.
-        posterior = CandidatePosterior(process, points, float(process.predict(known)[0].min()))
+        posterior = AveragedPosterior(models, points, known)
         batch = {self.identify(genome)[0]: genome for genome in begun}
         while len(batch) < self.population_size:
             index = self._first_new(posterior.scores(), genomes, batch)

@@ -128,6 +128,7 @@ class Environment(Versions, Fingerprints, total=False):
     up_to_taps: dict[StrictStr, Cost]
     begins_with: Any
     error: ErrorMetric
+    tap_prior: dict[str, Number]
     warnings: list[StrictStr]
 
 

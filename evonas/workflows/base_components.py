@@ -10,10 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from evonas.core import registry
-from evonas.core.experiment import Experiment
+from evonas.core.experiment import Experiment, Part
 from evonas.core.settings import FinalsSettings
 from evonas.core.version import __version__
 from evonas.errors import InputError
@@ -31,6 +32,8 @@ from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.racing import Race
+
+_NONE: Mapping[str, float] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -136,17 +139,27 @@ class BaseComponents(ABC):
         """Return the images of training and validation; None: there are none."""
         return None
 
-    def optimizer(self, experiment: Experiment | None = None) -> Optimizer:
+    def optimizer(
+        self, experiment: Experiment | None = None, tap_prior: Mapping[str, float] = _NONE
+    ) -> Optimizer:
         """Return a new optimizer with the experiment's seed.
 
         Args:
             experiment: whose strategy it is, on the space and with the limits of this one; None:
                 this one.
+            tap_prior: tap -> error of its probe, for a strategy with the option ``prior``.
         """
-        known = self.known
+        known, chosen = self.known, experiment or self.experiment
+        if tap_prior:
+            options = {**chosen.optimizer.options, "prior": {"tap": tap_prior}}
+            part = Part(name=chosen.optimizer.name, **options)
+            chosen = chosen.model_copy(update={"optimizer": part})
         limit = known.settings.max_macs
-        chosen = experiment or self.experiment
         return make_optimizer(chosen, self.space, known.counted_macs, limit, known.excess)
+
+    def tap_prior(self, features: Features | None) -> dict[str, float]:
+        """Return tap -> error of a probe, for the strategy; empty: it gets none."""
+        return {}
 
     @property
     def known(self) -> KnownCosts:

@@ -25,6 +25,7 @@ from evonas.estimation.cost.limits import BackboneShare, KnownCosts
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import FeatureCache, Features, Progress
+from evonas.estimation.features.tap_prior import tap_errors
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.objective import Objective
 from evonas.models.backbones.base import Backbone, NetworkCost, Shape
@@ -402,6 +403,26 @@ class Components(BaseComponents):
         options = experiment.backbone.options.values()
         files = [Path(text) for text in (*starts, *options) if text and isinstance(text, str)]
         return TrainingRecord.of(self.dataset) | TrainingRecord.beside(files)
+
+    def tap_prior(self, features: Features | None) -> dict[str, float]:
+        """Return tap -> validation error of a ridge regression, for the strategy.
+
+        Empty if ``tap_prior`` is off, the strategy has no option ``prior`` or it is given, the
+        space has no choice of taps, or the task's output is a map.
+        """
+        optimizer = self.experiment.optimizer
+        taps = next((gene.values for gene in self.space.genes if gene.name == "tap"), ())
+        if (
+            features is None
+            or not self.experiment.tap_prior
+            or len(taps) < 2
+            or self.task.dense
+            or "prior" in optimizer.options
+            or "prior" not in registry.options("optimizer", optimizer.name)
+        ):
+            return {}
+        sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
+        return tap_errors(features, [str(tap) for tap in taps], sides, self.task, targets)
 
     def ready(self, progress: Progress) -> Ready:
         """Compute the features that a search may need."""

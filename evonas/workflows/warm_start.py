@@ -23,7 +23,8 @@ from evonas.space import Architecture, SearchSpace
 #: Keys that may differ without making a result invalid: those of the search and of the objective.
 #: The error is none of them: it chose the epoch that counts, and no other epoch was measured.
 SEARCHING = (
-    *("name", "seed", "optimizer", "space", "recipe", "fidelity", "finals", "retraining"),
+    *("name", "seed", "optimizer", "space", "recipe", "tap_prior", "fidelity"),
+    *("finals", "retraining"),
     *(f"objective.{name}" for name in ObjectiveSettings.model_fields if name != "error"),
     *("baselines", "standard_baselines", "budget", "execution", "features.cache", "table.file"),
     *("probe", "prune", "quantize", "report", "logger"),

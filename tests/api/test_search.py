@@ -330,3 +330,34 @@ def test_a_run_that_is_older_than_races_goes_on_with_fixed_finals(
     assert stored(tmp_path, ["finals.method=race", "finals.budget=7"]).finals.budget == 7
     file.write_text(yaml.safe_dump(plain), "utf-8")
     assert stored(tmp_path, []) == small
+
+
+def test_a_probe_of_the_taps_is_a_hint_that_a_resumed_run_keeps(
+    small: Experiment, features: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hinted = small.changed(optimizer="surrogate").changed(optimizer={"population_size": 2})
+    whole, half, off = tmp_path / "whole", tmp_path / "half", tmp_path / "off"
+
+    def said(one: Experiment, folder: Path, resume: bool = False) -> list[str]:
+        listener = Listener()
+        evonas.search(one, run_dir=folder, resume=resume, callbacks=[listener])
+        return [line for line in listener.of("message") if line.startswith("Probe of taps: ")]
+
+    def genomes(folder: Path) -> list[Any]:
+        return [trial.genome for trial in rows(folder) if not trial.repeat]
+
+    line = said(hinted, whole)
+    prior = json.loads((whole / "environment.json").read_text())["tap_prior"]
+    best, worst = sorted(prior, key=prior.__getitem__)
+    assert {best, worst} == {"block3", "block4"}
+    errors = f"{best} {prior[best]:.3g}, {worst} {prior[worst]:.3g} degrees"
+    assert line == [f"Probe of taps: {errors}: a hint to the strategy."]
+
+    said(hinted.changed(budget=2), half)
+    monkeypatch.setattr("evonas.workflows.components.tap_errors", lambda *_: {"block3": 99.0})
+    assert said(hinted, half, resume=True) == line
+    assert genomes(half) == genomes(whole)
+
+    assert said(hinted.changed(tap_prior=False), off) == []
+    assert "tap_prior" not in json.loads((off / "environment.json").read_text())
+    assert said(small.changed(budget=1), tmp_path / "random") == []

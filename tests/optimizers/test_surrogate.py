@@ -204,8 +204,8 @@ def test_no_repeats_in_a_batch_or_later(space: SearchSpace) -> None:
     assert len(distinct(optimizer, asked)) == 40
 
 
-def test_asks_one_at_a_time_by_default() -> None:
-    assert build("surrogate", mixed()).population_size == 1
+def test_asks_four_at_a_time_by_default() -> None:
+    assert build("surrogate", mixed()).population_size == 4
 
 
 def trainings_to_the_best(space: SearchSpace, best: float, **arguments: object) -> float:
@@ -291,7 +291,7 @@ def test_reaches_the_best_of_a_table_of_real_networks() -> None:
 
 
 def test_mutants_are_made_of_successes(monkeypatch: pytest.MonkeyPatch) -> None:
-    optimizer = build("surrogate", ordinal(8, 8), budget=30)
+    optimizer = build("surrogate", ordinal(8, 8), budget=30, population_size=1)
     parents: list[np.ndarray] = []
     original = type(optimizer)._mutants
 

@@ -274,7 +274,8 @@ def test_bad_input(evonas: Cli, tiny_file: Path, words: tuple[str, ...], expecte
 
 
 def test_alone_there_is_nobody_to_race(evonas: Cli, tiny_file: Path) -> None:
-    words = ("--optimizer=surrogate", "--budget=1", "training.epochs=2", "finals.networks=0")
+    alone = ("--optimizer=surrogate", "optimizer.population_size=1")
+    words = (*alone, "--budget=1", "training.epochs=2", "finals.networks=0")
     code, out, _ = evonas("search", tiny_file, "--fidelity", "racing", *words)
     assert code == 0
     assert "surrogate asks for 1 network at a time, so there is no other to race against" in out

@@ -110,5 +110,7 @@ def variance_reductions(
         at_reference = np.linalg.solve(np.linalg.cholesky(own), kernel(log, known, reference))
         covariance = covariance - white.T @ at_reference
         variance = variance - (white**2).sum(axis=0)
-    gains: Array = (covariance**2).mean(axis=1) / (variance + DESIGN_NOISE)
+    # Where the prior expects lower fitness, the variance counts more.
+    weights = np.exp(-kernel.offset(reference))
+    gains: Array = (covariance**2 * weights).mean(axis=1) / (variance + DESIGN_NOISE)
     return gains

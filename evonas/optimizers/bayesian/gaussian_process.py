@@ -37,7 +37,7 @@ class GaussianProcess:
         self.kernel = kernel
         self.log = kernel.prior_mean.copy()
 
-    def fit(self, points: Array, targets: Array) -> None:
+    def fit(self, points: Array, targets: Array) -> float:
         """Maximise marginal likelihood times prior over the hyperparameters, starting at ``log``.
 
         A single start: under these priors, other starts ended at the same optimum.
@@ -45,6 +45,9 @@ class GaussianProcess:
         Args:
             points: (n, d) inputs of the kernel.
             targets: (n,) approximately standardised values.
+
+        Returns:
+            The negative log posterior at the optimum, up to a constant; see ``objective``.
         """
         distances = self.kernel.distances(points, points)
         optimum = minimize(
@@ -57,6 +60,7 @@ class GaussianProcess:
             options={"maxiter": ITERATIONS},
         )
         self.log = np.array(optimum.x, dtype=np.float64)
+        return float(optimum.fun)
 
     def objective(
         self, log: Array, distances: Array, points: Array, targets: Array

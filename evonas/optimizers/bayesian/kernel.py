@@ -17,7 +17,8 @@ overrule it where it is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,16 +53,24 @@ class Kernel:
     Args:
         ordered: (d,) whether the values of a gene are ordered.
         cost: whether the last column of the points is a cost, approximately standardised.
+        offsets: gene index -> prior mean at each value of the gene. Their sum enters with a
+            coefficient of prior mean 1 and variance 1, which is integrated out as well.
 
     Attributes:
         prior_mean: (p,) means of the independent normal priors of the logarithms.
         prior_deviation: (p,) standard deviations of these priors.
     """
 
-    def __init__(self, ordered: Sequence[bool] | NDArray[np.bool_], cost: bool) -> None:
+    def __init__(
+        self,
+        ordered: Sequence[bool] | NDArray[np.bool_],
+        cost: bool,
+        offsets: Mapping[int, Array] = MappingProxyType({}),
+    ) -> None:
         self._ordered = [bool(o) for o in ordered]
         self._genes = len(self._ordered)
         self._cost = cost
+        self._offsets = dict(offsets)
         gene = (GENE[0] + float(np.log(RELEVANCE / self._genes)), GENE[1])
         costs = [COST, LINEAR, QUADRATIC] if cost else []
         prior = np.array([gene] * self._genes + costs + [ADDITIVE, PRODUCT, NOISE])
@@ -90,11 +99,19 @@ class Kernel:
         variance = np.full(len(a), 1.0 + additive + product)
         if self._cost:
             variance += linear * a[:, -1] ** 2 + quadratic * a[:, -1] ** 4
-        return variance
+        return variance + self.offset(a) ** 2 if self._offsets else variance
 
     def mean(self, a: Array) -> Array:
         """Return the (n,) prior means of (n, ...) points."""
-        return SLOPE * a[:, -1] if self._cost else np.zeros(len(a))
+        return self.offset(a) + (SLOPE * a[:, -1] if self._cost else 0.0)
+
+    def offset(self, a: Array) -> Array:
+        """Return the (n,) sums of the offsets of the genes' values; inactive genes have none."""
+        total = np.zeros(len(a))
+        for column, values in self._offsets.items():
+            at = np.rint(a[:, column] * (len(values) - 1)).astype(np.intp)
+            total += np.where(a[:, column] == INACTIVE, 0.0, values[np.maximum(at, 0)])
+        return total
 
     def distances(self, a: Array, b: Array) -> Array:
         """Return (d or d + 1, n, m) distances by column; that of the cost is squared."""
@@ -142,6 +159,8 @@ class Kernel:
         """Return the covariance, and its linear and quadratic terms in cost at variance 1."""
         additive, together, linear, quadratic = self._variances(log)
         covariance = 1.0 + additive * mean + together * product
+        if self._offsets:
+            covariance = covariance + np.outer(self.offset(a), self.offset(b))
         if not self._cost:
             return covariance, np.zeros((1, 1)), np.zeros((1, 1))
         slope = np.outer(a[:, -1], b[:, -1])

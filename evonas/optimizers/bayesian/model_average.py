@@ -1,0 +1,84 @@
+"""Average of two models: one whose fitness depends on the cost, one that ignores it.
+
+Bayesian model averaging (Hoeting et al. 1999, https://doi.org/10.1214/ss/1009212519): the prior
+slope in cost fades as fast as data are better explained without any cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import log_softmax, logsumexp
+
+from evonas.optimizers.bayesian.acquisition import CandidatePosterior
+from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
+
+Array = NDArray[np.float64]
+
+#: Logarithm of the prior odds of the model with the cost, which has three more hyperparameters.
+ODDS = 1.0
+
+
+class ModelAverage:
+    """Gaussian processes weighted by their posterior probability.
+
+    Args:
+        processes: the processes; the first has the prior odds exp(ODDS) against each other one.
+
+    Attributes:
+        log_weights: (p,) logarithms of the posterior probabilities.
+    """
+
+    def __init__(self, processes: Sequence[GaussianProcess]) -> None:
+        self.processes = list(processes)
+        self._prior = np.array([ODDS] + [0.0] * (len(self.processes) - 1))
+        self.log_weights: Array = log_softmax(self._prior)
+
+    def fit(self, points: Array, targets: Array) -> None:
+        """Fit the hyperparameters of each process, and compute the weights.
+
+        The evidence of a process is its marginal likelihood times prior at the fitted
+        hyperparameters.
+
+        Args:
+            points: (n, d) inputs.
+            targets: (n,) approximately standardised values.
+        """
+        evidence = np.array([-process.fit(points, targets) for process in self.processes])
+        self.log_weights = log_softmax(self._prior + evidence)
+
+    def condition(self, points: Array, targets: Array) -> None:
+        """Condition each process on (n, d) points and their (n,) targets."""
+        for process in self.processes:
+            process.condition(points, targets)
+
+
+class AveragedPosterior:
+    """Expected improvement at the candidates of a batch, averaged over the processes.
+
+    Args:
+        models: conditioned processes.
+        points: (m, d) candidates.
+        known: (k, d) points of the architectures to improve on.
+    """
+
+    def __init__(self, models: ModelAverage, points: Array, known: Array) -> None:
+        self._log_weights = models.log_weights
+        # The lowest posterior mean, since the lowest observed fitness may be due to noise.
+        self._posteriors = [
+            CandidatePosterior(process, points, float(process.predict(known)[0].min()))
+            for process in models.processes
+        ]
+
+    def scores(self) -> Array:
+        """Return the (m,) current logarithms of the averaged expected improvement."""
+        scores = np.array([posterior.scores() for posterior in self._posteriors])
+        averaged: Array = logsumexp(scores + self._log_weights[:, None], axis=0)
+        return averaged
+
+    def take(self, index: int) -> None:
+        """Assume in each process that candidate ``index`` has its mean as fitness."""
+        for posterior in self._posteriors:
+            posterior.take(index)
