@@ -147,14 +147,17 @@ def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
     rivals = [
         TrainedBaseline("linear on block3", "d", Measurement("ok", {"mae": 9.0}, macs=500)),
         TrainedBaseline(
-            "head on block4", "e", Measurement.failure("diverged", "loss is nan", macs=1_500_000)
+            "head on block4",
+            "e",
+            Measurement.failure("diverged", "loss is nan", macs=1_500_000),
+            over_limit=True,
         ),
         TrainedBaseline("ridge on block4", "", Measurement("ok", {"mae": 8.0}, macs=500), "of 9"),
     ]
-    assert list(outcome.baselines(rivals, "mae", "degrees", 1_000_000)) == [
+    assert list(outcome.baselines(rivals, "mae", "degrees", "objective.max_macs=1000000")) == [
         "Trained the same way, linear on block3: mae 9.000 degrees at 0.001 MFLOPs of head.",
-        "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head, beyond the "
-        "limit of 2.00 MFLOPs.",
+        "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head, beyond "
+        "objective.max_macs=1000000.",
         "Fitted to the same images, ridge on block4: mae 8.000 degrees at 0.001 MFLOPs of head "
         "(of 9).",
     ]
@@ -163,12 +166,14 @@ def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
 def test_the_verdict_of_a_search_takes_the_noise_of_its_finals() -> None:
     finalists = [finalist("a", 3.0, 5.0, 5.2), finalist("b", 3.5, 6.0, 6.2)]  # sd 0.1414
     rivals = [
-        TrainedBaseline("costly", "d", Measurement("ok", {"mae": 1.0}, macs=5_000_001)),
+        TrainedBaseline(
+            "costly", "d", Measurement("ok", {"mae": 1.0}, macs=5_000_001), over_limit=True
+        ),
         TrainedBaseline("failed", "e", Measurement.failure("diverged", "loss is nan")),
         TrainedBaseline("head", "f", Measurement("ok", {"mae": 5.4}, macs=500_000)),
     ]
     # 2 x 0.1414 x sqrt(1 / 2 + 1) = 0.346 is more than the 0.3 between 5.1 and 5.4
-    said = outcome.search_verdict(finalists, rivals, "mae", "degrees", 5_000_000)
+    said = outcome.search_verdict(finalists, rivals, "mae", "degrees", "objective.max_macs=5000000")
     assert said.startswith("No better than head beyond noise: 5.1 against 5.4 degrees")
     assert "(0.35)" in said
     # a fit has no such noise: 2 x 0.1414 x sqrt(1 / 2) = 0.2

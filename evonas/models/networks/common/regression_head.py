@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 import torch
@@ -116,12 +117,15 @@ class _GlobalMean(nn.Module):
 
 
 class _PositionWeights(nn.Conv2d):
-    """Weighted sum over positions: (n, c, h, w) -> (n, c, 1, 1); at first a noisy mean."""
+    """Weighted sum over positions: (n, c, h, w) -> (n, c, 1, 1); at first a random projection.
+
+    A mean at first would hide where things are, and would take epochs to unlearn.
+    """
 
     def __init__(self, c: int, h: int, w: int) -> None:
         super().__init__(c, c, (h, w), groups=c)
         with torch.no_grad():
-            self.weight.normal_(1.0, 1.0).div_(h * w)
+            self.weight.normal_().div_(math.sqrt(h * w))
             assert self.bias is not None
             self.bias.zero_()
 
