@@ -38,17 +38,24 @@ class Pointing04(Dataset):
 
     Args:
         root: folder with ``labels.csv`` and ``images/``.
-        validation: persons of the validation split; all others are in the training split.
+        validation: persons of the validation split.
+        test: persons of the test split, if there is to be one; all others are in the training
+            split.
         context: side of the standard crop in units of the longer side of the box.
 
     Raises:
-        InputError: a file, column or person is missing, or a value is not a number.
+        InputError: a file, column or person is missing, a person is in two splits or none is left
+            to train on, or a value is not a number.
     """
 
     margin = 0.15
 
     def __init__(
-        self, root: str, validation: tuple[int, ...] = (10, 11, 12), context: float = 1.3
+        self,
+        root: str,
+        validation: tuple[int, ...] = (10, 11, 12),
+        test: tuple[int, ...] = (),
+        context: float = 1.3,
     ) -> None:
         table = Path(root) / "labels.csv"
         rows = _read(table)
@@ -61,14 +68,21 @@ class Pointing04(Dataset):
         self._files = located(Path(root) / "images", self._names, str(table))
         persons = number["person"].astype(int)
         self.groups = np.array([f"person{p:02d}" for p in persons])
-        unknown = sorted(set(validation) - set(persons.tolist()))
-        if unknown:
-            raise InputError(
-                f"data.validation: expected persons of {table}, "
-                f"{sorted(set(persons.tolist()))}, got {unknown[0]}"
-            )
-        held_out = np.isin(persons, list(validation))
-        self.splits = {"train": np.flatnonzero(~held_out), "validation": np.flatnonzero(held_out)}
+        everyone = set(persons.tolist())
+        for name, chosen in (("validation", validation), ("test", test)):
+            if unknown := sorted(set(chosen) - everyone):
+                raise InputError(
+                    f"data.{name}: expected persons of {table}, {sorted(everyone)}, got "
+                    f"{unknown[0]}"
+                )
+        if twice := sorted(set(validation) & set(test)):
+            raise InputError(f"data.test: expected persons outside data.validation, got {twice[0]}")
+        held_out, judging = (np.isin(persons, list(side)) for side in (validation, test))
+        self.splits = {
+            "train": np.flatnonzero(~(held_out | judging)),
+            "validation": np.flatnonzero(held_out),
+            **({"test": np.flatnonzero(judging)} if test else {}),
+        }
         flat = np.flatnonzero((number["box_w"] <= 0) | (number["box_h"] <= 0))
         if len(flat):
             line = int(flat[0]) + 2

@@ -191,3 +191,26 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, content: bytes
     with pytest.raises(UnreadableImage, match=r"b\.jpg: cannot be decoded"):
         data.image(1)
     assert data.image(0).shape == (192, 192, 3)
+
+
+def test_persons_of_the_test_split_neither_train_nor_validate(tmp_path: Path) -> None:
+    root = write(tmp_path)
+    whole, data = made(root), Pointing04(str(root), (10,), (2,))
+    persons = {side: set(data.groups[rows]) for side, rows in data.splits.items()}
+    assert persons == {
+        "train": {"person01"},
+        "validation": {"person10"},
+        "test": {"person02"},
+    }
+    assert data.fingerprint == whole.fingerprint  # the images are the same, dealt otherwise
+    assert set(whole.splits) == {"train", "validation"}
+
+
+@pytest.mark.parametrize(
+    ("test", "said"), [((10,), "outside data.validation, got 10"), ((99,), "data.test: expected")]
+)
+def test_a_test_split_that_does_not_fit_is_refused(
+    tmp_path: Path, test: tuple[int, ...], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        Pointing04(str(write(tmp_path)), (10,), test)
