@@ -138,6 +138,8 @@ class Experiment(Settings):
         standard_baselines: whether baselines on the winner's tap stand beside it besides: residual
             heads at equal cost and at the limit, a linear probe, classical models, a constant. No
             effect in a table, and where a task learns maps.
+        initial_designs: whether the search trains hand-made networks of its space first, where the
+            network family has some.
         report: whether a search ends with writing report.html.
         logger: where else a search is written down: a registered part with its options, or a
             list of them; ``none`` by default.
@@ -159,6 +161,7 @@ class Experiment(Settings):
     task: Part
     tap: str
     tap_prior: bool = True
+    initial_designs: bool = True
     features: FeatureSettings = FeatureSettings()
     objective: ObjectiveSettings = ObjectiveSettings()
     training: TrainingSettings = TrainingSettings()

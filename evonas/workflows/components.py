@@ -158,6 +158,8 @@ class Components(BaseComponents):
 
     def initial_designs(self) -> tuple[Trial, ...]:
         """Return the initial designs of the space; see ``workflows.initial_designs``."""
+        if not self.experiment.initial_designs:
+            return ()
 
         def feasible(architecture: Architecture) -> bool:
             return self.objective.admits(architecture, self.cost(architecture))

@@ -24,6 +24,7 @@ from evonas.space import Architecture, SearchSpace
 #: The error is none of them: it chose the epoch that counts, and no other epoch was measured.
 SEARCHING = (
     *("name", "seed", "optimizer", "space", "recipe", "tap_prior", "fidelity"),
+    "initial_designs",
     *("finals", "retraining"),
     *(f"objective.{name}" for name in ObjectiveSettings.model_fields if name != "error"),
     *("baselines", "standard_baselines", "budget", "execution", "features.cache", "table.file"),

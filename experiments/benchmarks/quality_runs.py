@@ -89,7 +89,7 @@ def measure(
     retrain = ["retrain", str(run / "best.json"), "--repeats", str(repeats)]
     for command in (search, retrain):
         begun = time.monotonic()
-        _evonas(command)
+        run_evonas(command)
         seconds[command[0]] = round(time.monotonic() - begun, 1)
     best = read_json(run / "best.json")
     comparison = read_json(run / "retrained" / "comparison.json")
@@ -138,17 +138,22 @@ def failures(run: Path) -> int:
     return sum(trial.status in ("failed", "final") and bool(trial.error) for trial in trials)
 
 
-def _evonas(words: Sequence[str]) -> None:
+def run_evonas(words: Sequence[str], folder: Path = ROOT, code: str = "") -> None:
     """Run an ``evonas`` command on one thread a process; what it prints is seen.
+
+    Args:
+        words: the command.
+        folder: working directory.
+        code: folder of modules that an experiment names.
 
     Raises:
         RunError: it failed.
     """
     one_thread = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
+    path = os.pathsep.join(filter(None, (str(ROOT), code, os.environ.get("PYTHONPATH", ""))))
     command = [sys.executable, "-m", "evonas", *words]
     print(f"quality: evonas {shlex.join(words)}", flush=True)
     environment = {**os.environ, **one_thread, "PYTHONPATH": path}
-    status = subprocess.run(command, env=environment, cwd=ROOT).returncode
+    status = subprocess.run(command, env=environment, cwd=folder).returncode
     if status:
         raise RunError(f"evonas {words[0]}: expected exit status 0, got {status}: see above")

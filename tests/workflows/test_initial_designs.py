@@ -62,6 +62,7 @@ def test_the_shipped_experiment_begins_with_designs_on_every_tap() -> None:
     components = Components(config.load("quickstart"))
     trials = components.initial_designs()
     assert {t.architecture["settings"]["tap"] for t in trials} == {"block2", "block3", "block4"}
+    assert Components(config.load("quickstart", ["initial_designs=false"])).initial_designs() == ()
     limit = components.experiment.objective.max_macs
     assert limit is not None
     assert all(0.3 * limit < trial.macs <= limit for trial in trials)
