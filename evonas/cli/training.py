@@ -92,7 +92,7 @@ def search(
         print_json({"best": str(result.best_file)})
 
 
-@verbs.command(epilog="Example: evonas retrain runs/quickstart-cma-s0/best.json --repeats 3")
+@verbs.command(epilog="Example: evonas retrain runs/quickstart-surrogate-s0/best.json --repeats 3")
 def retrain(
     best: Annotated[
         Path,

@@ -1,6 +1,6 @@
 """What a finished search saved by computing features once.
 
-python experiments/benchmarks/backbone_in_the_loop.py runs/pointing04-cma-s0
+python experiments/benchmarks/backbone_in_the_loop.py runs/pointing04-surrogate-s0
 
 Measures the backbone's time an image here (all taps of the experiment, one thread,
 batches of 32, median of 7), and multiplies it by the images that went through the

@@ -1,8 +1,8 @@
 """A pruned backbone against the whole one, trained on in the same way, at several thresholds.
 
 evonas search experiments/pointing04.yaml data.root=DIR backbone.weights=WEIGHTS
-evonas retrain runs/pointing04-cma-s0/best.json --repeats 3
-python experiments/benchmarks/pruning.py runs/pointing04-cma-s0/retrained
+evonas retrain runs/pointing04-surrogate-s0/best.json --repeats 3
+python experiments/benchmarks/pruning.py runs/pointing04-surrogate-s0/retrained
 
 Each training of the winner is pruned at each threshold, and trained on with its head; beside them
 stands the whole backbone up to the tap, trained on for as many epochs with the same settings, so
