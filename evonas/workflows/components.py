@@ -164,7 +164,7 @@ class Components(BaseComponents):
         def feasible(architecture: Architecture) -> bool:
             return self.objective.admits(architecture, self.cost(architecture))
 
-        return initial_designs(self.space, self.cost, feasible, self.experiment.budget)
+        return initial_designs(self.space, self.cost, feasible)
 
     def weights(self, architecture: Architecture) -> WeightCount:
         """Return the number of values in the weights of a head network, without building it."""

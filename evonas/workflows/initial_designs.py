@@ -15,15 +15,15 @@ from evonas.models.networks.base import TAP, Network
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture, SearchSpace
 
-#: Largest number of initial designs, as a share of the budget.
-SHARE = 0.25
+#: Largest number of initial designs. It does not depend on the budget, which a resumed run may raise
+#: without becoming another search.
+MOST = 8
 
 
 def initial_designs(
     space: SearchSpace,
     cost: Callable[[Architecture], int],
     feasible: Callable[[Architecture], bool],
-    budget: int,
 ) -> tuple[Trial, ...]:
     """Return the initial designs of a space as trials with status ``design``.
 
@@ -34,7 +34,6 @@ def initial_designs(
         space: of the search.
         cost: multiply-adds of an architecture.
         feasible: whether the limits admit an architecture.
-        budget: of the search.
     """
     if not space.network:
         return ()
@@ -49,7 +48,7 @@ def initial_designs(
             genome = tuple(space.encode(made).tolist())
             row = (made.digest, made.to_dict(), "design", None, cost(made))
             found.setdefault(made.digest, Trial(-1, len(found), genome, *row))
-    return tuple(found.values())[: int(SHARE * budget)]
+    return tuple(found.values())[:MOST]
 
 
 def _widest(

@@ -21,7 +21,7 @@ def width_cost(architecture: Architecture) -> int:
 
 
 def test_each_design_stands_on_each_tap_as_wide_as_the_limit_admits() -> None:
-    trials = initial_designs(SPACE, width_cost, lambda a: width_cost(a) <= 33, 60)
+    trials = initial_designs(SPACE, width_cost, lambda a: width_cost(a) <= 33)
     found = [trial.architecture["settings"] for trial in trials]
     assert [(s["tap"], s["stem"], s["end"]) for s in found] == [
         ("block2", 16, "flatten"),
@@ -36,26 +36,30 @@ def test_each_design_stands_on_each_tap_as_wide_as_the_limit_admits() -> None:
         assert trial.architecture["settings"]["hidden"] == 0  # first value of a gene
 
 
-def test_designs_take_a_quarter_of_the_budget_at_most() -> None:
-    for budget, expected in ((3, 0), (4, 1), (9, 2), (16, 4), (60, 4)):
-        assert len(initial_designs(SPACE, width_cost, lambda a: True, budget)) == expected
+def test_there_are_eight_designs_at_most_each_tap_before_the_next_design() -> None:
+    many = SPACE.narrowed({"tap": [f"block{number}" for number in range(1, 7)]})
+    found = [t.architecture["settings"] for t in initial_designs(many, width_cost, lambda a: True)]
+    assert [(s["tap"][-1], s["end"]) for s in found] == [
+        *((str(number), "flatten") for number in range(1, 7)),
+        *(("1", "depthwise"), ("2", "depthwise")),
+    ]
 
 
 def test_designs_outside_the_space_or_the_limit_are_left_out() -> None:
-    assert initial_designs(SPACE, width_cost, lambda a: False, 60) == ()
+    assert initial_designs(SPACE, width_cost, lambda a: False) == ()
     narrow = SPACE.narrowed({"block1": ["ghost"]})
-    assert initial_designs(narrow, width_cost, lambda a: True, 60) == ()
+    assert initial_designs(narrow, width_cost, lambda a: True) == ()
     one_tap = SPACE.narrowed({"tap": "block3", "stem": 8})
-    found = initial_designs(one_tap, width_cost, lambda a: True, 60)
+    found = initial_designs(one_tap, width_cost, lambda a: True)
     assert [trial.architecture["settings"]["stem"] for trial in found] == [8, 8]
 
 
 def test_a_family_without_designs_and_a_space_without_a_network_have_none() -> None:
     for name in ("evopose2d", "shufflenet_v2"):
         space = SearchSpace.from_file(f"search_spaces/{name}.yaml")
-        assert initial_designs(space, lambda a: 1, lambda a: True, 60) == ()
+        assert initial_designs(space, lambda a: 1, lambda a: True) == ()
     table = SearchSpace(SPACE.genes, "table")
-    assert initial_designs(table, lambda a: 1, lambda a: True, 60) == ()
+    assert initial_designs(table, lambda a: 1, lambda a: True) == ()
 
 
 def test_the_shipped_experiment_begins_with_designs_on_every_tap() -> None:
@@ -82,10 +86,10 @@ def test_a_search_trains_the_designs_first_and_resumes_after_them(tmp_path: Path
     trials = list(read_journal(tmp_path / "run"))
     designs = [trial for trial in trials if trial.status == "design"]
     trained = [trial for trial in trials if trial.trained]
-    assert len(designs) == 2
-    assert [t.digest for t in trained[:2]] == [t.digest for t in designs]
+    assert len(designs) == 6
+    assert [t.digest for t in trained[:6]] == [t.digest for t in designs]
     assert len(trained) == 8
-    for kept in (0, 1, 2, 4):  # broken off within the designs, and after them
+    for kept in (0, 1, 6, 8):  # broken off within the designs, and after them
         journal = tmp_path / "run" / "journal.jsonl"
         journal.write_text("".join(f"{line}\n" for line in whole[:kept]))
         evonas.search(None, run_dir=tmp_path / "run", resume=True)
