@@ -1,0 +1,49 @@
+"""The page of what users get: rows, their table, and the commands' changes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import task_quality
+from task_quality import COLUMNS, RANDOM, TASKS, JudgedTask, Row
+
+from evonas.core import experiment as config
+
+ROW = Row(
+    *("2026-01-02", "abc1234", "a machine", "quickstart", "shipped", 1, 3, 8.125, 0.25, "block2"),
+    *(1_464_000, 7_804_608, 0.315, 0.382, 9.5, 22.75, 22.83, 165.0, 90.0, 0.933),
+)
+
+
+def test_rows_are_read_as_they_were_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task_quality, "TABLE", tmp_path / "quality.csv")
+    for _ in range(2):
+        task_quality.append(ROW)
+    assert task_quality.read(tmp_path / "quality.csv") == [asdict(ROW)] * 2
+
+
+def test_a_row_of_the_page_has_a_cell_for_each_column() -> None:
+    found = task_quality.cells(asdict(ROW))
+    assert len(found) == len(COLUMNS)
+    assert found[3:8] == ["**8.12** ±0.25 degrees (3)", "9.50", "22.75", "22.83", "block2"]
+    assert found[8:13] == ["1.46 / 7.8", "0.32 / 0.38", "2.8", "1.5", "93 %"]
+    assert (
+        task_quality.page([asdict(ROW)]).splitlines()[-1].startswith("| quickstart | shipped | 1")
+    )
+
+
+def test_the_picture_shows_each_task_and_variant(tmp_path: Path) -> None:
+    rows = [asdict(ROW), {**asdict(ROW), "variant": "random", "error": 10.0}]
+    task_quality.draw(rows, tmp_path / "quality.png")
+    assert (tmp_path / "quality.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+def test_the_changes_fit_the_shipped_experiments(task: JudgedTask) -> None:
+    name = f"experiments/own_faces/{task.name}.yaml" if task.name == "own_faces" else task.name
+    experiment = config.load(name, [*task.words, *RANDOM, "seed=2"])
+    assert (experiment.optimizer.name, experiment.initial_designs) == ("random", False)
