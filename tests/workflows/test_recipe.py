@@ -33,8 +33,8 @@ from evonas.tasks.regression import Regression
 from evonas.workflows import retraining as retraining_module
 from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
-from evonas.workflows.loop import candidate_seed
 from evonas.workflows.fold_splits import make_folds
+from evonas.workflows.loop import candidate_seed
 from evonas.workflows.retraining import Retraining
 from evonas.workflows.warm_start import warm_start
 
@@ -248,11 +248,15 @@ def test_retrained_with_the_learning_rate_of_the_genome(
     winner = parts.space.decode(np.full(parts.space.dim, 0.9))
     work = Retraining(parts, winner)
     splits = make_folds(parts.dataset, 2, "group", 0).splits
-    with pytest.raises(Stop):
+
+    def train() -> None:
         if folds:
             work.cross_validate(splits, lambda *n: None)
         else:
             work.compare(1, None, lambda *n: None)
+
+    with pytest.raises(Stop):
+        train()
     keep = "last" if folds else "best"
     expected = TrainingSettings(epochs=1, learning_rate=0.008, weight_decay=0.3, keep=keep)
     assert {job.training for job in made} == {expected}
@@ -293,7 +297,8 @@ def test_a_retrained_winner_is_evaluated_and_exported_with_its_output(
         ),
         (
             ["recipe={task.output: [angles, bin]}"],
-            "recipe: task.output: input should be 'angles', 'bins', 'distribution' or 'rotation6d', got 'bin'",
+            "recipe: task.output: input should be 'angles', 'bins', 'distribution' or "
+            "'rotation6d', got 'bin'",
         ),
         (["recipe={task.delta: [5, -1]}"], "recipe: task.delta: expected a positive number"),
         (
