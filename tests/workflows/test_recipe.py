@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Cli
 from exported import answers, pictures
 
 from evonas import load_exported
@@ -392,14 +390,3 @@ def test_options_are_fitted_to_the_recipe_and_to_the_split(experiment: Experimen
     direct = replace(context, task=(name, settled["two", l1], labels), settled={})
     network = replace(job, architecture=Architecture("linear_probe", {"tap": "block3"}))
     assert Estimator(context)(job).metrics == Estimator(direct)(network).metrics
-
-
-def test_validate_counts_and_warns(evonas: Cli, tiny_file: Path) -> None:
-    words = ["recipe.task.output=[bins,angles]", "task.output=bins"]
-    code, out, err = evonas("validate", tiny_file, *words)
-    assert (code, err) == (0, "")
-    assert re.search(r"task\.output +choice +bins, angles", out)
-    assert "task.output=bins has no effect, since task.output is a gene of the recipe" in out
-    code, out, err = evonas("validate", tiny_file, "recipe.task.outptu=[bins]")
-    assert code == 2
-    assert "recipe: task head_pose has no option 'outptu': did you mean 'output'?" in out + err
