@@ -18,7 +18,8 @@ from evonas.report import evaluation_tables as tested
 from evonas.report import published_results as literature
 from evonas.report.tables import Table, legend, markdown
 from evonas.runs.callbacks import Callback, CallbackList
-from evonas.runs.file_schemas import Comparison, TestResult, write_json
+from evonas.runs.comparison_schemas import Comparison, TestResult
+from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Result, Retrained
 from evonas.workflows.judging import Include
 

@@ -25,7 +25,8 @@ from evonas.models.backbones.base import Backbone
 from evonas.models.files.safetensors_files import packed
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback
-from evonas.runs.file_schemas import FORMAT, Comparison, ContenderEntry, Cost, write_json
+from evonas.runs.comparison_schemas import Comparison, ContenderEntry
+from evonas.runs.file_schemas import FORMAT, Cost, write_json
 from evonas.workflows.base_components import surroundings
 from evonas.workflows.evaluation import Retrained
 

@@ -15,7 +15,8 @@ from evonas.deployment.retrained_network import PIXELS, RetrainedNetwork
 from evonas.errors import InputError
 from evonas.report.tables import markdown
 from evonas.runs.callbacks import Callback
-from evonas.runs.file_schemas import FORMAT, Comparison, ContenderEntry, Cost, write_json
+from evonas.runs.comparison_schemas import Comparison, ContenderEntry
+from evonas.runs.file_schemas import FORMAT, Cost, write_json
 from evonas.workflows.evaluation import Retrained
 
 _FREE: Cost = {"macs": 0, "params": 0, "megabytes": 0.0, "not_counted": []}

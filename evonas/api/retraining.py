@@ -26,7 +26,8 @@ from evonas.report.tables import Table, costs, errors, legend, markdown
 from evonas.report.verdict import retraining_verdict
 from evonas.runs import result_files as results
 from evonas.runs.callbacks import Callback, CallbackList
-from evonas.runs.file_schemas import FORMAT, Chosen, Comparison, write_json
+from evonas.runs.comparison_schemas import Comparison
+from evonas.runs.file_schemas import FORMAT, Chosen, write_json
 from evonas.runs.run_store import read_journal
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture

@@ -127,7 +127,8 @@ class Experiment(Settings):
         space: name or file of the search space; further keys narrow its genes
             (``space.tap=[block2, block3]``, ``space.stem=16``). ``space.tap=@probe.json`` are
             the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best.
-        optimizer, backbone, data, task: a registered part with its options.
+        optimizer, backbone, data, task: a registered part with its options; without a name the
+            optimizer's are those of the default.
         tap: the tap of networks that choose none (the baselines, and spaces
             without a gene ``tap``).
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
@@ -183,6 +184,13 @@ class Experiment(Settings):
     recipe: Annotated[dict[str, list[Any]], BeforeValidator(recipes.as_lists)] = Field(
         default_factory=dict
     )
+
+    @field_validator("optimizer", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        """Return options without a name as those of the default strategy."""
+        name = cls.model_fields["optimizer"].default.name
+        return {"name": name, **value} if isinstance(value, Mapping) else value
 
     @field_validator("recipe")
     @classmethod

@@ -104,6 +104,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         self.archive = EvaluatedArchive()
         seen = self.archive.seen
         self._identifier = GenomeIdentifier(space, macs, self.max_macs, seen, excess)
+        self._sampler = Sampler(self.rng, self._identifier)
         self.trained = 0
         self.restarts = 0
         self.stop_reason = ""
@@ -114,7 +115,6 @@ class Optimizer(ABC, metaclass=CheckedCall):
         self._stale = 0
         self._fruitless = 0
         self._at_random = False
-        self._sampler = Sampler(self.rng, self._identifier)
 
     # ------------------------------------------------------------------ public
 
@@ -330,22 +330,14 @@ class Optimizer(ABC, metaclass=CheckedCall):
     # ----------------------------------------------------------------- internals
 
     def _check_feasible(self) -> None:
-        if (self.max_macs is None and self.excess is None) or self.stop_reason:
-            return
-        genome = self._sampler.start(1)[0]
-        violation = self.identify(genome)[1]
-        if violation > 0.0:
-            nearest = f"nearest is {100 * violation:.3g} % over the limits."
-            if self.excess is None and self.macs is not None:
-                cheapest = self.macs(self.space.decode(genome))
-                nearest = f"cheapest has {cheapest} macs, max_macs is {self.max_macs}."
-            self._finish(f"No feasible architecture was found: the {nearest}")
+        if not self.stop_reason and (shortfall := self._sampler.shortfall()):
+            self._finish(shortfall)
 
     def _generation(self) -> NDArray[np.float64]:
         """Return queued genomes, else those of the strategy, else (still stuck) random ones."""
         if self._queue:
-            first, rest = np.split(np.array(self._queue), [self.population_size])
-            self._queue = [*rest]
+            first = np.array(self._queue[: self.population_size])
+            del self._queue[: self.population_size]
             return first
         while not self._at_random:
             if self._stale >= PATIENCE:
@@ -364,7 +356,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         if len(genomes) == 0:
             self._finish(
                 f"The space is exhausted: after {len(self.archive.seen)} architectures no new "
-                f"{'feasible ' if self.max_macs or self.excess else ''}one could be found."
+                f"{'feasible ' if self._identifier.limited else ''}one could be found."
             )
         return genomes
 
@@ -398,10 +390,8 @@ class Optimizer(ABC, metaclass=CheckedCall):
     def _before_first_ask(self, method: str, genomes: ArrayLike) -> NDArray[np.float64]:
         """Return checked (n, dim) genomes; refuse them after the first ask."""
         if self._begun:
-            raise InputError(
-                f"{method}() came after ask(): expected it before the first ask; create a new "
-                "optimizer"
-            )
+            told = "expected it before the first ask; create a new optimizer"
+            raise InputError(f"{method}() came after ask(): {told}")
         return unit_cube(method, genomes, self.space.dim)
 
     def _finish(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""Schemas of the files that a search, a retraining and an evaluation leave.
+"""Schemas of the files that a search leaves; ``checked`` and ``read`` of any schema.
 
 Writers build these dictionaries, so mypy checks their keys; readers pass a schema to ``read`` or
 ``checked``. The files belong to a user, who may have changed, mixed or damaged them, and earlier
@@ -13,9 +13,9 @@ that is present has a value of the declared type; unknown keys are ignored.
 ``front.json``              ``Front``
 ``utilisation.json``        ``Utilisation``
 ``training_record.json``    ``Record``
-``comparison.json``         ``Comparison``
-``test.json``               a list of ``TestResult``
 ==========================  ================================================================
+
+Those of a retraining and of an evaluation stand in ``evonas.runs.comparison_schemas``.
 """
 
 from __future__ import annotations
@@ -51,11 +51,6 @@ Metric = Annotated[float, Field(strict=True), AfterValidator(_bounded)] | None
 Metrics = dict[str, Metric]
 Plain = dict[str, Any]
 _Hash = Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-#: Name of a file beside comparison.json, which must not name other files of the machine.
-_FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
-
-#: A value of each epoch of a training.
-_Epochs = Annotated[list[Number], Field(max_length=1_000_000)]
 
 
 class _OptimizerPart(TypedDict, total=False):
@@ -294,70 +289,6 @@ class Cost(TypedDict):
     params: Count
     megabytes: Number
     not_counted: NotRequired[list[StrictStr]]
-
-
-class ContenderEntry(TypedDict):
-    """A network of a retraining; or a classical model, or the constant, in the file ``model``.
-
-    ``task``: options of the task, where the recipe of the network has some.
-    """
-
-    name: StrictStr
-    architecture: Plain | None
-    source: NotRequired[Any]
-    searched: NotRequired[Any]
-    tap: StrictStr
-    task: NotRequired[Plain]
-    head: Cost
-    backbone_up_to_tap: Cost
-    results: list[Metrics]
-    weights: list[_FileName]
-    curves: NotRequired[list[_Epochs]]
-    losses: NotRequired[list[_Epochs]]
-    failures: NotRequired[list[StrictStr]]
-    over_limit: NotRequired[StrictBool]
-    model: NotRequired[_FileName]
-
-
-class Comparison(TypedDict, total=False):
-    """Content of comparison.json: networks that were retrained, pruned or quantised."""
-
-    format: Any
-    winner: Any
-    experiment: Plain
-    task: tuple[StrictStr, Plain, Mapping[str, Sequence[StrictStr] | None]]
-    data: StrictStr
-    protocol: StrictStr
-    leaky: StrictStr
-    selection_bias: StrictStr
-    folds: Count
-    fold_by: Annotated[str, Field(pattern="^(group|image|each-group)$")]
-    fold_warning: StrictStr
-    repeats: Any
-    rank_correlation: Any
-    verdict: StrictStr
-    contenders: list[ContenderEntry]
-    quantized: StrictBool
-
-
-class TestResult(TypedDict, total=False):
-    """A network on a test set, an entry of test.json."""
-
-    network: StrictStr
-    tap: StrictStr
-    test_set: StrictStr
-    images: Count
-    repeats: list[Metrics]
-    matrix: Plain | None
-    head: Cost
-    upto: Cost
-    flip: StrictBool
-    seen_images: Count
-    seen_groups: Count
-    left_out: StrictStr
-    warning: StrictStr
-    protocol: StrictStr
-    over_limit: StrictBool
 
 
 def checked(

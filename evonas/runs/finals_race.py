@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from msgspec.structs import replace
-from scipy.special import stdtrit
 
 from evonas.core.settings import FinalsSettings
 from evonas.runs.trial import Trial
@@ -87,7 +86,7 @@ def after_round(
     means = {key: float(np.mean(row)) if row else math.inf for key, row in results.items()}
     ranked = sorted(running, key=lambda key: means[key])
     deviation, freedom = pooled_deviation([*further.values()])
-    limit = float(stdtrit(freedom, 1.0 - ALPHA)) * deviation if freedom else math.inf
+    limit = _quantile(freedom) * deviation if freedom else math.inf
     best = ranked[0]
 
     def goes_on(key: str) -> bool:
@@ -146,6 +145,13 @@ def replay(trials: Sequence[Trial], settings: FinalsSettings) -> Standing:
         others = [digest for digest in field if digest not in (*kept, *worse)]
         field, dropped = kept, [*worse, *others, *dropped]
     return standing()
+
+
+def _quantile(freedom: int) -> float:
+    """Return the quantile of Student's t distribution at the level of the test."""
+    from scipy.special import stdtrit  # slow to import, and only a race needs it
+
+    return float(stdtrit(freedom, 1.0 - ALPHA))
 
 
 def _half(size: int) -> int:

@@ -34,7 +34,9 @@ class HeadPose(Task):
         angles: which of yaw, pitch, roll to learn; default: all labelled ones.
         output: ``angles``: one output per angle, with a Huber loss. ``bins``: 66 bins of 3
             degrees per angle with HopeNet's loss (Ruiz et al. 2018, arXiv 1710.00925), for
-            angles from -99 to below 99. ``rotation6d``: six outputs that are converted to a
+            angles from -99 to below 99. ``distribution``: the expectation over 79 values per
+            angle, learnt from a Gaussian around the label (Gao et al. 2017, arXiv 1611.01731),
+            for angles from -99 to 99. ``rotation6d``: six outputs that are converted to a
             rotation (Zhou et al. 2019, arXiv 1812.07035) with the geodesic distance as loss;
             near |yaw| = 90 use the metric ``geodesic``, since pitch and roll are ambiguous.
         delta: with ``angles``: error in degrees where the Huber loss turns from squared to

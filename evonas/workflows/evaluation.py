@@ -25,7 +25,8 @@ from evonas.estimation.training.training import predict
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file
 from evonas.runs import file_schemas
-from evonas.runs.file_schemas import Comparison, ContenderEntry, Cost
+from evonas.runs.comparison_schemas import Comparison, ContenderEntry
+from evonas.runs.file_schemas import Cost
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.tasks.base import Matrix, Task

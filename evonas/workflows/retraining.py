@@ -19,7 +19,8 @@ from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Progress
 from evonas.models.backbones.base import Backbone
 from evonas.models.networks.base import refuse_unread
-from evonas.runs.file_schemas import ContenderEntry, Cost
+from evonas.runs.comparison_schemas import ContenderEntry
+from evonas.runs.file_schemas import Cost
 from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
 from evonas.space.recipe import recipe_of, task_choices, without_recipe

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,16 @@ def test_what_is_no_space_is_refused(evonas: Cli, tmp_path: Path) -> None:
     assert "expected a search space or an experiment" in said(evonas("show", "space", "nowhere"))
     (tmp_path / "list.yaml").write_text("- 1\n")
     assert "list.yaml" in said(evonas("show", "space", "list.yaml"))
+
+
+def test_genes_of_a_recipe_are_counted_and_win_over_values_without_effect(
+    evonas: Cli, tiny_file: Path
+) -> None:
+    words = ["recipe.task.output=[bins,angles]", "task.output=bins"]
+    code, out, err = evonas("validate", tiny_file, *words)
+    assert (code, err) == (0, "")
+    assert re.search(r"task\.output +choice +bins, angles", out)
+    assert "task.output=bins has no effect, since task.output is a gene of the recipe" in out
+    code, out, err = evonas("validate", tiny_file, "recipe.task.outptu=[bins]")
+    assert code == 2
+    assert "recipe: task head_pose has no option 'outptu': did you mean 'output'?" in out + err

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 #: losses differ by up to 1e-6 after four epochs. A step that is left out makes 1e-3 and more.
 OF_WEIGHTS, OF_METRICS = {False: 1e-7, True: 1e-4}, {False: 1e-5, True: 1e-4}
 EPOCHS, BATCH, TRAIN, VALIDATION = 4, 6, 20, 7
-HEADS = 9  # drawn from each space of heads
+HEADS = 10  # drawn from each space of heads
 WHOLE = 1  # drawn from each space of whole networks, which take long
 MAPS: list[Shape] = [(12, 6, 6), (8, 4, 4), (16, 5, 3)]
 ON_IMAGES = ("evopose2d", "resnet50", "shufflenet_v2")

@@ -191,6 +191,12 @@ def test_the_same_part_named_by_key_keeps_its_options(tiny_file: Path) -> None:
     assert load(tiny_file, "optimizer.name=random").optimizer.options == {"population_size": 4}
 
 
+def test_options_without_a_name_are_those_of_the_default_strategy() -> None:
+    made = config.load("quickstart", ["optimizer.population_size=6"]).optimizer
+    default = config.Experiment.model_fields["optimizer"].default
+    assert made == config.Part(name=default.name, population_size=6)
+
+
 def test_find_prefers_the_path_then_the_working_directory_then_the_checkout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

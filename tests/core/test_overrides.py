@@ -57,13 +57,13 @@ def test_an_option_drops_no_word_whatever_the_order(turned: bool) -> None:
 
 @pytest.mark.parametrize("name", ["optimizer=cma", "optimizer.name=cma"])
 def test_the_name_that_the_file_has_drops_nothing(name: str) -> None:
-    assert config.load("quickstart", [name]).optimizer.options == {"population_size": 10}
+    assert config.load("headpose_300wlp", [name]).optimizer.options == {"population_size": 10}
 
 
 @pytest.mark.parametrize("name", ["optimizer=ga", "optimizer.name=ga", "optimizer={name: ga}"])
 def test_another_name_drops_the_options_of_the_file_alone(name: str) -> None:
     for words in (["optimizer.parents=3", name], [name, "optimizer.parents=3"]):
-        assert config.load("quickstart", words).optimizer.options == {"parents": 3}
+        assert config.load("headpose_300wlp", words).optimizer.options == {"parents": 3}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from evonas.report.evaluation_tables import published
 from evonas.report.page.run_data import Run
 from evonas.report.page.run_tables import retrained as retrained_table
 from evonas.report.tables import held_out
-from evonas.runs.file_schemas import Comparison, checked
+from evonas.runs.comparison_schemas import Comparison
+from evonas.runs.file_schemas import checked
 from evonas.workflows.components import Components
 from evonas.workflows.fold_splits import Folds, make_folds
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from command_line import Cli, said
+from command_line import Cli
 from mutations import flipped
 
 from evonas.core import registry
@@ -393,12 +393,3 @@ def test_one_flipped_bit_of_a_parent_is_never_inherited(
     own = lineage(tmp_path)
     own.learn([parent])
     assert own.job(job(child), parent.digest).parent == str(path)
-
-
-def test_a_table_has_no_weights(evonas: Cli, tmp_path: Path) -> None:
-    (tmp_path / "table.csv").write_text("a,error\n1,2.0\n2,1.0\n")
-    (tmp_path / "t.yaml").write_text(
-        "name: t\ntable: {file: table.csv, genes: [a], error: error}\n"
-    )
-    told = said(evonas("search", "t.yaml", "--inherit"))
-    assert told == "inherit=true: a table has no weights that could be inherited"

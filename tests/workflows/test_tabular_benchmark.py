@@ -223,3 +223,12 @@ def test_a_table_without_costs_is_searched_by_error_alone(evonas: Cli, tmp_path:
         ("objective.cost=params", "objective.cost=params: the table has no 'params'"),
     ):
         assert said(evonas("search", "t.yaml", "--run-dir", "other", change)).startswith(message)
+
+
+def test_a_table_has_no_weights(evonas: Cli, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("a,error\n1,2.0\n2,1.0\n")
+    (tmp_path / "t.yaml").write_text(
+        "name: t\ntable: {file: table.csv, genes: [a], error: error}\n"
+    )
+    told = said(evonas("search", "t.yaml", "--inherit"))
+    assert told == "inherit=true: a table has no weights that could be inherited"

@@ -23,7 +23,7 @@ from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import predict, validate
 from evonas.report.tables import Table, markdown
-from evonas.runs.file_schemas import ContenderEntry
+from evonas.runs.comparison_schemas import ContenderEntry
 from evonas.workflows.evaluation import Retrained
 
 

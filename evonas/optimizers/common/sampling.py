@@ -71,6 +71,18 @@ class GenomeIdentifier:
         violation = self._violation(self._macs(architecture) if self._macs else 0)
         return digest, violation + (self._excess(architecture) if self._excess else 0.0)
 
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit on the cost."""
+        return self._max_macs is not None or self._excess is not None
+
+    def shortfall(self, genome: Genome) -> str:
+        """Return words on by how much a genome, the nearest to the limits, violates them."""
+        if self._excess is None and self._macs is not None:
+            cheapest = self._macs(self.space.decode(genome))
+            return f"cheapest has {cheapest} macs, max_macs is {self._max_macs}"
+        return f"nearest is {100 * self(genome)[1]:.3g} % over the limits"
+
     def _violation(self, macs: int) -> float:
         return 0.0 if self._max_macs is None else max(0.0, macs / self._max_macs - 1.0)
 
@@ -101,6 +113,15 @@ class Sampler:
         taken: set[str] = set()
         rows = [self._draw(taken) for _ in range(n)]
         return np.array(rows, dtype=np.float64).reshape(n, self._space.dim)
+
+    def shortfall(self) -> str:
+        """Return a sentence on a space without a feasible architecture; empty: there is one."""
+        if not self._identify.limited:
+            return ""
+        genome = self.start(1)[0]
+        if self._identify(genome)[1] == 0.0:
+            return ""
+        return f"No feasible architecture was found: the {self._identify.shortfall(genome)}."
 
     def new(self, n: int) -> NDArray[np.float64]:
         """Return (m, dim) feasible, distinct, unseen genomes, m <= n; m == 0: none is left."""

@@ -15,9 +15,9 @@ import numpy as np
 from evonas.core.files import read_json, read_yaml
 from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
+from evonas.runs.comparison_schemas import Comparison
 from evonas.runs.file_schemas import (
     Best,
-    Comparison,
     Environment,
     ExperimentFile,
     Metrics,

@@ -1,0 +1,86 @@
+"""Schemas of the files that a retraining and an evaluation leave; see ``file_schemas``.
+
+==========================  ================================================================
+``comparison.json``         ``Comparison``
+``test.json``               a list of ``TestResult``
+==========================  ================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field, StrictBool, StrictStr
+from typing_extensions import TypedDict  # pydantic does not take that of typing before 3.12
+
+from evonas.runs.file_schemas import Cost, Count, Metrics, Number, Plain
+
+#: Name of a file beside comparison.json, which must not name other files of the machine.
+_FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
+#: A value of each epoch of a training.
+_Epochs = Annotated[list[Number], Field(max_length=1_000_000)]
+
+
+class ContenderEntry(TypedDict):
+    """A network of a retraining; or a classical model, or the constant, in the file ``model``.
+
+    ``task``: options of the task, where the recipe of the network has some.
+    """
+
+    name: StrictStr
+    architecture: Plain | None
+    source: NotRequired[Any]
+    searched: NotRequired[Any]
+    tap: StrictStr
+    task: NotRequired[Plain]
+    head: Cost
+    backbone_up_to_tap: Cost
+    results: list[Metrics]
+    weights: list[_FileName]
+    curves: NotRequired[list[_Epochs]]
+    losses: NotRequired[list[_Epochs]]
+    failures: NotRequired[list[StrictStr]]
+    over_limit: NotRequired[StrictBool]
+    model: NotRequired[_FileName]
+
+
+class Comparison(TypedDict, total=False):
+    """Content of comparison.json: networks that were retrained, pruned or quantised."""
+
+    format: Any
+    winner: Any
+    experiment: Plain
+    task: tuple[StrictStr, Plain, Mapping[str, Sequence[StrictStr] | None]]
+    data: StrictStr
+    protocol: StrictStr
+    leaky: StrictStr
+    selection_bias: StrictStr
+    folds: Count
+    fold_by: Annotated[str, Field(pattern="^(group|image|each-group)$")]
+    fold_warning: StrictStr
+    repeats: Any
+    rank_correlation: Any
+    verdict: StrictStr
+    contenders: list[ContenderEntry]
+    quantized: StrictBool
+
+
+class TestResult(TypedDict, total=False):
+    """A network on a test set, an entry of test.json."""
+
+    network: StrictStr
+    tap: StrictStr
+    test_set: StrictStr
+    images: Count
+    repeats: list[Metrics]
+    matrix: Plain | None
+    head: Cost
+    upto: Cost
+    flip: StrictBool
+    seen_images: Count
+    seen_groups: Count
+    left_out: StrictStr
+    warning: StrictStr
+    protocol: StrictStr
+    over_limit: StrictBool
