@@ -15,8 +15,8 @@ from evonas.models.networks.base import TAP, Network
 from evonas.runs.run_store import Trial
 from evonas.space import Architecture, SearchSpace
 
-#: Largest number of initial designs. It does not depend on the budget, which a resumed run may raise
-#: without becoming another search.
+#: Largest number of initial designs. It does not depend on the budget, which a resumed run may
+#: raise without becoming another search.
 MOST = 8
 
 
