@@ -38,6 +38,7 @@ _SEARCHING = ("search", "compare", "probe", "pipeline", "validate")
 _EVERY = [
     *("finals.networks=0", "features.jitters=0", "training.epochs=2", "retraining.epochs=1"),
     *("execution.executor=local", "execution.workers=1", "inherit.fresh_epochs=2"),
+    "initial_designs=false",  # a budget this small would see no others
 ]
 #: Sixteen a generation by default: a budget of three would never see a child.
 _EVOLUTION = ["optimizer.population_size=2", "optimizer.parents=1"]

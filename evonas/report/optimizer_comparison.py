@@ -141,8 +141,9 @@ def picture(curves: Sequence[Curve], budget: int, title: str, path: Path) -> Non
     finite = [curve.best[np.isfinite(curve.best)] for curve in curves]
     known = np.concatenate([values for values in finite if len(values)] or [np.ones(1)])
     # The poor first networks would squeeze the curves.
-    top = float(np.quantile(known, 0.9))
-    panels[0].set_ylim(float(known.min()) - 0.03 * (top - float(known.min())), top)
+    low, top = float(known.min()), float(np.quantile(known, 0.9))
+    if low < top:
+        panels[0].set_ylim(low - 0.03 * (top - low), top)
     panels[0].legend(loc="upper right")
     figure.savefig(path, dpi=120)
 

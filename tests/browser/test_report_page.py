@@ -109,7 +109,7 @@ def test_the_report_of_a_search_on_real_faces(
     (faces / "labels.csv").write_text("".join([first, *photos[::6]]), "utf-8")
     small = ("training.epochs=2", "finals.networks=1", "finals.seeds=2", "baselines=[]")
     where = (f"data.root={faces}", f"backbone.weights={recognition_weights}")
-    tap = ("space.tap=[conv256_2]", "tap=conv256_2", "features.jitters=0")
+    tap = ("space.tap=[conv64_3]", "tap=conv64_3", "features.jitters=0")
     place = (f"features.cache={tmp_path / 'cache'}", "execution.executor=local")
     words = ("--budget", 4, "--run-dir", folder, *small, *where, *tap, *place)
     code, _, err = evonas("search", "pointing04", *words)

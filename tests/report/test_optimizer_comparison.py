@@ -64,6 +64,13 @@ def test_the_picture_shows_each_strategy(tmp_path: Path) -> None:
     assert {(31, 119, 180), (255, 127, 14)} <= colours
 
 
+@pytest.mark.filterwarnings("error")
+def test_strategies_that_found_the_same_are_drawn_without_a_warning(tmp_path: Path) -> None:
+    same = [Curve(name, 0, np.full(3, 4.0), 0, 1.0) for name in ("one", "other")]
+    picture(same, 3, "title", tmp_path / "c.png")
+    assert (tmp_path / "c.png").is_file()
+
+
 def traded(index: int, error: float | None, macs: int) -> Trial:
     status = "failed" if error is None else "ok"
     metrics = {} if error is None else {"error": error}
