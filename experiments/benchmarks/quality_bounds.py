@@ -5,7 +5,8 @@ and several searches with other seeds. The same commands on the same kind of pro
 winner, so only the retrainings' spread is noise: the mean of n new ones may be worse than that of
 the m recorded ones by ``MARGIN`` standard deviations of the difference of both means,
 ``sd * sqrt(1/n + 1/m)``. Other searches find other winners; their means are held against the spread
-of the recorded searches in the same way, which is several times as wide.
+of the recorded searches in the same way, which counts as no less than that of the retrainings: two
+or three searches may agree by chance.
 """
 
 from __future__ import annotations
@@ -149,6 +150,7 @@ def compare(record: Sample, new: Sample, limits: Values, same_winner: bool = Tru
             record.column(measure, same_winner),
             new.column(measure, same_winner),
             limits.get(measure.name),
+            stdev([one[measure.name] for one in record.trainings]) if measure.trained else 0.0,
         )
         for measure in MEASURES
     ]
@@ -218,9 +220,9 @@ def plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
 
 
 def _verdict(
-    measure: Measure, recorded: list[float], new: list[float], limit: float | None
+    measure: Measure, recorded: list[float], new: list[float], limit: float | None, least: float
 ) -> Verdict:
-    mean, sd, value = fmean(recorded), stdev(recorded), fmean(new)
+    mean, sd, value = fmean(recorded), max(stdev(recorded), least), fmean(new)
     sign = -1 if measure.higher_is_better else 1
     step = sign * sd * math.sqrt(1 / len(new) + 1 / len(recorded))
     bound = mean + MARGIN * step

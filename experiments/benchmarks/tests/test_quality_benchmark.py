@@ -80,6 +80,13 @@ def test_another_winner_is_held_against_the_spread_of_searches() -> None:
     assert verdicts(outcome(12.0), LIMITS, same=False)["lead"].bound == 0.0
 
 
+def test_searches_that_agree_by_chance_bound_no_closer_than_trainings() -> None:
+    record = Sample(RECORD.trainings, [outcome(12.0).values(3)] * 3)
+    new = Sample(trained(12.0), [outcome(12.0).values(3)])
+    error, *_ = quality_bounds.compare(record, new, {}, same_winner=False)
+    assert (error.sd, error.bound) == (pytest.approx(0.3), pytest.approx(12.0 + 3 * ONE))
+
+
 @pytest.mark.parametrize(
     ("change", "state"),
     [(3.01, "missed"), (2.99, "worse"), (1.99, "ok"), (-1.99, "ok"), (-2.01, "better")],
