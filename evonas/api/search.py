@@ -23,7 +23,7 @@ from evonas.report.live_view import duration
 from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment, checked
-from evonas.runs.finals import rank_finalists
+from evonas.runs.finals import Outcome
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
@@ -248,7 +248,8 @@ class _Run:
         search.run(experiment.seed)
         if components.finals is not None:
             search.run_finals(components.finals, experiment.seed)
-        finalists = rank_finalists(store.trials(), components.finals)
+        cost_of = components.objective.cost_of
+        finalists = Outcome.of(store.trials(), components.finals, metric, cost_of).finalists
         winners = [Architecture.from_dict(one.trial.architecture) for one in finalists[:1]]
         networks = [
             *components.baselines,

@@ -147,7 +147,7 @@ class Block(TypedDict):
 class Baseline(TypedDict):
     """A baseline: a network, trained as briefly as the candidates, or a fit without a digest.
 
-    ``over_limit``: it has more multiply-adds than ``objective.max_macs`` allows the candidates.
+    ``over_limit``: its costs are beyond the limits of the candidates.
     """
 
     name: StrictStr

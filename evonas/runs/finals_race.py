@@ -32,7 +32,7 @@ _LEAST = 2  # networks that halving leaves: two say which of them is better
 
 @dataclass(frozen=True)
 class Standing:
-    """Standing of a race after its last complete round.
+    """State of a race after its last complete round.
 
     Attributes:
         ranked: each network's training of the search and its further ones that worked; first
@@ -98,7 +98,7 @@ def after_round(
 
 
 def replay(trials: Sequence[Trial], settings: FinalsSettings) -> Standing:
-    """Return the standing of the race that the trials of a journal hold.
+    """Return the state of the race that the trials of a journal hold.
 
     The race is over when all seeds are trained, when one network of several is left and has two
     further seeds, or when the budget allows no round of two. A network whose training failed is

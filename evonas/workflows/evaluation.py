@@ -58,7 +58,7 @@ class Result:
         seen_groups: further images left out, of a person or source photo that they used.
         left_out: both numbers and the reasons in words; empty if no image was left out.
         warning: why errors on these images flatter; empty if nothing says so.
-        over_limit: the head has more multiply-adds than the candidates of its search may have.
+        over_limit: its costs are beyond the limits of the candidates of its search.
     """
 
     network: str

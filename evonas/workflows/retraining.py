@@ -58,7 +58,7 @@ class Contender:
         losses: the mean loss on the training images of each epoch, one a result.
         failures: what went wrong, one line each.
         baseline: whether the winner is held against it.
-        over_limit: its head has more multiply-adds than the candidates may.
+        over_limit: its costs are beyond the limits of the candidates.
         method: of a classical model; None: a network, or the constant.
         model: file name of the fitted classical model, or of the constant.
         note: what the fit left out to save time.
