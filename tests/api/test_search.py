@@ -17,7 +17,9 @@ from evonas.api.resuming import stored
 from evonas.core.experiment import Experiment, changed, load
 from evonas.core.settings import FinalsSettings
 from evonas.errors import RunError
+from evonas.runs.finals import Outcome
 from evonas.runs.run_store import Trial, is_open, read_journal
+from evonas.space import Architecture
 
 
 class Listener(evonas.Callback):
@@ -361,3 +363,26 @@ def test_a_probe_of_the_taps_is_a_hint_that_a_resumed_run_keeps(
     assert said(hinted.changed(tap_prior=False), off) == []
     assert "tap_prior" not in json.loads((off / "environment.json").read_text())
     assert said(small.changed(budget=1), tmp_path / "random") == []
+
+
+def test_baselines_stand_on_the_tap_of_the_winner_that_is_named(
+    small: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where that is not the network of the lowest mean, as with ``finals.prefer=cost``."""
+    own = Outcome.of
+    seen: list[str] = []
+
+    def turned(*arguments: Any) -> Outcome:
+        found = own(*arguments)
+        return Outcome(found.finalists[::-1], found.cheaper, found.leader)
+
+    def heads(components: Any, winner: Architecture) -> tuple[()]:
+        seen.append(winner.digest)
+        return ()
+
+    monkeypatch.setattr(Outcome, "of", turned)
+    monkeypatch.setattr("evonas.api.search.standard_heads", heads)
+    evonas.search(
+        small.changed(budget=4, finals={"networks": 3, "seeds": 2}), run_dir=tmp_path / "run"
+    )
+    assert seen == [json.loads((tmp_path / "run" / "best.json").read_text())["digest"]]
