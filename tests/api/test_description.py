@@ -116,9 +116,9 @@ def test_a_space_alone_takes_the_shape_that_is_given() -> None:
 @pytest.mark.parametrize(
     ("genome", "message"),
     [
-        ([0.5, 0.5], "expected 18 numbers, one for each gene"),
-        ([1.5] + [0.5] * 17, "expected numbers in [0, 1], got 1.5"),
-        ([float("nan")] * 18, "expected numbers in [0, 1], got nan"),
+        ([0.5, 0.5], "expected 19 numbers, one for each gene"),
+        ([1.5] + [0.5] * 18, "expected numbers in [0, 1], got 1.5"),
+        ([float("nan")] * 19, "expected numbers in [0, 1], got nan"),
         ("best", "genome 'best': expected 'random'"),
     ],
 )

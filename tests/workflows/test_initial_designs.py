@@ -69,7 +69,8 @@ def test_the_shipped_experiment_begins_with_designs_on_every_tap() -> None:
     assert Components(config.load("quickstart", ["initial_designs=false"])).initial_designs() == ()
     limit = components.experiment.objective.max_macs
     assert limit is not None
-    assert all(0.3 * limit < trial.macs <= limit for trial in trials)
+    # The widest stem has 29 % of the limit on the 4 x 4 map of block4, with stride 2.
+    assert all(0.25 * limit < trial.macs <= limit for trial in trials)
 
 
 def test_a_search_trains_the_designs_first_and_resumes_after_them(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Master module: a head of a stem, up to three stages of searched blocks, and linear layers.
 
-The stem reduces the tap's channels with a 1 x 1 convolution. Each stage doubles the channels
-and halves the resolution of the previous stage. The first stage keeps a map of up to 8 x 8
-and halves a larger map, so that the cost does not depend mainly on the tap's resolution.
+The stem reduces the tap's channels with a 1 x 1 convolution. Each further stage doubles the
+channels and halves the resolution of the previous stage. Whether the first stage halves the
+tap's resolution is a setting, ``stride1``.
 
 Compound scaling at a fixed resolution: the number of operations grows linearly with depth and
 quadratically with width. ``n`` multiplies it by 2^n, and ``split`` = s gives depth
@@ -38,7 +38,7 @@ from evonas.models.weight_count import (
 )
 from evonas.space import Architecture
 
-#: Side of the largest map that the first stage does not halve.
+#: Side of the largest map that the first stage does not halve without ``stride1``.
 FULL_SIDE = 8
 #: Largest number of stages.
 STAGES = 3
@@ -73,14 +73,16 @@ class MasterModule(Network):
     """The family of master modules.
 
     Settings beside ``tap``: ``stem`` (channels), ``n``, ``split`` (read if n > 0), ``stages``
-    (1 to 3; default 3), for each stage i ``block<i>``, ``kernel<i>`` (default 3) and
-    ``attention<i>``; ``activation``, ``end``, ``hidden`` (0: no hidden layer), ``dropout``
-    (default 0).
+    (1 to 3; default 3), ``stride1`` (1 or 2; default 1 for maps up to 8 x 8, else 2, so that the
+    cost does not depend mainly on the tap's resolution), for each stage i ``block<i>``,
+    ``kernel<i>`` (default 3) and ``attention<i>``; ``activation``, ``end``, ``hidden`` (0: no
+    hidden layer), ``dropout`` (default 0).
     """
 
     settings = frozenset(
         {
-            *("stem", "stages", "n", "split", "activation", "end", "hidden", "dropout"),
+            *("stem", "stages", "n", "split", "stride1"),
+            *("activation", "end", "hidden", "dropout"),
             *(
                 f"{name}{stage}"
                 for name in ("block", "kernel", "attention")
@@ -88,10 +90,11 @@ class MasterModule(Network):
             ),
         }
     )
+    # The first is the residual head at its default end; the second is cheap on large maps.
     designs = tuple(
-        {"n": 0, "stages": 2, "block1": "residual", "block2": "residual", "end": end}
-        | {"kernel1": 3, "kernel2": 3}
-        for end in ("flatten", "depthwise")
+        {"n": 0, "stages": 2, "block1": "residual", "block2": "residual"}
+        | {"kernel1": 3, "kernel2": 3, "stride1": stride, "end": end}
+        for stride, end in ((1, "flatten"), (2, "depthwise"))
     )
     width = "stem"
 
@@ -155,12 +158,13 @@ def dimensions(architecture: Architecture, in_shape: Shape) -> Dimensions:
     act = choice(architecture, "activation", ACTIVATIONS)
     first = channels = _round_to_4(width * integer(architecture, "stem", 1, 65536))
     h, w = in_shape[1:]
+    first_stride = integer(architecture, "stride1", 1, 2, default=1 + (max(h, w) > FULL_SIDE))
     stages: list[tuple[BlockInstance, ...]] = []
     for i in range(n_stages):
         block = blocks.load(str(setting(architecture, f"block{i + 1}")))
         kernel = odd_kernel(architecture, f"kernel{i + 1}", default=3)
         attention = choice(architecture, f"attention{i + 1}", ATTENTIONS)
-        stride = 2 if i > 0 or max(h, w) > FULL_SIDE else 1
+        stride = 2 if i > 0 else first_stride
         stage = []
         for repeat in range(repeats[i]):
             spec = BlockSpec(

@@ -11,6 +11,7 @@ import torch
 from evonas.errors import InputError
 from evonas.models.networks.common.regression_head import ENDS, end_macs, features, make_end
 from evonas.models.networks.master_module import MasterModule, compound, dimensions
+from evonas.models.networks.residual_head import ResidualHead
 from evonas.space import Architecture
 
 SETTINGS: dict[str, Any] = {
@@ -45,6 +46,38 @@ def test_channels_double_and_resolution_halves(
     assert sizes == maps
     assert [block.spec.c_out for block in blocks] == [16, 32, 64]
     assert module.out_shape == (64, *maps[-1])
+
+
+@pytest.mark.parametrize(
+    ("stride1", "in_shape", "maps"),
+    [
+        (1, (64, 17, 17), [(17, 17), (9, 9), (5, 5)]),
+        (2, (64, 17, 17), [(9, 9), (5, 5), (3, 3)]),
+        (2, (128, 8, 8), [(4, 4), (2, 2), (1, 1)]),
+    ],
+)
+def test_the_stride_of_the_first_stage_is_a_setting(
+    stride1: int, in_shape: tuple[int, int, int], maps: list[tuple[int, int]]
+) -> None:
+    stages = dimensions(architecture(stride1=stride1), in_shape).stages
+    assert [stage[-1].spec.out_size(stage[-1].h, stage[-1].w) for stage in stages] == maps
+    with pytest.raises(InputError, match="stride1"):
+        dimensions(architecture(stride1=3), in_shape)
+
+
+def test_the_first_design_is_the_residual_head() -> None:
+    """So a search trains what an expert would put on each tap."""
+    in_shape = (64, 17, 17)
+    design = architecture(
+        **MasterModule.designs[0], stem=20, hidden=0, attention1="none", attention2="none"
+    )
+    master = MasterModule().build(design, in_shape, 3)
+    head = ResidualHead().build(Architecture("residual_head", {"width": 20}), in_shape, 3)
+    own, other = master.state_dict(), head.state_dict()
+    assert {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in other.items()}
+    x = torch.randn(2, *in_shape)
+    master.load_state_dict(other)
+    assert torch.equal(master.eval()(x), head.eval()(x))
 
 
 @pytest.mark.parametrize("stages", [1, 2, 3])
