@@ -33,9 +33,8 @@ from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.space.recipe import task_choices
 from evonas.workflows.components import Components
-from evonas.workflows.contender import Contender
 from evonas.workflows.fold_splits import Folds, check_protocol, make_folds
-from evonas.workflows.retraining import Retraining, selection_bias
+from evonas.workflows.retraining import Contender, Retraining, selection_bias
 
 
 def retrain(

@@ -31,7 +31,6 @@ from evonas.core.description import ExperimentDescription
 from evonas.core.files import read_yaml
 from evonas.core.overrides import Word, given, merged, plain
 from evonas.core.settings import (
-    DistillationSettings,
     ExecutionSettings,
     FeatureSettings,
     FidelitySettings,
@@ -135,7 +134,7 @@ class Experiment(Settings):
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
             space has a choice of taps and the strategy an option ``prior``.
         features, objective, training, fidelity, inherit, finals, retraining: see their classes.
-        distillation, execution, probe, prune, quantize: see their classes.
+        execution, probe, prune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         standard_baselines: whether baselines on the winner's tap stand beside it besides: residual
             heads at equal cost and at the limit, a linear probe, classical models, a constant. No
@@ -171,7 +170,6 @@ class Experiment(Settings):
     inherit: InheritanceSettings = InheritanceSettings()
     finals: FinalsSettings = FinalsSettings()
     retraining: TrainingSettings = TrainingSettings(epochs=30)
-    distillation: DistillationSettings = DistillationSettings()
     execution: ExecutionSettings = ExecutionSettings()
     probe: ProbeSettings = ProbeSettings()
     prune: PruneSettings = PruneSettings()

@@ -198,20 +198,6 @@ class FinalsSettings(Settings):
         return value
 
 
-class DistillationSettings(Settings):
-    """Distillation of a retrained winner: it learns from an ensemble of itself and the labels.
-
-    Attributes:
-        teachers: networks of the winner's architecture that are trained first, on the labels
-            alone and with other seeds; 0: none, the winner learns from the labels. No effect where
-            a task learns maps.
-        weight: of the teachers' mean outputs in the loss; the labels have the rest.
-    """
-
-    teachers: Annotated[int, Field(ge=0, le=100)] = 0
-    weight: Share = 0.5
-
-
 class FidelitySettings(Settings):
     """Full trainings, or races that stop the worse candidates of a generation early.
 

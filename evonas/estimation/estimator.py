@@ -8,9 +8,9 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,10 +30,8 @@ from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.batches import FeatureStore, TrainingData
 from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.cuda_graphs import Graphs
-from evonas.estimation.training.distillation import distilled, read_teacher
 from evonas.estimation.training.identity import weights_hash
 from evonas.estimation.training.training import Diverged, Outcome, Training, validate
-from evonas.estimation.training.training_step import Learnable
 from evonas.models.backbones.base import Shape
 from evonas.models.files.safetensors_files import save_file
 from evonas.models.initial_weights import read_start, start_from
@@ -90,9 +88,6 @@ class Job:
             ``training.start``; none if empty.
         fresh_outputs: whether the tensors that form the outputs are not inherited, since the
             parent's outputs are of a task with other options.
-        teachers: files of weights of trained networks of this task, whose mean outputs the
-            network learns beside the labels; see ``training.distillation``.
-        teaching: weight of the teachers' outputs in the loss, in [0, 1].
         paused: checkpoint of a paused training, written at a pause and read at the start if it
             exists; none if empty.
     """
@@ -111,8 +106,6 @@ class Job:
     until: int = 0
     parent: str = ""
     fresh_outputs: bool = False
-    teachers: tuple[str, ...] = ()
-    teaching: float = 0.5
     paused: str = ""
 
     def __post_init__(self) -> None:
@@ -256,14 +249,9 @@ class Estimator:
         split = setting.splits[job.split]
         maps = self._open(job.source, tap)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
-        taught, learned = data, cast(Learnable, task)
-        if job.teachers:
-            read = [read_teacher(f, setting.shapes, setting.tap, task) for f in job.teachers]
-            teachers = [(m, replace(data, maps=self._open(job.source, own))) for m, own in read]
-            taught, learned = distilled(data, task, job.teaching, teachers, setting.device)
-        source = self._features.source(taught, (job.source, tap))
+        source = self._features.source(data, (job.source, tap))
         before = self._reserved()
-        training = Training(module, taught, learned, job.training, job.seed, setting.device, source)
+        training = Training(module, data, task, job.training, job.seed, setting.device, source)
         if job.paused:
             training.facts = {
                 "architecture": job.architecture.digest,
@@ -271,7 +259,6 @@ class Estimator:
                 "source": job.source,
                 "task": setting.task,
                 "initial weights": weights_hash(module),  # with those of a parent or a start file
-                "teaching": job.teaching if job.teachers else 0.0,  # targets hold the outputs
             }
             resume(training, Path(job.paused), job.until or None)
         training.run(job.until or None, graphs=self._graphs)

@@ -55,8 +55,6 @@ class Task(ABC):
         unit: the metric's unit, for display.
         labels: names of the labels to learn; ``nose`` means the key point with the labels
             ``nose.x`` and ``nose.y``.
-        distributions: number of distributions whose logits the outputs are, one after the other;
-            0: the outputs are no logits.
         dense: whether the output is a map, (n, n_outputs, height, width), instead of a vector.
         higher_is_better: names of the metrics for which higher is better.
     """
@@ -65,7 +63,6 @@ class Task(ABC):
     metric: str
     unit: str
     labels: tuple[str, ...]
-    distributions: int = 0
     dense: bool = False
     higher_is_better: frozenset[str] = frozenset()
 

@@ -62,7 +62,7 @@ class Classification(Task):
         self.label = _chosen(labels, label)
         self.labels = (self.label,)
         self.names = tuple(labels[self.label])
-        self.n_outputs, self.distributions = len(self.names), 1
+        self.n_outputs = len(self.names)
         if not 0 <= label_smoothing < 1:
             raise InputError(
                 f"task.label_smoothing: expected a number of at least 0 and below 1, "

@@ -81,7 +81,6 @@ class HeadPose(Task):
         elif output == "rotation6d":
             self.output = Rotation6D(self._columns)
         self.n_outputs = self.output.n_outputs
-        self.distributions = len(self.angles) if output in ("bins", "distribution") else 0
 
     def targets(self, dataset: Dataset) -> Array:
         """Return the labelled angles, (n, k), degrees.

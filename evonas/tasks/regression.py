@@ -70,8 +70,7 @@ class Regression(Task):
     ) -> None:
         self.labels = _chosen(schema, labels)
         self.output = output
-        self.distributions = len(self.labels) if output == "distribution" else 0
-        self.n_outputs = len(self.labels) * (_VALUES if self.distributions else 1)
+        self.n_outputs = len(self.labels) * (_VALUES if output == "distribution" else 1)
         for name in odd or ():
             if name not in self.labels:
                 raise InputError(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
 
 from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.core.settings import TimeLimitSettings, TrainingSettings
 from evonas.errors import InputError, nearest
-from evonas.estimation.cost.complexity import count
-from evonas.estimation.estimator import Job, Split, TrainingContext
-from evonas.estimation.features.feature_cache import Features, Progress
-from evonas.estimation.measurement import Measurement
+from evonas.estimation.cost.complexity import Complexity, count
+from evonas.estimation.estimator import Job, Split
+from evonas.estimation.features.feature_cache import Progress
 from evonas.models.backbones.base import Backbone
 from evonas.models.networks.base import refuse_unread
+from evonas.runs.comparison_schemas import ContenderEntry
+from evonas.runs.file_schemas import Cost
 from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
 from evonas.space.recipe import recipe_of, task_choices, without_recipe
+from evonas.workflows.classical_models import Method
 from evonas.workflows.components import Components
-from evonas.workflows.contender import Contender, slug
 from evonas.workflows.loop import candidate_seed
 from evonas.workflows.standard_baselines import (
     CONSTANT,
@@ -31,7 +35,87 @@ from evonas.workflows.standard_baselines import (
     standard_heads,
 )
 
+_FREE = Complexity(0, 0, 0.0, ())
 _CONTROL_SEED = 1  # of the random backbone, the control of the pretrained one
+
+
+@dataclass
+class Contender:
+    """A network of the comparison, its costs and its results.
+
+    Attributes:
+        name: for the table.
+        architecture: None for the constant prediction.
+        source: feature source: ``backbone``, or ``control`` (random weights).
+        start: file of weights to start from; empty for a fresh start.
+        searched: its error in the search, of a short training; None if it had none.
+        tap: that the network stands on; empty for the constant.
+        task: options of the task, where the network's recipe has some; else None.
+        head, upto: cost of the head network and of the backbone up to the tap.
+        results: metrics of each repeat or fold.
+        weights: file names of the trained weights, one a repeat that worked.
+        curves: the error on the validation split after each epoch, one a result.
+        losses: the mean loss on the training images of each epoch, one a result.
+        failures: what went wrong, one line each.
+        baseline: whether the winner is held against it.
+        over_limit: its costs are beyond the limits of the candidates.
+        method: of a classical model; None: a network, or the constant.
+        model: file name of the fitted classical model, or of the constant.
+        note: what the fit left out to save time.
+    """
+
+    name: str
+    architecture: Architecture | None
+    source: str = "backbone"
+    start: str = ""
+    searched: float | None = None
+    tap: str = ""
+    task: dict[str, Any] | None = None
+    head: Complexity = _FREE
+    upto: Complexity = _FREE
+    results: list[Mapping[str, float]] = field(default_factory=list)
+    weights: list[str] = field(default_factory=list)
+    curves: list[list[float]] = field(default_factory=list)
+    losses: list[list[float]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    baseline: bool = False
+    over_limit: bool = False
+    method: Method | None = None
+    model: str = ""
+    note: str = ""
+
+    def mean(self, metric: str) -> float:
+        """Return a metric's mean over the repeats or folds; nan if none worked."""
+        values = [result[metric] for result in self.results if metric in result]
+        return float(np.mean(values)) if values else float("nan")
+
+    def spread(self, metric: str) -> float:
+        """Return a metric's sample standard deviation; 0 for a single result."""
+        values = [result[metric] for result in self.results if metric in result]
+        return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+    def to_dict(self) -> ContenderEntry:
+        """Return the network's entry of comparison.json."""
+        entry: ContenderEntry = {
+            "name": self.name,
+            "architecture": dict(self.architecture.to_dict()) if self.architecture else None,
+            "source": self.source,
+            "searched": self.searched,
+            "tap": self.tap,
+            "head": cast(Cost, self.head.to_dict()),
+            "backbone_up_to_tap": cast(Cost, self.upto.to_dict()),
+            "results": [{**result} for result in self.results],
+            "weights": self.weights,
+            "curves": self.curves,
+            "losses": self.losses,
+            "failures": self.failures,
+            "over_limit": self.over_limit,
+        }
+        if self.model:
+            entry["model"] = self.model
+        if self.task is not None:
+            entry["task"] = self.task
+        return entry
 
 
 @dataclass
@@ -67,7 +151,7 @@ class Retraining:
         """
         split = Split(**self.components.dataset.sides())
         contenders = self._contenders()
-        plan = self._plan(contenders, ["retrain"], repeats)
+        plan = [(c, "retrain", repeat) for repeat in range(repeats) for c in contenders]
         training = self.components.experiment.retraining
         self._train(contenders, plan, {"retrain": split}, training, done, weights)
         return contenders
@@ -88,32 +172,15 @@ class Retraining:
         control = _random(self.components.experiment)
         if self.winner is not None and control is not None:
             contenders.insert(1, Contender("winner on random backbone", self.winner, "control"))
-        plan = self._plan(contenders, splits, 1)
+        plan = [(c, name, 0) for name in splits for c in contenders]
         training = self.components.experiment.retraining.model_copy(update={"keep": "last"})
         self._train(contenders, plan, splits, training, done)
         return contenders
-
-    def _plan(
-        self, contenders: Sequence[Contender], splits: Iterable[str], repeats: int
-    ) -> list[tuple[Contender, str, int]]:
-        """Return what is trained: (network, split, repeat); teachers are so many at least."""
-        least = self.components.experiment.distillation.teachers
-        teachers = [one.teacher for one in contenders if one.teacher is not None]
-        return [
-            (contender, split, repeat)
-            for split in splits
-            for repeat in range(max(repeats, least))
-            for contender in contenders
-            if repeat < repeats or any(contender is one for one in teachers)
-        ]
 
     def _contenders(self) -> list[Contender]:
         experiment, found = self.components.experiment, []
         if self.winner is not None:
             found.append(Contender("winner", self.winner, start=experiment.retraining.start))
-            if experiment.distillation.teachers and not self.components.task.dense:
-                found.append(replace(found[0], name="winner on labels alone"))
-                found[0].teacher = found[1]
         found += [
             Contender(name, network, start=experiment.retraining.start)
             for name, network in self.others
@@ -169,48 +236,47 @@ class Retraining:
             [(), *map(task_choices, architectures)],
         )
         context = replace(context, settled=settled)
-        with TemporaryDirectory(prefix="evonas-") as temporary:
-            jobs: dict[int, Job] = {}
-            for number, (contender, split, repeat) in enumerate(plan):
-                if contender.architecture is None:
-                    self._fit(contender, contenders, context, split, sources, weights)
+        jobs = {}
+        for number, (contender, split, repeat) in enumerate(plan):
+            if contender.architecture is None:
+                maps = sources["backbone"].open(contender.tap)[0] if contender.tap else None
+                model, metrics = fit_and_judge(contender.method, context, split, maps)
+                contender.results.append(metrics)
+                if contender.method is not None and model is not None:
+                    contender.head, contender.note = model.complexity, model.note
+                    if self.winner is not None:  # in whose place it stands
+                        sizes = model.complexity.macs, model.complexity.params
+                        admitted = components.known.admits_model(*sizes, self.winner)
+                        contender.over_limit = not admitted
+                file = _slug(contender, contenders) + ".safetensors"
+                if model is None or not weights or not enabled(self.components):
                     continue
-                file = slug(contender, contenders) + (f"-{repeat}" if repeat else "")
-                kept = weights or Path(temporary) / split  # of teachers, at least
-                kept.mkdir(exist_ok=True)
-                digest, kind = contender.architecture.digest, "retrain"
-                if contender.teacher is not None:
-                    kind = "distil"
-                jobs[number] = Job(
-                    index=number,
-                    architecture=contender.architecture,
-                    seed=candidate_seed(experiment.seed, digest, training.epochs, repeat, kind),
-                    training=training.model_copy(update={"start": contender.start}),
-                    label=f"{contender.name}, {split} {repeat}",
-                    split=split,
-                    source=contender.source,
-                    weights=str(kept / f"{file}.safetensors"),
-                    history=True,
-                    teaching=experiment.distillation.weight,
-                )
-            finished: dict[int, Measurement] = {}
-            with components.executor(context) as executor:
-                done(0, len(jobs))
-                for wave in (False, True):  # what learns from others comes second
-                    now = [i for i in jobs if (plan[i][0].teacher is not None) == wave]
-                    for index in now if wave else ():
-                        jobs[index] = replace(jobs[index], teachers=_teachers(index, plan, jobs))
-                        if not jobs[index].teachers:
-                            plan[index][0].failures.append(
-                                "distillation: no teacher was trained, so it learned from labels"
-                            )
-                    for index, measurement in executor.evaluate([jobs[i] for i in now]):
-                        finished[index] = measurement
-                        done(len(finished), len(jobs))
+                if model.save(weights / file):  # for evaluations
+                    contender.model = file
+                continue
+            digest = contender.architecture.digest
+            file = _slug(contender, contenders) + (f"-{repeat}" if repeat else "") + ".safetensors"
+            jobs[number] = Job(
+                index=number,
+                architecture=contender.architecture,
+                seed=candidate_seed(experiment.seed, digest, training.epochs, repeat, "retrain"),
+                training=training.model_copy(update={"start": contender.start}),
+                label=f"{contender.name}, {split} {repeat}",
+                split=split,
+                source=contender.source,
+                weights=str(weights / file) if weights else "",
+                history=True,
+            )
+        finished = {}
+        with components.executor(context) as executor:
+            done(0, len(jobs))
+            for index, measurement in executor.evaluate(list(jobs.values())):
+                finished[index] = measurement
+                done(len(finished), len(jobs))
         for index in sorted(finished):
             contender, measurement = plan[index][0], finished[index]
-            written = not weights or Path(jobs[index].weights).is_file()
-            if measurement.status == "ok" and not written:
+            kept = not weights or Path(jobs[index].weights).is_file()
+            if measurement.status == "ok" and not kept:
                 contender.failures.append("disk: its weights could not be written")
             elif measurement.status == "ok":
                 contender.results.append(measurement.metrics)
@@ -221,30 +287,6 @@ class Retraining:
                     contender.weights.append(Path(jobs[index].weights).name)
             else:
                 contender.failures.append(f"{measurement.error_kind}: {measurement.error}")
-
-    def _fit(
-        self,
-        contender: Contender,
-        contenders: Sequence[Contender],
-        context: TrainingContext,
-        split: str,
-        sources: Mapping[str, Features],
-        weights: Path | None,
-    ) -> None:
-        """Fit and judge a classical model, or the constant, and keep it for evaluations."""
-        maps = sources["backbone"].open(contender.tap)[0] if contender.tap else None
-        model, metrics = fit_and_judge(contender.method, context, split, maps)
-        contender.results.append(metrics)
-        if contender.method is not None and model is not None:
-            contender.head, contender.note = model.complexity, model.note
-            if self.winner is not None:  # in whose place it stands
-                sizes = model.complexity.macs, model.complexity.params
-                contender.over_limit = not self.components.known.admits_model(*sizes, self.winner)
-        file = slug(contender, contenders) + ".safetensors"
-        if model is None or not weights or not enabled(self.components):
-            return
-        if model.save(weights / file):
-            contender.model = file
 
     def _measure(self, contender: Contender) -> None:
         """Fill in tap and cost of a contender; that of a classical model's head is not known."""
@@ -272,15 +314,6 @@ class Retraining:
         contender.over_limit = not self.components.objective.admits(
             architecture, contender.head.macs
         )
-
-
-def _teachers(
-    index: int, plan: Sequence[tuple[Contender, str, int]], jobs: Mapping[int, Job]
-) -> tuple[str, ...]:
-    """Return the weights of the teachers of a training: those that were trained on its split."""
-    student, split, _ = plan[index]
-    same = [i for i, (one, own, _) in enumerate(plan) if one is student.teacher and own == split]
-    return tuple(jobs[i].weights for i in same if Path(jobs[i].weights).is_file())
 
 
 def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:
@@ -317,3 +350,15 @@ def _random(experiment: Experiment) -> Backbone | None:
     except InputError:  # a user's function that always loads its weights
         return None
     return made
+
+
+def _slug(contender: Contender, contenders: Sequence[Contender]) -> str:
+    """Return a file name for a contender's weights, its own among all."""
+
+    def plain(one: Contender) -> str:
+        text = one.name if one.name == "winner" else f"{one.name}-{one.tap}"
+        return re.sub("[^a-z0-9_.]+", "-", text.lower()).strip("-.")
+
+    same = [one for one in contenders if plain(one) == plain(contender)]
+    number = next(i for i, one in enumerate(same) if one is contender)
+    return plain(contender) + (f"-no{number + 1}" if number else "")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evonas.report.ranking import RankCorrelation, rank_correlation
-from evonas.workflows.contender import Contender
+from evonas.workflows.retraining import Contender
 
 
 def contender(searched: float | None, *results: float, metric: str = "mae") -> Contender:

@@ -22,14 +22,8 @@ from evonas.core.settings import TrainingSettings
 from evonas.estimation.training.batches import FeatureStore, Indices, Source, TrainingData
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.precision import exact
-from evonas.estimation.training.training_step import (
-    Learnable,
-    Step,
-    check_views,
-    flattened,
-    layout,
-    placed,
-)
+from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
+from evonas.tasks.base import Task
 
 #: Batch size of validation and prediction.
 LARGE = 256
@@ -68,7 +62,7 @@ class NotANumber(Diverged):
 def train(
     module: nn.Module,
     data: TrainingData,
-    task: Learnable,
+    task: Task,
     settings: TrainingSettings,
     seed: int,
     device: str = "cpu",
@@ -112,7 +106,7 @@ class Training:
         self,
         module: nn.Module,
         data: TrainingData,
-        task: Learnable,
+        task: Task,
         settings: TrainingSettings,
         seed: int,
         device: str = "cpu",
@@ -208,7 +202,7 @@ class Training:
 def validate(
     module: nn.Module,
     data: TrainingData,
-    task: Learnable,
+    task: Task,
     indices: Indices,
     device: str = "cpu",
     source: Source | None = None,

@@ -6,37 +6,17 @@ rate, so that a step can be captured as a CUDA graph; see ``cuda_graphs``.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor, fx, nn
 
-from evonas.core.array_types import Array
 from evonas.core.settings import TrainingSettings
 from evonas.estimation.training.precision import exact, lower
 from evonas.models.batchnorm_folding import scales_and_shifts
+from evonas.tasks.base import Task
 
 _CLIP = 5.0  # largest norm of the gradient vector
 #: Largest gradient without a visible change of its parameter: rounding noise.
 _NOISE = 1e-6
-
-
-class Learnable(Protocol):
-    """What a training reads of a task: its loss, and its metrics on the validation images."""
-
-    @property
-    def n_outputs(self) -> int:
-        """Length of the network's output."""
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric that selects the epoch."""
-
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean loss of (n, n_outputs[, h, w]) against (n, k)."""
-
-    def validate(self, outputs: Array, targets: Array) -> dict[str, float]:
-        """Return the metrics of (n, n_outputs[, h, w]) against (n, k)."""
 
 
 class Untrained(Exception):
@@ -64,7 +44,7 @@ class Step:
     """
 
     def __init__(
-        self, module: nn.Module, task: Learnable, settings: TrainingSettings, device: str
+        self, module: nn.Module, task: Task, settings: TrainingSettings, device: str
     ) -> None:
         self.module, self.device = module, device
         self._task, self._precision, self._layout = task, settings.precision, layout(module)
