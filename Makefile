@@ -67,8 +67,12 @@ check: install  ## all that must hold: format, lint, types, floors, documentatio
 smoke: install  ## a small search, stopped and resumed, and its winner retrained
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
 
-quality: install  ## search and retrain the quickstart, hold its test error against recorded bounds (RECORD=1: record)
+quality: install  ## search and retrain the quickstart, hold its test error against recorded bounds (RECORD=1: record; DATA=DIR: every task, see experiments/QUALITY.md)
+ifdef DATA
+	$(BIN)/python experiments/benchmarks/task_quality.py --data $(DATA) --rival random $(if $(SEEDS),--seeds $(SEEDS))
+else
 	$(BIN)/python experiments/benchmarks/quality.py $(if $(RECORD),--record) $(if $(SEEDS),--seeds $(SEEDS))
+endif
 
 bench: .venv/bench  ## measure throughput, into experiments/benchmarks/RESULTS.md (PARTS="c e")
 	$(BIN)/python experiments/benchmarks/throughput.py $(if $(PARTS),--parts $(PARTS))

@@ -40,7 +40,8 @@ RANDOM = ("optimizer=random", "initial_designs=false", "tap_prior=false")
 INTRODUCTION = """# What a user gets
 
 Each line is one search with a shipped experiment and the retraining of its winner, judged on images
-that neither saw, by `python experiments/benchmarks/task_quality.py`, whose text says how. Errors
+that neither saw, by `make quality DATA=DIR`, which is
+`python experiments/benchmarks/task_quality.py --data DIR`, whose text says how. Errors
 are means ± standard deviations over so many training seeds. *Hand-made* is the better of the
 residual heads on the winner's tap within the limits, with the same recipe and seeds. The variant
 `random` is plain random search with as many trainings. All rows are in [quality.csv](quality.csv).
