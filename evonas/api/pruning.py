@@ -16,7 +16,7 @@ from evonas.core.files import keep, make_folder
 from evonas.deployment.pruning import tables as report
 from evonas.deployment.pruning.reduction import Reduction
 from evonas.deployment.pruning.task_pruning import MapChoice, Pruning, costs
-from evonas.deployment.pruning.tracing import save
+from evonas.models.tracing import save
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import Complexity

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from evonas.core import registry
-from evonas.deployment.pruning.tracing import save
+from evonas.models.tracing import save
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone
