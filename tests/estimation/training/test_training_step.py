@@ -49,7 +49,9 @@ def test_parameters_become_views_of_one_row_and_stay_what_they_were(depthwise: b
     module = placed(network(depthwise), "cpu")
     before = {name: value.clone() for name, value in module.state_dict().items()}
     strides = {name: value.stride() for name, value in module.named_parameters()}
-    row, decaying = flattened(module)
+    row, (weights, others) = flattened(module)
+    decaying = weights.size
+    assert (weights.decays, others.decays, weights.rate, others.rate) == (True, False, 1.0, 1.0)
     assert len(row) == sum(p.numel() for p in module.parameters())
     assert decaying == sum(p.numel() for p in module.parameters() if p.ndim > 1)
     for name, value in module.named_parameters():
@@ -107,7 +109,8 @@ def test_norms_of_a_captured_graph_do_not_decay(rounding: bool) -> None:
         (8, 1, 1): False,
     }
     copied = copy.deepcopy(module)  # as the average of the weights has it
-    assert flattened(copied)[1] == flattened(module)[1] == 8 * 3 * 9 + 8 + 3 * 8
+    assert flattened(copied)[1] == flattened(module)[1]
+    assert flattened(module)[1][0].size == 8 * 3 * 9 + 8 + 3 * 8
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
