@@ -150,7 +150,7 @@ class BackboneCut:
 
         The map may be a view of it, such as the grid among all tokens.
         """
-        node = self._maps[lower]
+        node: fx.Node = self._maps[lower]
         while node not in self._whole:
             if node.target not in _VIEWS and node.target not in _COPIES:
                 return None
@@ -195,7 +195,7 @@ class BackboneCut:
         return deepcopy(fx.GraphModule(self._graph, graph)).eval()
 
     def _intervals(self, trained: set[str]) -> dict[str, int]:
-        """Return the interval between taps of each parameter; those without weights do not count."""
+        """Return the number of each parameter's interval, of those with weights."""
         ends = [name for name in self._taps if name in self._shown or name == self._tap]
         inside: list[set[str]] = []
         left = set(trained)
@@ -245,7 +245,7 @@ def _of_batch(node: fx.Node) -> bool:
     """Whether a node is the batch size or the device of the images."""
     if node.target is getattr:
         return True
-    return node.target is _ATEN.sym_size.int and node.args[1] == 0
+    return node.target is _ATEN.sym_size.int and node.args[1:] == (0,)
 
 
 def _freeze(module: nn.Module, path: str) -> None:

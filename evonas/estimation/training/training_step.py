@@ -172,9 +172,7 @@ class Step:
         return found
 
 
-def flattened(
-    module: nn.Module, rates: Mapping[str, float] = EQUAL
-) -> tuple[Tensor, list[Group]]:
+def flattened(module: nn.Module, rates: Mapping[str, float] = EQUAL) -> tuple[Tensor, list[Group]]:
     """Copy the parameters of a module to one vector, of which they become views.
 
     Args:
