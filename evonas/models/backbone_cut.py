@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor, fx, nn
 
 from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone, informative_taps
-from evonas.models.tracing import name_of, trace
+from evonas.models.tracing import trace
 
 #: Name of the backbone's input, in the place of a tap.
 IMAGE = "image"
@@ -85,20 +84,14 @@ class BackboneCut:
         self._whole = _ancestors(self._end)
         self._maps = {IMAGE: self._images, **maps}
 
-    @cached_property
+    @property
     def default(self) -> str:
-        """The highest tap with layers of weights after it whose map is all that they read.
+        """The highest tap with layers of weights after it; ``image`` if there is none.
 
         Raises:
-            InputError: there is none.
+            InputError: no layer up to the upper tap has weights.
         """
-        for name in reversed(self._taps[:-1]):
-            if name in self._shown and self._weights(name) and self._cut(name) is not None:
-                return name
-        raise InputError(
-            f"{name_of(_Taps(self._backbone, ()))}: has no tap below {self._tap!r} at which it "
-            f"can be cut: give {IMAGE!r}, which trains all layers"
-        )
+        return self._below()[-1]
 
     def above(self, lower: str) -> UpperLayers:
         """Return the layers after a tap, or with ``image`` all layers, up to the upper tap.
@@ -142,8 +135,17 @@ class BackboneCut:
             )
 
     def _choice(self) -> str:
-        below = {name: self._backbone.taps[name] for name in self._taps[:-1] if self._weights(name)}
-        return f"expected one of {', '.join([IMAGE, *informative_taps(below, _FEW)])}"
+        return f"expected one of {', '.join(self._below())}"
+
+    def _below(self) -> list[str]:
+        """Return what may be frozen up to, from the image upwards; of many taps a selection."""
+        if not self._weights(IMAGE):
+            raise InputError(
+                f"no layer of the backbone up to {self._tap!r} has weights, so there is nothing to "
+                "train but the head, as `evonas retrain` does"
+            )
+        taps = {name: self._backbone.taps[name] for name in self._taps[:-1] if self._weights(name)}
+        return [IMAGE, *informative_taps(taps, _FEW)]
 
     def _start(self, lower: str) -> fx.Node | None:
         """Return the node from which the layers after a tap start; None if there is none.

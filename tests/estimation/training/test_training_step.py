@@ -143,6 +143,41 @@ def test_steps_equal_the_textbook(depthwise: bool) -> None:
         assert torch.allclose(own.grad, other.grad, rtol=1e-2, atol=1e-5), name  # type: ignore[arg-type]
 
 
+def test_layers_learn_and_decay_at_rates_of_their_own() -> None:
+    """As AdamW with a group for each rate; the average of the weights has the same order."""
+    module, plain = placed(network(False), "cpu").train(), network(False).train()
+    rates = {"0.weight": 0.1, "1.weight": 0.1, "1.bias": 0.1, "3.weight": 0.5}
+    step = Step(module, TASK, SETTINGS, "cpu", rates)
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    optimizer = torch.optim.AdamW(
+        [
+            {
+                "params": [value],
+                "lr": 0.01 * rates.get(name, 1.0),
+                "weight_decay": 0.1 if value.ndim > 1 else 0.0,
+            }
+            for name, value in plain.named_parameters()
+        ],
+        fused=False,
+    )
+    for number in range(4):
+        maps, targets = batch(number)
+        step.set_rate(0.01)
+        step(maps, targets)
+        optimizer.zero_grad()
+        TASK.loss(plain(maps.float()), targets).backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 5.0)
+        optimizer.step()
+    for (name, own), other in zip(module.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(own, other, rtol=1e-3, atol=1e-5), name
+    moved = {n: float((v.detach() - before[n]).abs().max()) for n, v in module.named_parameters()}
+    assert moved["0.weight"] < 0.2 * moved["7.weight"]
+    step.verify()
+    averaged = copy.deepcopy(module)
+    assert torch.equal(flattened(averaged, rates)[0], step.parameters)
+    assert not torch.equal(flattened(averaged)[0], step.parameters)
+
+
 def test_large_gradients_are_clipped_and_small_ones_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
