@@ -170,7 +170,7 @@ def test_layers_learn_and_decay_at_rates_of_their_own() -> None:
         optimizer.step()
     for (name, own), other in zip(module.named_parameters(), plain.parameters(), strict=True):
         assert torch.allclose(own, other, rtol=1e-3, atol=1e-5), name
-    moved = {n: float((v.detach() - before[n]).abs().max()) for n, v in module.named_parameters()}
+    moved = {n: float((v - before[n]).detach().abs().max()) for n, v in module.named_parameters()}
     assert moved["0.weight"] < 0.2 * moved["7.weight"]
     step.verify()
     averaged = copy.deepcopy(module)
