@@ -92,6 +92,8 @@ def finetune(
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds {seeds}: expected at least 1 training")
     path = model.folder if isinstance(model, RetrainedModel) else Path(model)
+    if path.is_file():
+        raise InputError(f"{path}: expected the folder that `evonas retrain` wrote, got a file")
     folder, network, _ = located(path, network, None)
     callback = CallbackList(callbacks)
     work = FineTuning(Retrained(folder, tuple(words)), network, callback.on_progress)
@@ -129,11 +131,11 @@ class _Run:
         count = seeds or len(work.source.contender["weights"])
         for doubt in work.doubts():
             self._callback.on_message(f"note: {doubt}")
-        files = [self._target / f"stopped-{number}.safetensors" for number in range(count)]
         found: list[FineTuned] = []
-        for number, file in enumerate(files):
+        for number in range(count):
+            checkpoint = self._target / f"stopped-{number}.safetensors"
             try:
-                found.append(work.run(number, count, file))
+                found.append(work.run(number, count, checkpoint))
             except KeyboardInterrupt:
                 self._callback.on_message(
                     f"stopped in training {number + 1} of {count}: the same command goes on from "
@@ -141,7 +143,7 @@ class _Run:
                 )
                 raise
         model = self._written(found)
-        for file in files:
+        for file in self._target.glob("stopped-*.safetensors"):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
         return model

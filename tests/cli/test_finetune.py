@@ -314,6 +314,7 @@ def test_a_folder_that_will_not_do_is_one_line(
 ) -> None:
     assert "run `evonas retrain" in said(evonas("finetune", run))
     assert "there is no such folder" in said(evonas("finetune", tmp_path / "nowhere"))
+    assert "got a file" in said(evonas("finetune", folder / "head-block3.safetensors"))
     (tmp_path / "empty").mkdir()
     assert "holds no comparison.json" in said(evonas("finetune", tmp_path / "empty"))
     content = read(folder / "comparison.json")

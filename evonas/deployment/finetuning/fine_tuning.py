@@ -187,9 +187,8 @@ class FineTuning:
         """Cost of the trained layers and of the head."""
         head, copy = self.head, self.copy
         names = dict(copy.uncounted) | dict(head.uncounted)
-        return _sized(
-            Complexity(head.macs + copy.macs, head.params + copy.params, 0.0, tuple(names.items()))
-        )
+        macs, params = head.macs + copy.macs, head.params + copy.params
+        return _sized(Complexity(macs, params, 0.0, tuple(sorted(names.items()))))
 
     def doubts(self) -> list[str]:
         """Return the reasons why the errors say nothing of an improvement; none if they do.
