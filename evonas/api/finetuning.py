@@ -129,8 +129,14 @@ class _Run:
         """Train, and write weights and tables; see ``finetune``."""
         work = self._work
         count = seeds or len(work.source.contender["weights"])
-        for doubt in work.doubts():
-            self._callback.on_message(f"note: {doubt}")
+        notes = work.doubts()
+        if work.layers.reads != work.frozen_up_to:
+            notes.append(
+                f"layers after {work.frozen_up_to} read other maps as well, so they are trained on "
+                "images, with the layers before it frozen"
+            )
+        for note in notes:
+            self._callback.on_message(f"note: {note}")
         found: list[FineTuned] = []
         for number in range(count):
             checkpoint = self._target / f"stopped-{number}.safetensors"

@@ -65,7 +65,7 @@ class FinetuneSettings(Settings):
     """
 
     frozen_up_to: str = ""
-    rate_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
+    rate_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     training: TrainingSettings = _FURTHER
 
 

@@ -181,7 +181,7 @@ class BackboneCut:
             if node in included or node is start:
                 continue
             tensor = node.op != "get_attr" and isinstance(node.meta.get("val"), Tensor)
-            if tensor and (node in before or node is self._images):
+            if tensor and node in before and self._images in _ancestors(node):
                 return None
             included.add(node)
             # The batch size and the device are the same for the map as for the images.

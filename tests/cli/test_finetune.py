@@ -189,6 +189,43 @@ def test_all_layers_are_trained_on_images_and_the_training_loss_falls(
 
 
 @pytest.mark.slow
+def test_layers_that_read_more_than_the_tap_are_trained_on_images(
+    evonas: Cli, tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    """The class token is no part of the map; what is before the tap stays frozen."""
+    tiny |= {
+        "backbone": {
+            "name": "torch_module",
+            "callable": "small_modules:Transformer",
+            "random": 1,
+            "input_size": 32,
+        },
+        "tap": "blocks.1",
+        "space": {**tiny["space"], "tap": "blocks.1"},
+        "baselines": [{"name": "own", "network": "linear_probe"}],
+    }
+    (tmp_path / "tokens.yaml").write_text(yaml.safe_dump(tiny), "utf-8")
+    retrain(tmp_path / "tokens.yaml", epochs=1, out=tmp_path / "tokens")
+    code, out, err = evonas("finetune", tmp_path / "tokens", "--from", "blocks.0", "--epochs", 2)
+    assert (code, err) == (0, "")
+    assert "layers after blocks.0 read other maps as well, so they are trained on images" in out
+    folder = tmp_path / "tokens" / "finetuned-blocks.0"
+    found = read(folder / "finetune.json")
+    assert found["reads"] == "image"
+    # two norms, attention (in and out), a perceptron of twice the width
+    params = 2 * 24 + 12 * 36 + 36 + 12 * 12 + 12 + 12 * 24 + 24 + 24 * 12 + 12
+    assert found["price"]["second_copy"]["params"] == params
+    state = load_file(folder / "fine-tuned.safetensors")
+    layers = [v for name, v in state.items() if name.startswith("upto.")]
+    assert sum(v.numel() for v in layers) == params
+    assert all("blocks.1" in name for name in state if name.startswith("upto."))
+    code, out, err = evonas("test", folder, *DATA, "--json")
+    assert code == 0, err
+    (again,) = json.loads(out)
+    assert again["repeats"][0]["mae"] == pytest.approx(found["after"][0]["mae"], abs=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["network.onnx", "program.pt2"])
 def test_the_exported_file_answers_as_the_fine_tuned_network(
     tuned: Path, evonas: Cli, tmp_path: Path, name: str

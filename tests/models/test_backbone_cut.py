@@ -21,6 +21,41 @@ from evonas.models.full_network import FineTunedNetwork
 from evonas.tasks.head_pose import HeadPose
 
 _MODULE = {"random": 1, "input_size": 32}
+
+
+class Reminded(nn.Module):
+    """Two layers, the second of which sees the image as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3, 1, 1), nn.Conv2d(7, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(torch.cat([self.first(x), x], 1))
+
+
+class Branches(nn.Module):
+    """Two branches on one stem, and a layer on one of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
+        self.left, self.right = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.last(self.left(x)) + self.right(x).mean()
+
+
+class Undecided(Branches):
+    """Which branch runs depends on values."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.left(x) if float(x.sum()) > 0 else self.right(x)
+
+
 #: name -> (backbone, options, head's tap, lower tap, what the layers read, their parameters)
 CASES: dict[str, tuple[str, dict[str, Any], str, str, str, int]] = {
     "synthetic_face": (
@@ -49,6 +84,11 @@ CASES: dict[str, tuple[str, dict[str, Any], str, str, str, int]] = {
         *("torch_module", {"callable": "small_modules:ConvNet", **_MODULE}),
         *("layers.1", "layers.0.same", IMAGE, 8 * 16 * 9 + 16 + 2 * 16 + 16 * 16 * 9 + 16),
     ),
+    # and so is the image here
+    "reminded": (
+        *("torch_module", {"callable": "small_modules:Reminded", **_MODULE}),
+        *("second", "first", IMAGE, 7 * 4 + 4),
+    ),
     # the tap is the grid of tokens, without those before it
     "transformer": (
         *("torch_module", {"callable": "small_modules:Transformer", **_MODULE}),
@@ -66,6 +106,8 @@ def _libraries() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, module in small_modules.libraries().items():
             patch.setitem(sys.modules, name, module)
+        for kind in (Reminded, Branches, Undecided):
+            patch.setattr(small_modules, kind.__name__, kind, raising=False)
         yield
 
 
@@ -173,20 +215,6 @@ def test_the_default_is_the_tap_right_below() -> None:
     assert BackboneCut(hooked, "layers.1").default == "layers.1.relu"
 
 
-class Branches(nn.Module):
-    """Two branches on one stem, and a layer on one of them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 4, 3, 2, 1)
-        self.left, self.right = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
-        self.last = nn.Conv2d(4, 4, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        return self.last(self.left(x)) + self.right(x).mean()
-
-
 @pytest.mark.parametrize(
     ("tap", "lower", "message"),
     [
@@ -208,7 +236,6 @@ def test_a_tap_without_weights_behind_it_or_on_another_branch_is_refused() -> No
     hooked = made("torch_module", {"callable": "small_modules:ConvNet", **_MODULE})
     with pytest.raises(InputError, match=r"no layer between the taps 'layers\.1\.same' and"):
         BackboneCut(hooked, "layers.1").above("layers.1.same")
-    small_modules.Branches = Branches  # type: ignore[attr-defined]
     forked = made("torch_module", {"callable": "small_modules:Branches", **_MODULE})
     with pytest.raises(
         InputError, match=r"'left' is on another branch .* 'right': expected one of"
@@ -222,12 +249,6 @@ def test_what_has_no_layers_or_cannot_be_traced_is_refused() -> None:
         with pytest.raises(InputError, match="no layer of the backbone up to 'image' has weights"):
             use()
 
-    class Undecided(Branches):
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.stem(x)
-            return self.left(x) if float(x.sum()) > 0 else self.right(x)
-
-    small_modules.Undecided = Undecided  # type: ignore[attr-defined]
     backbone = made("torch_module", {"callable": "small_modules:Undecided", **_MODULE})
     with pytest.raises(InputError, match=r"cannot be traced .* such a backbone cannot be cut"):
         BackboneCut(backbone, "output")
