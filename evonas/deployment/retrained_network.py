@@ -141,11 +141,12 @@ class RetrainedNetwork:
         data = self._data(views)[0]
         done(0, settings.epochs)
         with _all_cores():
-            start = weights_hash(network)
             training = Training(network, data, task, settings, seed, device, rates=rates)
-            training.facts = {"architecture": digest, "initial weights": start, "rates": rates}
-            if checkpoint is not None and resume(training, checkpoint):
-                done(training.epoch, settings.epochs)
+            if checkpoint is not None:
+                start = weights_hash(network)
+                training.facts = {"architecture": digest, "initial weights": start, "rates": rates}
+                if resume(training, checkpoint):
+                    done(training.epoch, settings.epochs)
             graphs = Graphs(device)
             try:
                 while not training.over:
