@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         clear_cache,
         list_cache,
     )
+    from evonas.api.finetuning import finetune
     from evonas.api.inspection import (
         BackboneDescription,
         DataDescription,
@@ -70,6 +71,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.feature_cache": (
         *("CacheListing", "CachedFeatures", "ClearedCache", "clear_cache", "list_cache"),
     ),
+    "evonas.api.finetuning": ("finetune",),
     "evonas.api.inspection": (
         *("BackboneDescription", "DataDescription", "describe_backbone", "describe_data"),
     ),
@@ -143,6 +145,7 @@ __all__ = [
     "describe_data",
     "describe_network",
     "evaluate",
+    "finetune",
     "list_backbones",
     "list_cache",
     "list_datasets",

@@ -28,6 +28,7 @@ _LESS = {
 _ADDED = {
     "retrain": ["--epochs", "1", "execution.executor=local", "execution.workers=1"],
     "compare": ["--seeds", "1"],
+    "finetune": ["--epochs", "1"],
     "prune": ["--epochs", "1", "prune.folds=2"],
     "quantize": ["--images", "8"],
     "make.py": ["--people", "8", "--each", "3"],

@@ -92,7 +92,7 @@ def evaluate(
     ``test.md`` and ``test.json`` are written beside the networks.
 
     Args:
-        model: retrained, pruned or quantised networks, or their folder.
+        model: retrained, fine-tuned, pruned or quantised networks, or their folder.
         data: name of a data set; or several, name -> options.
         flip: average outputs with those for the mirrored images: twice the work. Every table
             says so.

@@ -32,7 +32,7 @@ def export(
     """Export a network and return the file; beside it lies a ``.json`` of what it is and takes.
 
     Args:
-        retrained: what a retraining, pruning or quantising left.
+        retrained: what a retraining, fine-tuning, pruning or quantising left.
         kind: of the file; see ``FORMATS``.
         network: name of the network; see ``Retrained.contender``.
         repeat: number of its training.

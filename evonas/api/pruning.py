@@ -16,13 +16,13 @@ from evonas.core.files import keep, make_folder
 from evonas.deployment.pruning import tables as report
 from evonas.deployment.pruning.reduction import Reduction
 from evonas.deployment.pruning.task_pruning import MapChoice, Pruning, costs
-from evonas.deployment.pruning.tracing import save
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import EvonasError
 from evonas.estimation.cost.complexity import Complexity
 from evonas.estimation.training.training import kept
 from evonas.models.backbones.base import Backbone
 from evonas.models.files.safetensors_files import packed
+from evonas.models.tracing import save
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback
 from evonas.runs.comparison_schemas import Comparison, ContenderEntry

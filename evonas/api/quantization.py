@@ -11,8 +11,9 @@ from evonas.core.version import __version__
 from evonas.deployment.quantization.backends import FILES
 from evonas.deployment.quantization.run_quantization import Quantization
 from evonas.deployment.quantization.tables import tables
-from evonas.deployment.retrained_network import PIXELS, RetrainedNetwork
+from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
+from evonas.models.backbones.none import PIXELS
 from evonas.report.tables import markdown
 from evonas.runs.callbacks import Callback
 from evonas.runs.comparison_schemas import Comparison, ContenderEntry
@@ -71,7 +72,8 @@ def quantize(
 
 def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> Comparison:
     """Return what ``evonas evaluate`` reads: a network on the image, of no backbone."""
-    one, metrics = work.network.contender, retrained.metrics
+    one, metrics = dict(work.network.contender), retrained.metrics
+    one.pop("fine_tuned", None)  # nor is it on a tap of the backbone
     experiment = retrained.components.experiment.model_dump(mode="json")
     side = retrained.components.backbone.input_size
     experiment |= {"tap": "image", "backbone": {"name": "none", "input_size": side, **PIXELS}}

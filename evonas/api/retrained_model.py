@@ -1,4 +1,4 @@
-"""The result of a retraining, a pruning or a quantisation, and all that follows from it."""
+"""The result of a retraining, fine-tuning, pruning or quantisation, and what follows from it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class RetrainedModel:
     """Trained networks in a folder: weights, errors, costs.
 
     Args:
-        folder: that a retraining, a pruning or a quantisation wrote.
+        folder: that a retraining, fine-tuning, pruning or quantisation wrote.
         tables: what the command line prints of it; none where the folder was loaded.
         notes: lines below the tables.
 
@@ -186,6 +186,22 @@ class RetrainedModel:
             *given(changes),
         ]
         return prune(self._retrained(words), network, repeat, _path(out), CallbackList(callbacks))
+
+    def finetune(self, **options: Any) -> RetrainedModel:
+        """Train a head further with the layers below it; see ``evonas.finetune``.
+
+        Args:
+            options: all that ``evonas.finetune`` takes besides the networks.
+
+        Raises:
+            InputError: an option is wrong, or the backbone cannot be cut.
+
+        Examples:
+            >>> tuned = model.finetune(frozen_up_to="block2", epochs=5)
+        """
+        from evonas.api.finetuning import finetune
+
+        return finetune(self, **options)
 
     def quantize(
         self,

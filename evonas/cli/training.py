@@ -1,4 +1,4 @@
-"""Verbs that train and judge networks: search, retrain, evaluate, compare."""
+"""Verbs that train and judge networks: search, retrain, finetune, evaluate, compare."""
 
 from __future__ import annotations
 
@@ -158,6 +158,63 @@ def retrain(
         )
     lines = [*model.notes, f"written: {model.folder}", *filter(None, [model.verdict])]
     show_all(console, model.tables, lines)
+
+
+@verbs.command(
+    epilog="Example: evonas finetune runs/quickstart/retrained --from block2 --epochs 10"
+)
+def finetune(
+    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    overrides: Overrides = None,
+    frozen_up_to: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Tap up to which the backbone stays frozen; image: all layers are trained. By "
+            "default the tap right below that of the head.",
+        ),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training split.")] = None,
+    rate: Annotated[float | None, typer.Option("--lr", help="Learning rate of the head.")] = None,
+    rate_decay: Annotated[
+        float | None,
+        typer.Option(help="Factor of the rate for each interval between taps, downwards."),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Trainings; by default as many as the head had.", min=1)
+    ] = None,
+    network: Annotated[
+        str, typer.Option(help="Which of its networks; the winner if left out.")
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the result; FOLDER/finetuned-TAP.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print finetune.json.")] = False,
+) -> None:
+    """Train a retrained head further, with the backbone's layers below it, and say their price."""
+    from evonas.api import finetuning as api
+    from evonas.api.live_view import LiveView
+    from evonas.cli.printing import show_all, show_file
+
+    changes: list[Word] = [
+        *(overrides or []),
+        *settings(
+            ("--from", "finetune.frozen_up_to", frozen_up_to),
+            ("--epochs", "finetune.training.epochs", epochs),
+            ("--lr", "finetune.training.learning_rate", rate),
+            ("--rate-decay", "finetune.rate_decay", rate_decay),
+        ),
+    ]
+    console = Console(stderr=as_json)
+    with LiveView(console) as view:
+        tuned = api.finetune(
+            folder, network=network, seeds=seeds, out=out, callbacks=[view], overrides=changes
+        )
+    if as_json:
+        show_file(tuned.folder / "finetune.json")
+        return
+    lines = [*tuned.notes, f"written: {tuned.folder}", tuned.verdict]
+    show_all(console, tuned.tables, lines)
 
 
 @verbs.command("test", hidden=True)

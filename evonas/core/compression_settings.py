@@ -1,4 +1,4 @@
-"""Settings of an experiment for probing, pruning and quantization."""
+"""Settings of an experiment for probing, pruning, fine-tuning and quantization."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pydantic_core import PydanticCustomError
 from evonas.core.settings import Settings, TrainingSettings
 
 Threshold = Annotated[float, Field(ge=0.0, lt=1.0)]
+#: Further training of a backbone with its head.
+_FURTHER = TrainingSettings(epochs=10, learning_rate=1e-3, ema=0.99, keep="last")
 
 
 class ProbeSettings(Settings):
@@ -47,9 +49,24 @@ class PruneSettings(Settings):
     threshold: Threshold = 0.01
     shared: Literal["union", "last"] = "union"
     folds: Annotated[int, Field(ge=2)] = 3
-    training: TrainingSettings = TrainingSettings(
-        epochs=10, learning_rate=1e-3, ema=0.99, keep="last"
-    )
+    training: TrainingSettings = _FURTHER
+
+
+class FinetuneSettings(Settings):
+    """Fine-tuning of a head and of the layers of the backbone below it.
+
+    Attributes:
+        frozen_up_to: tap up to which the backbone stays frozen; ``image``: all layers are trained;
+            empty: the tap right below that of the head.
+        rate_decay: factor of the learning rate for each interval between taps, from the head
+            downwards; the head learns at the rate of ``training``.
+        training: the training; ``keep=last`` by default, so that the images of the evaluation do
+            not select the epoch.
+    """
+
+    frozen_up_to: str = ""
+    rate_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    training: TrainingSettings = _FURTHER
 
 
 class QuantizeSettings(Settings):

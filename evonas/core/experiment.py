@@ -26,7 +26,12 @@ from pydantic_core import PydanticCustomError
 
 from evonas.core import recipe as recipes
 from evonas.core import recommended_taps as recommended
-from evonas.core.compression_settings import ProbeSettings, PruneSettings, QuantizeSettings
+from evonas.core.compression_settings import (
+    FinetuneSettings,
+    ProbeSettings,
+    PruneSettings,
+    QuantizeSettings,
+)
 from evonas.core.description import ExperimentDescription
 from evonas.core.files import read_yaml
 from evonas.core.overrides import Word, given, merged, plain
@@ -55,7 +60,7 @@ _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "tabl
 #: not: it changes the last bits of results.
 FREE_ON_RESUME = (
     *("budget", "retraining", "baselines", "standard_baselines", "finals", "features.cache"),
-    *("probe", "prune", "quantize", "report", "logger"),
+    *("probe", "prune", "finetune", "quantize", "report", "logger"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
     *(f"execution.time_limit.{name}" for name in ("times", "least", "most")),
 )
@@ -134,7 +139,7 @@ class Experiment(Settings):
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
             space has a choice of taps and the strategy an option ``prior``.
         features, objective, training, fidelity, inherit, finals, retraining: see their classes.
-        execution, probe, prune, quantize: see their classes.
+        execution, probe, prune, finetune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         standard_baselines: whether baselines on the winner's tap stand beside it besides: residual
             heads at equal cost and at the limit, a linear probe, classical models, a constant. No
@@ -173,6 +178,7 @@ class Experiment(Settings):
     execution: ExecutionSettings = ExecutionSettings()
     probe: ProbeSettings = ProbeSettings()
     prune: PruneSettings = PruneSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
     quantize: QuantizeSettings = QuantizeSettings()
     baselines: tuple[Baseline, ...] = (
         Baseline(name="pooled features + linear", network="linear_probe"),

@@ -1,23 +1,23 @@
-"""A retrained network with its backbone: it is trained and evaluated on images.
+"""A retrained network with its backbone: both are trained further and evaluated.
 
 A search trains heads on cached features. Pruning, quantization and export work on backbone and
-head together, and train and evaluate them on the images.
+head together, and train and evaluate them on the images; fine-tuning does so from a lower tap on.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
@@ -26,8 +26,13 @@ from evonas.estimation.estimator import Split
 from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.cuda_graphs import Graphs
+from evonas.estimation.training.identity import weights_hash
 from evonas.estimation.training.training import Diverged, Training, predict
-from evonas.models.backbones.none import NoBackbone
+from evonas.estimation.training.training_step import EQUAL
+from evonas.models.backbone_cut import IMAGE
+from evonas.models.backbones.none import PIXELS, NoBackbone
 from evonas.models.files.quantized_network import Quantized
 from evonas.models.full_network import FullNetwork, TruncatedBackbone
 from evonas.runs.training_record import TrainingRecord
@@ -38,10 +43,7 @@ from evonas.workflows.evaluation import Retrained
 from evonas.workflows.loop import candidate_seed
 
 _CORES = len(os.sched_getaffinity(0))
-#: Normalisation with which ``NoBackbone`` returns pixels in 0..255, exact in 16-bit floats.
-PIXELS: Mapping[str, Any] = MappingProxyType(
-    {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
-)
+_INPUTS = {True: "images", False: "cached features"}
 
 
 @dataclass
@@ -53,12 +55,15 @@ class RetrainedNetwork:
         network: name of the network in comparison.json; empty: the first with trained weights.
         repeat: number of the training, from 0.
         progress: called with (label, steps done, steps in all).
+        reads: what networks are trained and judged on: ``image``, or a tap of the backbone, whose
+            maps are cached.
     """
 
     retrained: Retrained
     network: str = ""
     repeat: int = 0
     progress: Progress = lambda label, done, total: None
+    reads: str = IMAGE
 
     @property
     def components(self) -> Components:
@@ -93,7 +98,7 @@ class RetrainedNetwork:
     @cached_property
     def full_network(self) -> nn.Module:
         """Backbone and head, (n, 3, side, side) in 0..255 -> (n, n_outputs[, h, w])."""
-        return FullNetwork(TruncatedBackbone(self.components.backbone, self.tap), self.head).eval()
+        return FullNetwork(TruncatedBackbone(self.retrained.backbone, self.tap), self.head).eval()
 
     @property
     def example(self) -> Tensor:
@@ -102,15 +107,26 @@ class RetrainedNetwork:
         return torch.zeros(2, 3, side, side)
 
     def train(
-        self, network: nn.Module, settings: TrainingSettings, done: Callable[[int, int], None]
+        self,
+        network: nn.Module,
+        settings: TrainingSettings,
+        done: Callable[[int, int], None],
+        *,
+        purpose: str = "deploy",
+        rates: Mapping[str, float] = EQUAL,
+        checkpoint: Path | None = None,
     ) -> list[dict[str, float]]:
-        """Train a network on the images of the training split, in all views.
+        """Train a network on the training split, in all views.
 
         Args:
-            network: a module with the inputs and outputs of ``full_network``; afterwards it has
-                the trained weights and is in evaluation mode.
+            network: takes what ``reads`` says, and has the outputs of ``full_network``; afterwards
+                it has the trained weights and is in evaluation mode.
             settings: settings of the training.
             done: called with (epochs done, epochs in all).
+            purpose: of the training, which its seed depends on.
+            rates: name of a parameter -> its learning rate relative to that of the settings.
+            checkpoint: file from which the same training goes on, if it exists, and to which it
+                is written after every epoch; None: none.
 
         Returns:
             Loss and metrics of every epoch.
@@ -119,26 +135,38 @@ class RetrainedNetwork:
             RunError: the training diverged.
         """
         run, digest = self.components.experiment.seed, self.architecture.digest
-        seed = candidate_seed(run, digest, settings.epochs, self.repeat, "deploy")
+        seed = candidate_seed(run, digest, settings.epochs, self.repeat, purpose)
         task, device = self.task, self.components.hardware.own_device
         views = standard_views(self.components.experiment.features.jitters)
-        data = self._pixels(views)[0]
+        data = self._data(views)[0]
         done(0, settings.epochs)
         with _all_cores():
-            training = Training(network, data, task, settings, seed, device)
+            training = Training(network, data, task, settings, seed, device, rates=rates)
+            if checkpoint is not None:
+                start = weights_hash(network)
+                training.facts = {"architecture": digest, "initial weights": start, "rates": rates}
+                if resume(training, checkpoint):
+                    done(training.epoch, settings.epochs)
+            graphs = Graphs(device)
             try:
-                training.run(on_epoch=lambda epoch, _: done(epoch + 1, settings.epochs))
+                while not training.over:
+                    until = None if checkpoint is None else training.epoch + 1
+                    training.run(until, lambda epoch, _: done(epoch + 1, settings.epochs), graphs)
+                    if checkpoint is not None:
+                        # Without the file a training that is stopped begins anew, no more.
+                        with suppress(OSError, SafetensorError):
+                            pause(training, checkpoint)
             except Diverged as error:
                 raise RunError(
-                    f"{self.contender['name']!r}: training on images diverged ({error}): lower the "
-                    "learning rate"
+                    f"{self.contender['name']!r}: training on {_INPUTS[self.reads == IMAGE]} "
+                    f"diverged ({error}): lower the learning rate"
                 ) from error
         network.load_state_dict(training.outcome.state)
         network.to("cpu").eval()
         return training.outcome.history
 
     def judge(self, network: nn.Module) -> dict[str, float]:
-        """Return all metrics of a network on the evaluation images (``judges``)."""
+        """Return all metrics of a network that takes what ``reads`` says, on ``judges``."""
         # Quantised networks have operators of the CPU only.
         device = "cpu" if isinstance(network, Quantized) else self.components.hardware.own_device
         with _all_cores():
@@ -177,7 +205,7 @@ class RetrainedNetwork:
         return [f"errors on these images flatter: {used}"] if used else []
 
     def images(self, indices: NDArray[np.intp]) -> Tensor:
-        """Return images as the backbone's input, (n, 3, side, side) RGB in 0..255."""
+        """Return what networks read of some images, such as (n, 3, side, side) RGB in 0..255."""
         return torch.from_numpy(self._plain.maps[0][indices].astype(np.float32))
 
     @property
@@ -191,16 +219,17 @@ class RetrainedNetwork:
 
     @cached_property
     def _seen(self) -> tuple[TrainingData, NDArray[np.intp]]:
-        return self._pixels((View(),))
+        return self._data((View(),))
 
-    def _pixels(self, views: tuple[View, ...]) -> tuple[TrainingData, NDArray[np.intp]]:
-        """Return the images in these views, and the indices of those that can be decoded."""
-        dataset = self.components.dataset
-        pixels = NoBackbone(input_size=self.components.backbone.input_size, **PIXELS)
-        features = self.cache.ensure(pixels, dataset, ["image"], views, self.progress)
+    def _data(self, views: tuple[View, ...]) -> tuple[TrainingData, NDArray[np.intp]]:
+        """Return what networks read, in these views, and the indices of the decoded images."""
+        dataset, backbone = self.components.dataset, self.components.backbone
+        if self.reads == IMAGE:
+            backbone = NoBackbone(input_size=backbone.input_size, **PIXELS)
+        features = self.cache.ensure(backbone, dataset, [self.reads], views, self.progress)
         splits = {"whole": Split(**dataset.sides())}
-        setting = self.components.context({"image": features}, splits)
-        split, maps = setting.splits["whole"], features.open("image")
+        setting = self.components.context({"whole": features}, splits)
+        split, maps = setting.splits["whole"], features.open(self.reads)
         data = TrainingData(maps, setting.targets, split.train, split.validation)
         return data, features.usable
 

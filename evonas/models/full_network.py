@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from evonas.models.backbone_cut import UpperLayers
 from evonas.models.backbones.base import Backbone
 
 
@@ -32,7 +36,7 @@ class FullNetwork(nn.Module):
     Fine-tuning, quantisation and export work on this network.
     """
 
-    def __init__(self, upto: TruncatedBackbone, head: nn.Module) -> None:
+    def __init__(self, upto: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.upto, self.head = upto, head
 
@@ -44,3 +48,35 @@ class FullNetwork(nn.Module):
         """
         outputs: Tensor = self.head(self.upto(images))
         return outputs
+
+
+class FineTunedNetwork(FullNetwork):
+    """The upper layers of a backbone, followed by a head: map of a tap -> outputs of the task.
+
+    Everything but its parameters and the head's buffers is frozen: it is as in the backbone, and
+    state dictionaries need not contain it.
+
+    Args:
+        layers: the upper layers.
+        head: the head on them.
+    """
+
+    def __init__(self, layers: UpperLayers, head: nn.Module) -> None:
+        super().__init__(layers.graph, head)
+        self._intervals = layers.intervals
+        self.frozen = frozenset(f"upto.{name}" for name, _ in layers.graph.named_buffers())
+
+    def rates(self, decay: float) -> dict[str, float]:
+        """Return parameter -> learning rate relative to the head's.
+
+        Args:
+            decay: factor of each interval between taps, from the head downwards.
+        """
+        return {f"upto.{name}": decay**number for name, number in self._intervals.items()}
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights; see ``nn.Module.load_state_dict``. Frozen tensors may be missing."""
+        frozen = {name: tensor for name, tensor in self.state_dict().items() if name in self.frozen}
+        return super().load_state_dict({**frozen, **state_dict}, strict, assign)

@@ -21,16 +21,53 @@ def price(macs: int, params: int, backbone: Mapping[str, Any] | None, counts: st
     tap, upto, full = backbone["tap"], backbone["up_to_tap"], backbone.get("full")
     if counts == "total" or not upto["macs"]:
         which = f"The whole network up to {tap} with its head" if upto["macs"] else "The network"
-        size = _short((params + upto["params"]) * _MEGABYTES)
-        return f"{which}: {_short((macs + upto['macs']) / 1e6)} M multiply-adds, {size} MB."
-    size = f"{_short(params * _MEGABYTES)} MB"
+        size = _size(params + upto["params"])
+        return f"{which}: {_short((macs + upto['macs']) / 1e6)} M multiply-adds, {size}."
+    share, size = _share(macs, backbone), _size(params)
     if full and full["macs"]:
-        return f"Adds {_short(100 * macs / full['macs'])} % operations and {size} to your network."
-    share = _short(100 * macs / upto["macs"])
+        return f"Adds {share} operations and {size} to your network."
     return (
-        f"Adds {share} % to the operations of the backbone up to {tap}, and {size}; the cost of "
+        f"Adds {share} to the operations of the backbone up to {tap}, and {size}; the cost of "
         f"the layers after it is not known."
     )
+
+
+def price_of_copy(
+    before: tuple[int, int], after: tuple[int, int], lower: str, backbone: Mapping[str, Any]
+) -> str:
+    """Return the sentence on a head with a second copy of the layers below it.
+
+    Args:
+        before: multiply-adds and parameters of the head alone.
+        after: multiply-adds and parameters of the head and the second copy.
+        lower: tap after which the copied layers begin, or ``image``.
+        backbone: the entry ``backbone_cost`` of best.json (``file_schemas.BackboneCost``).
+    """
+    tap, full = backbone["tap"], backbone.get("full")
+    layers = f"all layers up to {tap}" if lower == "image" else f"the layers from {lower} to {tap}"
+    what = "operations" if full and full["macs"] else f"to the operations up to {tap}"
+    (first, size), (second, whole) = (
+        (_share(macs, backbone), _size(params)) for macs, params in (before, after)
+    )
+    return (
+        f"Adds {second} {what} and {whole} to your network, which stays frozen beside a second "
+        f"copy of {layers}; before: {first} and {size}."
+    )
+
+
+def percent(macs: int, backbone: Mapping[str, Any]) -> float:
+    """Return multiply-adds in percent of the whole backbone, or else of that up to the tap."""
+    full = backbone.get("full")
+    base: int = full["macs"] if full and full["macs"] else backbone["up_to_tap"]["macs"]
+    return 100.0 * macs / base
+
+
+def _share(macs: int, backbone: Mapping[str, Any]) -> str:
+    return f"{_short(percent(macs, backbone))} %"
+
+
+def _size(params: int) -> str:
+    return f"{_short(params * _MEGABYTES)} MB"
 
 
 def _short(value: float) -> str:

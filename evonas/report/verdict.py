@@ -122,6 +122,35 @@ def retraining_verdict(
     return verdict(rated(winners[0]), rivals, unit, limited=limited, paired=paired)
 
 
+def fine_tuning_verdict(
+    before: Sequence[float], after: Sequence[float], unit: str, doubts: Sequence[str] = ()
+) -> str:
+    """Return the sentence on the error after fine-tuning against that before.
+
+    Args:
+        before: error of each head on the frozen backbone.
+        after: error of each after fine-tuning, in the same order.
+        unit: of the errors; empty for a loss.
+        doubts: why the errors say nothing of an improvement; none if they do.
+    """
+    first, second = Rated("frozen", before, 0), Rated("fine-tuned", after, 0)
+    figures = f"{second.error:.4g} against {first.error:.4g}{f' {unit}' if unit else ''}"
+    if doubts:
+        return f"No claim of an improvement ({figures}): {'; '.join(doubts)}."
+    gap = first.error - second.error
+    doubt = DOUBT * _standard_error(second, first, math.nan, paired=True)
+    if gap <= 0:
+        return f"No better than the frozen backbone: {figures}."
+    if gap <= doubt:
+        return (
+            f"No better than the frozen backbone beyond noise: {figures}, which is less than "
+            f"{DOUBT:g} standard errors ({doubt:.2g}) apart."
+        )
+    unsure = "; a single training, so its noise is unknown" if math.isnan(doubt) else ""
+    lower = f"{_percent(gap / first.error)} lower" if first.error > 0 else "lower"
+    return f"The error is {lower} than on the frozen backbone: {figures}{unsure}."
+
+
 def _standard_error(winner: Rated, other: Rated, noise: float, paired: bool) -> float:
     """Return the standard error of the difference of two means; nan if unknown."""
     if paired and len(winner.errors) == len(other.errors) > 1:

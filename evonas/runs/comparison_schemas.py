@@ -3,6 +3,7 @@
 ==========================  ================================================================
 ``comparison.json``         ``Comparison``
 ``test.json``               a list of ``TestResult``
+``finetune.json``           ``FineTuneResult``
 ==========================  ================================================================
 """
 
@@ -22,10 +23,21 @@ _FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
 _Epochs = Annotated[list[Number], Field(max_length=1_000_000)]
 
 
+class TrainedLayers(TypedDict):
+    """Layers of the backbone that were trained with a head.
+
+    ``frozen_up_to``: tap after which they begin, or ``image``; ``tap``: that of the head.
+    """
+
+    frozen_up_to: StrictStr
+    tap: StrictStr
+
+
 class ContenderEntry(TypedDict):
     """A network of a retraining; or a classical model, or the constant, in the file ``model``.
 
-    ``task``: options of the task, where the recipe of the network has some.
+    ``task``: options of the task, where the recipe of the network has some. ``fine_tuned``: the
+    head includes these layers; ``tap`` is then the one whose map they read, or ``image``.
     """
 
     name: StrictStr
@@ -34,6 +46,7 @@ class ContenderEntry(TypedDict):
     searched: NotRequired[Any]
     tap: StrictStr
     task: NotRequired[Plain]
+    fine_tuned: NotRequired[TrainedLayers]
     head: Cost
     backbone_up_to_tap: Cost
     results: list[Metrics]
@@ -64,6 +77,44 @@ class Comparison(TypedDict, total=False):
     verdict: StrictStr
     contenders: list[ContenderEntry]
     quantized: StrictBool
+
+
+class FineTunePrice(TypedDict):
+    """What a team pays that runs the frozen network as well.
+
+    ``second_copy``: cost of the trained layers; ``operations_percent`` and ``megabytes``: what
+    head and second copy add to the network, ``before`` (the head alone) and ``after``.
+    """
+
+    second_copy: Cost
+    head: Cost
+    operations_percent: dict[StrictStr, Number]
+    megabytes: dict[StrictStr, Number]
+    sentence: StrictStr
+
+
+class FineTuneResult(TypedDict):
+    """Content of finetune.json.
+
+    ``before``, ``after``: metrics of each training; ``difference``: of the cut backbone from the
+    whole one, relative to the largest value.
+    """
+
+    format: Any
+    network: StrictStr
+    fine_tuned: TrainedLayers
+    reads: StrictStr
+    settings: Plain
+    repeats: list[Count]
+    before: list[Metrics]
+    after: list[Metrics]
+    judged: Plain
+    verdict: StrictStr
+    price: FineTunePrice
+    difference: Number
+    notes: list[StrictStr]
+    environment: Plain
+    origin: Plain
 
 
 class TestResult(TypedDict, total=False):

@@ -22,8 +22,12 @@ from evonas.errors import InputError, nearest
 from evonas.estimation.features.feature_cache import Progress
 from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.training import predict
+from evonas.models.backbone_cut import IMAGE, BackboneCut
+from evonas.models.backbones.base import Backbone
+from evonas.models.backbones.none import PIXELS, NoBackbone
 from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quantized
 from evonas.models.files.safetensors_files import load_file
+from evonas.models.full_network import FineTunedNetwork
 from evonas.runs import file_schemas
 from evonas.runs.comparison_schemas import Comparison, ContenderEntry
 from evonas.runs.file_schemas import Cost
@@ -115,6 +119,20 @@ class Retrained:
         return Components(config.changed(experiment, self.overrides))
 
     @cached_property
+    def backbone(self) -> Backbone:
+        """What heads stand on: the backbone, or the images if a fine-tuned network reads them."""
+        own = self.components.backbone
+        tuned = [one for one in self.content["contenders"] if "fine_tuned" in one]
+        if any(one["tap"] == IMAGE for one in tuned):
+            return NoBackbone(input_size=own.input_size, **PIXELS)
+        return own
+
+    @cached_property
+    def _cuts(self) -> dict[str, BackboneCut]:
+        """Traces of the backbone up to the taps of fine-tuned heads, made so far."""
+        return {}
+
+    @cached_property
     def task(self) -> Task:
         """The task of the winner, with what the training labels settled."""
         name, options, labels = self.content["task"]
@@ -202,8 +220,8 @@ class Retrained:
         fits = [one for one in self.content["contenders"] if one.get("model")]
         models = [self._classical(one) for one in fits]  # read before anything is computed
         used = {one["tap"] for one in [*networks, *fits] if one["tap"]}
-        taps = [tap for tap in self.components.backbone.taps if tap in used]
-        features = self.components.features(self.components.backbone, taps, progress, dataset, flip)
+        taps = [tap for tap in self.backbone.taps if tap in used]
+        features = self.components.features(self.backbone, taps, progress, dataset, flip)
         chosen = np.intersect1d(judging.images, features.usable)
         found = []
 
@@ -244,7 +262,7 @@ class Retrained:
         """
         if fit["tap"]:
             self._stands(fit)
-        shape = self.components.backbone.taps[fit["tap"]] if fit["tap"] else None
+        shape = self.backbone.taps[fit["tap"]] if fit["tap"] else None
         columns = classical.columns(self.task)
         return ClassicalModel.load(self.folder / Path(fit["model"]).name, shape, columns)
 
@@ -273,7 +291,8 @@ class Retrained:
     def head(self, network: Mapping[str, Any], repeat: int = 0) -> nn.Module:
         """Return a trained head, on the CPU: maps of its tap -> (n, n_outputs[, h, w]).
 
-        A quantised network is whole: its tap is the image, in 0..255.
+        A quantised network is whole: its tap is the image, in 0..255. A fine-tuned head includes
+        the layers of the backbone that were trained with it.
 
         Args:
             network: its entry among the contenders.
@@ -294,9 +313,15 @@ class Retrained:
             return load_quantized(path, self.components.hardware.threads)
         architecture = Architecture.from_dict(network["architecture"])
         self._stands(network)
-        shape = self.components.backbone.taps[network["tap"]]
+        tuned = network.get("fine_tuned")
+        shape = self.components.backbone.taps[tuned["tap"] if tuned else network["tap"]]
         family = registry.load("network", architecture.network)()
         module: nn.Module = family.build(architecture, shape, self.task_of(network).n_outputs)
+        if tuned:
+            if tuned["tap"] not in self._cuts:
+                self._cuts[tuned["tap"]] = BackboneCut(self.components.backbone, tuned["tap"])
+            layers = self._cuts[tuned["tap"]].above(tuned["frozen_up_to"])
+            module = FineTunedNetwork(layers, module)
         try:
             module.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
@@ -310,12 +335,15 @@ class Retrained:
         Raises:
             InputError: the file was changed, or is of another backbone.
         """
-        taps = self.components.backbone.taps
-        if network["tap"] not in taps:
-            raise InputError(
-                f"{self.folder / _FILE}: {network['name']!r} stands on {network['tap']!r}, which "
-                f"is no tap of the backbone: {nearest(network['tap'], taps)}"
-            )
+        places = [(network["tap"], self.backbone.taps)]
+        if "fine_tuned" in network:
+            places.append((network["fine_tuned"]["tap"], self.components.backbone.taps))
+        for tap, taps in places:
+            if tap not in taps:
+                raise InputError(
+                    f"{self.folder / _FILE}: {network['name']!r} stands on {tap!r}, which is no "
+                    f"tap of the backbone: {nearest(tap, taps)}"
+                )
 
     def judging(self, label: str, dataset: Dataset, include: Include = "unused") -> Judges:
         """Return the images of a data set that judge; see ``test``.

@@ -16,7 +16,7 @@ from command_line import Cli, said
 from evonas.core import registry
 
 VERBS = [
-    *("search", "retrain", "evaluate", "compare", "lineage", "validate", "list"),
+    *("search", "retrain", "finetune", "evaluate", "compare", "lineage", "validate", "list"),
     *("probe", "prune", "quantize", "pipeline", "report", "export", "predict", "cache"),
 ]
 INNER = ["data check", "backbones show", "show space"]

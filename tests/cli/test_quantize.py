@@ -21,10 +21,9 @@ from small_modules import ConvNet, export
 from evonas.api.retraining import retrain
 from evonas.data.base import Dataset
 from evonas.data.synthetic_faces import SyntheticFaces
-from evonas.deployment.retrained_network import PIXELS
 from evonas.estimation.features.views import View
 from evonas.estimation.training.training import Diverged, Training
-from evonas.models.backbones.none import NoBackbone
+from evonas.models.backbones.none import PIXELS, NoBackbone
 from evonas.models.files.quantized_network import load_quantized
 from evonas.runs.training_record import TrainingRecord
 from evonas.workflows.components import Components

@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import save_file
 
 from evonas.core import registry
-from evonas.deployment.pruning.tracing import save
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone
 from evonas.models.full_network import TruncatedBackbone
+from evonas.models.tracing import save
 from evonas.testing import BackboneConformance
 
 NAMES = registry.names("backbone")

@@ -312,6 +312,8 @@ def test_a_word_against_an_option_is_named_by_every_verb(
     [
         ("prune", ["--threshold", "0.1"], "prune.threshold=0.2"),
         ("prune", ["--epochs", "1"], "prune.training={epochs: 2}"),
+        ("finetune", ["--epochs", "1"], "finetune.training={epochs: 2}"),
+        ("finetune", ["--from", "block1"], "finetune.frozen_up_to=block2"),
         ("quantize", ["--images", "8"], "quantize.images=9"),
         ("quantize", ["--qat"], "quantize.aware=false"),
         ("quantize", ["--aware"], "quantize.aware=false"),

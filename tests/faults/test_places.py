@@ -26,11 +26,11 @@ from torch import nn
 from evonas.core import experiment as config
 from evonas.core.files import keep
 from evonas.deployment.export import onnx_file
-from evonas.deployment.pruning.tracing import save
 from evonas.deployment.quantization import pt2e as quantize_pt2e
 from evonas.deployment.quantization.capture import trace
 from evonas.errors import EvonasError
 from evonas.models.files import safetensors_files as weights
+from evonas.models.tracing import save
 from evonas.workflows.components import Components
 
 WORDS = ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8")

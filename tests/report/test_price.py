@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from evonas.report.price import price
+from evonas.report.price import percent, price, price_of_copy
 
 
 def backbone(upto: int = 200_000_000, full: int | None = 250_000_000) -> dict[str, Any]:
@@ -39,3 +39,15 @@ def test_a_network_on_the_image_stands_alone() -> None:
 
 def test_an_older_result_says_nothing() -> None:
     assert price(1, 1, None) == ""
+
+
+def test_a_second_copy_is_paid_beside_the_frozen_network() -> None:
+    before, after = (7_000_000, 225_000), (57_000_000, 350_000)
+    assert price_of_copy(before, after, "block1", backbone()) == (
+        "Adds 22.8 % operations and 1.4 MB to your network, which stays frozen beside a second "
+        "copy of the layers from block1 to block3; before: 2.8 % and 0.9 MB."
+    )
+    assert percent(57_000_000, backbone()) == 22.8
+    said = price_of_copy(before, after, "image", backbone(full=None))
+    assert said.startswith("Adds 28.5 % to the operations up to block3 and 1.4 MB to your network")
+    assert "a second copy of all layers up to block3; before: 3.5 % and" in said

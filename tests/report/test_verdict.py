@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from evonas.report.verdict import Rated, verdict
+from evonas.report.verdict import Rated, fine_tuning_verdict, verdict
 
 COSTS = "at 1.00 against 0.50 M multiply-adds"
 
@@ -86,3 +86,32 @@ def test_a_loss_has_no_unit_and_may_be_negative() -> None:
         "The winner's error is lower than that of the best baseline within the limit (head on "
         f"block3): -2 against -1.5, {COSTS}; single trainings, so their noise is unknown."
     )
+
+
+def test_fine_tuning_is_held_against_the_frozen_backbone() -> None:
+    assert fine_tuning_verdict([6.2, 6.3], [5.3, 5.5], "degrees") == (
+        "The error is 14 % lower than on the frozen backbone: 5.4 against 6.25 degrees."
+    )
+    assert fine_tuning_verdict([6.0], [5.7], "degrees") == (
+        "The error is 5 % lower than on the frozen backbone: 5.7 against 6 degrees; a single "
+        "training, so its noise is unknown."
+    )
+    assert fine_tuning_verdict([6.0, 6.2], [6.3, 6.1], "") == (
+        "No better than the frozen backbone: 6.2 against 6.1."
+    )
+
+
+def test_the_noise_of_fine_tuning_is_that_of_the_pairs() -> None:
+    # both differ by 0.3 between trainings, but each gains the same
+    said = fine_tuning_verdict([6.0, 6.6], [5.8, 6.39], "degrees")
+    assert said.startswith("The error is 3.3 % lower")
+    said = fine_tuning_verdict([6.0, 6.6], [6.2, 5.9], "degrees")
+    assert said == (
+        "No better than the frozen backbone beyond noise: 6.05 against 6.3 degrees, which is less "
+        "than 2 standard errors (0.9) apart."
+    )
+
+
+def test_nothing_is_claimed_on_images_that_were_trained_on() -> None:
+    said = fine_tuning_verdict([6.2, 6.3], [1.3, 1.5], "degrees", ["all were trained on"])
+    assert said == "No claim of an improvement (1.4 against 6.25 degrees): all were trained on."

@@ -84,8 +84,8 @@ def study(
     sides = dataset.sides()
     side = "test" if "test" in sides else "validation"
     used = {one["tap"] for one in chosen}
-    taps = [tap for tap in components.backbone.taps if tap in used]
-    features = components.features(components.backbone, taps, progress, dataset)
+    taps = [tap for tap in retrained.backbone.taps if tap in used]
+    features = components.features(retrained.backbone, taps, progress, dataset)
     judging = np.intersect1d(sides[side], features.usable)
     training = np.intersect1d(sides["train"], features.usable)
     places = np.linspace(0, len(training) - 1, min(options.patterns, len(training)))

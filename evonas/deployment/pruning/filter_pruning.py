@@ -21,8 +21,8 @@ from torch import Tensor, fx, nn
 from evonas.deployment.pruning import operators
 from evonas.deployment.pruning.channel_groups import Channels, Ids
 from evonas.deployment.pruning.surgery import without
-from evonas.deployment.pruning.tracing import name_of, result, trace
 from evonas.errors import InputError
+from evonas.models.tracing import name_of, result, trace
 
 Mask = NDArray[np.bool_]
 

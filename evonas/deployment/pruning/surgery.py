@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from evonas.deployment.pruning import operators
 from evonas.deployment.pruning.channel_groups import Channels, Ids
-from evonas.deployment.pruning.tracing import attribute, replace
+from evonas.models.tracing import attribute, replace
 
 _ATEN = torch.ops.aten
 

@@ -89,12 +89,18 @@ class Pruning:
 
         Raises:
             InputError: the backbone cannot be traced, no filter of it can be removed, or the
-                network is quantised.
+                network is quantised or fine-tuned.
         """
         if isinstance(self.network.head, Quantized):
             raise InputError(
                 f"{self.network.retrained.folder}: {self.network.contender['name']!r} is quantised "
                 "already, expected a network with float weights: prune first, then quantise"
+            )
+        if "fine_tuned" in self.network.contender:
+            raise InputError(
+                f"{self.network.retrained.folder}: {self.network.contender['name']!r} is "
+                "fine-tuned: expected the folder that `evonas retrain` wrote (pruning trains the "
+                "backbone further by itself)"
             )
         upto = TruncatedBackbone(self.network.components.backbone, self.network.tap)
         return Prunable(upto, self.network.example)

@@ -8,7 +8,7 @@ between two epochs and resumed elsewhere, with the same result; see ``checkpoint
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +22,14 @@ from evonas.core.settings import TrainingSettings
 from evonas.estimation.training.batches import FeatureStore, Indices, Source, TrainingData
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.precision import exact
-from evonas.estimation.training.training_step import Step, check_views, flattened, layout, placed
+from evonas.estimation.training.training_step import (
+    EQUAL,
+    Step,
+    check_views,
+    flattened,
+    layout,
+    placed,
+)
 from evonas.tasks.base import Task
 
 #: Batch size of validation and prediction.
@@ -93,6 +100,7 @@ class Training:
         seed: of batch order, views and dropout.
         device: ``cpu`` or ``cuda``.
         source: of batches; by default the one that suits the device.
+        rates: name of a parameter -> its learning rate relative to that of the settings.
 
     Attributes:
         step: one training step, with the optimizer.
@@ -111,11 +119,12 @@ class Training:
         seed: int,
         device: str = "cpu",
         source: Source | None = None,
+        rates: Mapping[str, float] = EQUAL,
     ) -> None:
         self.module, self.device = placed(module, device), device
         self.data, self.task, self.settings, self.seed = data, task, settings, seed
         self.facts: dict[str, Any] = {}
-        self.step = Step(self.module, task, settings, device)
+        self.step = Step(self.module, task, settings, device, rates)
         self.average = _Average(self.step, settings.ema)
         self.rng = np.random.default_rng(seed)
         torch.manual_seed(seed)  # dropout
@@ -266,7 +275,7 @@ class _Average:
         self.module = step.module
         if decay:
             self.module = deepcopy(step.module)
-            self._row = flattened(self.module)[0]
+            self._row = flattened(self.module, step.rates)[0]
             # the tensors themselves, which every step changes in place
             self._own = [self._row, *_floating(self.module)]
             self._new = [step.parameters, *_floating(step.module)]

@@ -6,6 +6,10 @@ rate, so that a step can be captured as a CUDA graph; see ``cuda_graphs``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, fx, nn
 
@@ -19,8 +23,26 @@ _CLIP = 5.0  # largest norm of the gradient vector
 _NOISE = 1e-6
 
 
+#: Rates of parameters that all learn at the rate of the settings.
+EQUAL: Mapping[str, float] = MappingProxyType({})
+
+
 class Untrained(Exception):
     """Training steps did not update a parameter."""
+
+
+class Group(NamedTuple):
+    """Neighbours in the vector of all parameters that the optimizer treats alike.
+
+    Attributes:
+        size: number of elements.
+        decays: whether they decay.
+        rate: their learning rate, relative to that of the settings.
+    """
+
+    size: int
+    decays: bool
+    rate: float
 
 
 class Step:
@@ -31,6 +53,8 @@ class Step:
         task: gives the loss.
         settings: how to train.
         device: ``cpu`` or ``cuda``.
+        rates: name of a parameter -> its learning rate relative to that of the settings; those
+            that are missing learn at that of the settings.
 
     All parameters are views of one vector and all gradients of another, since a small network
     has a hundred tensors of a few elements, and clipping, AdamW and averaging would spend their
@@ -44,11 +68,16 @@ class Step:
     """
 
     def __init__(
-        self, module: nn.Module, task: Task, settings: TrainingSettings, device: str
+        self,
+        module: nn.Module,
+        task: Task,
+        settings: TrainingSettings,
+        device: str,
+        rates: Mapping[str, float] = EQUAL,
     ) -> None:
-        self.module, self.device = module, device
+        self.module, self.device, self.rates = module, device, rates
         self._task, self._precision, self._layout = task, settings.precision, layout(module)
-        self.parameters, decaying = flattened(module)
+        self.parameters, groups = flattened(module, rates)
         self._dtype, self._gradients = self.parameters.dtype, torch.zeros_like(self.parameters)
         for parameter in module.parameters():
             place = parameter.storage_offset() - self.parameters.storage_offset()
@@ -56,7 +85,7 @@ class Step:
         self._first = self.parameters.clone()
         self._rate = rate = settings.highest_rate
         self.optimizer = torch.optim.AdamW(
-            self._groups(decaying, settings.weight_decay),
+            self._groups(groups, settings.weight_decay),
             lr=rate,
             fused=True,
             capturable=device != "cpu",
@@ -64,17 +93,18 @@ class Step:
         if device != "cpu":
             # A number would be frozen in a capture. On a CPU the tensor would be rounded to 32
             # bits, and read back in every step.
-            held = torch.full((), rate, dtype=torch.float32, device=device)
             for group in self.optimizer.param_groups:
-                group["lr"] = held
+                group["lr"] = torch.full((), rate, dtype=torch.float32, device=device)
+        self.set_rate(rate)
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next steps."""
         for group in self.optimizer.param_groups:
+            own = rate * group["rate"]
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(own)
             else:
-                group["lr"] = rate
+                group["lr"] = own
 
     def __call__(self, maps: Tensor, targets: Tensor) -> Tensor:
         """Train on maps (b, c, h, w) and targets (b, k); return the loss before the step, 0-dim."""
@@ -120,7 +150,8 @@ class Step:
             ):
                 raise Untrained(f"the gradient of {name} is not the one that the optimizer reads")
             # Steps of Adam are about as long as the rate; a float32 may be too large to show one.
-            visible = self._rate > 10 * torch.finfo(self._dtype).eps * float(first[own].abs().max())
+            rate = self._rate * self.rates.get(name, 1.0)
+            visible = rate > 10 * torch.finfo(self._dtype).eps * float(first[own].abs().max())
             if (
                 visible
                 and float(gradients[own].abs().max()) > _NOISE
@@ -128,36 +159,46 @@ class Step:
             ):
                 raise Untrained(f"{name} has a gradient but still has its initial value")
 
-    def _groups(self, decaying: int, decay: float) -> list[dict[str, object]]:
+    def _groups(self, groups: list[Group], decay: float) -> list[dict[str, object]]:
         """Return parameter groups: weights with decay; biases, norms and slopes without."""
-        groups: list[dict[str, object]] = []
-        for chosen, own in ((slice(decaying), decay), (slice(decaying, None), 0.0)):
+        found: list[dict[str, object]] = []
+        place = 0
+        for group in groups:
+            chosen = slice(place, place := place + group.size)
             part = nn.Parameter(self.parameters[chosen])
             part.grad = self._gradients[chosen]
-            if part.numel():
-                groups.append({"params": [part], "weight_decay": own})
-        return groups
+            own = {"weight_decay": decay if group.decays else 0.0, "rate": group.rate}
+            found.append({"params": [part], **own})
+        return found
 
 
-def flattened(module: nn.Module) -> tuple[Tensor, int]:
+def flattened(module: nn.Module, rates: Mapping[str, float] = EQUAL) -> tuple[Tensor, list[Group]]:
     """Copy the parameters of a module to one vector, of which they become views.
+
+    Args:
+        module: changed in place; each parameter keeps its memory format.
+        rates: see ``Step``.
 
     Returns:
         The (n,) vector, first the weights of layers, which decay, then biases, norms and slopes;
-        and the number of elements of the weights. Each parameter keeps its memory format.
+        and the groups of its elements, in order.
     """
-    every, decay = list(module.parameters()), _decaying(module)
-    weights = [p for p in every if id(p) in decay]
-    ordered = weights + [p for p in every if id(p) not in decay]
-    like = ordered[0]
-    row = torch.empty(sum(p.numel() for p in ordered), device=like.device, dtype=like.dtype)
+    decay = _decaying(module)
+    members: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        key = (id(parameter) in decay, rates.get(name, 1.0))
+        members.setdefault(key, []).append(parameter)
+    ordered = sorted(members.items(), key=lambda item: item[0], reverse=True)
+    groups = [Group(sum(p.numel() for p in own), *key) for key, own in ordered]
+    like = next(module.parameters())
+    row = torch.empty(sum(g.size for g in groups), device=like.device, dtype=like.dtype)
     place = 0
-    for parameter in ordered:
+    for parameter in (parameter for _, own in ordered for parameter in own):
         view = row.as_strided(parameter.shape, parameter.stride(), place)
         view.copy_(parameter.data)
         parameter.data = view
         place += parameter.numel()
-    return row, sum(p.numel() for p in weights)
+    return row, groups
 
 
 def _decaying(module: nn.Module) -> set[int]:

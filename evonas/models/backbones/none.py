@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +13,10 @@ from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone
 
 _LARGEST = 2048
+#: Normalisation with which ``NoBackbone`` returns pixels in 0..255, exact in 16-bit floats.
+PIXELS: Mapping[str, Any] = MappingProxyType(
+    {"mean": (0.0, 0.0, 0.0), "std": (1 / 255, 1 / 255, 1 / 255)}
+)
 
 
 class NoBackbone(Backbone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from evonas.core.settings import TrainingSettings
 from evonas.deployment.quantization.capture import capture
 from evonas.deployment.quantization.qat import QATNetwork
+from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.training import Training
 from evonas.estimation.training.training_step import Step, flattened, placed
 from evonas.tasks.head_pose import HeadPose
 
@@ -49,7 +52,9 @@ def test_parameters_become_views_of_one_row_and_stay_what_they_were(depthwise: b
     module = placed(network(depthwise), "cpu")
     before = {name: value.clone() for name, value in module.state_dict().items()}
     strides = {name: value.stride() for name, value in module.named_parameters()}
-    row, decaying = flattened(module)
+    row, (weights, others) = flattened(module)
+    decaying = weights.size
+    assert (weights.decays, others.decays, weights.rate, others.rate) == (True, False, 1.0, 1.0)
     assert len(row) == sum(p.numel() for p in module.parameters())
     assert decaying == sum(p.numel() for p in module.parameters() if p.ndim > 1)
     for name, value in module.named_parameters():
@@ -107,7 +112,8 @@ def test_norms_of_a_captured_graph_do_not_decay(rounding: bool) -> None:
         (8, 1, 1): False,
     }
     copied = copy.deepcopy(module)  # as the average of the weights has it
-    assert flattened(copied)[1] == flattened(module)[1] == 8 * 3 * 9 + 8 + 3 * 8
+    assert flattened(copied)[1] == flattened(module)[1]
+    assert flattened(module)[1][0].size == 8 * 3 * 9 + 8 + 3 * 8
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -138,6 +144,56 @@ def test_steps_equal_the_textbook(depthwise: bool) -> None:
         assert torch.allclose(own, other, rtol=1e-3, atol=1e-5), name
         assert own.grad is not None
         assert torch.allclose(own.grad, other.grad, rtol=1e-2, atol=1e-5), name  # type: ignore[arg-type]
+
+
+def test_layers_learn_and_decay_at_rates_of_their_own() -> None:
+    """As AdamW with a group for each rate; the average of the weights has the same order."""
+    module, plain = placed(network(False), "cpu").train(), network(False).train()
+    rates = {"0.weight": 0.1, "1.weight": 0.1, "1.bias": 0.1, "3.weight": 0.5}
+    step = Step(module, TASK, SETTINGS, "cpu", rates)
+    before = {name: value.clone() for name, value in module.named_parameters()}
+    optimizer = torch.optim.AdamW(
+        [
+            {
+                "params": [value],
+                "lr": 0.01 * rates.get(name, 1.0),
+                "weight_decay": 0.1 if value.ndim > 1 else 0.0,
+            }
+            for name, value in plain.named_parameters()
+        ],
+        fused=False,
+    )
+    for number in range(4):
+        maps, targets = batch(number)
+        step.set_rate(0.01)
+        step(maps, targets)
+        optimizer.zero_grad()
+        TASK.loss(plain(maps.float()), targets).backward()
+        nn.utils.clip_grad_norm_(plain.parameters(), 5.0)
+        optimizer.step()
+    for (name, own), other in zip(module.named_parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(own, other, rtol=1e-3, atol=1e-5), name
+    moved = {n: float((v - before[n]).detach().abs().max()) for n, v in module.named_parameters()}
+    assert moved["0.weight"] < 0.2 * moved["7.weight"]
+    step.verify()
+
+
+def test_averages_of_layers_with_rates_of_their_own_are_theirs() -> None:
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((16, 4, 5, 5)).astype(np.float16)
+    rows = np.arange(16)
+    data = TrainingData([maps], rng.standard_normal((1, 16, 3)).astype(np.float32), rows, rows)
+    settings = SETTINGS.model_copy(update={"epochs": 1, "batch_size": 16, "ema": 0.9})
+    module = network(False)
+    before = {name: value.detach().clone() for name, value in module.named_parameters()}
+    training = Training(module, data, TASK, settings, 0, rates={"0.weight": 0.1, "7.bias": 0.3})
+    training.run()
+    average = dict(training.average.module.named_parameters())
+    for name, new in training.module.named_parameters():
+        # of one step: an eleventh of the start is left
+        expected = before[name] + (new - before[name]) * 10 / 11
+        torch.testing.assert_close(average[name], expected, rtol=1e-4, atol=1e-6)
+        assert not torch.equal(new, before[name])
 
 
 def test_large_gradients_are_clipped_and_small_ones_are_not(
