@@ -31,6 +31,13 @@ def search(
         typer.Option(help="Search strategy: see `evonas list optimizer`."),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes for all of it, from the features to the report; instead of a number of "
+            "networks, or with --budget whichever is spent first."
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     begin_with: Annotated[
         Path | None,
@@ -68,6 +75,7 @@ def search(
         *settings(
             ("--optimizer", "optimizer", optimizer),
             ("--budget", "budget", budget),
+            ("--minutes", "minutes", minutes),
             ("--seed", "seed", seed),
             ("--fidelity", "fidelity", fidelity),
             ("--workers", "execution.workers", workers),

@@ -41,7 +41,9 @@ def split(data: Any) -> Any:
     if isinstance(inside, Mapping):
         given = {_key(key): value for key, value in inside.items()}
         if given.get("minutes") is not None and data.get("minutes") is not None:
-            raise InputError("minutes: expected once, got budget.minutes and minutes: leave one out")
+            raise InputError(
+                "minutes: expected once, got budget.minutes and minutes: leave one out"
+            )
         data = {**{key: value for key, value in data.items() if key != "budget"}, **given}
     if data.get("minutes") is not None:
         return {"budget": None, **data}
@@ -75,10 +77,13 @@ def amounts(words: Iterable[Word]) -> Sequence[Override]:
     return found
 
 
-def statement(trainings: int, minutes: float | None, what: str = "networks") -> str:
-    """Return a budget as text: ``32 networks``, ``10 min``, ``32 networks or 10 min``."""
-    parts = [] if trainings >= UNLIMITED else [f"{trainings} {what}"]
-    return " or ".join([*parts, *([] if minutes is None else [f"{minutes:g} min"])])
+def statement(trainings: int, minutes: float | None) -> str:
+    """Return a budget as text, such as ``32 networks or as many as fit 10 min``."""
+    if minutes is None:
+        return f"{trainings} networks"
+    if trainings >= UNLIMITED:
+        return f"as many networks as fit {minutes:g} min"
+    return f"{trainings} networks or as many as fit {minutes:g} min"
 
 
 def _key(key: Any) -> str:

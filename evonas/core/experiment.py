@@ -124,10 +124,10 @@ class Experiment(Settings):
     Attributes:
         name: of the experiment; names run directories.
         seed: of the optimizer and, through it, of every candidate.
-        budget: distinct networks to train; ``{minutes: 10}`` inside it is short for ``minutes``, and
+        budget: distinct networks to train; ``{minutes: 10}`` in its place is short for ``minutes``,
             ``{trainings: 32, minutes: 10}`` for both.
-        minutes: minutes for the whole search, with features, finals and report, whichever of it and
-            ``budget`` is spent first; without a number in ``budget`` the only limit.
+        minutes: for the whole search, from the features to the report. With a ``budget`` the
+            search ends with whichever is spent first.
         space: name or file of the search space; further keys narrow its genes
             (``space.tap=[block2, block3]``, ``space.stem=16``). ``space.tap=@probe.json`` are
             the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best.

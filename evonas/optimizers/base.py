@@ -106,6 +106,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         self._identifier = GenomeIdentifier(space, macs, self.max_macs, seen, excess)
         self._sampler = Sampler(self.rng, self._identifier)
         self.trained = 0
+        self._most = self.budget  # of ``trained``
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
@@ -174,6 +175,20 @@ class Optimizer(ABC, metaclass=CheckedCall):
         """
         self._identifier.preloaded = known
 
+    def limit(self, further: int | None) -> None:
+        """Limit the number of new architectures of the asks to come, as a smaller budget would.
+
+        Args:
+            further: their number, at least 0; None: what the budget has.
+        """
+        left = self.budget - self.trained
+        self._most = self.trained + (left if further is None else min(left, further))
+
+    @property
+    def limit_reached(self) -> bool:
+        """Whether the budget is spent, or what ``limit`` left of it."""
+        return self.trained >= self._most
+
     def ask(self) -> NDArray[np.float64]:
         """Return the next generation.
 
@@ -222,8 +237,8 @@ class Optimizer(ABC, metaclass=CheckedCall):
         objectives = observed_axes("tell", axes, values, self.archive.width)
         self._asked = None
         self.archive.record(asked.digests, asked.genomes, values, objectives)
-        if self.trained >= self.budget:
-            self._finish(f"The budget of {self.budget} distinct architectures is spent.")
+        if self.limit_reached:
+            self._finish(f"The budget of {self._most} distinct architectures is spent.")
         elif len(self.archive.seen) >= self.space.size:
             count = len(self.archive.seen)
             self._finish(f"The space is exhausted: all {count} architectures have been seen.")
@@ -370,7 +385,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
             digest, violation = self.identify(genome)
             if digest not in seen:
                 if violation == 0.0:
-                    if self.trained == self.budget:
+                    if self.trained == self._most:
                         break
                     self.trained += 1
                 seen[digest] = violation
