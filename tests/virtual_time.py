@@ -13,7 +13,7 @@ from evonas.core import registry
 from evonas.core.budget import UNLIMITED
 from evonas.core.settings import FinalsSettings, ObjectiveSettings, TrainingSettings
 from evonas.estimation.estimator import Job
-from evonas.estimation.execution.base import Executor
+from evonas.estimation.execution.base import Executor, MoreJobs
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
@@ -61,7 +61,11 @@ class VirtualWorkers(Executor):
         self._seconds, self._dies = seconds, dies
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
-        waiting, running = list(jobs), list[tuple[float, int, Job]]()
+        given = iter([jobs])
+        return self._stream(lambda: next(given, ()))
+
+    def _stream(self, more: MoreJobs) -> Iterator[tuple[int, Measurement]]:
+        waiting, running = list(more()), list[tuple[float, int, Job]]()
         while waiting or running:
             while waiting and len(running) < self.workers:
                 job = waiting.pop(0)
@@ -73,6 +77,7 @@ class VirtualWorkers(Executor):
             self.jobs.append(job)
             seconds = self._seconds(job.architecture.digest)
             yield job.index, replace(measure(job), seconds=seconds)
+            waiting += more()
 
 
 def timed(
@@ -85,9 +90,11 @@ def timed(
     finals: FinalsSettings | None = None,
     baselines: int = 0,
     resume: bool = False,
+    window: int = 0,
 ) -> tuple[list[Trial], TimeBudget | None]:
     """Search on the clock of an executor, with finals; return the trials and the time budget."""
-    optimizer = registry.create("optimizer", name, {}, SPACE, budget=budget, seed=5, macs=cost)
+    options = {"window": window} if window else {}
+    optimizer = registry.create("optimizer", name, options, SPACE, budget=budget, seed=5, macs=cost)
     objective = Objective("error", ObjectiveSettings(target_mflops=0.05))
     with RunStore(folder, resume, executor.clock) as store:
         time = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import cast
@@ -30,6 +30,7 @@ from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.space import Architecture
+from evonas.workflows.ask_window import check_window
 from evonas.workflows.base_components import BaseComponents, Ready
 from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import check_limits, cost_statement
@@ -37,7 +38,7 @@ from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import saved
 from evonas.workflows.result_writer import ResultWriter
 from evonas.workflows.standard_baselines import fitted, most_heads, standard_heads
-from evonas.workflows.time_budget import FeatureTime, TimeBudget, check_time
+from evonas.workflows.time_budget import FeatureTime, TimeBudget, TimePlan, check_time
 from evonas.workflows.warm_start import WarmStart
 from evonas.workflows.warm_start import warm_start as warm_start_from
 
@@ -130,6 +131,7 @@ class _Run:
         devices = self._components.device_description()
         self._optimizer = self._components.optimizer()
         self._experiment = _settled(experiment, self._optimizer.population_size)
+        check_window(self._experiment, self._optimizer, self._components.workers)
         objective, space = self._components.objective, self._components.space
         possible, shares = check_limits(self._components)
         self._headlines = [
@@ -256,7 +258,7 @@ class _Run:
             rivals = len(components.baselines) + most_heads(components)
             finals, workers = components.finals, executor.workers
             self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals)
-            callbacks = CallbackList([callbacks, _TimePlan(self._time, self.callback.on_message)])
+            callbacks = CallbackList([callbacks, TimePlan(self._time, self.callback.on_message)])
         parts = SearchComponents(
             components.space,
             self._optimizer,
@@ -330,20 +332,9 @@ class _Run:
             yield usage.statement()
 
 
-class _TimePlan(Callback):
-    """Says what fits the minutes when the first training has shown how long one takes."""
-
-    def __init__(self, time_budget: TimeBudget, say: Callable[[str], None]) -> None:
-        self._time, self._say, self._done = time_budget, say, False
-
-    def on_trial(self, trial: Trial) -> None:
-        """Say it once."""
-        if not self._done and (line := self._time.statement()):
-            self._done = True
-            self._say(line)
-
-
 def _idle_workers(experiment: Experiment, optimizer: Optimizer, workers: int) -> Iterator[str]:
+    if optimizer.window:
+        return
     name, size = experiment.optimizer.name, optimizer.population_size
     if size < workers:
         yield (

@@ -6,8 +6,9 @@ genomes again, and a trial that is in the journal is not trained twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from msgspec.structs import replace as changed
@@ -22,11 +23,12 @@ from evonas.runs.callbacks import Callback, TrainedBaseline
 from evonas.runs.finals import due
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
+from evonas.workflows.ask_window import AskWindow
 from evonas.workflows.candidates import Candidates, SearchComponents, candidate_seed, repeated
 
 __all__ = ["Search", "SearchComponents", "candidate_seed"]
 
-_CHECKED = 8  # a genome is decoded again in one of so many generations of a journal
+_CHECKED = 8  # a genome is decoded again in one of so many asks of a journal
 
 
 class Search:
@@ -76,14 +78,21 @@ class Search:
             seed: seed of the run; the seeds of candidates are derived from it.
         """
         self._add_warm_start()
-        optimizer, generation = self._parts.optimizer, 0
-        while len(genomes := self._ask(generation)):
+        if self._parts.optimizer.window:
+            self._run_window(seed)
+        else:
+            self._run_generations(seed)
+        return self._store.best()
+
+    def _run_generations(self, seed: int) -> None:
+        """Search by asks that wait for all fitness of the ask before."""
+        generation = 0
+        while len(genomes := self._ask(generation, bool(self._rows))):
             before = self._store.count
             trials = self._generation(generation, genomes, seed)
             if len(trials) < len(genomes):
                 break  # the time is up
-            values = np.array([trial.value for trial in trials])
-            optimizer.tell(values, np.array([self._objective.axes(t) for t in trials]))
+            self._tell(trials)
             new = self._store.count > before
             if self._parts.inheritance is not None:
                 self._parts.inheritance.learn(trials)
@@ -92,7 +101,60 @@ class Search:
             if new:
                 self._callbacks.on_generation(generation, trials)
             generation += 1
-        return self._store.best()
+
+    def _run_window(self, seed: int) -> None:
+        """Search by asks that need no fitness of the ``optimizer.window`` - 1 asks before.
+
+        Their trials are of generation 0, with the number of the ask as index.
+        """
+        window, rows = AskWindow(self._parts.optimizer.window), self._rows.pop(0, {})
+
+        def more() -> list[Job]:
+            return [self._candidates.job(trial, seed) for trial in self._asks(window, rows)]
+
+        for number, measurement in self._executor.stream(more):
+            trial = self._candidates.evaluated(window.asked[number], measurement)
+            window.ended(number, self._record(trial))
+        while len(window.asked) > window.told:
+            self._tell_oldest(window)
+
+    def _asks(self, window: AskWindow, rows: dict[int, Trial]) -> Iterator[Trial]:
+        """Ask as often as the window allows; yield what is to be trained."""
+        time, workers = self._parts.time, self._executor.workers
+        while True:
+            while window.full and self._tell_oldest(window):
+                pass
+            unknown = time is not None and not time.measured and window.waiting >= workers
+            if window.full or unknown:
+                return
+            number, replayed = len(window.asked), bool(rows)
+            genomes = self._ask(number, replayed, window.waiting)
+            if not len(genomes):
+                return
+            waiting = {trial.digest for trial in window.asked[window.told :]}
+            trial, state = self._considered(0, number, genomes[0], rows.pop(number, None), waiting)
+            if replayed and not rows:
+                self._expected.clear()
+            window.asked.append(trial)
+            if state == "done":
+                window.ended(number, trial)
+            elif state == "fresh":
+                yield trial
+
+    def _tell_oldest(self, window: AskWindow) -> bool:
+        """Report the result of the oldest ask to the optimizer; return whether there is one."""
+        trial, result = window.oldest()
+        first = self._known.get(trial.digest)
+        if result is None and first is not None:  # a repeat
+            result = self._record(repeated(first, trial))
+            window.ended(window.told, result)
+        if result is None:
+            return False
+        self._tell([result])
+        if result is not trial:  # it is new
+            self._callbacks.on_generation(window.told, [result])
+        window.tell()
+        return True
 
     def run_finals(self, settings: FinalsSettings, seed: int) -> None:
         """Train the best networks again with further seeds; see ``evonas.runs.finals``.
@@ -151,16 +213,30 @@ class Search:
         if suggested:
             self._parts.optimizer.enqueue(suggested)
 
-    def _ask(self, ask: int) -> NDArray[np.float64]:
-        """Return the genomes of an ask, none if the search ends: as many as fit its minutes."""
+    def _tell(self, trials: Sequence[Trial]) -> None:
+        """Report the trials of an ask to the optimizer."""
+        axes = np.array([self._objective.axes(trial) for trial in trials])
+        self._parts.optimizer.tell(np.array([trial.value for trial in trials]), axes)
+
+    def _ask(self, ask: int, replayed: bool, pending: int = 0) -> NDArray[np.float64]:
+        """Return the genomes of an ask, none if the search ends: as many as fit its minutes.
+
+        Args:
+            ask: its number.
+            replayed: whether the journal has trials of this ask or a later one.
+            pending: earlier networks that are not trained yet.
+        """
         optimizer, time = self._parts.optimizer, self._parts.time
         if time is None or optimizer.stop_reason:
             return optimizer.ask()
-        fits = time.at_ask(ask, replayed=bool(self._rows))
+        nothing = np.empty((0, self._parts.space.dim))
+        fits = 0 if time.limited else time.at_ask(ask, replayed, pending)
         optimizer.limit(fits)
-        genomes = optimizer.ask() if fits != 0 else np.empty((0, self._parts.space.dim))
-        if fits == 0 or (fits and optimizer.limit_reached and optimizer.trained < optimizer.budget):
-            time.limit(ask, fits)
+        genomes = nothing if fits == 0 else optimizer.ask()
+        reached = fits is not None and optimizer.limit_reached
+        # While trainings are under way, it may still turn out that another one fits.
+        if reached and optimizer.trained < optimizer.budget and not pending and not time.limited:
+            time.limit(ask, fits or 0)
         return genomes
 
     def _generation(self, generation: int, genomes: NDArray[np.float64], seed: int) -> list[Trial]:
@@ -176,28 +252,50 @@ class Search:
         if not self._rows:
             self._expected.clear()
         for index, genome in enumerate(genomes):
-            if (row := rows.get(index)) is not None:
-                self._check(row, genome)
-                trials[index] = row
-                if row.settled:
-                    self._know(row)
-                digests.add(row.digest)
+            row = rows.get(index)
+            trial, state = self._considered(generation, index, genome, row, digests)
+            if state == "repeat":
+                repeats.append(trial)
                 continue
-            proposal = self._candidates.proposal(generation, index, genome)
-            if proposal.status == "infeasible":
-                trials[index] = self._record(proposal)
-            elif proposal.digest in self._known or proposal.digest in digests:
-                repeats.append(proposal)
+            digests.add(trial.digest)
+            if state == "done":
+                trials[index] = trial
             else:
-                digests.add(proposal.digest)
                 inheritance = self._parts.inheritance
-                parent = inheritance.parent(proposal) if inheritance else ""
-                fresh[index] = changed(proposal, parent=parent)
+                parent = inheritance.parent(trial) if inheritance else ""
+                fresh[index] = changed(trial, parent=parent)
         trials |= self._trained(generation, fresh, trials, seed)
         missing = min((index for index in fresh if index not in trials), default=len(genomes))
         for proposal in (one for one in repeats if one.index < missing):
             trials[proposal.index] = self._record(repeated(self._known[proposal.digest], proposal))
         return [trials[index] for index in range(missing)]
+
+    def _considered(
+        self,
+        generation: int,
+        index: int,
+        genome: NDArray[np.float64],
+        row: Trial | None,
+        waiting: Collection[str],
+    ) -> tuple[Trial, Literal["done", "repeat", "fresh"]]:
+        """Return a genome's trial, and whether it is done, repeats another, or is to be trained.
+
+        Args:
+            generation, index: its place.
+            genome: as asked.
+            row: its trial in the journal; None: there is none.
+            waiting: digests that were asked before it and have no result yet.
+        """
+        if row is not None:
+            self._check(row, genome)
+            if row.settled:
+                self._know(row)
+            return row, "done"
+        proposal = self._candidates.proposal(generation, index, genome)
+        if proposal.status == "infeasible":
+            return self._record(proposal), "done"
+        known = proposal.digest in self._known or proposal.digest in waiting
+        return proposal, "repeat" if known else "fresh"
 
     def _trained(
         self, generation: int, fresh: Mapping[int, Trial], done: Mapping[int, Trial], seed: int
@@ -249,10 +347,11 @@ class Search:
     def _check(self, row: Trial, genome: NDArray[np.float64]) -> None:
         """Refuse a trial of the journal whose genome is not the one that the optimizer asks for.
 
-        Whether genomes still decode to the same networks is checked in some generations only.
+        Whether genomes still decode to the same networks is checked in some asks only.
         """
         same = row.genome == tuple(genome.tolist())
-        if same and (row.index or row.generation % _CHECKED):
+        ask = row.index if self._parts.optimizer.window else row.generation
+        if same and (ask % _CHECKED or row.index != (ask if self._parts.optimizer.window else 0)):
             return
         asked = self._parts.space.decode(genome).digest
         if same and row.digest == asked:

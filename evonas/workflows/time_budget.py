@@ -7,7 +7,7 @@ see ``evonas.runs.clock_decisions``: a resumed run does what is written, whateve
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.features.feature_cache import IN_FLIGHT, Progress
 from evonas.runs import finals as finals_of
+from evonas.runs.callbacks import Callback
 from evonas.runs.clock_decisions import ClockDecision, Stage, standing
 from evonas.runs.run_store import RunStore
 from evonas.runs.trial import Trial
@@ -63,6 +64,11 @@ class TimeBudget:
     def left(self) -> float:
         """Seconds that are left; below 0 when the minutes are over."""
         return 60.0 * self.minutes - self._store.elapsed
+
+    @property
+    def measured(self) -> bool:
+        """Whether it is known what fits."""
+        return self._fits() is not None
 
     def at_ask(self, ask: int, replayed: bool, pending: int = 0) -> int | None:
         """Return the number of new networks that an ask may have; None: as many as it likes.
@@ -226,6 +232,24 @@ class TimeBudget:
     def _decide(self, stage: Stage, ask: int, fits: int) -> None:
         store = self._store
         store.decide(ClockDecision(stage, self.minutes, ask, store.trained, fits, store.elapsed))
+
+
+class TimePlan(Callback):
+    """Says what fits the minutes when the first training has shown how long one takes.
+
+    Args:
+        time_budget: the minutes.
+        say: receives the line.
+    """
+
+    def __init__(self, time_budget: TimeBudget, say: Callable[[str], None]) -> None:
+        self._time, self._say, self._done = time_budget, say, False
+
+    def on_trial(self, trial: Trial) -> None:
+        """Say it once."""
+        if not self._done and (line := self._time.statement()):
+            self._done = True
+            self._say(line)
 
 
 class FeatureTime:

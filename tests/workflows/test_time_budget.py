@@ -85,9 +85,8 @@ def test_killed_at_any_training_it_ends_as_if_nothing_had_been(tmp_path: Path, n
     whole = VirtualWorkers(Clock(), 1)
     timed(tmp_path / "whole", 1.2, name, executor=whole, finals=RACE, baselines=2)
     for dies in range(1, len(whole.jobs)):
-        folder = tmp_path / str(dies)
+        folder, dying = tmp_path / str(dies), VirtualWorkers(Clock(), 1, dies=dies)
         with pytest.raises(KeyboardInterrupt):
-            dying = VirtualWorkers(Clock(), 1, dies=dies)
             timed(folder, 1.2, name, executor=dying, finals=RACE, baselines=2)
         # the machine's clock stands elsewhere at each start
         resumed = VirtualWorkers(Clock(1e6 * dies), 1)
