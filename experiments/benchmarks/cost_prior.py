@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="CSV of NAS-Bench-Macro")
     parser.add_argument("--problems", nargs="+", choices=list(made), default=list(made))
     parser.add_argument("--strategy", default="surrogate")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--batch", type=int, nargs="*", default=[1, 4])
     parser.add_argument("--window", type=int, nargs="*", default=[], help="asks that wait, too")
     parser.add_argument("--designs", type=int, default=0, help="random networks that come first")
     parser.add_argument("--first-seed", type=int, default=0)

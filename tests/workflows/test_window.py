@@ -247,3 +247,18 @@ def test_a_search_with_a_window(evonas: Cli, tiny_file: Path) -> None:
     trained = [row for row in rows if row["generation"] == 0]
     assert [row["index"] for row in trained] == list(range(7))
     assert "7 networks trained" in out
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_workers_of_ray_write_the_journal_of_one(evonas: Cli, tiny_file: Path) -> None:
+    journals = []
+    for where in ("executor=local", "executor=ray"):
+        workers = f"execution.workers={1 if 'local' in where else 2}"
+        words = ("optimizer={name: surrogate, window: 4}", "--budget", 9, f"execution.{where}")
+        code, _, err = evonas("search", tiny_file, "--run-dir", where, *words, workers)
+        assert (code, err) == (0, "")
+        rows = comparable(tiny_file.parent / where)
+        journals.append(sorted(rows, key=lambda row: (row["index"], row["repeat"])))
+    assert len(journals[0]) > 9
+    assert journals[0] == journals[1]
