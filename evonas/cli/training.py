@@ -38,6 +38,13 @@ def search(
             "networks, or with --budget whichever is spent first."
         ),
     ] = None,
+    until_converged: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-converged",
+            help="End when the strategy's model expects no gain beyond the noise between seeds.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     begin_with: Annotated[
         Path | None,
@@ -76,6 +83,7 @@ def search(
             ("--optimizer", "optimizer", optimizer),
             ("--budget", "budget", budget),
             ("--minutes", "minutes", minutes),
+            ("--until-converged", "optimizer.until_converged", until_converged),
             ("--seed", "seed", seed),
             ("--fidelity", "fidelity", fidelity),
             ("--workers", "execution.workers", workers),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from evonas.errors import InputError
 from evonas.optimizers.base import Common, Optimizer
 from evonas.optimizers.bayesian.acquisition import normal_scores, variance_reductions
 from evonas.optimizers.bayesian.encoding import Encoding
@@ -43,6 +44,9 @@ DRAWS, MUTANTS, BEST = 600, 900, 10
 FEW = 8
 #: Step of a gene without bins, as a share of its range.
 CONTINUOUS_STEP = 0.1
+#: A search converges when the expected improvement, in standard deviations of the noise of one
+#: evaluation, is below GAIN in asks of QUIET genomes in a row.
+GAIN, QUIET = 0.1, 8
 #: The hyperparameters are fitted again after this share of new evaluations.
 REFIT = 0.04
 
@@ -60,6 +64,8 @@ class Surrogate(Optimizer):
         prior: gene -> value -> expected error of its architectures, in any unit, such as that of
             a probe of the taps. A hint: the mean of the model and weights of the initial design,
             which data overrule.
+        until_converged: whether the search ends by itself when the model expects no improvement
+            that would stand out from the noise between seeds, which it estimates from the results.
         population_size: genomes per ask, other arguments as in ``Optimizer``; default: 4.
 
     Raises:
@@ -75,6 +81,7 @@ class Surrogate(Optimizer):
         *,
         start: int | None = None,
         prior: Prior | None = None,
+        until_converged: bool = False,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -87,10 +94,23 @@ class Surrogate(Optimizer):
         self._listed = 0  # number of points already removed from the listing
         self._fitted = 0  # number of evaluations at the last fit of the hyperparameters
         self._models: ModelAverage | None = None
+        if not isinstance(until_converged, bool):
+            raise InputError(f"until_converged: expected true or false, got {until_converged!r}")
+        self._until_converged = until_converged
+        self._quiet = 0  # genomes in a row from asks with little expected improvement
         self._offsets: dict[int, Array] = {} if prior is None else prior_offsets(space, prior)
 
     def _default_population_size(self) -> int:
         return BATCH
+
+    def ask(self) -> Array:
+        """Return the next generation; none if the search has converged. See ``Optimizer.ask``."""
+        if self._until_converged and self._quiet >= QUIET and not self.stop_reason:
+            self._finish(
+                f"The search has converged: for {self._quiet} architectures in a row the expected "
+                f"improvement was below {GAIN:g} standard deviations of the noise."
+            )
+        return super().ask()
 
     def _ask(self) -> Array:
         # The last bits of sums depend on the number of threads, and a search resumed on another
@@ -241,6 +261,9 @@ class Surrogate(Optimizer):
         posterior = AveragedPosterior(models, points, known)
         for place in range(ahead):
             posterior.take(place)
+        if pending is not None:  # results were told
+            low = posterior.scores()[ahead:].max() < np.log(GAIN * models.noise)
+            self._quiet = self._quiet + self.population_size if low else 0
         batch = {self.identify(genome)[0]: genome for genome in begun}
         while len(batch) < self.population_size:
             index = self._first_new(posterior.scores()[ahead:], genomes, batch)
