@@ -67,7 +67,7 @@ class Fake(Executor):
     """Answers in any order and remembers what it was asked to train."""
 
     def __init__(self, order: Order = as_asked) -> None:
-        self.order = order
+        self.order, self.workers = order, 1
         self.usage = Usage(1)
         self.jobs: list[Job] = []
         self.observed: list[tuple[str, float]] = []
@@ -105,9 +105,11 @@ def search(
     budget: int = BUDGET,
     max_macs: int | None = None,
     seen: list[Trial] | None = None,
+    window: int = 0,
 ) -> list[Trial]:
+    options = {"window": window} if window else {}
     optimizer = registry.create(
-        "optimizer", name, {}, SPACE, budget=budget, seed=seed, macs=cost, max_macs=max_macs
+        "optimizer", name, options, SPACE, budget=budget, seed=seed, macs=cost, max_macs=max_macs
     )
     objective = Objective("error", ObjectiveSettings(target_mflops=0.05, max_macs=max_macs))
     with RunStore(folder, resume) as store:

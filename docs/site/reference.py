@@ -99,7 +99,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             for name in (
                 *("workflows.loop", "workflows.components", "runs.finals"),
                 *("runs.finals_race",),
-                *("workflows.racing", "workflows.inheritance"),
+                *("workflows.racing", "workflows.inheritance", "workflows.time_budget"),
             )
         ),
     ),
@@ -108,6 +108,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "What a run leaves, and how it is read again.",
         (
             "evonas.runs.run_store",
+            "evonas.runs.clock_decisions",
             "evonas.runs.result_files",
             "evonas.runs.pareto",
             "evonas.workflows.retraining",

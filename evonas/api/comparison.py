@@ -102,6 +102,11 @@ def compare(
             f"{seeds}"
         )
     chosen = _with(experiment, words)
+    if chosen.minutes is not None:
+        raise InputError(
+            f"compare: expected a budget of trainings, which is the same for all strategies, got "
+            f"minutes={chosen.minutes:g}: give --budget N, and minutes=null"
+        )
     for name in optimizers:
         registry.load("optimizer", name)
     folder = Path(out) if out is not None else Path("runs") / f"{chosen.name}-compared"

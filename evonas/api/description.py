@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from evonas.core import experiment as config
 from evonas.core import registry
+from evonas.core.budget import UNLIMITED
 from evonas.core.description import (
     CachePlan,
     CostRange,
@@ -108,11 +109,12 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     shares = limit_shares(space, plan.known, experiment.seed)
     within = shares.within
     there = np.ones(len(costs), bool)
-    trainings = {"networks of the search": experiment.budget}
+    budget = experiment.budget if experiment.budget < UNLIMITED else 0  # 0: only time limits it
+    trainings = {"networks of the search": budget}
     params, images, cache = None, {}, None
     if isinstance(plan, TabularBenchmark):
         there = costs <= plan.table.costliest  # the others are not in the table
-        trainings = {f"looked up in a table of {len(plan.table)}": experiment.budget}
+        trainings = {f"looked up in a table of {len(plan.table)}": budget}
         low, high = int(costs[there].min()), int(costs[there].max())
     else:
         least = extreme(space, plan.cost, points[int(costs.argmin())])
@@ -143,6 +145,7 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         limits=shares.limits,
         alone=shares.alone,
         max_ms=plan.objective.settings.max_ms,
+        minutes=experiment.minutes,
     )
 
 

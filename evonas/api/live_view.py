@@ -9,8 +9,9 @@ from typing import Self
 from rich.console import Console
 
 from evonas.api.search_result import SearchResult
+from evonas.core.budget import UNLIMITED
 from evonas.core.progress_bars import progress_bars
-from evonas.report.live_view import SearchView
+from evonas.report.live_view import SearchView, TimeLeft
 from evonas.runs.callbacks import Callback, SearchStart, Stage
 from evonas.runs.run_store import Trial
 
@@ -59,7 +60,10 @@ class LiveView(Callback):
         self._end_progress()
         metric = (start.metric, start.unit)
         self._race = start.experiment.finals.method == "race"
-        view = SearchView(self.console, start.experiment.budget, metric, start.trained)
+        minutes = start.experiment.minutes
+        budget = start.experiment.budget if start.experiment.budget < UNLIMITED else None
+        time_budget = None if minutes is None else TimeLeft(60.0 * minutes, start.seconds)
+        view = SearchView(self.console, budget, metric, start.trained, time_budget=time_budget)
         view.catch_up(start.trials)
         self._view = self._drawing.enter_context(view)
 

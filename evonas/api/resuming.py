@@ -10,7 +10,7 @@ from pathlib import Path
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment
 from evonas.core.files import read_yaml
-from evonas.core.overrides import Word, merged
+from evonas.core.overrides import Word
 from evonas.errors import InputError, RunError, one_line
 from evonas.runs.callbacks import Callback
 from evonas.runs.file_schemas import Environment, checked
@@ -46,7 +46,7 @@ def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
     if isinstance(finals := content.get("finals"), dict):
         # A run that names no method is older than races, and goes on as it began.
         content["finals"] = {"method": "fixed", **finals}
-    return config.check(merged(content, overrides, config.SHORT), str(path))
+    return config.check(config.merge(content, overrides), str(path))
 
 
 def check_same(store: RunStore, experiment: Experiment, components: BaseComponents) -> None:

@@ -12,29 +12,33 @@ import yaml
 
 from evonas.api.resuming import announced, check_same, check_start, resumable, stored
 from evonas.api.search_result import SearchResult
+from evonas.core import budget as budgets
 from evonas.core import experiment as config
 from evonas.core.experiment import Experiment, Part
 from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.execution.common.utilisation import Usage
+from evonas.estimation.features.feature_cache import Progress
 from evonas.optimizers.base import Optimizer
 from evonas.report.live_view import duration
 from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment, checked
-from evonas.runs.finals import Outcome
+from evonas.runs.finals import Outcome, decided
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.space import Architecture
+from evonas.workflows.ask_window import check_window
 from evonas.workflows.base_components import BaseComponents, Ready
 from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import check_limits, cost_statement
 from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import saved
 from evonas.workflows.result_writer import ResultWriter
-from evonas.workflows.standard_baselines import fitted, standard_heads
+from evonas.workflows.standard_baselines import fitted, most_heads, standard_heads
+from evonas.workflows.time_budget import FeatureTime, TimeBudget, TimePlan, check_time
 from evonas.workflows.warm_start import WarmStart
 from evonas.workflows.warm_start import warm_start as warm_start_from
 
@@ -46,11 +50,13 @@ def search(
     callbacks: Iterable[Callback] = (),
     resume: bool = False,
     warm_start: SearchResult | str | Path | None = None,
+    budget: int | None = None,
+    minutes: float | None = None,
 ) -> SearchResult:
     """Search the head network with the lowest error at the smallest cost.
 
-    Features are computed once, candidates train until the budget of distinct networks is spent,
-    and the best are trained again with further seeds. The experiment is checked before anything
+    Features are computed once, candidates train until the budget is spent, and the best are trained
+    again with further seeds. The experiment is checked before anything
     is trained. Nothing is printed; see ``LiveView``.
 
     Args:
@@ -61,13 +67,17 @@ def search(
             search, which can then be resumed, and reaches the caller.
         resume: go on with the run that is in ``run_dir``: no network is trained twice.
         warm_start: another run, or its directory, whose results this one begins with.
+        budget: distinct networks to train, instead of the number that the experiment names.
+        minutes: minutes for the whole search, over all starts of it, from the features to the
+            report. Without ``budget`` they take the place of the experiment's number of networks;
+            with it, the search ends with whichever is spent first.
 
     Returns:
         The result, read from the files of the run directory.
 
     Raises:
-        InputError: the experiment or the run directory is not usable, or no network was trained
-            successfully.
+        InputError: the experiment or the run directory is not usable, the minutes are too short
+            for the features, or no network was trained successfully.
         RunError: a worker died for good or the disk is full; the run can be resumed.
 
     Examples:
@@ -86,6 +96,9 @@ def search(
         chosen = stored(folder, [])
     else:
         chosen = experiment if isinstance(experiment, Experiment) else config.load(experiment)
+    amounts = {"budget": budget, "minutes": minutes}
+    if given := {name: amount for name, amount in amounts.items() if amount is not None}:
+        chosen = chosen.changed(**given)
     run = _Run(chosen, folder, warm_from, CallbackList(callbacks))
     result = run.start(resume)
     run.callback.on_end(result)
@@ -113,10 +126,12 @@ class _Run:
         callback: Callback,
     ) -> None:
         self.callback, self._warm_from = callback, warm_from
+        self._begun = time.monotonic()
         self._components = components_of(experiment)
         devices = self._components.device_description()
         self._optimizer = self._components.optimizer()
         self._experiment = _settled(experiment, self._optimizer.population_size)
+        check_window(self._experiment, self._optimizer, self._components.workers)
         objective, space = self._components.objective, self._components.space
         possible, shares = check_limits(self._components)
         self._headlines = [
@@ -131,6 +146,7 @@ class _Run:
         self.folder = folder or _free_folder(self._experiment)
         self._race = self._components.race(self.folder)
         self._inheritance = self._components.inheritance(self._optimizer, self.folder)
+        self._time: TimeBudget | None = None
 
     def start(self, resume: bool) -> SearchResult:
         """Search, and leave all files of the run.
@@ -140,7 +156,7 @@ class _Run:
             RunError: the search cannot go on.
         """
         result = SearchResult(self.folder)
-        with RunStore(self.folder, resume) as store:
+        with RunStore(self.folder, resume, begun=self._begun) as store:
             with announced(self.callback):
                 if resume:
                     check_same(store, self._experiment, self._components)
@@ -148,8 +164,10 @@ class _Run:
             with announced(files):
                 with announced(self.callback):
                     self._say([*self._headlines, *self._warnings()])
-                    ready = self._components.ready(self.callback.on_progress)
+                    ready = self._components.ready(self._progress(store))
                     prior = self._use_tap_prior(store, ready, resume)
+                    if self._experiment.minutes is not None and not resume:
+                        check_time(self._experiment.minutes, store.elapsed)
                 start = time.monotonic()
                 with ready.executor() as executor, resumable(store, self.callback):
                     self._write_start(store, ready, prior, resume)
@@ -175,6 +193,13 @@ class _Run:
     def _say(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.callback.on_message(line)
+
+    def _progress(self, store: RunStore) -> Progress:
+        """Return the callback for the progress of the features."""
+        progress, minutes = self.callback.on_progress, self._experiment.minutes
+        if minutes is None:
+            return progress
+        return FeatureTime(progress, minutes, store, self._components.feature_passes())
 
     def _warnings(self) -> Iterator[str]:
         yield from self._components.warnings()
@@ -226,8 +251,14 @@ class _Run:
     ) -> None:
         """Spend the budget, then train finals and baselines."""
         experiment, components, done = self._experiment, self._components, store.trained
-        executor.expect(done, experiment.budget)
+        unlimited = experiment.budget >= budgets.UNLIMITED
+        executor.expect(done, 0 if unlimited else experiment.budget)
         self._say(executor.notes())
+        if experiment.minutes is not None:
+            rivals = len(components.baselines) + most_heads(components)
+            finals, workers = components.finals, executor.workers
+            self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals)
+            callbacks = CallbackList([callbacks, TimePlan(self._time, self.callback.on_message)])
         parts = SearchComponents(
             components.space,
             self._optimizer,
@@ -237,6 +268,7 @@ class _Run:
             components.cost,
             self._race,
             self._inheritance,
+            self._time,
         )
         search = Search(parts, store, callbacks)
         search.begin(self._first_trials(store))
@@ -244,20 +276,29 @@ class _Run:
             t for t in store.trials() if not t.repeat and t.status not in ("suggested", "design")
         ]
         metric, unit = components.error
-        callbacks.on_start(SearchStart(self.folder, experiment, metric, unit, tuple(past), done))
+        start = SearchStart(self.folder, experiment, metric, unit, tuple(past), done, store.elapsed)
+        callbacks.on_start(start)
         search.run(experiment.seed)
-        if components.finals is not None:
-            search.run_finals(components.finals, experiment.seed)
+        finals = components.finals
+        if finals is not None and self._time is not None:
+            self._say(self._time.plan_finals(finals))
+            finals = decided(finals, store.trials(), store.decisions, experiment.minutes)
+        if finals is not None:
+            search.run_finals(finals, experiment.seed)
         cost_of = components.objective.cost_of
-        finalists = Outcome.of(store.trials(), components.finals, metric, cost_of).finalists
+        finalists = Outcome.of(store.trials(), finals, metric, cost_of).finalists
         winners = [Architecture.from_dict(one.trial.architecture) for one in finalists[:1]]
         networks = [
             *components.baselines,
             *(h for w in winners for h in standard_heads(components, w)),
         ]
         named = [(f"{name} on {components.tap_of(one)}", one) for name, one in networks]
-        search.run_baselines(named, experiment.seed)
-        for winner in winners:
+        fit = len(named)
+        if self._time is not None:
+            fit, lines = self._time.plan_baselines(fit)
+            self._say(lines)
+        search.run_baselines(named[:fit], experiment.seed)
+        for winner in winners if fit or not named else ():
             for baseline in fitted(components, winner, ready.features):
                 callbacks.on_baseline(baseline)
 
@@ -278,7 +319,12 @@ class _Run:
         experiment, trained = self._experiment, store.trained
         store.log(f"finished with {trained} trained networks")
         reason = self._optimizer.stop_reason.rstrip(".")
+        if self._time is not None and self._time.limited:
+            reason = f"No further training fits {self._time.minutes:g} min"
         yield f"{trained} networks trained, {duration(seconds)} now. {reason}."
+        if self._time is not None:
+            spent = duration(store.elapsed)
+            yield f"{spent} of {self._time.minutes:g} min are spent, over all starts of this run."
         if self._race and (line := saved(store.trials(), experiment.training.epochs)):
             yield line
         if usage.wall and not experiment.table:
@@ -287,6 +333,8 @@ class _Run:
 
 
 def _idle_workers(experiment: Experiment, optimizer: Optimizer, workers: int) -> Iterator[str]:
+    if optimizer.window:
+        return
     name, size = experiment.optimizer.name, optimizer.population_size
     if size < workers:
         yield (
@@ -320,7 +368,8 @@ def _headline(experiment: Experiment, components: BaseComponents, devices: tuple
     size = components.space.size
     return (
         f"evonas {__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
-        f"{experiment.seed}: {experiment.budget} networks of space {components.space.name} "
+        f"{experiment.seed}: {budgets.statement(experiment.budget, experiment.minutes)} of space "
+        f"{components.space.name} "
         f"({size:.3g} architectures at most), {components.workers} worker(s), {', '.join(devices)}"
     )
 

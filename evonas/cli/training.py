@@ -31,6 +31,20 @@ def search(
         typer.Option(help="Search strategy: see `evonas list optimizer`."),
     ] = None,
     budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes for all of it, from the features to the report; instead of a number of "
+            "networks, or with --budget whichever is spent first."
+        ),
+    ] = None,
+    until_converged: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-converged",
+            help="End when the strategy's model expects no gain beyond the noise between seeds.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
     begin_with: Annotated[
         Path | None,
@@ -68,6 +82,8 @@ def search(
         *settings(
             ("--optimizer", "optimizer", optimizer),
             ("--budget", "budget", budget),
+            ("--minutes", "minutes", minutes),
+            ("--until-converged", "optimizer.until_converged", until_converged),
             ("--seed", "seed", seed),
             ("--fidelity", "fidelity", fidelity),
             ("--workers", "execution.workers", workers),

@@ -126,7 +126,8 @@ class ExperimentDescription:
             no gene matters.
         images: split -> number of its images; empty for a table.
         cache: what the feature cache takes; None for a table.
-        trainings: networks that the search trains, by why they are trained.
+        trainings: networks that the search trains, by why they are trained; 0: their number is
+            limited by ``minutes`` alone.
         epochs: of each of these trainings; 0 for a table.
         warnings: lines to read before a search.
         counts: whether the limits count the ``head`` or the ``total`` of head and backbone.
@@ -134,6 +135,7 @@ class ExperimentDescription:
             -> largest value.
         alone: name of such a limit -> share of the sampled networks within it.
         max_ms: limit on the latency, which is measured before each training; None: there is none.
+        minutes: limit on the whole search; None: there is none.
     """
 
     name: str
@@ -155,6 +157,7 @@ class ExperimentDescription:
     limits: Mapping[str, float] = field(default_factory=dict)
     alone: Mapping[str, float] = field(default_factory=dict)
     max_ms: float | None = None
+    minutes: float | None = None
 
     def __str__(self) -> str:
         wide = max(len(gene.name) for gene in self.genes)
@@ -178,7 +181,11 @@ class ExperimentDescription:
         total = sum(self.trainings.values())
         parts = ", ".join(f"{count:,} {why}" for why, count in self.trainings.items() if count)
         epochs = f", {self.epochs} epochs each" if self.epochs else ""
-        lines.append(f"trainings: {total:,}{epochs}: {parts}")
+        number = f"{total:,}"
+        if self.minutes is not None:
+            most = f"{number} at most, " if next(iter(self.trainings.values())) else ""
+            number = f"{most}as many as fit {self.minutes:g} min"
+        lines.append(f"trainings: {number}{epochs}{f': {parts}' if parts else ''}")
         return "\n".join([*lines, *self.warnings])
 
     def _costs(self) -> list[str]:

@@ -24,6 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from evonas.core import budget as budgets
 from evonas.core import recipe as recipes
 from evonas.core import recommended_taps as recommended
 from evonas.core.compression_settings import (
@@ -59,8 +60,8 @@ _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "tabl
 #: What may differ when a run is resumed: where it runs and how long. The number of threads may
 #: not: it changes the last bits of results.
 FREE_ON_RESUME = (
-    *("budget", "retraining", "baselines", "standard_baselines", "finals", "features.cache"),
-    *("probe", "prune", "finetune", "quantize", "report", "logger"),
+    *("budget", "minutes", "retraining", "baselines", "standard_baselines", "finals"),
+    *("features.cache", "probe", "prune", "finetune", "quantize", "report", "logger"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
     *(f"execution.time_limit.{name}" for name in ("times", "least", "most")),
 )
@@ -128,7 +129,10 @@ class Experiment(Settings):
     Attributes:
         name: of the experiment; names run directories.
         seed: of the optimizer and, through it, of every candidate.
-        budget: distinct networks to train.
+        budget: distinct networks to train; ``{minutes: 10}`` in its place is short for ``minutes``,
+            ``{trainings: 32, minutes: 10}`` for both.
+        minutes: for the whole search, from the features to the report. With a ``budget`` the
+            search ends with whichever is spent first.
         space: name or file of the search space; further keys narrow its genes
             (``space.tap=[block2, block3]``, ``space.stem=16``). ``space.tap=@probe.json`` are
             the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best.
@@ -159,7 +163,8 @@ class Experiment(Settings):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    budget: Annotated[int, Field(ge=1)] = 60
+    budget: budgets.Trainings = 60
+    minutes: Annotated[float, Field(gt=0.0)] | None = None
     space: Part
     optimizer: Part = Part(name="surrogate")
     backbone: Part
@@ -277,7 +282,7 @@ def load(source: str | Path, overrides: Iterable[Word] = ()) -> Experiment:
         InputError: the file, a key or a value is wrong, or overrides contradict each other.
     """
     path = find("experiments", str(source))
-    return check(merged(read_yaml(path), overrides, SHORT), str(path))
+    return check(merge(read_yaml(path), overrides), str(path))
 
 
 def changed(experiment: Experiment, overrides: Iterable[Word]) -> Experiment:
@@ -286,7 +291,16 @@ def changed(experiment: Experiment, overrides: Iterable[Word]) -> Experiment:
     Raises:
         InputError: a key or a value is wrong, or overrides contradict each other.
     """
-    return check(merged(experiment.model_dump(mode="json"), overrides, SHORT), "command line")
+    return check(merge(experiment.model_dump(mode="json"), overrides), "command line")
+
+
+def merge(data: Any, overrides: Iterable[Word]) -> dict[str, Any]:
+    """Return the content of an experiment file with overrides applied; see ``overrides.merged``.
+
+    Raises:
+        InputError: as ``budget.split``, ``budget.amounts`` and ``overrides.merged``.
+    """
+    return merged(budgets.split(data), budgets.amounts(overrides), SHORT)
 
 
 def options(words: Iterable[str]) -> dict[str, Any]:
@@ -308,7 +322,7 @@ def check(data: Any, where: str) -> Experiment:
     if isinstance(data, dict) and data.get("table"):
         data = {**_NO_TRAINING, "baselines": [], "standard_baselines": False, **data}
     try:
-        return Experiment.model_validate(recommended.resolved(plain(data)))
+        return Experiment.model_validate(recommended.resolved(plain(budgets.split(data))))
     except ValidationError as error:
         complaints = [_complaint(detail) for detail in error.errors()]
         more = f" (and {len(complaints) - 1} more: see `evonas validate`)" if complaints[1:] else ""

@@ -12,6 +12,7 @@ with ``sample`` starts from the best of both.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -25,6 +26,7 @@ from evonas.optimizers.common.arguments import (
     Cost,
     Excess,
     checked_space,
+    checked_window,
     clipped,
     number_in,
     observed_axes,
@@ -35,18 +37,14 @@ from evonas.optimizers.common.arguments import (
 from evonas.optimizers.common.evaluated_archive import AskedGeneration, EvaluatedArchive
 from evonas.optimizers.common.global_state_guards import guarded_global_rng
 from evonas.optimizers.common.sampling import GenomeIdentifier, Sampler
+from evonas.optimizers.common.staleness import Staleness
+from evonas.optimizers.common.training_limit import TrainingLimit
 from evonas.space import Genome, SearchSpace
 
 __all__ = ["Common", "Cost", "Optimizer", "guarded_global_rng", "number_in"]
 
-#: A strategy restarts when its stale generations add up to PATIENCE: one with repeats alone counts
-#: 3, one with new but infeasible architectures 1, since it may be returning to feasibility.
-REPEATS, INFEASIBLE, PATIENCE = 3, 1, 9
-#: Consecutive restarts without a new architecture after which the rest is drawn at random.
-FRUITLESS_RESTARTS = 3
 
-
-class Optimizer(ABC, metaclass=CheckedCall):
+class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
     """Minimise a fitness over a search space by ask and tell, reproducibly for a given seed.
 
     Args:
@@ -59,6 +57,9 @@ class Optimizer(ABC, metaclass=CheckedCall):
             must not be trained, uses no budget, and counts as failed whatever fitness is given.
         excess: function that returns by how much an architecture violates further limits, which
             holds like ``max_macs``: 0 if it violates none; None: there are none.
+        window: number of asks, of one genome each, that may wait for their fitness at once: ask k
+            knows the fitness up to ask k - window and no other. 0: every ask is a generation,
+            whose fitness comes before the next ask.
 
     A strategy with its own options declares them as keyword-only parameters with defaults and
     passes the rest on as ``**common``. A user's keys and values are checked against the
@@ -75,6 +76,8 @@ class Optimizer(ABC, metaclass=CheckedCall):
     """
 
     least_population_size: ClassVar[int] = 2
+    #: Whether the strategy can be asked while the fitness of earlier asks is missing.
+    asks_ahead: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -86,6 +89,7 @@ class Optimizer(ABC, metaclass=CheckedCall):
         macs: Cost | None = None,
         max_macs: int | None = None,
         excess: Excess | None = None,
+        window: int = 0,
     ) -> None:
         self.space = checked_space(space)
         self.budget = whole_number("budget", budget, 1)
@@ -96,25 +100,27 @@ class Optimizer(ABC, metaclass=CheckedCall):
         self.macs = macs
         self.max_macs = None if max_macs is None else whole_number("max_macs", max_macs, 1)
         self.excess = excess
-        self.population_size = (
-            self._default_population_size()
-            if population_size is None
-            else whole_number("population_size", population_size, self.least_population_size)
-        )
+        self.window = checked_window(type(self).__name__, window, population_size, self.asks_ahead)
+        if self.window:
+            self.population_size = 1
+        elif population_size is None:
+            self.population_size = self._default_population_size()
+        else:
+            least = self.least_population_size
+            self.population_size = whole_number("population_size", population_size, least)
         self.archive = EvaluatedArchive()
         seen = self.archive.seen
         self._identifier = GenomeIdentifier(space, macs, self.max_macs, seen, excess)
         self._sampler = Sampler(self.rng, self._identifier)
         self.trained = 0
+        self.limit(None)
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
-        self._asked: AskedGeneration | None = None
+        self._asked: deque[AskedGeneration] = deque()  # without fitness, the oldest first
         self._queue: list[Genome] = []
         self._initial: list[Genome] | None = None  # filled at the first initial_genomes()
-        self._stale = 0
-        self._fruitless = 0
-        self._at_random = False
+        self._staleness = Staleness()
 
     # ------------------------------------------------------------------ public
 
@@ -183,25 +189,28 @@ class Optimizer(ABC, metaclass=CheckedCall):
             exceeds the remaining budget. n == 0: the search has ended, see ``stop_reason``.
 
         Raises:
-            InputError: tell() was not called for the last generation.
+            InputError: tell() was not called for the last generation, or for the ask ``window``
+                asks before.
         """
-        if self._asked is not None:
+        if len(self._asked) >= max(self.window, 1):
+            came = f"with {self.window} asks waiting" if self.window else "twice"
             raise InputError(
-                "ask() came twice: expected tell(fitness) for the last ask, got another ask; "
-                f"tell its {len(self._asked.genomes)} genomes first"
+                f"ask() came {came}: expected tell(fitness) for the last ask, got another ask; "
+                f"tell its {len(self._asked[0].genomes)} genomes first"
             )
         if not self._begun:
             self._begun = True
             self._check_feasible()
         own = not self._queue
-        genomes = np.empty((0, self.space.dim)) if self.stop_reason else self._generation()
+        ended = self.stop_reason or (self._asked and self.limit_reached)
+        genomes = np.empty((0, self.space.dim)) if ended else self._generation()
         if len(genomes) == 0:
             return genomes
-        self._asked = self._register(genomes, own)
-        return self._asked.genomes.copy()
+        self._asked.append(self._register(genomes, own))
+        return self._asked[-1].genomes.copy()
 
     def tell(self, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
-        """Report the fitness of the genomes of the last ask.
+        """Report the fitness of the genomes of the last ask; with a ``window``, of the oldest one.
 
         Args:
             fitness: (n,) in the order of the ask, smaller is better; nan or inf: failed.
@@ -212,18 +221,18 @@ class Optimizer(ABC, metaclass=CheckedCall):
             InputError: ask() was not called, or a shape is wrong; tell() can then be called
                 again for the same generation.
         """
-        if self._asked is None:
+        if not self._asked:
             raise InputError(
                 "tell() came before ask(): expected an ask first, got fitness; call ask()"
             )
-        asked = self._asked
+        asked = self._asked[0]
         values = observed_fitness("tell", fitness, len(asked.genomes))
         values[asked.violations > 0.0] = np.nan
         objectives = observed_axes("tell", axes, values, self.archive.width)
-        self._asked = None
+        self._asked.popleft()
         self.archive.record(asked.digests, asked.genomes, values, objectives)
-        if self.trained >= self.budget:
-            self._finish(f"The budget of {self.budget} distinct architectures is spent.")
+        if self.limit_reached:
+            self._finish(f"The budget of {self._most} distinct architectures is spent.")
         elif len(self.archive.seen) >= self.space.size:
             count = len(self.archive.seen)
             self._finish(f"The space is exhausted: all {count} architectures have been seen.")
@@ -339,19 +348,14 @@ class Optimizer(ABC, metaclass=CheckedCall):
             first = np.array(self._queue[: self.population_size])
             del self._queue[: self.population_size]
             return first
-        while not self._at_random:
-            if self._stale >= PATIENCE:
-                if self._fruitless == FRUITLESS_RESTARTS:
-                    self._at_random = True
-                    break
-                self._fruitless += 1
-                self._stale = 0
+        while (following := self._staleness.next()) != "draw":
+            if following == "restart":
                 self.restarts += 1
                 self._restart()
             genomes = clipped(type(self).__name__, self._ask(), self.space.dim)
             if len(genomes):
                 return genomes
-            self._stale = PATIENCE
+            self._staleness.asked_nothing()
         genomes = self.sample_new(self.population_size)
         if len(genomes) == 0:
             self._finish(
@@ -370,21 +374,18 @@ class Optimizer(ABC, metaclass=CheckedCall):
             digest, violation = self.identify(genome)
             if digest not in seen:
                 if violation == 0.0:
-                    if self.trained == self.budget:
+                    if self.trained == self._most:
                         break
                     self.trained += 1
                 seen[digest] = violation
             digests.append(digest)
             violations.append(violation)
-        if self.trained > trained_before:
-            self._stale = self._fruitless = 0
-        else:
-            self._stale += INFEASIBLE if len(seen) > seen_before else REPEATS
+        self._staleness.asked(self.trained > trained_before, len(seen) > seen_before)
         return AskedGeneration(
             genomes[: len(digests)],
             tuple(digests),
             np.array(violations, dtype=np.float64),
-            own=own and len(digests) == len(genomes) and not self._at_random,
+            own=own and len(digests) == len(genomes) and not self._staleness.at_random,
         )
 
     def _before_first_ask(self, method: str, genomes: ArrayLike) -> NDArray[np.float64]:

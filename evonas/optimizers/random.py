@@ -16,6 +16,8 @@ from evonas.optimizers.base import Optimizer
 class Random(Optimizer):
     """Draw genomes uniformly, without repeats, independently of the fitness."""
 
+    asks_ahead = True
+
     def _ask(self) -> NDArray[np.float64]:
         return self.sample_new(self.population_size)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from evonas.errors import InputError
 from evonas.optimizers.base import Common, Optimizer
 from evonas.optimizers.bayesian.acquisition import normal_scores, variance_reductions
 from evonas.optimizers.bayesian.encoding import Encoding
@@ -43,6 +44,9 @@ DRAWS, MUTANTS, BEST = 600, 900, 10
 FEW = 8
 #: Step of a gene without bins, as a share of its range.
 CONTINUOUS_STEP = 0.1
+#: A search converges when the expected improvement, in standard deviations of the noise of one
+#: evaluation, is below GAIN in asks of QUIET genomes in a row.
+GAIN, QUIET = 0.1, 8
 #: The hyperparameters are fitted again after this share of new evaluations.
 REFIT = 0.04
 
@@ -60,6 +64,8 @@ class Surrogate(Optimizer):
         prior: gene -> value -> expected error of its architectures, in any unit, such as that of
             a probe of the taps. A hint: the mean of the model and weights of the initial design,
             which data overrule.
+        until_converged: whether the search ends by itself when the model expects no improvement
+            that would stand out from the noise between seeds, which it estimates from the results.
         population_size: genomes per ask, other arguments as in ``Optimizer``; default: 4.
 
     Raises:
@@ -67,6 +73,7 @@ class Surrogate(Optimizer):
     """
 
     least_population_size = 1
+    asks_ahead = True
 
     def __init__(
         self,
@@ -74,6 +81,7 @@ class Surrogate(Optimizer):
         *,
         start: int | None = None,
         prior: Prior | None = None,
+        until_converged: bool = False,
         **common: Unpack[Common],
     ) -> None:
         super().__init__(space, **common)
@@ -86,10 +94,23 @@ class Surrogate(Optimizer):
         self._listed = 0  # number of points already removed from the listing
         self._fitted = 0  # number of evaluations at the last fit of the hyperparameters
         self._models: ModelAverage | None = None
+        if not isinstance(until_converged, bool):
+            raise InputError(f"until_converged: expected true or false, got {until_converged!r}")
+        self._until_converged = until_converged
+        self._quiet = 0  # genomes in a row from asks with little expected improvement
         self._offsets: dict[int, Array] = {} if prior is None else prior_offsets(space, prior)
 
     def _default_population_size(self) -> int:
         return BATCH
+
+    def ask(self) -> Array:
+        """Return the next generation; none if the search has converged. See ``Optimizer.ask``."""
+        if self._until_converged and self._quiet >= QUIET and not self.stop_reason:
+            self._finish(
+                f"The search has converged: for {self._quiet} architectures in a row the expected "
+                f"improvement was below {GAIN:g} standard deviations of the noise."
+            )
+        return super().ask()
 
     def _ask(self) -> Array:
         # The last bits of sums depend on the number of threads, and a search resumed on another
@@ -100,14 +121,16 @@ class Surrogate(Optimizer):
     def _next_batch(self) -> Array:
         if self._models is None:
             self._models = self._begin()
-        n, known = len(self._digests), self._known()
+        n, told = len(self._digests), self._told()
         # Before the first success there is no fitness to model: the initial design goes on.
-        if len(known) < n:
+        if len(told) and not self.archive.any_success:
             batch = self._design(self.population_size)
         elif n < self._start:
             batch = self._first(self._models, self._start - n)
+        elif len(told) < self._start:
+            batch = self._by_prior([], self._models)
         else:
-            batch = self._improvements(self._models, known)
+            batch = self._improvements(self._models, told)
         if not batch:
             batch = list(self.sample_new(self.population_size))
         genomes, points = self._encoding.feasible(np.array(batch).reshape(-1, self.space.dim))
@@ -121,13 +144,19 @@ class Surrogate(Optimizer):
 
     def parents(self) -> list[str]:
         """Return the digests of all data of the model, lowest fitness first."""
-        order = np.argsort(self._known(), kind="stable").tolist()
+        told = self._told() if self.archive.any_success else np.empty(0, dtype=np.intp)
+        order = told[np.argsort(self._fitness(told), kind="stable")]
         return [self._digests[index] for index in order]
 
-    def _known(self) -> Array:
-        """Return the (n,) recorded fitness, failures penalised; n = 0 before any success."""
-        fitness = [self.fitness_of(digest) for digest in self._digests]
-        return np.array([f for f in fitness if f is not None], dtype=np.float64)
+    def _told(self) -> NDArray[np.intp]:
+        """Return the indices of the digests that were evaluated; the others are pending."""
+        known = self.archive.genomes
+        return np.array([i for i, d in enumerate(self._digests) if d in known], dtype=np.intp)
+
+    def _fitness(self, told: NDArray[np.intp]) -> Array:
+        """Return the (n,) recorded fitness, failures penalised, after the first success."""
+        fitness = [self.fitness_of(self._digests[index]) for index in told]
+        return np.array(fitness, dtype=np.float64)
 
     def _begin(self) -> ModelAverage:
         draws = self.rng.random((4 * REFERENCE, self.space.dim))
@@ -161,7 +190,13 @@ class Surrogate(Optimizer):
         batch = self._design(min(missing, self.population_size))
         if not batch or len(batch) == self.population_size:
             return batch
-        known = np.concatenate([self._points, self._encoding.feasible(np.array(batch))[1]])
+        return self._by_prior(batch, models)
+
+    def _by_prior(self, batch: list[Genome], models: ModelAverage) -> list[Genome]:
+        """Fill up a batch as if the fitness of all that was asked were the prior's mean."""
+        known = self._points
+        if batch:
+            known = np.concatenate([known, self._encoding.feasible(np.array(batch))[1]])
         for process in models.processes:
             process.condition(known, process.kernel.mean(known))
         return self._filled(batch, models, known, *self._pool())
@@ -181,21 +216,22 @@ class Surrogate(Optimizer):
             known = np.concatenate([known, points[[index]]])
         return list(batch.values())
 
-    def _improvements(self, models: ModelAverage, fitness: Array) -> list[Genome]:
+    def _improvements(self, models: ModelAverage, told: NDArray[np.intp]) -> list[Genome]:
         """Return up to population_size new genomes of greatest expected improvement."""
-        known = self._points
+        known, fitness = self._points[told], self._fitness(told)
         scores = normal_scores(fitness)
         if self._fitted == 0 or len(scores) - self._fitted > REFIT * len(scores):
             models.fit(known, scores)
             self._fitted = len(scores)
         models.condition(known, scores)
-        good = np.array([self.success(digest) is not None for digest in self._digests])
+        good = np.array([self.success(self._digests[index]) is not None for index in told])
         genomes, points = self._pool()
         if self._listing is None:
             order = np.argsort(fitness, kind="stable")[: min(BEST, int(good.sum()))]
-            mutants, near = self._encoding.feasible(self._mutants(self._genomes[order]))
+            mutants, near = self._encoding.feasible(self._mutants(self._genomes[told[order]]))
             genomes, points = np.concatenate([mutants, genomes]), np.concatenate([near, points])
-        return self._filled([], models, known[good], genomes, points)
+        pending = np.delete(self._points, told, axis=0)
+        return self._filled([], models, known[good], genomes, points, pending)
 
     def _filled(
         self,
@@ -204,6 +240,7 @@ class Surrogate(Optimizer):
         known: Array,
         genomes: Array,
         points: Array,
+        pending: Array | None = None,
     ) -> list[Genome]:
         """Fill up a batch with the candidates of greatest expected improvement.
 
@@ -213,17 +250,27 @@ class Surrogate(Optimizer):
             known: (k, d) points of the architectures to improve on.
             genomes: (m, dim) candidates.
             points: (m, d) their points.
+            pending: (p, d) points of architectures whose fitness is missing: they count as members
+                of the batch, with the model's mean as their fitness.
         """
         if len(genomes) == 0:
             return begun
+        ahead = 0 if pending is None else len(pending)
+        if pending is not None and ahead:
+            points = np.concatenate([pending, points])
         posterior = AveragedPosterior(models, points, known)
+        for place in range(ahead):
+            posterior.take(place)
+        if pending is not None:  # results were told
+            low = posterior.scores()[ahead:].max() < np.log(GAIN * models.noise)
+            self._quiet = self._quiet + self.population_size if low else 0
         batch = {self.identify(genome)[0]: genome for genome in begun}
         while len(batch) < self.population_size:
-            index = self._first_new(posterior.scores(), genomes, batch)
+            index = self._first_new(posterior.scores()[ahead:], genomes, batch)
             if index is None:
                 break
             if len(batch) < self.population_size:
-                posterior.take(index)
+                posterior.take(ahead + index)
         return list(batch.values())
 
     def _mutants(self, parents: Array) -> Array:

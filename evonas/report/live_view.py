@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
@@ -21,13 +22,27 @@ _BAR, _SPARKS = 60, 24  # characters, at most
 _BARS = "▁▂▃▄▅▆▇█"
 
 
+@dataclass(frozen=True)
+class TimeLeft:
+    """Budget of a search in seconds.
+
+    Attributes:
+        seconds: for the whole run.
+        before: seconds that the run had taken before the view began.
+    """
+
+    seconds: float
+    before: float
+
+
 class Tally:
     """Counts of the trials of a search, for its live view.
 
     Args:
-        budget: distinct trainings of the whole run.
+        budget: distinct trainings of the whole run; None: only its time is limited.
         known: trainings in the journal at the start; they do not count for the rate.
         clock: returns monotonic seconds.
+        time_budget: budget in seconds; None: there is none.
 
     Attributes:
         counts: status -> number of trials.
@@ -39,9 +54,13 @@ class Tally:
     """
 
     def __init__(
-        self, budget: int, known: int = 0, clock: Callable[[], float] = time.monotonic
+        self,
+        budget: int | None,
+        known: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+        time_budget: TimeLeft | None = None,
     ) -> None:
-        self.budget, self.known = budget, known
+        self.budget, self.known, self.time_budget = budget, known, time_budget
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.best: Trial | None = None
@@ -72,19 +91,35 @@ class Tally:
 
     @property
     def spent(self) -> float:
-        """Seconds since the start."""
-        return self._clock() - self._start
+        """Seconds since the start; of a run with a budget in seconds, over all its starts."""
+        before = 0.0 if self.time_budget is None else self.time_budget.before
+        return before + self._here
 
     @property
     def rate(self) -> float | None:
         """Trainings per minute since the start; None before the first."""
-        new, spent = self.trained - self.known, self.spent
+        new, spent = self.trained - self.known, self._here
         return None if new < 1 or spent <= 0 else 60 * new / spent
 
     @property
     def left(self) -> float | None:
-        """Predicted seconds until the budget is used up; None before the first training."""
-        return None if self.rate is None else 60 * (self.budget - self.trained) / self.rate
+        """Seconds until the budget is used up, predicted; None before the first training."""
+        if self.time_budget is not None:
+            return max(0.0, self.time_budget.seconds - self.spent)
+        if self.rate is None or self.budget is None:
+            return None
+        return 60 * (self.budget - self.trained) / self.rate
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """What is used up of what, for a bar: seconds or trainings."""
+        if self.time_budget is not None:
+            return min(self.spent, self.time_budget.seconds), self.time_budget.seconds
+        return self.trained, self.budget or 1
+
+    @property
+    def _here(self) -> float:
+        return self._clock() - self._start
 
 
 class SearchView:
@@ -92,23 +127,25 @@ class SearchView:
 
     Args:
         console: where to draw; a panel if it is a terminal, lines otherwise.
-        budget: distinct trainings of the whole run.
+        budget: distinct trainings of the whole run; None: only its time is limited.
         metric: name of the error, and its unit.
         known: trainings in the journal at the start; they do not count for the rate.
         clock: returns monotonic seconds.
+        time_budget: budget in seconds; None: there is none.
     """
 
     def __init__(
         self,
         console: Console,
-        budget: int,
+        budget: int | None,
         metric: tuple[str, str],
         known: int = 0,
         clock: Callable[[], float] = time.monotonic,
+        time_budget: TimeLeft | None = None,
     ) -> None:
         self._console = console
         self._metric, self._unit = metric
-        self._tally = Tally(budget, known, clock)
+        self._tally = Tally(budget, known, clock, time_budget)
         self._finals, self._at_most = 0, ""
         self._terminal = console.is_terminal  # slow to compute
         self._live = Live(console=console, get_renderable=self.panel, refresh_per_second=4)
@@ -169,14 +206,16 @@ class SearchView:
         ]
         width = min(_BAR, self._console.width)
         bar = Table.grid()  # a ProgressBar does not end its row
-        bar.add_row(ProgressBar(self._tally.budget, self.trained, width=width))
+        done, whole = self._tally.share
+        bar.add_row(ProgressBar(whole, done, width=width))
         return Group(bar, *rows)
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         tally, counts = self._tally, self._tally.counts
         beside = f"{counts['repeat']} repeats, {counts['infeasible']} over the limit"
         stopped = f", {counts['stopped']} stopped" if counts["stopped"] else ""
-        done = f"{self.trained} / {tally.budget}  (generation {tally.generation + 1}; "
+        of = "" if tally.budget is None else f" / {tally.budget}"
+        done = f"{self.trained}{of}  (generation {tally.generation + 1}; "
         yield "trained", f"{done}{beside}{stopped})"
         error, *cost = self._best()
         yield "best", error
@@ -196,12 +235,18 @@ class SearchView:
         if self._finals:
             yield "finals", f"{counts['final']} / {self._at_most}{self._finals} further trainings"
         rate = "?" if tally.rate is None else f"{tally.rate:.3g}"
-        yield "time", f"{duration(tally.spent)} spent, about {self._left()} left; {rate} a minute"
+        if tally.time_budget is None:
+            words = f"{duration(tally.spent)} spent, about {self._left()} left"
+        else:
+            whole = duration(tally.time_budget.seconds)
+            words = f"{duration(tally.spent)} of {whole} spent, {self._left()} left"
+        yield "time", f"{words}; {rate} a minute"
 
     def _progress(self) -> str:
-        counts = self._tally.counts
+        counts, budget = self._tally.counts, self._tally.budget
+        of = "" if budget is None else f"/{budget}"
         return (
-            f"{self.trained}/{self._tally.budget} trained, {counts['repeat']} repeats, "
+            f"{self.trained}{of} trained, {counts['repeat']} repeats, "
             f"{counts['failed']} failed, {self._left()} left"
         )
 

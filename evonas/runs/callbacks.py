@@ -29,6 +29,7 @@ class SearchStart:
         metric, unit: name and unit of the metric that is minimised.
         trials: trials that the journal holds already, from earlier starts or a warm start.
         trained: number of networks that earlier starts of this run trained.
+        seconds: that the run has taken so far, over all its starts.
     """
 
     run_dir: Path
@@ -37,6 +38,7 @@ class SearchStart:
     unit: str
     trials: tuple[Trial, ...]
     trained: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ that is present has a value of the declared type; unknown keys are ignored.
 ==========================  ================================================================
 ``experiment.yaml``         ``ExperimentFile``; in full ``evonas.core.experiment.Experiment``
 ``environment.json``        ``Environment``
-``journal.jsonl``           ``evonas.runs.trial.Trial``, one a line
+``journal.jsonl``           ``evonas.runs.trial.Trial``, one a line; with a budget in minutes
+                            also ``evonas.runs.clock_decisions.ClockDecision``
 ``best.json``               ``Best``
 ``front.json``              ``Front``
 ``utilisation.json``        ``Utilisation``
@@ -79,7 +80,8 @@ class ExperimentFile(TypedDict, total=False):
 
     name: Any
     seed: Any
-    budget: Count
+    budget: Count | None
+    minutes: Number | None
     optimizer: _OptimizerPart
     finals: _FinalsPart
     objective: _ObjectivePart

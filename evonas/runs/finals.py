@@ -9,7 +9,7 @@ search's own; see ``evonas.runs.finals_race``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from evonas.core.settings import FinalsSettings
 from evonas.runs import finals_race
+from evonas.runs.clock_decisions import ClockDecision, standing
 from evonas.runs.run_store import Trial
 
 #: Two networks are statistically tied within so many standard errors of their difference.
@@ -111,6 +112,48 @@ def settings_of(content: Mapping[str, Any]) -> FinalsSettings | None:
     return FinalsSettings(**{"method": "fixed", **known}) if known else None
 
 
+def rounds(settings: FinalsSettings) -> list[int]:
+    """Return the number of trainings of each round, at most; ``fixed`` finals have one round."""
+    if settings.method == "race":
+        return finals_race.round_sizes(settings.networks, settings.seeds, settings.budget)
+    return [settings.networks * settings.seeds]
+
+
+def limited(settings: FinalsSettings, trainings: int) -> FinalsSettings:
+    """Return the settings of finals that take no more than a number of trainings.
+
+    A race has that budget. ``fixed`` finals keep their seeds for as many networks as possible, or
+    two networks for as many seeds as possible.
+    """
+    if trainings < 1:
+        return settings.model_copy(update={"networks": 0})
+    if settings.method == "race":
+        most = trainings if settings.budget is None else min(settings.budget, trainings)
+        return settings.model_copy(update={"budget": most})
+    networks = min(settings.networks, max(trainings // settings.seeds, min(2, trainings)))
+    seeds = min(settings.seeds, trainings // max(networks, 1))
+    return settings.model_copy(update={"networks": networks, "seeds": seeds})
+
+
+def decided(
+    settings: FinalsSettings,
+    trials: Sequence[Trial],
+    decisions: Iterable[ClockDecision],
+    minutes: float | None,
+) -> FinalsSettings:
+    """Return the settings of finals within what the clock decided for them.
+
+    Args:
+        settings: of the finals.
+        trials: of the search. A decision after another number of trainings does not count.
+        decisions: of the clock.
+        minutes: of the whole search; None: there is no clock.
+    """
+    trained = sum(trial.trained for trial in trials)
+    held = [d for d in standing(decisions, "finals", minutes) if d.trained == trained]
+    return limited(settings, held[-1].fits) if held else settings
+
+
 def planned(settings: FinalsSettings, budget: int) -> dict[str, int]:
     """Return the number of trainings of the finals, at most, by what they are for.
 
@@ -119,10 +162,10 @@ def planned(settings: FinalsSettings, budget: int) -> dict[str, int]:
         budget: distinct networks of the search.
     """
     networks, seeds = min(settings.networks, budget), settings.seeds
+    most = sum(rounds(settings.model_copy(update={"networks": networks})))
     if settings.method == "race":
-        most = sum(finals_race.round_sizes(networks, seeds, settings.budget))
         return {f"at most in the finals (race of {networks}, up to {seeds} more seeds)": most}
-    return {f"in the finals ({networks} best, {seeds} more seeds each)": networks * seeds}
+    return {f"in the finals ({networks} best, {seeds} more seeds each)": most}
 
 
 def due(trials: Sequence[Trial], settings: FinalsSettings) -> tuple[Sequence[Trial], int]:

@@ -2,7 +2,8 @@
 
 The journal is an append-only file of JSON lines, one a trial, flushed to disk the
 moment a trial is known; a kill loses at most what was in flight. Sorted by
-(generation, index) and without timings it is the same for every executor.
+(generation, index) and without timings it is the same for every executor. A budget in
+minutes adds lines of another kind, see ``evonas.runs.clock_decisions``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing import Any, Self
 
 from evonas.core.files import read_json, write_file, writing
 from evonas.errors import InputError, RunError
+from evonas.runs.clock_decisions import ClockDecision
 from evonas.runs.trial import LARGEST, Trial
 
-__all__ = ["LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal"]
+__all__ = ["LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal", "read_lines"]
 
 _LOG_BYTES = 1_000_000
 _LEFT = ("rungs", "weights")  # folders of a run that hold files named after networks
@@ -36,14 +38,25 @@ class RunStore:
     Args:
         folder: the run directory; made if missing.
         resume: whether a journal may be there already.
+        clock: returns monotonic seconds.
+        begun: seconds of the clock at which the search began; None: now.
+
+    Attributes:
+        decisions: decisions of the clock, in their order.
 
     Raises:
         InputError: the directory is in use, holds a run although ``resume`` is
             off, holds none although it is on, or cannot be written.
     """
 
-    def __init__(self, folder: Path, resume: bool = False) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        resume: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        begun: float | None = None,
+    ) -> None:
+        self.folder, self._clock = folder, clock
         self._journal = folder / "journal.jsonl"
         with writing(f"run directory {folder}"):
             if resume and not self._journal.exists():
@@ -73,7 +86,7 @@ class RunStore:
                 draft.unlink(missing_ok=True)
             if not resume:
                 _clear_away(folder)
-            self._trials = _restored(self._journal) if resume else []
+            self._trials, self.decisions = _restored(self._journal) if resume else ([], [])
             self._sorted = False
             # Unbuffered: what could not be written must not come after all when it is closed.
             self._stream = self._journal.open("ab", buffering=0)
@@ -87,12 +100,14 @@ class RunStore:
                 f"to, or choose another run directory"
             ) from error
         # as if this start had begun so long ago
-        self._start = time.monotonic() - max((trial.at for trial in self._trials), default=0.0)
+        ends = [*(trial.at for trial in self._trials), *(line.at for line in self.decisions)]
+        spent = max(ends, default=0.0)
+        self._start = (clock() if begun is None else begun) - spent
 
     @property
     def elapsed(self) -> float:
-        """Seconds that the run has been open, up to its last trial in earlier starts."""
-        return round(time.monotonic() - self._start, 3)
+        """Seconds that the run has taken, up to its last line in earlier starts."""
+        return round(self._clock() - self._start, 3)
 
     def append(self, *trials: Trial) -> None:
         """Write trials to the journal in one step; they are on the disk when this returns.
@@ -100,8 +115,21 @@ class RunStore:
         Raises:
             RunError: they cannot be written; the journal is as before.
         """
-        lines = [json.dumps(trial.row(), allow_nan=False) + "\n" for trial in trials]
-        rest, number = "".join(lines).encode(), self._stream.fileno()
+        self._write(json.dumps(trial.row(), allow_nan=False) for trial in trials)
+        self._trials += trials
+        self._sorted = self._sorted and not trials
+
+    def decide(self, decision: ClockDecision) -> None:
+        """Write a decision of the clock to the journal.
+
+        Raises:
+            RunError: it cannot be written; the journal is as before.
+        """
+        self._write([decision.line()])
+        self.decisions.append(decision)
+
+    def _write(self, lines: Iterable[str]) -> None:
+        rest, number = "".join(f"{line}\n" for line in lines).encode(), self._stream.fileno()
         before = os.fstat(number).st_size
         try:
             while rest:  # a disk that is nearly full takes a part
@@ -111,8 +139,6 @@ class RunStore:
             with suppress(OSError):  # resuming trims what is left of it
                 os.ftruncate(number, before)
             raise self._unwritable("journal.jsonl", error) from error
-        self._trials += trials
-        self._sorted = self._sorted and not trials
 
     @property
     def count(self) -> int:
@@ -216,10 +242,20 @@ def read_journal(folder: Path) -> list[Trial]:
     Raises:
         InputError: it holds no run, or the journal is damaged.
     """
+    return read_lines(folder)[0]
+
+
+def read_lines(folder: Path) -> tuple[list[Trial], list[ClockDecision]]:
+    """Return the trials of a run directory, in order, and decisions of the clock.
+
+    Raises:
+        InputError: as of ``read_journal``.
+    """
     try:
-        return in_order(_parsed(folder / "journal.jsonl")[0])
+        trials, decisions, _ = _parsed(folder / "journal.jsonl")
     except OSError as error:
         raise InputError(f"{folder}: holds no run: journal.jsonl cannot be read") from error
+    return in_order(trials), decisions
 
 
 def _clear_away(folder: Path) -> None:
@@ -235,17 +271,18 @@ def _clear_away(folder: Path) -> None:
             (folder / name).rmdir()
 
 
-def _restored(journal: Path) -> list[Trial]:
+def _restored(journal: Path) -> tuple[list[Trial], list[ClockDecision]]:
     """Read the journal; a last line that was cut off is removed, any other is refused."""
-    trials, complete = _parsed(journal)
+    trials, decisions, complete = _parsed(journal)
     if complete < journal.stat().st_size:
         os.truncate(journal, complete)
-    return trials
+    return trials, decisions
 
 
-def _parsed(journal: Path) -> tuple[list[Trial], int]:
-    """Return the trials of all whole lines, and how many bytes these are."""
+def _parsed(journal: Path) -> tuple[list[Trial], list[ClockDecision], int]:
+    """Return trials and decisions of all whole lines, and how many bytes these are."""
     trials: list[Trial] = []
+    decisions: list[ClockDecision] = []
     complete = 0
     with journal.open("rb") as stream, _no_collection():
         for number, line in enumerate(stream, start=1):
@@ -253,12 +290,15 @@ def _parsed(journal: Path) -> tuple[list[Trial], int]:
                 break
             complete += len(line)
             try:
-                trials.append(Trial.from_line(line))
+                if (decision := ClockDecision.from_line(line)) is not None:
+                    decisions.append(decision)
+                else:
+                    trials.append(Trial.from_line(line))
             except ValueError as error:
                 raise InputError(
                     f"{journal}, line {number}: is no trial ({error}): restore the file"
                 ) from error
-    return trials, complete
+    return trials, decisions, complete
 
 
 @contextmanager

@@ -107,6 +107,10 @@ class BaseComponents(ABC):
         """Error of the best constant prediction; None: unknown."""
         return None
 
+    def feature_passes(self) -> int:
+        """Return how many images have to pass through the backbone before the search."""
+        return 0
+
     def tap_of(self, architecture: Architecture) -> str:
         """Return the tap whose feature map is the input of an architecture; empty: none."""
         return ""

@@ -99,6 +99,13 @@ class Components(NetworkComponents):
             views = standard_views(0) if flip else (View(),)
         return cache.ensure(backbone, dataset, taps, views, progress)
 
+    def feature_passes(self) -> int:
+        """Return how many images have to pass through the backbone before the search."""
+        settings = self.experiment.features
+        cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
+        views = standard_views(settings.jitters)
+        return cache.passes(self.backbone, self.dataset, self.taps(), views)
+
     def context(
         self,
         sources: dict[str, Features],

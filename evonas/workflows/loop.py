@@ -6,55 +6,29 @@ genomes again, and a trial that is in the journal is not trained twice.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 from msgspec.structs import replace as changed
 from numpy.typing import NDArray
 
-from evonas.core.settings import FinalsSettings, TrainingSettings
+from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
-from evonas.estimation.execution.base import Executor
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.optimizers.base import Optimizer
 from evonas.runs.callbacks import Callback, TrainedBaseline
 from evonas.runs.finals import due
-from evonas.runs.run_store import LARGEST, RunStore, Trial
-from evonas.runs.training_curves import training_losses
-from evonas.space import Architecture, SearchSpace
-from evonas.workflows.inheritance import WeightInheritance
-from evonas.workflows.racing import Race
+from evonas.runs.run_store import RunStore, Trial
+from evonas.space import Architecture
+from evonas.workflows.ask_window import AskWindow
+from evonas.workflows.candidates import Candidates, SearchComponents, candidate_seed, repeated
 
-_CHECKED = 8  # a genome is decoded again in one of so many generations of a journal
+__all__ = ["Search", "SearchComponents", "candidate_seed"]
 
-
-@dataclass(frozen=True)
-class SearchComponents:
-    """Components of a search.
-
-    Attributes:
-        space: decodes genomes into architectures.
-        optimizer: asks for genomes and receives their fitness.
-        executor: trains architectures.
-        objective: computes fitness and axes from a measurement.
-        training: how a candidate is trained.
-        cost: multiply-adds of an architecture, without building it.
-        race: successive halving within a generation; None: every candidate trains to the end.
-        inheritance: weight inheritance; None: every candidate starts from random weights.
-    """
-
-    space: SearchSpace
-    optimizer: Optimizer
-    executor: Executor
-    objective: Objective
-    training: TrainingSettings
-    cost: Callable[[Architecture], int]
-    race: Race | None = None
-    inheritance: WeightInheritance | None = None
+_CHECKED = 8  # a genome is decoded again in one of so many asks of a journal
 
 
 class Search:
@@ -72,6 +46,7 @@ class Search:
         self, components: SearchComponents, store: RunStore, callbacks: Callback | None = None
     ) -> None:
         self._parts, self._store = components, store
+        self._candidates = Candidates(components)
         self._callbacks = callbacks or Callback()
         self._objective, self._executor = components.objective, components.executor
         self._rows: dict[int, dict[int, Trial]] = {}  # of the journal, until they are replayed
@@ -103,12 +78,21 @@ class Search:
             seed: seed of the run; the seeds of candidates are derived from it.
         """
         self._add_warm_start()
-        optimizer, generation = self._parts.optimizer, 0
-        while len(genomes := optimizer.ask()):
+        if self._parts.optimizer.window:
+            self._run_window(seed)
+        else:
+            self._run_generations(seed)
+        return self._store.best()
+
+    def _run_generations(self, seed: int) -> None:
+        """Search by asks that wait for all fitness of the ask before."""
+        generation = 0
+        while len(genomes := self._ask(generation, bool(self._rows))):
             before = self._store.count
             trials = self._generation(generation, genomes, seed)
-            values = np.array([trial.value for trial in trials])
-            optimizer.tell(values, np.array([self._objective.axes(t) for t in trials]))
+            if len(trials) < len(genomes):
+                break  # the time is up
+            self._tell(trials)
             new = self._store.count > before
             if self._parts.inheritance is not None:
                 self._parts.inheritance.learn(trials)
@@ -117,7 +101,60 @@ class Search:
             if new:
                 self._callbacks.on_generation(generation, trials)
             generation += 1
-        return self._store.best()
+
+    def _run_window(self, seed: int) -> None:
+        """Search by asks that need no fitness of the ``optimizer.window`` - 1 asks before.
+
+        Their trials are of generation 0, with the number of the ask as index.
+        """
+        window, rows = AskWindow(self._parts.optimizer.window), self._rows.pop(0, {})
+
+        def more() -> list[Job]:
+            return [self._candidates.job(trial, seed) for trial in self._asks(window, rows)]
+
+        for number, measurement in self._executor.stream(more):
+            trial = self._candidates.evaluated(window.asked[number], measurement)
+            window.ended(number, self._record(trial))
+        while len(window.asked) > window.told:
+            self._tell_oldest(window)
+
+    def _asks(self, window: AskWindow, rows: dict[int, Trial]) -> Iterator[Trial]:
+        """Ask as often as the window allows; yield what is to be trained."""
+        time, workers = self._parts.time, self._executor.workers
+        while True:
+            while window.full and self._tell_oldest(window):
+                pass
+            unknown = time is not None and not time.measured and window.waiting >= workers
+            if window.full or unknown:
+                return
+            number, replayed = len(window.asked), bool(rows)
+            genomes = self._ask(number, replayed, window.waiting)
+            if not len(genomes):
+                return
+            waiting = {trial.digest for trial in window.asked[window.told :]}
+            trial, state = self._considered(0, number, genomes[0], rows.pop(number, None), waiting)
+            if replayed and not rows:
+                self._expected.clear()
+            window.asked.append(trial)
+            if state == "done":
+                window.ended(number, trial)
+            elif state == "fresh":
+                yield trial
+
+    def _tell_oldest(self, window: AskWindow) -> bool:
+        """Report the result of the oldest ask to the optimizer; return whether there is one."""
+        trial, result = window.oldest()
+        first = self._known.get(trial.digest)
+        if result is None and first is not None:  # a repeat
+            result = self._record(repeated(first, trial))
+            window.ended(window.told, result)
+        if result is None:
+            return False
+        self._tell([result])
+        if result is not trial:  # it is new
+            self._callbacks.on_generation(window.told, [result])
+        window.tell()
+        return True
 
     def run_finals(self, settings: FinalsSettings, seed: int) -> None:
         """Train the best networks again with further seeds; see ``evonas.runs.finals``.
@@ -131,10 +168,11 @@ class Search:
         if waiting:
             self._callbacks.on_stage("finals", left)
         while waiting:
-            rows = sorted(waiting, key=lambda trial: -trial.macs)  # as in ``_jobs``
-            jobs = [replace(self._job(trial, seed), index=n) for n, trial in enumerate(rows)]
+            rows = sorted(waiting, key=lambda trial: -trial.macs)  # as ``Candidates.jobs``
+            jobs = [self._candidates.job(trial, seed) for trial in rows]
+            jobs = [replace(job, index=number) for number, job in enumerate(jobs)]
             for number, measurement in self._executor.evaluate(jobs):
-                trial = self._evaluated(rows[number], measurement)
+                trial = self._candidates.evaluated(rows[number], measurement)
                 trial = changed(trial, status="final", at=self._store.elapsed)
                 self._store.append(trial)
                 self._callbacks.on_trial(trial)
@@ -175,8 +213,37 @@ class Search:
         if suggested:
             self._parts.optimizer.enqueue(suggested)
 
+    def _tell(self, trials: Sequence[Trial]) -> None:
+        """Report the trials of an ask to the optimizer."""
+        axes = np.array([self._objective.axes(trial) for trial in trials])
+        self._parts.optimizer.tell(np.array([trial.value for trial in trials]), axes)
+
+    def _ask(self, ask: int, replayed: bool, pending: int = 0) -> NDArray[np.float64]:
+        """Return the genomes of an ask, none if the search ends: as many as fit its minutes.
+
+        Args:
+            ask: its number.
+            replayed: whether the journal has trials of this ask or a later one.
+            pending: earlier networks that are not trained yet.
+        """
+        optimizer, time = self._parts.optimizer, self._parts.time
+        if time is None or optimizer.stop_reason:
+            return optimizer.ask()
+        nothing = np.empty((0, self._parts.space.dim))
+        fits = 0 if time.limited else time.at_ask(ask, replayed, pending)
+        optimizer.limit(fits)
+        genomes = nothing if fits == 0 else optimizer.ask()
+        reached = fits is not None and optimizer.limit_reached
+        # While trainings are under way, it may still turn out that another one fits.
+        if reached and optimizer.trained < optimizer.budget and not pending and not time.limited:
+            time.limit(ask, fits or 0)
+        return genomes
+
     def _generation(self, generation: int, genomes: NDArray[np.float64], seed: int) -> list[Trial]:
-        """Evaluate the genomes of a generation; return one trial for each, in order."""
+        """Evaluate the genomes of a generation; return one trial for each, in order.
+
+        If the time is up before all are trained, those before the first that was not.
+        """
         trials: dict[int, Trial] = {}
         fresh: dict[int, Trial] = {}
         repeats: list[Trial] = []
@@ -185,46 +252,64 @@ class Search:
         if not self._rows:
             self._expected.clear()
         for index, genome in enumerate(genomes):
-            if (row := rows.get(index)) is not None:
-                self._check(row, genome)
-                trials[index] = row
-                if row.settled:
-                    self._know(row)
-                digests.add(row.digest)
+            row = rows.get(index)
+            trial, state = self._considered(generation, index, genome, row, digests)
+            if state == "repeat":
+                repeats.append(trial)
                 continue
-            proposal = self._proposal(generation, index, genome)
-            if proposal.status == "infeasible":
-                trials[index] = self._record(proposal)
-            elif proposal.digest in self._known or proposal.digest in digests:
-                repeats.append(proposal)
+            digests.add(trial.digest)
+            if state == "done":
+                trials[index] = trial
             else:
-                digests.add(proposal.digest)
                 inheritance = self._parts.inheritance
-                parent = inheritance.parent(proposal) if inheritance else ""
-                fresh[index] = changed(proposal, parent=parent)
-        trials |= self._trained(fresh, trials, seed)
-        for proposal in repeats:
-            first = self._known[proposal.digest]
-            repeat = changed(
-                first, generation=generation, index=proposal.index, genome=proposal.genome
-            )
-            repeat = changed(repeat, status="repeat", seconds=0.0, epochs=0, rung=None)
-            repeat = changed(repeat, parent="", inherited=0.0, curve=(), losses=())
-            trials[proposal.index] = self._record(repeat)
-        return [trials[index] for index in range(len(genomes))]
+                parent = inheritance.parent(trial) if inheritance else ""
+                fresh[index] = changed(trial, parent=parent)
+        trials |= self._trained(generation, fresh, trials, seed)
+        missing = min((index for index in fresh if index not in trials), default=len(genomes))
+        for proposal in (one for one in repeats if one.index < missing):
+            trials[proposal.index] = self._record(repeated(self._known[proposal.digest], proposal))
+        return [trials[index] for index in range(missing)]
+
+    def _considered(
+        self,
+        generation: int,
+        index: int,
+        genome: NDArray[np.float64],
+        row: Trial | None,
+        waiting: Collection[str],
+    ) -> tuple[Trial, Literal["done", "repeat", "fresh"]]:
+        """Return a genome's trial, and whether it is done, repeats another, or is to be trained.
+
+        Args:
+            generation, index: its place.
+            genome: as asked.
+            row: its trial in the journal; None: there is none.
+            waiting: digests that were asked before it and have no result yet.
+        """
+        if row is not None:
+            self._check(row, genome)
+            if row.settled:
+                self._know(row)
+            return row, "done"
+        proposal = self._candidates.proposal(generation, index, genome)
+        if proposal.status == "infeasible":
+            return self._record(proposal), "done"
+        known = proposal.digest in self._known or proposal.digest in waiting
+        return proposal, "repeat" if known else "fresh"
 
     def _trained(
-        self, fresh: Mapping[int, Trial], done: Mapping[int, Trial], seed: int
+        self, generation: int, fresh: Mapping[int, Trial], done: Mapping[int, Trial], seed: int
     ) -> dict[int, Trial]:
         """Train the new candidates of a generation; ``done``: its trials in the journal."""
-        jobs, race = self._jobs(fresh.values(), seed), self._parts.race
+        jobs, race = self._candidates.jobs(fresh.values(), seed), self._parts.race
+        evaluated = self._candidates.evaluated
         if race is None:
             return {
-                index: self._record(self._evaluated(fresh[index], measurement))
-                for index, measurement in self._executor.evaluate(jobs)
+                index: self._record(evaluated(fresh[index], measurement))
+                for index, measurement in self._measured(generation, jobs, done)
             }
         opened = {
-            index: self._evaluated(fresh[index], measurement)
+            index: evaluated(fresh[index], measurement)
             for index, measurement in self._executor.evaluate(race.first_rung(jobs))
         }
         rungs = {i: trial.rung for i, trial in done.items() if trial.rung is not None}
@@ -234,7 +319,7 @@ class Search:
             index: self._record(trial) for index, trial in opened.items() if trial.fitness is None
         }
         for index, measurement in self._executor.evaluate(race.second_rung(jobs, survivors)):
-            trial = self._evaluated(fresh[index], measurement)
+            trial = evaluated(fresh[index], measurement)
             seconds = round(trial.seconds + opened[index].seconds, 3)
             found[index] = self._record(changed(trial, seconds=seconds, rung=rungs[index]))
         ended = [trial for trial in (*done.values(), *found.values()) if trial.status == "ok"]
@@ -246,6 +331,15 @@ class Search:
         race.clear()
         return found
 
+    def _measured(
+        self, generation: int, jobs: Sequence[Job], done: Mapping[int, Trial]
+    ) -> Iterator[tuple[int, Measurement]]:
+        """Yield index and measurement of the jobs of a generation that fit its minutes."""
+        known = [index for index, trial in done.items() if trial.trained]
+        time = self._parts.time
+        for part in [jobs] if time is None else time.parts(generation, jobs, known):
+            yield from self._executor.evaluate(part)
+
     def _know(self, trial: Trial) -> None:
         self._known[trial.digest] = trial
         self._lowest = min(self._lowest, trial.value)
@@ -253,10 +347,11 @@ class Search:
     def _check(self, row: Trial, genome: NDArray[np.float64]) -> None:
         """Refuse a trial of the journal whose genome is not the one that the optimizer asks for.
 
-        Whether genomes still decode to the same networks is checked in some generations only.
+        Whether genomes still decode to the same networks is checked in some asks only.
         """
         same = row.genome == tuple(genome.tolist())
-        if same and (row.index or row.generation % _CHECKED):
+        ask = row.index if self._parts.optimizer.window else row.generation
+        if same and (ask % _CHECKED or row.index != (ask if self._parts.optimizer.window else 0)):
             return
         asked = self._parts.space.decode(genome).digest
         if same and row.digest == asked:
@@ -267,72 +362,6 @@ class Search:
             f"{row.digest}, but this optimizer asks {other} there: resume with the "
             f"versions in environment.json, or start a new run"
         )
-
-    def _proposal(self, generation: int, index: int, genome: NDArray[np.float64]) -> Trial:
-        architecture = self._parts.space.decode(genome)
-        macs = self._parts.cost(architecture)
-        return Trial(
-            generation,
-            index,
-            tuple(genome.tolist()),
-            architecture.digest,
-            architecture.to_dict(),
-            "proposed" if self._objective.admits(architecture, macs) else "infeasible",
-            None,
-            macs,
-        )
-
-    def _jobs(self, proposals: Iterable[Trial], seed: int) -> list[Job]:
-        """Return jobs, the longest first: a long one that starts last leaves workers idle."""
-        rows = sorted(proposals, key=lambda trial: (-trial.macs, trial.index))
-        return [self._job(trial, seed) for trial in rows]
-
-    def _job(self, trial: Trial, seed: int) -> Job:
-        label = f"generation {trial.generation} #{trial.index}"
-        job = Job(
-            index=trial.index,
-            architecture=Architecture.from_dict(trial.architecture),
-            seed=0,
-            training=self._parts.training,
-            label=f"final, seed {trial.repeat}" if trial.repeat else label,
-            history=True,
-            latency=self._objective.timed and not trial.latency,  # a final has its network's
-            max_ms=0.0 if trial.repeat else self._objective.settings.max_ms or 0.0,
-        )
-        if (inheritance := self._parts.inheritance) is not None:
-            # Finals compare networks, not their ancestors: there all start from random weights.
-            final = replace(job, training=inheritance.fresh)
-            job = final if trial.repeat else inheritance.job(job, trial.parent)
-        epochs = job.training.epochs
-        return replace(job, seed=candidate_seed(seed, trial.digest, epochs, trial.repeat))
-
-    def _evaluated(self, proposal: Trial, measurement: Measurement) -> Trial:
-        """Return a proposal with its measurement and fitness."""
-        if proposal.latency:  # the same network: finals differ by their errors alone
-            measurement = replace(measurement, latency=proposal.latency)
-            measurement = replace(measurement, latency_noise=proposal.latency_noise)
-        measurement = _with_finite_metrics(measurement)
-        fitness = self._objective(measurement, proposal.architecture)
-        error = measurement.error and f"{measurement.error_kind}: {measurement.error}"
-        too_slow = measurement.error_kind == "infeasible"  # for max_ms: it was not trained
-        return changed(
-            proposal,
-            status="infeasible" if too_slow else measurement.status,
-            fitness=fitness if abs(fitness) <= LARGEST else None,
-            params=measurement.params,
-            seconds=round(measurement.seconds, 3),
-            metrics=dict(measurement.metrics),
-            latency=measurement.latency,
-            latency_noise=measurement.latency_noise,
-            epochs=measurement.epochs,
-            inherited=measurement.inherited,
-            error=error,
-            curve=tuple(round(e, 6) for e in self._errors(measurement) if abs(e) <= LARGEST),
-            losses=tuple(training_losses(measurement.history)),
-        )
-
-    def _errors(self, measurement: Measurement) -> Iterable[float]:
-        return (row[self._objective.metric] for row in measurement.history)
 
     def _record(self, trial: Trial) -> Trial:
         trial = changed(trial, at=self._store.elapsed)
@@ -359,32 +388,3 @@ def _identified(
         )
         for n, trial in enumerate(whole)
     }
-
-
-def candidate_seed(seed: int, digest: str, epochs: int, repeat: int = 0, purpose: str = "") -> int:
-    """Return the seed of a training: a hash of all arguments, below 2^31.
-
-    A repeat is hashed, not added: seed 2 again must not be the training of seed 3, whose luck
-    may be why the network was chosen. Nor may a later training repeat that of the search, or
-    one of its finals, so it names its purpose.
-
-    Args:
-        seed: of the run.
-        digest: of the architecture.
-        epochs: of the training.
-        repeat: number of the training among several alike; 0: the first.
-        purpose: what trains: ``""`` a search and its finals, ``retrain``, ``deploy``.
-    """
-    parts = [seed, digest, epochs, *([purpose] if purpose else [])]
-    text = ":".join(map(str, [*parts, *([repeat] if repeat else [])])).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=4).digest(), "little") >> 1
-
-
-def _with_finite_metrics(measurement: Measurement) -> Measurement:
-    """Return a measurement, as a failure if one of its metrics is not finite."""
-    wrong = {name: x for name, x in measurement.metrics.items() if not abs(x) <= LARGEST}
-    if not wrong:
-        return measurement
-    name, value = next(iter(wrong.items()))
-    error = f"the task's metric {name} is {value}, expected a finite number"
-    return replace(measurement, status="failed", metrics={}, error_kind="nan", error=error)

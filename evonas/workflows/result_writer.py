@@ -16,7 +16,7 @@ from evonas.report.price import price
 from evonas.runs import result_files
 from evonas.runs.callbacks import Callback, SearchStart, TrainedBaseline
 from evonas.runs.file_schemas import BackboneCost, Block, SearchFile
-from evonas.runs.finals import Finalist, Outcome
+from evonas.runs.finals import Finalist, Outcome, decided
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
 from evonas.workflows.base_components import BaseComponents
@@ -41,7 +41,7 @@ class ResultWriter(Callback):
     ) -> None:
         self._store, self._components, self._say = store, components, say
         self._objective = components.objective
-        self._finals = experiment.finals
+        self._finals, self._minutes = experiment.finals, experiment.minutes
         self._best: Trial | None = None
         self._front: list[Trial] = []
         self._edge: list[tuple[float, ...]] = []  # axes of the front
@@ -88,7 +88,8 @@ class ResultWriter(Callback):
         """
         trials, objective = self._store.trials(), self._objective
         metric, unit = self._components.error
-        outcome = Outcome.of(trials, self._finals, metric, objective.cost_of)
+        finals = decided(self._finals, trials, self._store.decisions, self._minutes)
+        outcome = Outcome.of(trials, finals, metric, objective.cost_of)
         finalists = outcome.finalists
         if not finalists:
             errors = [trial.error for trial in trials if trial.error]
@@ -121,7 +122,7 @@ class ResultWriter(Callback):
         self._write_front()
         for line in (
             *search_summary.winner(finalists, metric, unit, self._components.constant),
-            search_summary.reason(outcome, self._finals, metric),
+            search_summary.reason(outcome, finals, metric),
             search_summary.failed_finals(trials),
             search_summary.statistically_tied(outcome, metric),
             search_summary.front(self._front, metric, unit, objective.settings.axes),

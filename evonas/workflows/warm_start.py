@@ -27,7 +27,8 @@ SEARCHING = (
     "initial_designs",
     *("finals", "retraining"),
     *(f"objective.{name}" for name in ObjectiveSettings.model_fields if name != "error"),
-    *("baselines", "standard_baselines", "budget", "execution", "features.cache", "table.file"),
+    *("baselines", "standard_baselines", "budget", "minutes", "execution"),
+    *("features.cache", "table.file"),
     *("probe", "prune", "quantize", "report", "logger"),
 )
 #: Networks that are trained again where results are not valid here: their largest number, and

@@ -108,26 +108,33 @@ def main() -> None:
     parser.add_argument("table", type=Path, help="CSV of NAS-Bench-Macro")
     parser.add_argument("--problems", nargs="+", choices=list(made), default=list(made))
     parser.add_argument("--strategy", default="surrogate")
-    parser.add_argument("--batch", type=int, nargs="+", default=[1, 4])
+    parser.add_argument("--batch", type=int, nargs="*", default=[1, 4])
+    parser.add_argument("--window", type=int, nargs="*", default=[], help="asks that wait, too")
+    parser.add_argument("--designs", type=int, default=0, help="random networks that come first")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=24)
     parser.add_argument("--budget", type=int, default=80)
     args = parser.parse_args()
     make = registry.load("optimizer", args.strategy)
-    for name, batch in itertools.product(args.problems, args.batch):
+    ways = [(f"batches of {size}", {"population_size": size}) for size in args.batch]
+    ways += [(f"a window of {size}", {"window": size}) for size in args.window]
+    for name, (way, own) in itertools.product(args.problems, ways):
         for number, problem in enumerate(made[name](args.table)):
             counts = []
             for seed in range(args.first_seed, args.first_seed + args.seeds):
 
-                def sized(*words: Any, size: int = batch, **options: Any) -> Any:
-                    return make(*words, population_size=size, **options)
+                def sized(*words: Any, own: dict[str, int] = own, **options: Any) -> Any:
+                    made = make(*words, **own, **options)
+                    drawn = np.random.default_rng([23, options["seed"]])
+                    made.enqueue(drawn.random((args.designs, made.space.dim)))
+                    return made
 
-                found = run(sized, problem, args.budget, seed)
+                found = run(sized, problem, args.budget, seed, until=problem.threshold)
                 counts.append(found.trainings_to(problem.threshold))
             mean = float(np.minimum(counts, args.budget).mean())
             print(
-                f"{args.strategy} in batches of {batch}, {name} {number}: median "
-                f"{np.median(counts):g}, mean {mean:.1f}, reached {np.isfinite(counts).mean():.0%}",
+                f"{args.strategy} in {way}, {name} {number}: median {np.median(counts):g}, mean "
+                f"{mean:.1f}, reached {np.isfinite(counts).mean():.0%}",
                 flush=True,
             )
 

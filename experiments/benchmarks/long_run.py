@@ -198,9 +198,9 @@ def resumed(folder: str, budget: int) -> dict[str, float]:
 
     store, opened = library.RunStore, []
 
-    def open_store(*args: Any) -> Any:
+    def open_store(*args: Any, **options: Any) -> Any:
         start = time.perf_counter()
-        found = store(*args)
+        found = store(*args, **options)
         opened.append(time.perf_counter() - start)
         return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -232,14 +233,21 @@ class Trace:
 
 
 def run(
-    make: Callable[..., Optimizer], problem: Problem, budget: int, seed: int, noisy: bool = False
+    make: Callable[..., Optimizer],
+    problem: Problem,
+    budget: int,
+    seed: int,
+    noisy: bool = False,
+    until: float = -np.inf,
 ) -> Trace:
     """Drive an ask/tell strategy of evonas on a problem; repeats cost nothing.
 
-    With ``noisy`` the winner that is followed is the one that the search believes in.
+    With ``noisy`` the winner that is followed is the one that the search believes in. A strategy
+    with a window is told as late as it may be. The search ends when a value of ``until`` is met.
     """
     optimizer = make(problem.space, budget=budget, seed=seed, macs=problem.cost)
     met: dict[str, tuple[float, float]] = {}  # digest -> what was told, and the truth
+    waiting: deque[list[float]] = deque()
     while len(genomes := optimizer.ask()):
         told = []
         for genome in genomes:
@@ -249,7 +257,11 @@ def run(
                 seen = problem.told(architecture, seed) if noisy else truth
                 met[architecture.digest] = (seen, truth)
             told.append(met[architecture.digest][0])
-        optimizer.tell(told)
+        if min(truth for _, truth in met.values()) <= until:
+            break
+        waiting.append(told)
+        if len(waiting) >= max(optimizer.window, 1):
+            optimizer.tell(waiting.popleft())
     return trace(list(met.values()))
 
 

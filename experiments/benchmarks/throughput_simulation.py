@@ -1,8 +1,9 @@
-"""A search on many workers, event by event, without a clock: generations, one after another."""
+"""A search on many workers, event by event, without a clock: generations, or a window of asks."""
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -61,6 +62,37 @@ def simulate(
             if waiting:
                 heapq.heappush(running, now + latency + waiting.pop())
     return Simulated(now, busy, workers)
+
+
+def simulate_window(
+    durations: Sequence[float], workers: int, window: int, latency: float = 0.0, driver: float = 0.0
+) -> Simulated:
+    """Return what a search takes that asks for training k as soon as training k - window is done.
+
+    Args:
+        durations: seconds of each training, in the order of the asks, which is that of handing out.
+        workers: trainings at once.
+        window: asks whose trainings may be missing at once.
+        latency: from the decision to the begin of a training.
+        driver: to take an answer: judge it, write it down, ask for the next.
+    """
+    now, asked, oldest = 0.0, 0, 0
+    waiting: deque[int] = deque()
+    running: list[tuple[float, int]] = []
+    done: set[int] = set()
+    while oldest < len(durations):
+        while asked < min(oldest + window, len(durations)):
+            waiting.append(asked)
+            asked += 1
+        while waiting and len(running) < workers:
+            number = waiting.popleft()
+            heapq.heappush(running, (now + latency + durations[number], number))
+        end, number = heapq.heappop(running)
+        now = max(now, end) + driver
+        done.add(number)
+        while oldest in done:
+            oldest += 1
+    return Simulated(now, sum(durations), workers)
 
 
 @dataclass(frozen=True)

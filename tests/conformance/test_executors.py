@@ -97,6 +97,25 @@ def test_a_failing_job_leaves_the_others_alone(executor: Executor) -> None:
     assert without_time(alone[10]) == without_time(found[10])
 
 
+def test_jobs_that_come_while_others_run_are_answered_too(executor: Executor) -> None:
+    """Two at first, then one more for each answer; the bits are those of a generation."""
+    work = jobs(*HEADS)
+    left, found = list(work), dict[int, Measurement]()
+    coming = [left.pop(0), left.pop(0)]
+
+    def more() -> Sequence[Job]:
+        given = coming.copy()
+        coming.clear()
+        return given
+
+    for index, measurement in executor.stream(more):
+        found[index] = without_time(measurement)
+        if left:
+            coming.append(left.pop(0))
+    expected = {index: without_time(one) for index, one in answers(executor, work).items()}
+    assert found == expected
+
+
 def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
     executor.observe("failed", 0.1, float("inf"))
     executor.observe("ok", 0.1, 2.5)

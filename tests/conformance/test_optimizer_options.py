@@ -34,7 +34,10 @@ OUT_OF_RANGE: dict[str, list[tuple[str, Any]]] = {
         ("preselection", 0),
     ],
     "pso": [("inertia", 1.0), ("cognitive", -1), ("social", 5), ("preselection", 0)],
-    "surrogate": [("start", 1), ("start", 2.5), ("start", True), ("prior", {"g0": {"0": -1.0}})],
+    "surrogate": [
+        *(("start", 1), ("start", 2.5), ("start", True), ("prior", {"g0": {"0": -1.0}})),
+        *(("until_converged", 1), ("until_converged", "yes")),
+    ],
 }
 CASES = [(name, option, value) for name, rows in OUT_OF_RANGE.items() for option, value in rows]
 

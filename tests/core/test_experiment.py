@@ -145,7 +145,7 @@ def test_what_is_no_override_is_refused(tiny_file: Path, override: str) -> None:
     assert "expected key=value" in complaint(tiny_file, override)
 
 
-@pytest.mark.parametrize("override", ["budget.x=3", "training.epochs.x=3", "space.tap.x=3"])
+@pytest.mark.parametrize("override", ["seed.x=3", "training.epochs.x=3", "space.tap.x=3"])
 def test_a_value_has_no_keys_of_its_own(tiny_file: Path, override: str) -> None:
     assert "expected a section" in complaint(tiny_file, override)
 

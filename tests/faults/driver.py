@@ -92,7 +92,7 @@ class Whole:
             begun: how many trainings had been begun by then.
         """
         assert (folder / "journal.jsonl").read_bytes().startswith(before), "a result was lost"
-        ended = {(row["digest"], row["repeat"]) for row in map(json.loads, before.splitlines())}
+        ended = {(row["digest"], row["repeat"]) for row in trials(before)}
         again = {row[:2] for row in trainings(folder)[begun:]}
         assert not again & ended, "a finished training was done again"
         assert rows(folder) == self.rows
@@ -107,6 +107,11 @@ def known(folder: Path) -> bytes:
     return text[: text.rfind(b"\n") + 1]
 
 
+def trials(text: bytes) -> list[dict[str, Any]]:
+    """Return the trials of a journal, without decisions of the clock."""
+    return [row for row in map(json.loads, text.splitlines()) if "clock" not in row]
+
+
 def trainings(folder: Path) -> list[tuple[str, int, int, int]]:
     """Return digest, which further seed, rung and process of every training that was begun."""
     place = folder.parent / "trainings.txt"
@@ -115,15 +120,16 @@ def trainings(folder: Path) -> list[tuple[str, int, int, int]]:
 
 def in_flight(folder: Path) -> set[tuple[str, int]]:
     """Return the trainings that were begun and do not stand in the journal."""
-    ended = {(row["digest"], row["repeat"]) for row in map(json.loads, known(folder).splitlines())}
+    ended = {(row["digest"], row["repeat"]) for row in trials(known(folder))}
     return {row[:2] for row in trainings(folder)} - ended
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """Return the journal in order, without what no two runs have in common."""
+    """Return the journal in order, without what no two runs have in common; decisions come last."""
     found = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
     kept = [{k: v for k, v in row.items() if k not in _UNTOLD} for row in found]
-    return sorted(kept, key=lambda row: (row["generation"], row["index"], row["repeat"]))
+    place = ("generation", "index", "repeat")
+    return sorted(kept, key=lambda row: ("clock" in row, *(row.get(key, 0) for key in place)))
 
 
 def files(folder: Path) -> dict[str, Any]:

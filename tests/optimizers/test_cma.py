@@ -126,7 +126,7 @@ def test_nearly_every_genome_asked_is_new_even_after_convergence(preselection: i
     asked = drive(optimizer, bowl)
     assert optimizer.best_fitness == 0.0
     assert optimizer.trained / sum(map(len, asked)) > 0.95
-    assert optimizer._fruitless == 0
+    assert optimizer._staleness.fruitless == 0
 
 
 def test_the_distribution_starts_at_the_best_of_a_random_design() -> None:

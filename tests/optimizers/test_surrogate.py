@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import itertools
 import statistics
+from collections import deque
 
 import numpy as np
 import pytest
 from conftest import SHARED
+from numpy.typing import NDArray
 from scipy.optimize import check_grad
 from scipy.stats import norm
 
+from evonas.optimizers.base import Optimizer
 from evonas.optimizers.bayesian.acquisition import (
     CandidatePosterior,
     log_expected_improvement,
@@ -308,3 +311,32 @@ def test_mutants_are_made_of_successes(monkeypatch: pytest.MonkeyPatch) -> None:
         optimizer.tell([float(turn) if turn % 4 == 0 else np.nan])
     assert parents
     assert {genome.tobytes() for some in parents for genome in some} <= good
+
+
+def noisy(space: SearchSpace, genomes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The bowl with noise of a fifth of its standard deviation, the same for equal networks."""
+    return bowl(space, genomes) + 0.15 * by_digest(space, genomes)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"window": 4}, marks=pytest.mark.slow)], ids=["batches", "window"]
+)
+def test_a_search_ends_when_it_has_converged(options: dict[str, int]) -> None:
+    def searched(**more: bool) -> tuple[Optimizer, list[NDArray[np.float64]]]:
+        optimizer = build("surrogate", ordinal(3, 6), budget=90, **options, **more)
+        asked, waiting = [], deque[NDArray[np.float64]]()
+        while len(genomes := optimizer.ask()):
+            asked.append(genomes)
+            waiting.append(noisy(optimizer.space, genomes))
+            if len(waiting) >= max(1, optimizer.window):
+                optimizer.tell(waiting.popleft())
+        return optimizer, asked
+
+    whole, asked = searched()
+    ended, fewer = searched(until_converged=True)
+    assert "budget of 90" in whole.stop_reason
+    assert "The search has converged: for 8 architectures in a row" in ended.stop_reason
+    assert 20 <= ended.trained <= 80
+    assert np.array_equal(np.concatenate(fewer), np.concatenate(asked)[: ended.trained])
+    assert ended.best_fitness <= whole.best_fitness + 0.15
+    assert len(ended.ask()) == 0

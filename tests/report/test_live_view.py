@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from command_line import Cli
 from msgspec.structs import replace
 from rich.console import Console
 
-from evonas.report.live_view import SearchView, Tally, plain, sparkline
+from evonas.report.live_view import SearchView, Tally, TimeLeft, plain, sparkline
 from evonas.runs.run_store import Trial
 
 LONG = "a_metric_with_quite_a_long_name_that_somebody_gave_it_for_good_reasons"
@@ -73,6 +74,35 @@ def test_a_panel_of_80_columns() -> None:
         "failed   3: 2 diverged, 1 oom-gpu",
         "time     30 s spent, about 4 min 30 s left; 12 a minute",
     ]
+
+
+def test_minutes_have_a_bar_and_what_is_left_of_them() -> None:
+    console, ticks = terminal(80), iter([0.0])
+    view = SearchView(
+        *(console, None, ("mae", "degrees")),
+        clock=lambda: next(ticks, 30.0),
+        time_budget=TimeLeft(600.0, before=120.0),
+    )
+    for one in TRIALS:
+        view.show(one)
+    console.print(view.panel())
+    bar, trained, *_, time = [row.rstrip() for row in console.export_text(styles=True).splitlines()]
+    assert "trained  6  (generation 2; 1 repeats, 1 over the limit)" in trained
+    assert "time     2 min 30 s of 10 min 00 s spent, 7 min 30 s left; 12 a minute" in time
+    first = re.search(r"━+", bar)  # in the colour of what is done
+    assert first
+    assert len(first[0]) == 15, "a quarter of the minutes is spent"
+
+
+def test_a_pipe_says_how_much_of_the_minutes_is_left() -> None:
+    stream, ticks = io.StringIO(), iter([0.0])
+    view = SearchView(
+        *(Console(file=stream), 40, ("mae", "degrees")),
+        clock=lambda: next(ticks, 50.0),
+        time_budget=TimeLeft(600.0, before=0.0),
+    )
+    view.show(trial(0, 20.0))
+    assert stream.getvalue().startswith("1/40 trained, 0 repeats, 0 failed, 9 min 10 s left; best")
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 200])

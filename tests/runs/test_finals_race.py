@@ -15,7 +15,17 @@ from scipy.stats import t
 from evonas.core.experiment import Experiment
 from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
-from evonas.runs.finals import Outcome, due, planned, rank_finalists, settings_of
+from evonas.runs.clock_decisions import ClockDecision
+from evonas.runs.finals import (
+    Outcome,
+    decided,
+    due,
+    limited,
+    planned,
+    rank_finalists,
+    rounds,
+    settings_of,
+)
 from evonas.runs.finals_race import ALPHA, after_round, pooled_deviation, replay, round_sizes
 from evonas.runs.run_store import Trial
 
@@ -282,3 +292,46 @@ def test_settings_are_checked() -> None:
         quick.changed(finals={"method": "fixed", "budget": 9})
     with pytest.raises(InputError, match=r"finals\.prefer.*'error' or 'cost'"):
         quick.changed(finals={"prefer": "size"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "fits", "networks", "seeds", "most"),
+    [
+        (FinalsSettings(), 13, 6, 4, 13),
+        (FinalsSettings(), 9, 6, 4, 9),
+        (FinalsSettings(), 4, 6, 4, 4),
+        (FinalsSettings(budget=8), 12, 6, 4, 8),
+        (FinalsSettings(method="fixed", networks=3, seeds=3), 9, 3, 3, 9),
+        (FinalsSettings(method="fixed", networks=3, seeds=3), 8, 2, 3, 6),
+        (FinalsSettings(method="fixed", networks=3, seeds=3), 5, 2, 2, 4),
+        (FinalsSettings(method="fixed", networks=3, seeds=3), 2, 2, 1, 2),
+        (FinalsSettings(method="fixed", networks=3, seeds=3), 1, 1, 1, 1),
+        (FinalsSettings(), 0, 0, 4, 0),
+        (FinalsSettings(method="fixed"), 0, 0, 4, 0),
+    ],
+)
+def test_finals_within_a_number_of_trainings(
+    settings: FinalsSettings, fits: int, networks: int, seeds: int, most: int
+) -> None:
+    found = limited(settings, fits)
+    assert (found.networks, found.seeds) == (networks, seeds)
+    assert sum(rounds(found)) == most <= fits
+
+
+def test_a_race_that_the_clock_cut_is_ranked_as_it_was_trained() -> None:
+    """Four of six finalists had their first further seed; without the decision none had a round."""
+    rows = search({name: 1.0 + n / 10 for n, name in enumerate("abcdef")})
+    finals = [row for n, name in enumerate("abcd") for row in again(rows, name, 3.0 - n)]
+    trials, settings = [*rows, *finals], FinalsSettings()
+    decision = ClockDecision("finals", 10.0, 0, 6, 4, 500.0)
+    found = decided(settings, trials, [decision], 10.0)
+    assert found == limited(settings, 4)
+    assert names(trials, found)[0] == "d"
+    assert names(trials, settings) == ["a"]
+    assert not due(trials, found)[0]
+    assert len(due(trials, settings)[0]) == 2
+    for other, minutes in (([], 10.0), ([decision], None), ([decision], 12.0)):
+        assert decided(settings, trials, other, minutes) == settings
+    more = [*trials, replace(rows[0], digest="g")]
+    assert decided(settings, more, [decision], 10.0) == settings, "another search was finished"
+    assert decided(settings, trials, [decision], 8.0) == found, "fewer minutes void nothing"

@@ -10,6 +10,8 @@ from evonas.estimation.estimator import Estimator, Job, TrainingContext
 from evonas.estimation.execution.common.utilisation import Usage
 from evonas.estimation.measurement import Measurement
 
+#: Returns the jobs that have come since it was last called; none for the moment, or for ever.
+MoreJobs = Callable[[], Sequence[Job]]
 #: Builds, in each worker, the callable that turns jobs into measurements.
 MakeEstimator = Callable[[TrainingContext], Callable[[Job], Measurement]]
 
@@ -54,6 +56,32 @@ class Executor(ABC):
             self.usage.done(measurement.seconds)
             yield index, measurement
         self.usage.end()
+
+    def stream(self, more: MoreJobs) -> Iterator[tuple[int, Measurement]]:
+        """Yield (job.index, measurement) of jobs that come while others run.
+
+        Args:
+            more: is called at first and whenever measurements were taken. The stream ends when no
+                job is left and it returns none.
+
+        Raises:
+            RunError: no candidate can be trained any more.
+        """
+
+        def given() -> Sequence[Job]:
+            jobs = more()
+            self.usage.add(len(jobs))
+            return jobs
+
+        for index, measurement in self._stream(given):
+            self.usage.done(measurement.seconds)
+            yield index, measurement
+        self.usage.end()
+
+    def _stream(self, more: MoreJobs) -> Iterator[tuple[int, Measurement]]:
+        """Yield measurements, see ``stream``; by default new jobs wait for all before them."""
+        while jobs := more():
+            yield from self._evaluate(jobs)
 
     @abstractmethod
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:

@@ -26,7 +26,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from evonas.core.files import write_file
 from evonas.errors import EvonasError, InputError
 from evonas.estimation.estimator import Estimator, Job, TrainingContext
-from evonas.estimation.execution.base import Executor, MakeEstimator
+from evonas.estimation.execution.base import Executor, MakeEstimator, MoreJobs
 from evonas.estimation.execution.common.time_limit import TimeLimit, over_time
 from evonas.estimation.execution.ray_cluster import join_cluster as _cluster
 from evonas.estimation.execution.ray_cluster import local_cluster as _own_cluster
@@ -119,13 +119,18 @@ class RayExecutor(Executor):
         self._metrics.start()
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
-        """Yield measurements as they finish; see ``Executor.evaluate``.
+        """Yield measurements as they finish; see ``Executor.evaluate``."""
+        given = iter([jobs])
+        return self._stream(lambda: next(given, ()))
+
+    def _stream(self, more: MoreJobs) -> Iterator[tuple[int, Measurement]]:
+        """Yield measurements as they finish; see ``Executor.stream``.
 
         Raises:
             InputError: a node has other versions, or no room for the features.
             RunError: features do not arrive, or no worker starts.
         """
-        queue = Queue(jobs, self._forecast)
+        queue = Queue(more(), self._forecast)
         idle = list(self._pool.alive)
         running: dict[Any, _Running] = {}
         while queue or running:
@@ -152,6 +157,7 @@ class RayExecutor(Executor):
                 elif (final := queue.done(one.trial, measurement)) is not None:
                     self._time_limit.learn(one.trial.job, final)
                     yield one.trial.job.index, final
+            queue.add(more())
         self._metrics.workers(len(self._pool.alive), 0)
 
     def _busy(self, actor: Any, queue: Queue, running: dict[Any, _Running]) -> bool:

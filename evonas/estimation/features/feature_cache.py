@@ -43,6 +43,8 @@ _VERSION = 1
 _IMAGE_BYTES = 1 << 30
 _BATCH = 64
 _CORES = len(os.sched_getaffinity(0))
+#: Images in the last reports of progress that may still be in work.
+IN_FLIGHT = 2 * _CORES * _BATCH
 Progress = Callable[[str, int, int], None]
 
 
@@ -133,6 +135,14 @@ class FeatureCache:
             for tap in taps
             for view in views
         }
+
+    def passes(
+        self, backbone: Backbone, dataset: Dataset, taps: Sequence[str], views: Sequence[View]
+    ) -> int:
+        """Return how many images the backbone has to see: all, for each view with a missing map."""
+        paths = self.paths(backbone, dataset, taps, views)
+        lacking = {view for (_, view), path in paths.items() if not path.is_file()}
+        return len(lacking) * len(dataset)
 
     def _key(self, backbone: Backbone, dataset: Dataset, tap: str, view: View) -> str:
         parts = [_VERSION, backbone.fingerprint, dataset.fingerprint, tap, view.name]

@@ -49,6 +49,12 @@ class ModelAverage:
         evidence = np.array([-process.fit(points, targets) for process in self.processes])
         self.log_weights = log_softmax(self._prior + evidence)
 
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the noise of one evaluation, averaged over the processes."""
+        noise = np.array([process.noise for process in self.processes])
+        return float(np.sqrt(np.exp(self.log_weights) @ noise))
+
     def condition(self, points: Array, targets: Array) -> None:
         """Condition each process on (n, d) points and their (n,) targets."""
         for process in self.processes:

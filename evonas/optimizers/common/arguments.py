@@ -25,6 +25,7 @@ class Common(TypedDict, total=False):
     macs: Cost | None
     max_macs: int | None
     excess: Excess | None
+    window: int
 
 
 def checked_space(space: SearchSpace) -> SearchSpace:
@@ -65,6 +66,33 @@ def whole_number(name: str, value: int, low: int) -> int:
     if isinstance(value, bool) or number < low:
         raise InputError(f"{name}: expected a whole number of at least {low}, got {value!r}")
     return number
+
+
+def checked_window(strategy: str, window: int, population_size: int | None, able: bool) -> int:
+    """Return the argument ``window``.
+
+    Args:
+        strategy: its name, for messages.
+        window: the argument.
+        population_size: the argument of that name.
+        able: whether the strategy can be asked while fitness is missing.
+
+    Raises:
+        InputError: the window is negative, the strategy needs generations, or several genomes an
+            ask are wanted beside it.
+    """
+    checked = whole_number("window", window, 0)
+    if checked and not able:
+        raise InputError(
+            f"window: expected 0 for {strategy}, which needs the fitness of whole generations, got "
+            f"{window}: leave it out, or take the strategy surrogate or random"
+        )
+    if checked and population_size not in (None, 1):
+        raise InputError(
+            f"population_size: expected 1 beside window={window}, got {population_size}: leave one "
+            "of them out"
+        )
+    return checked
 
 
 def _numbers(expected: str, values: ArrayLike) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import numpy as np
 from evonas.core.files import read_json, read_yaml
 from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
+from evonas.runs.clock_decisions import ClockDecision
 from evonas.runs.comparison_schemas import Comparison
 from evonas.runs.file_schemas import (
     Best,
@@ -24,9 +25,9 @@ from evonas.runs.file_schemas import (
     Utilisation,
     checked,
 )
-from evonas.runs.finals import Finalist, Outcome, settings_of, statistically_tied
+from evonas.runs.finals import Finalist, Outcome, decided, settings_of, statistically_tied
 from evonas.runs.pareto import nondominated
-from evonas.runs.run_store import LARGEST, Trial, is_open, read_journal
+from evonas.runs.run_store import LARGEST, Trial, is_open, read_lines
 from evonas.space import SearchSpace
 
 Schema = TypeVar("Schema")
@@ -58,6 +59,7 @@ class Run:
         best: content of best.json.
         usage: content of utilisation.json.
         retrained: content of retrained/comparison.json.
+        decisions: of the clock, of a run with a budget in minutes.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Run:
     best: Mapping[str, Any] = field(default_factory=dict)
     usage: Mapping[str, Any] = field(default_factory=dict)
     retrained: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Sequence[ClockDecision] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -78,7 +81,7 @@ class Run:
         """
         if not folder.is_dir():
             raise InputError(f"{folder}: there is no such run: give the folder of a search")
-        trials = read_journal(folder)
+        trials, decisions = read_lines(folder)
         if not trials:
             raise InputError(
                 f"{folder}: no trial has finished yet: wait for the first, or read log.txt there"
@@ -107,6 +110,7 @@ class Run:
             best=best,
             usage=content("utilisation.json", Utilisation),
             retrained=retrained,
+            decisions=decisions,
         )
         run._check_consistency(folder)
         return run
@@ -174,8 +178,8 @@ class Run:
 
     @property
     def budget(self) -> int:
-        """Distinct trainings that the run may have; without experiment.yaml, those it had."""
-        return int(self.experiment.get("budget", len(self.trained)))
+        """Distinct trainings that the run may have; those it had where no number is known."""
+        return int(self.experiment.get("budget") or len(self.trained))
 
     @property
     def finalists(self) -> list[Finalist]:
@@ -196,7 +200,9 @@ class Run:
     @cached_property
     def finals(self) -> FinalsSettings | None:
         """Settings of the finals; None without experiment.yaml."""
-        return settings_of(self.experiment.get("finals", {}))
+        settings = settings_of(self.experiment.get("finals", {}))
+        minutes = self.experiment.get("minutes")
+        return settings and decided(settings, self.trials, self.decisions, minutes)
 
     @property
     def front(self) -> list[Trial]:

@@ -27,8 +27,11 @@ def headline(run: Run) -> str:
     """Return optimizer, seed, progress and state of a run in one sentence."""
     experiment = run.experiment
     strategy = experiment.get("optimizer", {}).get("name", "an unknown strategy")
-    words = f"{strategy}, seed {experiment.get('seed', '?')}: {len(run.trained)} of {run.budget}"
-    return f"{words} networks trained, {_STATES[run.state]}."
+    words = f"{strategy}, seed {experiment.get('seed', '?')}: {len(run.trained)}"
+    words += f" of {run.budget}" if experiment.get("budget", 0) is not None else ""
+    minutes = experiment.get("minutes")
+    within = "" if minutes is None else f" within {minutes:g} min"
+    return f"{words} networks trained{within}, {_STATES[run.state]}."
 
 
 def sentences(run: Run) -> Iterator[str]:

@@ -20,7 +20,7 @@ class Usage:
         wall: seconds of wall time.
         busy: spent in trainings, as measured by the workers.
         few: idle since a generation had fewer candidates than there are workers.
-        tail: idle while the last candidates of a generation were training.
+        tail: idle while the last candidates of a generation, or of a window, were training.
         between: idle while the optimizer ran and files were written.
         candidates: number of trained candidates.
     """
@@ -37,6 +37,7 @@ class Usage:
     def __post_init__(self) -> None:
         self._last: float | None = None
         self._all = self._left = 0
+        self._window = False
 
     @property
     def scheduling_delay(self) -> float:
@@ -52,6 +53,16 @@ class Usage:
         """Record the start of a generation of jobs."""
         self.between += self.workers * self._passed()
         self._all = self._left = jobs
+
+    def add(self, jobs: int) -> None:
+        """Record jobs that come while others may run."""
+        self._window = True
+        if jobs and not self._left:
+            self.begin(jobs)
+        elif jobs:
+            self._waited()
+            self._left += jobs
+            self._all = max(self._all, self._left)
 
     def done(self, seconds: float) -> None:
         """Record a finished job and the seconds that its worker spent on it."""
@@ -75,7 +86,7 @@ class Usage:
         if not self.wall:
             return ""
         causes = {
-            "end of generations": self.tail,
+            "oldest of the window" if self._window else "end of generations": self.tail,
             "fewer candidates than workers": self.few,
             "strategy and files": self.between,
             "scheduling delay": self.scheduling_delay,

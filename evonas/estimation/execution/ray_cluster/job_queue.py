@@ -44,7 +44,7 @@ class Trial:
 
 
 class Queue:
-    """Waiting and running jobs of one generation.
+    """Waiting and running jobs of one generation, or of a window of asks.
 
     A job that runs out of memory runs once more, alone on its GPU and after all others.
 
@@ -61,6 +61,11 @@ class Queue:
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
+
+    def add(self, jobs: Sequence[Job]) -> None:
+        """Append jobs that have come since."""
+        self._waiting += map(Trial, jobs)
+        self._sorted = self._sorted and (not jobs or self._forecast is None)
 
     def take(self, place: Place) -> Trial | None:
         """Return the next trial that fits at a place; None if there is none at present."""

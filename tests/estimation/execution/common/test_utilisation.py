@@ -51,3 +51,21 @@ def test_what_comes_before_the_first_job_does_not_count() -> None:
     clock.now += 2.0
     usage.done(2.0)
     assert (usage.wall, usage.between, usage.share) == (2.0, 0.0, 1.0)
+
+
+def test_jobs_that_come_while_others_run_are_no_new_generation() -> None:
+    clock = Clock()
+    usage = Usage(2, clock)
+    usage.add(3)
+    for at, seconds, coming in ((4.0, 4.0, 1), (5.0, 5.0, 0), (9.0, 5.0, 1), (10.0, 5.0, 0)):
+        clock.now = 100.0 + at
+        usage.done(seconds)
+        usage.add(coming)
+    clock.now = 114.0
+    usage.done(4.0)
+    usage.end()
+    assert usage.busy == 23.0
+    assert usage.tail == 4.0  # from 10 to 14 one was left
+    assert usage.few == usage.between == 0.0
+    assert usage.scheduling_delay == pytest.approx(1.0)  # from 9 to 10 the third of two
+    assert "idle: oldest of the window 14.3 %" in usage.statement()
