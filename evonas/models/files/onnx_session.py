@@ -43,7 +43,7 @@ def session(path: Path, threads: int = 1, extra: str = "quantize") -> Run:
     try:
         content = unsealed(path.read_bytes())
         model = onnx.load_model_from_string(content)
-        if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model.graph)):
+        if any(tensor.data_location == tensor.EXTERNAL for tensor in tensors(model.graph)):
             # A reference to another file could name any file of the machine.
             raise InputError(
                 f"{path}: expected all weights in this file, got references to other files: "
@@ -101,11 +101,11 @@ def unsealed(content: bytes) -> bytes:
     return model
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
+def tensors(graph: Any) -> Iterator[Any]:
     """Yield every tensor of an ONNX graph, including those in attributes and inner graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+                yield from tensors(inner)
