@@ -11,7 +11,6 @@ import difflib
 import traceback
 from collections.abc import Iterable
 
-
 #: Number of known names that a message lists at most.
 _LISTED = 60
 

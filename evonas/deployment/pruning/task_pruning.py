@@ -96,7 +96,9 @@ class Pruning:
                 f"{self.network.retrained.folder}: {self.network.contender['name']!r} is quantised "
                 "already, expected a network with float weights: prune first, then quantise"
             )
-        upto = TruncatedBackbone(self.network.components.backbone, self.network.tap)
+        backbone = self.network.components.backbone
+        backbone.require_torch("evonas prune")
+        upto = TruncatedBackbone(backbone, self.network.tap)
         return Prunable(upto, self.network.example)
 
     @cached_property

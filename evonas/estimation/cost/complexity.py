@@ -76,7 +76,9 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
     Returns:
         Complexity at batch size 1 in evaluation mode.
     """
-    stated = module.backbone.cost_up_to(module.tap) if isinstance(module, TruncatedBackbone) else None
+    stated = (
+        module.backbone.cost_up_to(module.tap) if isinstance(module, TruncatedBackbone) else None
+    )
     if stated is not None:
         return _of_tap(stated)
     with evaluating(module), torch.no_grad():

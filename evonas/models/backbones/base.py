@@ -132,9 +132,7 @@ class Backbone(nn.Module, ABC):
             return list(self.taps)
         last_of_shape = {shape: tap for tap, shape in self.taps.items()}
         outer = {tap for tap in self.taps if tap.count(".") < 2 and ":" not in tap}
-        return [
-            tap for tap in self.taps if tap in outer or last_of_shape[self.taps[tap]] == tap
-        ]
+        return [tap for tap in self.taps if tap in outer or last_of_shape[self.taps[tap]] == tap]
 
     def cost_up_to(self, tap: str) -> TapCost | None:
         """Return the cost up to a tap; None: torch's trace of it says the cost.

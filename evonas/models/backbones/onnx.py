@@ -16,10 +16,11 @@ from evonas.models.backbones.common.taps import (
     IMAGENET_STD,
     AutoTapBackbone,
     Channels,
+    Layout,
     Triple,
 )
 from evonas.models.backbones.onnx_graphs import rewriting
-from evonas.models.backbones.onnx_graphs.cost import cost, is_counted
+from evonas.models.backbones.onnx_graphs.cost import Sizes, cost, is_counted
 from evonas.models.backbones.onnx_graphs.image_input import (
     Axes,
     ImageInput,
@@ -114,7 +115,7 @@ class Onnx(AutoTapBackbone):
         Raises:
             InputError: there is no such tap, or torch traces the pass, which runs outside torch.
         """
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():
+        if torch._C._get_tracing_state() or torch.compiler.is_exporting():
             self.require_torch("a trace of the network")
         wanted = {self.tap_name(tap): tap for tap in self.check_taps(taps)}
         ordered = [tap for tap in self.taps if tap in wanted]
@@ -127,9 +128,13 @@ class Onnx(AutoTapBackbone):
             for tap, found in zip(ordered, values, strict=True)
         }
 
-    def tensor_map(self, tap: str, values: Tensor) -> Tensor:
-        """Return the feature map of a tap, (n, channels, height, width), for its tensor's values."""
-        return self._layouts[self.tap_name(tap)].apply(values)
+    def layout_of(self, tap: str) -> Layout:
+        """Return how the values of a tap's tensor become its feature map."""
+        return self._layouts[self.tap_name(tap)]
+
+    def sizes_of(self, tensor: str) -> Sizes:
+        """Return the sizes of a tensor in ``graph``, in a pass over a few images."""
+        return self._sizes.get(tensor, ())
 
     def tensor_name(self, tap: str) -> str:
         """Return the name of a tap's tensor in ``graph``."""

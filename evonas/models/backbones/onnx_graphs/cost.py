@@ -13,7 +13,7 @@ from typing import Any
 from evonas.models.backbones.base import TapCost
 from evonas.models.backbones.onnx_graphs.graph import Graph
 from evonas.models.backbones.onnx_graphs.reading import onnx_module
-from evonas.models.backbones.onnx_graphs.rewriting import OWN
+from evonas.models.backbones.onnx_graphs.rewriting import OWN, STORED
 
 Sizes = tuple[int, ...]
 #: Convolution -> place of its weight among the inputs.
@@ -54,10 +54,12 @@ def cost(graph: Graph, nodes: Iterable[int], shapes: Mapping[str, Sizes], batch:
         if count is not None:
             macs += count
         elif node.op_type not in _SILENT:
-            others.add(node.op_type)
+            others.add(node.op_type.lower())
         for place, name in enumerate(node.input):
             if _is_weight(node, place, graph.initializers.get(name)):
-                target = statistics if node.op_type == "BatchNormalization" and place > 2 else values
+                target = (
+                    statistics if node.op_type == "BatchNormalization" and place > 2 else values
+                )
                 target[name] = math.prod(sizes[name])
     return TapCost(
         macs // batch, sum(values.values()), sum(statistics.values()), tuple(sorted(others))
@@ -107,7 +109,7 @@ def _is_weight(node: Any, place: int, tensor: Any) -> bool:
     """Whether an input of a node is a weight: no number, size, scale or zero point."""
     if tensor is None or not tensor.dims:
         return False
-    if tensor.name.startswith(OWN) and not tensor.name.startswith(f"{OWN}half_"):
+    if tensor.name.startswith(OWN) and not tensor.name.startswith(STORED):
         return False
     kinds = onnx_module().TensorProto
     floats = (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE)

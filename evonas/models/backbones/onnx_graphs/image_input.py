@@ -75,8 +75,8 @@ def image_input(model: Any, axes: Axes | None, where: str) -> ImageInput:
     if len(sizes) != 4 or tensor.elem_type not in known:
         kind = kinds.DataType.Name(tensor.elem_type).lower()
         raise InputError(
-            f"{where}: its input {value.name!r} is no image: expected numbers of shape (n, 3, side, "
-            f"side) or (n, side, side, 3), got {kind} {shown}"
+            f"{where}: its input {value.name!r} is no image: expected numbers of shape "
+            f"(n, 3, side, side) or (n, side, side, 3), got {kind} {shown}"
         )
     if axes is None:
         if 3 not in (sizes[1], sizes[3]) and None not in (sizes[1], sizes[3]):
@@ -126,9 +126,8 @@ def stated_preprocessing(model: Any, given: ImageInput) -> Preprocessing:
     itself: the size of the constants says whether it takes values of 0..255 or of 0..1.
     """
     notes = {entry.key: entry.value for entry in model.metadata_props}
-    channels: Any = notes.get("channels") or _CHANNELS.get(
-        notes.get("Image.BitmapPixelFormat", ""), None
-    )
+    stated = _CHANNELS.get(notes.get("Image.BitmapPixelFormat", ""))
+    channels: Any = notes.get("channels", stated)
     if channels not in get_args(Channels):
         channels = None
     size = _json(notes.get("input_size", ""))
@@ -163,7 +162,9 @@ def _normalises(model: Any, given: ImageInput) -> tuple[Triple, Triple] | None:
             if len(others) != 1 or others[0] not in graph.initializers:
                 break
             value = numpy_helper.to_array(graph.initializers[others[0]]).astype(np.float64)
-            if value.size not in (1, 3) or (node.op_type in ("Sub", "Div") and node.input[1] == name):
+            if value.size not in (1, 3) or (
+                node.op_type in ("Sub", "Div") and node.input[1] == name
+            ):
                 break
             factor, offset = _applied(node.op_type, factor, offset, value.reshape(-1))
             found = True
@@ -192,6 +193,10 @@ def _json(text: str) -> Any:
 
 
 def _triple(value: Any) -> Triple | None:
-    if isinstance(value, list) and len(value) == 3 and all(isinstance(v, int | float) for v in value):
+    if (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(isinstance(v, int | float) for v in value)
+    ):
         return (float(value[0]), float(value[1]), float(value[2]))
     return None

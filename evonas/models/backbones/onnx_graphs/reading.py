@@ -13,7 +13,6 @@ from evonas.models.files.onnx_session import tensors, unsealed
 WHAT, EXTRA = "backbone 'onnx'", "onnx"
 #: Operators with inner graphs, of which one is chosen or repeated by values.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
-_STANDARD = ("", "ai.onnx")
 _BLOCK = 1 << 20
 
 
@@ -70,6 +69,9 @@ def read_graph(path: Path, where: str) -> GraphFile:
         with file.open("rb") as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
+    for named in (*model.opset_import, *model.graph.node):
+        if named.domain == "ai.onnx":
+            named.domain = ""  # another name of the standard operators
     if model.functions:
         with quiet():
             model = onnx_module("onnx.inliner").inline_local_functions(model)
@@ -79,7 +81,7 @@ def read_graph(path: Path, where: str) -> GraphFile:
 
 def explain(error: Exception, model: Any) -> str:
     """Return why ONNX Runtime does not take a model, in one line."""
-    newest = max(schema.since_version for schema in _schemas() if schema.domain in _STANDARD)
+    newest = max(schema.since_version for schema in _schemas() if not schema.domain)
     version = opset(model)
     if version > newest:
         runtime = onnx_module("onnxruntime").__version__
@@ -92,7 +94,7 @@ def explain(error: Exception, model: Any) -> str:
 
 def opset(model: Any) -> int:
     """Return the version of the standard operators of a model."""
-    return max((o.version for o in model.opset_import if o.domain in _STANDARD), default=1)
+    return max((o.version for o in model.opset_import if not o.domain), default=1)
 
 
 def _load_weights(model: Any, path: Path, where: str) -> list[Path]:
@@ -134,7 +136,7 @@ def _check_operators(model: Any, where: str) -> None:
     unknown = {
         node.op_type + (f" ({node.domain})" if node.domain else "")
         for node in model.graph.node
-        if ("" if node.domain in _STANDARD else node.domain, node.op_type) not in known
+        if (node.domain, node.op_type) not in known
     }
     if unknown:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Rewrite an ONNX graph so that it takes any number of RGB images in 0..255 and computes in float32."""
+"""Rewrite an ONNX graph: RGB images in 0..255 go in, in any number, and floats are float32."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from evonas.models.backbones.onnx_graphs.reading import onnx_module
 
 #: Name of the input of every rewritten graph; prefix of the names of what is added.
 INPUT, OWN = "images", "evonas_"
+#: Prefix of the names of weights that are not stored as float32.
+STORED = f"{OWN}stored_"
 
 
 def with_constants_inside(model: Any) -> None:
@@ -38,7 +40,7 @@ def _constant(onnx: Any, node: Any) -> Any:
     (attribute,) = node.attribute
     if attribute.name == "value":
         return onnx.TensorProto.FromString(attribute.t.SerializeToString())
-    kinds = {"value_float": np.float32, "value_floats": np.float32}
+    kinds: dict[str, Any] = {"value_float": np.float32, "value_floats": np.float32}
     kinds |= {"value_int": np.int64, "value_ints": np.int64}
     if attribute.name not in kinds:
         return None  # text, or a sparse tensor
@@ -47,7 +49,7 @@ def _constant(onnx: Any, node: Any) -> Any:
 
 
 def with_single_precision(model: Any, given: ImageInput) -> ImageInput:
-    """Let a graph of 16-bit floats compute in float32; its weights stay 16-bit in the file.
+    """Let a graph of other floats compute in float32; its weights keep their type in the file.
 
     Runtimes for CPUs have few operators of 16-bit floats, and where they convert depends on the
     rest of the graph: a network that was cut would compute other values.
@@ -56,29 +58,30 @@ def with_single_precision(model: Any, given: ImageInput) -> ImageInput:
         The input, with its new type.
     """
     onnx = onnx_module()
-    halves = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+    kinds = onnx.TensorProto
+    others = (kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE)
     casts = []
     for tensor in model.graph.initializer:
-        if tensor.data_type in halves:
-            stored, name = f"{OWN}half_{tensor.name}", tensor.name
+        if tensor.data_type in others:
+            stored, name = f"{STORED}{tensor.name}", tensor.name
             tensor.name = stored
             cast = onnx.helper.make_node("Cast", [stored], [name], to=onnx.TensorProto.FLOAT)
             casts.append(cast)
     for value in (*model.graph.input, *model.graph.output):
-        if value.type.tensor_type.elem_type in halves:
+        if value.type.tensor_type.elem_type in others:
             value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
     for node in model.graph.node:
         for attribute in node.attribute:
-            if attribute.name in ("to", "dtype") and attribute.i in halves:
+            if attribute.name in ("to", "dtype") and attribute.i in others:
                 attribute.i = onnx.TensorProto.FLOAT
-            if attribute.t.data_type in halves:
+            if attribute.t.data_type in others:
                 values = onnx.numpy_helper.to_array(attribute.t).astype(np.float32)
                 attribute.t.CopyFrom(onnx.numpy_helper.from_array(values))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.ClearField("value_info")
-    return replace(given, kind=onnx.TensorProto.FLOAT) if given.kind in halves else given
+    return replace(given, kind=onnx.TensorProto.FLOAT) if given.kind in others else given
 
 
 def with_any_batch(model: Any, given: ImageInput) -> None:
@@ -97,7 +100,9 @@ def with_any_batch(model: Any, given: ImageInput) -> None:
     shapes = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         tensor = shapes.get(node.input[1]) if node.op_type == "Reshape" else None
-        sizes = () if tensor is None else onnx.numpy_helper.to_array(tensor).reshape(-1).copy()
+        if tensor is None:
+            continue
+        sizes = onnx.numpy_helper.to_array(tensor).reshape(-1).copy()
         if len(sizes) and sizes[0] == given.batch and 0 not in sizes:
             # 0 keeps the size of the input, -1 is what remains of its values.
             sizes[0] = 0 if -1 in sizes[1:] else -1

@@ -14,6 +14,9 @@ from evonas.models.backbones.onnx_graphs.graph import Graph
 from evonas.models.backbones.onnx_graphs.reading import onnx_module
 from evonas.models.backbones.onnx_graphs.rewriting import INPUT
 
+#: Images of one pass: maps of so few stay in the processor's caches, which is a tenth faster for
+#: MobileFaceNet than 64 images.
+_IMAGES = 4
 #: Parts of a graph that are held at once: each has its own copy of the weights.
 _HELD = 4
 
@@ -41,16 +44,15 @@ class Sessions:
             names: names of tensors.
         """
         session = self._session(names, torch.get_num_threads())
-        if self.batch is None:
-            outputs: list[Any] = session.run(None, {INPUT: images})
-            return outputs
-        runs = []
-        for start in range(0, len(images), self.batch):
-            part = images[start : start + self.batch]
-            rows = np.arange(self.batch) % len(part)  # the last part may be too short
-            found = session.run(None, {INPUT: part[rows]})
-            runs.append([values[: len(part)] for values in found])
-        return [np.concatenate(parts) for parts in zip(*runs, strict=True)]
+        size, runs = self.batch or _IMAGES, []
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            if self.batch is not None and len(part) < size:
+                part = np.resize(part, (size, *part.shape[1:]))  # repeats the last images
+            runs.append(session.run(None, {INPUT: part}))
+        if len(runs) == 1 and len(runs[0][0]) == len(images):
+            return list(runs[0])
+        return [np.concatenate(parts)[: len(images)] for parts in zip(*runs, strict=True)]
 
     def _session(self, names: tuple[str, ...], threads: int) -> Any:
         with self._lock:
