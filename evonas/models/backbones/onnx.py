@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ from evonas.models.backbones.onnx_graphs.image_input import (
 )
 from evonas.models.backbones.onnx_graphs.probing import probed
 from evonas.models.backbones.onnx_graphs.reading import CONTROL_FLOW, read_graph
-from evonas.models.backbones.onnx_graphs.tap_names import short_list, tap_names
+from evonas.models.backbones.onnx_graphs.tap_names import layer_ends, short_list, tap_names
 
 
 class Onnx(AutoTapBackbone):
@@ -105,6 +106,7 @@ class Onnx(AutoTapBackbone):
         self._sizes, self._examples = found.sizes, found.batch
         self._tensors = tap_names(self.graph)
         self._names = {tensor: tap for tap, tensor in self._tensors.items()}
+        self._ends = layer_ends(self.graph)
         self._branched = self.graph.behind(lambda node: node.op_type in CONTROL_FLOW)
         self._offer(found.outputs, taps)
         self.freeze()
@@ -117,15 +119,21 @@ class Onnx(AutoTapBackbone):
         """
         if torch._C._get_tracing_state() or torch.compiler.is_exporting():
             self.require_torch("a trace of the network")
-        wanted = {self.tap_name(tap): tap for tap in self.check_taps(taps)}
-        ordered = [tap for tap in self.taps if tap in wanted]
-        if not ordered:
-            return {}
+        order = {tap: place for place, tap in enumerate(self.taps)}
+        names = sorted(self.check_taps(taps), key=lambda name: order[self.tap_name(name)])
+        tensors = [self.tensor_name(name) for name in names]
         pixels = np.ascontiguousarray(images.detach().float().cpu().numpy())
-        values = self.sessions.run(pixels, tuple(self._tensors[tap] for tap in ordered))
+        # ONNX Runtime fuses operators around a tensor only if that is no output, which changes
+        # last bits: so only ends of layers share a pass.
+        passes = [tuple(tensor for tensor in tensors if tensor in self._ends)]
+        passes += [(tensor,) for tensor in tensors if tensor not in self._ends]
+        values: dict[str, Any] = {}
+        for group in passes:
+            if group:
+                values |= zip(group, self.sessions.run(pixels, group), strict=True)
         return {
-            wanted[tap]: self._layouts[tap].apply(torch.from_numpy(found)).to(images.device)
-            for tap, found in zip(ordered, values, strict=True)
+            name: self.layout_of(name).apply(torch.from_numpy(values[tensor])).to(images.device)
+            for name, tensor in zip(names, tensors, strict=True)
         }
 
     def layout_of(self, tap: str) -> Layout:

@@ -107,7 +107,7 @@ def _einsum(node: Any, sizes: list[Sizes]) -> int | None:
 
 def _is_weight(node: Any, place: int, tensor: Any) -> bool:
     """Whether an input of a node is a weight: no number, size, scale or zero point."""
-    if tensor is None or not tensor.dims:
+    if tensor is None or (math.prod(tensor.dims) < 2 and node.op_type != "PRelu"):
         return False
     if tensor.name.startswith(OWN) and not tensor.name.startswith(STORED):
         return False

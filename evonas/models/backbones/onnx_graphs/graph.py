@@ -12,6 +12,8 @@ from evonas.models.backbones.onnx_graphs.reading import onnx_module
 _SAME_SCALE = frozenset(
     {"Transpose", "Reshape", "MaxPool", "Identity", "Slice", "Squeeze", "Unsqueeze", "Flatten"}
 )
+#: Operators whose output says the sizes of the input, not its values.
+_SIZES = frozenset({"Shape", "Size"})
 
 
 class Graph:
@@ -51,10 +53,10 @@ class Graph:
 
     @cached_property
     def dependent(self) -> set[str]:
-        """Names of the tensors that depend on the input, which is among them."""
+        """Names of the tensors whose values depend on those of the input, which is among them."""
         found = {self.input}
         for node in self.nodes:
-            if not found.isdisjoint(sources(node)):
+            if node.op_type not in _SIZES and not found.isdisjoint(sources(node)):
                 found |= {name for name in node.output if name}
         return found
 
@@ -73,7 +75,7 @@ class Graph:
         found = set[str]()
         for node in self.nodes:
             if chosen(node) or not found.isdisjoint(sources(node)):
-                found |= {name for name in node.output if name in self.dependent}
+                found |= self.dependent.intersection(node.output)
         return found
 
     def cut(self, names: Collection[str]) -> Any:

@@ -18,7 +18,7 @@ from evonas.models.backbones.onnx_graphs.rewriting import INPUT
 #: MobileFaceNet than 64 images.
 _IMAGES = 4
 #: Parts of a graph that are held at once: each has its own copy of the weights.
-_HELD = 4
+_HELD = 8
 
 
 class Sessions:

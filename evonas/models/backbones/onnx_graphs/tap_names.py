@@ -16,6 +16,9 @@ _FOLLOWING = frozenset(
     | {"Gelu", "Tanh", "Softplus", "BatchNormalization", "InstanceNormalization", "Mish", "Erf"}
     | {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Dropout"}
 )
+#: Operators whose output has the values of the input in other places.
+_MOVES = frozenset({"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})
+_AFFINE = frozenset({"Add", "Sub", "Mul", "Div"})
 #: Numbers of taps in a row of one resolution from which two, and three, of them are listed.
 _TWO, _THREE = 4, 10
 
@@ -59,19 +62,19 @@ def _readable(tensor: str, operator: str) -> str:
 def short_list(graph: Graph, taps: Mapping[str, str], shapes: Mapping[str, Shape]) -> list[str]:
     """Return the taps at the ends of stages, in the order of computation.
 
-    They are tensors on which alone the rest of the graph depends, and behind which no activation
-    follows. Of each resolution these are sums, which end residual blocks, or where there are none
-    the tensors with the fewest channels: of them the last, and of long rows one or two before it.
+    They are ends of layers. Of each resolution these are sums, which end residual blocks, or where
+    there are none the tensors with the fewest channels: of them the last, and of long rows one or
+    two before it.
 
     Args:
         graph: the graph.
         taps: tap -> tensor, in the order of computation.
         shapes: tap -> shape of its map.
     """
-    narrow = _narrow(graph)
+    ends = layer_ends(graph)
     rows: dict[tuple[int, int], list[str]] = {}
     for tap, tensor in taps.items():
-        if tensor in narrow and not _continues(graph, tensor):
+        if tensor in ends and graph.nodes[graph.producers[tensor]].op_type not in _MOVES:
             rows.setdefault(shapes[tap][1:], []).append(tap)
     chosen = set[str]()
     for row in rows.values():
@@ -79,6 +82,15 @@ def short_list(graph: Graph, taps: Mapping[str, str], shapes: Mapping[str, Shape
         sums = [tap for tap in row if _is_sum(graph, taps[tap])]
         chosen |= {*_spread(sums or [tap for tap in row if shapes[tap][0] == fewest])}
     return [tap for tap in taps if tap in chosen] or list(taps)[-1:]
+
+
+def layer_ends(graph: Graph) -> set[str]:
+    """Return the tensors at the ends of layers and blocks.
+
+    The rest of the graph depends on each of them alone, and no activation or normalisation
+    follows, with which a runtime would fuse the layer.
+    """
+    return {name for name in _narrow(graph) if not _continues(graph, name)}
 
 
 def _spread(row: Sequence[str]) -> list[str]:
@@ -110,7 +122,11 @@ def _is_end(graph: Graph, name: str) -> bool:
 def _continues(graph: Graph, tensor: str) -> bool:
     """Whether the only operator behind a tensor belongs to the same layer."""
     readers = graph.consumers.get(tensor, [])
-    return len(readers) == 1 and graph.nodes[readers[0]].op_type in _FOLLOWING
+    if len(readers) != 1:
+        return False
+    node = graph.nodes[readers[0]]
+    single = len([name for name in node.input if name in graph.dependent]) == 1
+    return node.op_type in _FOLLOWING or (single and node.op_type in _AFFINE)
 
 
 def _is_sum(graph: Graph, tensor: str) -> bool:
