@@ -25,6 +25,7 @@ def exported(
     batch: int | None = None,
     opset: int = 18,
     old: bool = True,
+    folding: bool = True,
 ) -> Path:
     """Write a network of torch as an .onnx file.
 
@@ -35,13 +36,14 @@ def exported(
         batch: fixed number of images; None: any.
         opset: version of the operators.
         old: use the exporter of TorchScript, which reaches old opsets and takes a tenth of the time.
+        folding: fold batch norms into convolutions.
     """
     example = torch.zeros(batch or 2, 3, side, side)
-    free: dict[str, Any] = {}
+    free: dict[str, Any] = {} if folding else {"training": torch.onnx.TrainingMode.PRESERVE}
     if old and batch is None:
-        free = {"dynamic_axes": {"input": {0: "batch"}}}
+        free |= {"dynamic_axes": {"input": {0: "batch"}}}
     elif batch is None:
-        free = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
+        free |= {"dynamic_shapes": ({0: torch.export.Dim("batch")},)}
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # the exporter does not know this operator
     with quiet(), torch.no_grad():
@@ -90,6 +92,49 @@ def save(
     onnx.helper.set_model_props(model, metadata or {})
     path.write_bytes(model.SerializeToString())
     return path
+
+
+def halved(path: Path, target: Path) -> Path:
+    """Write a network with all floats of 16 bits."""
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with quiet():
+        model = convert_float_to_float16(onnx.load(path), keep_io_types=False)
+    onnx.save(model, target)
+    return target
+
+
+class _Images:
+    """Images for the calibration of a quantiser."""
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self._batches = iter([{"input": images.numpy()}])
+
+    def get_next(self) -> Any:
+        return next(self._batches, None)
+
+
+def quantised(path: Path, target: Path, form: str, images: torch.Tensor) -> Path:
+    """Write a network of integers.
+
+    Args:
+        path: the network of floats.
+        target: the file.
+        form: ``QDQ``, ``QOperator`` or ``dynamic``.
+        images: (n, 3, side, side) normalised images.
+    """
+    from onnxruntime import quantization as tool
+
+    with quiet():
+        if form == "dynamic":
+            tool.quantize_dynamic(path, target, weight_type=tool.QuantType.QUInt8)
+        else:
+            wide = form == "QDQ"
+            style = tool.QuantFormat[form]
+            tool.quantize_static(
+                path, target, _Images(images), quant_format=style, per_channel=wide
+            )
+    return target
 
 
 def layers_run(backbone: Onnx, images: torch.Tensor, taps: list[str]) -> int:

@@ -19,6 +19,8 @@ from evonas.models.backbones.onnx_graphs.sessions import Sessions, open_session
 
 #: Largest difference between two batch sizes, relative to the largest value of a tensor.
 _SAME = 1e-3
+#: Beginning of the names of operators that quantise by the range of all values of a batch.
+_MIXING = "DynamicQuantize"
 
 
 class Probed(NamedTuple):
@@ -48,7 +50,8 @@ def probed(
     """Return a graph that takes any number of RGB images, and its tensors for random images.
 
     A fixed batch size is replaced by any. If the graph then fails, or computes other values, it
-    is run in batches of the fixed size, and of 1 if the file declares none.
+    is run in batches of the fixed size, and of 1 if the file declares none. So is a graph that
+    quantises by the range of all values of a batch, as an image's map must not depend on others.
 
     Args:
         model: the network, with its own input; changed in place.
@@ -68,10 +71,10 @@ def probed(
     images = np.random.default_rng(0).integers(0, 256, (3, 3, side, side)).astype(np.float32)
     several = images[: 3 if given.batch == 2 else 2]
     fixed = Sessions(Graph(model), given.batch or 1)
-    failure = None
+    failure, mixes = None, any(node.op_type.startswith(_MIXING) for node in model.graph.node)
     try:
         found = _run(Sessions(Graph(free)), several)
-        if given.batch is None or _agree(found, fixed, several):
+        if not mixes and (given.batch is None or _agree(found, fixed, several)):
             return found
     except Exception as error:  # ONNX Runtime raises many kinds of errors
         failure = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ WHAT, EXTRA = "backbone 'onnx'", "onnx"
 #: Operators with inner graphs, of which one is chosen or repeated by values.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 _BLOCK = 1 << 20
+_NEWEST = re.compile(r"official support for domain ai\.onnx is till opset (\d+)")
 
 
 class GraphFile(NamedTuple):
@@ -81,15 +83,14 @@ def read_graph(path: Path, where: str) -> GraphFile:
 
 def explain(error: Exception, model: Any) -> str:
     """Return why ONNX Runtime does not take a model, in one line."""
-    newest = max(schema.since_version for schema in _schemas() if not schema.domain)
-    version = opset(model)
-    if version > newest:
-        runtime = onnx_module("onnxruntime").__version__
-        return (
-            f"its opset {version} is beyond ONNX Runtime {runtime}, which knows opsets up to "
-            f"{newest}: export it with an older opset, or update onnxruntime"
-        )
-    return one_line(error)
+    match = _NEWEST.search(str(error))
+    if not match:
+        return one_line(error)
+    runtime, version = onnx_module("onnxruntime").__version__, opset(model)
+    return (
+        f"its opset {version} is beyond ONNX Runtime {runtime}, which takes opsets up to "
+        f"{match[1]}: export it with an older opset, or update onnxruntime"
+    )
 
 
 def opset(model: Any) -> int:

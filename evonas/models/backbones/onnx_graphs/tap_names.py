@@ -31,16 +31,19 @@ def tap_names(graph: Graph) -> dict[str, str]:
     ``/layer1/layer1.0/conv1/Conv_output_0`` is ``layer1.0.conv1.Conv``. A tensor whose name is a
     number has the operator in its name as well: ``conv_683``.
     """
+    tensors = [
+        (tensor, _readable(tensor, node.op_type))
+        for node in graph.nodes
+        for tensor in node.output
+        if tensor in graph.dependent
+    ]
+    kept = {tensor for tensor, name in tensors if tensor == name}
     found: dict[str, str] = {}
-    for node in graph.nodes:
-        for tensor in node.output:
-            if tensor not in graph.dependent:
-                continue
-            name, number = _readable(tensor, node.op_type), 2
-            unique = name
-            while unique in found:
-                unique, number = f"{name}_{number}", number + 1
-            found[unique] = tensor
+    for tensor, name in tensors:
+        unique, number = name, 2
+        while unique in found or (unique in kept and unique != tensor):
+            unique, number = f"{name}_{number}", number + 1
+        found[unique] = tensor
     return found
 
 
