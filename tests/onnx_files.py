@@ -35,7 +35,7 @@ def exported(
         side: of the images.
         batch: fixed number of images; None: any.
         opset: version of the operators.
-        old: use the exporter of TorchScript, which reaches old opsets and takes a tenth of the time.
+        old: use the exporter of TorchScript: it reaches old opsets, and takes a tenth of the time.
         folding: fold batch norms into convolutions.
     """
     example = torch.zeros(batch or 2, 3, side, side)

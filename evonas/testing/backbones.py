@@ -70,7 +70,8 @@ class BackboneConformance(Conformance):
 
         A suite of backbones that do not compute in torch overrides it.
         """
-        with Watch() as watch:  # type: ignore[no-untyped-call]
+        watch = Watch()  # type: ignore[no-untyped-call]
+        with watch:
             backbone(images, taps)
         return watch.ran
 

@@ -1,4 +1,4 @@
-"""A network in an .onnx file from the first look at it to a prediction, through the command line."""
+"""A network in an .onnx file, from its taps to a prediction, through the command line."""
 
 from __future__ import annotations
 

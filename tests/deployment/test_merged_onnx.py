@@ -61,7 +61,6 @@ def files(tmp_path_factory: pytest.TempPathFactory, images: Tensor) -> Callable[
 def _channels_last(path: Path, target: Path) -> Path:
     """Let a network take images with the channels behind."""
     model = onnx.load(path)
-    (value,) = model.graph.input
     model.graph.input[0].CopyFrom(
         helper.make_tensor_value_info("last", onnx.TensorProto.FLOAT, ["n", 32, 32, 3])
     )
@@ -153,7 +152,7 @@ def test_a_file_without_an_embedding(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU())
     path = exported(net, tmp_path / "maps.onnx")
     backbone: Onnx = registry.create("backbone", "onnx", {"file": str(path)})
-    tap = list(backbone.taps)[0]
+    tap = next(iter(backbone.taps))
     with pytest.raises(InputError, match="no output of the backbone's file is a vector"):
         merged(backbone, tap, head_for(backbone, tap), "values", keep_embedding=True)
 

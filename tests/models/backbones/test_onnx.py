@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx_files import exported, halved, quantised, save
 from small_modules import ConvNet, Transformer
 from torch import Tensor, nn
@@ -208,7 +208,7 @@ def test_channels_last_and_bgr(tmp_path: Path, images: Tensor) -> None:
 
 
 def test_a_map_with_channels_last_is_turned(tmp_path: Path, images: Tensor) -> None:
-    path, kernel = small_graph(tmp_path / "n.onnx", ["n", 3, 32, 32])
+    path, _ = small_graph(tmp_path / "n.onnx", ["n", 3, 32, 32])
     model = onnx.load(path)
     model.graph.node.append(helper.make_node("Transpose", ["out"], ["last"], perm=[0, 2, 3, 1]))
     model.graph.output[0].name = "last"
