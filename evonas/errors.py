@@ -11,6 +11,9 @@ import difflib
 import traceback
 from collections.abc import Iterable
 
+#: Number of known names that a message lists at most.
+_LISTED = 60
+
 
 class EvonasError(Exception):
     """Base of everything evonas raises on purpose."""
@@ -35,6 +38,10 @@ class RunError(EvonasError):
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``known names; did you mean 'x'?`` for an unknown ``name``."""
     names = sorted(known)
+    if len(names) > _LISTED:
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else "none is close"
+        return f"{hint} ({len(names)} are known)"
     listing = "known: " + ", ".join(names) if names else "none is known"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}? ({listing})" if close else listing

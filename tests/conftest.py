@@ -49,6 +49,12 @@ def recognition_weights() -> Path:
     return _real("face_recognition_weights")
 
 
+@pytest.fixture(scope="session")
+def mobilefacenet() -> Path:
+    """The file of the real MobileFaceNet."""
+    return _real("mobilefacenet_onnx") / "mobilefacenet.onnx"
+
+
 def _real(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():

@@ -100,6 +100,7 @@ class Runner:
         words = [*smaller(words[1:]), *_ADDED.get(script.name, [])]
 
         def work() -> None:
+            sys.path.insert(0, str(script.parent.resolve()))  # as Python does
             runpy.run_path(str(script), run_name="__main__")
 
         with self._inside(["python", *words]) as said:

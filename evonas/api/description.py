@@ -33,7 +33,7 @@ from evonas.models.networks.base import Network, refuse_unread
 from evonas.report.tables import Table
 from evonas.runs.finals import planned
 from evonas.space import Architecture, Gene, Genome, SearchSpace
-from evonas.workflows.components import Components
+from evonas.workflows.components import Components, training_components
 from evonas.workflows.feasibility import (
     check_limits,
     excluding_gene,
@@ -63,7 +63,7 @@ def describe(experiment: Experiment) -> ExperimentDescription:
         table = TabularBenchmark(experiment)
         _check(experiment, [lambda: table.space, table.optimizer])
         return _described(table)
-    components = Components(experiment)
+    components = training_components(experiment)
 
     def limits() -> object:
         return check_limits(components)
@@ -277,7 +277,7 @@ def describe_network(
         raise InputError(f"experiment {experiment.name!r}: a search in a table has no networks")
     if isinstance(source, Experiment) and words:
         experiment = config.changed(experiment, words)
-    components = Components(experiment)
+    components = training_components(experiment)
     chosen = _genome(components.space, genome, seed)
     architecture = components.space.decode(chosen)
     found = _network(

@@ -28,6 +28,7 @@ def export(
     repeat: int,
     out: Path | None,
     callback: Callback,
+    keep_embedding: bool = False,
 ) -> Path:
     """Export a network and return the file; beside it lies a ``.json`` of what it is and takes.
 
@@ -39,6 +40,7 @@ def export(
         out: the file; by default ``export/network.onnx`` or ``export/program.pt2`` in the
             folder of the network.
         callback: receives progress.
+        keep_embedding: whether the file gives the embedding of its backbone, an .onnx file, too.
 
     Raises:
         InputError: there is no such network or format, a library is missing, an operator has
@@ -53,7 +55,7 @@ def export(
     if file.resolve().parent == folder.resolve():
         raise InputError(f"--out {file}: lies among the networks themselves: choose another folder")
     deployed = RetrainedNetwork(retrained, network, repeat, callback.on_progress)
-    content = Export(deployed, cast(Format, kind)).run(file)
+    content = Export(deployed, cast(Format, kind), keep_embedding).run(file)
     write_json(file.with_suffix(".json"), content)
     return file
 
@@ -88,6 +90,7 @@ def export_folder(
     repeat: int | None,
     callbacks: Iterable[Callback],
     overrides: Sequence[Word],
+    keep_embedding: bool = False,
 ) -> ExportedFile:
     """Export a network of a folder, as ``RetrainedModel.export`` does.
 
@@ -100,6 +103,7 @@ def export_folder(
         repeat: which training of it, from 0; None: the first.
         callbacks: receive progress.
         overrides: changes to the experiment as ``key=value`` words.
+        keep_embedding: see ``export``.
 
     Raises:
         InputError, RunError: as ``export``.
@@ -108,7 +112,8 @@ def export_folder(
     folder, network, repeat = located(model, network, repeat)
     retrained = Retrained(folder, tuple(overrides))
     callback = CallbackList(callbacks)
-    return ExportedFile(export(retrained, format, network, repeat or 0, out, callback))
+    file = export(retrained, format, network, repeat or 0, out, callback, keep_embedding)
+    return ExportedFile(file)
 
 
 def check_format(kind: str) -> None:

@@ -12,7 +12,7 @@ from evonas.core.overrides import as_data
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
-from evonas.models.backbones.base import Backbone, NetworkCost, Shape, informative_taps
+from evonas.models.backbones.base import Backbone, NetworkCost, Shape
 from evonas.models.full_network import TruncatedBackbone
 from evonas.report.dataset_summary import Survey
 from evonas.report.tables import Table
@@ -141,6 +141,7 @@ class BackboneDescription:
         taps: from input to output.
         whole: cost of the whole network, with what stands behind the taps; None: there is none.
         not_shown: number of taps deep inside that were left out.
+        remarks: what was assumed about the network.
     """
 
     name: str
@@ -148,6 +149,7 @@ class BackboneDescription:
     taps: tuple[TapDescription, ...]
     whole: NetworkCost | None
     not_shown: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def table(self) -> Table:
@@ -165,7 +167,7 @@ class BackboneDescription:
         return Table(title, columns, rows, self._notes(), names=1)
 
     def _notes(self) -> list[str]:
-        notes = ["map: channels x height x width"]
+        notes = ["map: channels x height x width", *self.remarks]
         if self.whole is not None:
             text = f"{self.whole.macs:,} multiply-adds, {self.whole.params:,} parameters"
             notes.append(f"whole network, with what stands behind the taps: {text}")
@@ -183,6 +185,7 @@ class BackboneDescription:
             "taps": [tap.to_dict() for tap in self.taps],
             "whole": None if self.whole is None else self.whole._asdict(),
             "not_shown": self.not_shown,
+            "remarks": list(self.remarks),
         }
 
 
@@ -212,7 +215,7 @@ def describe_backbone(
     """
     backbone: Backbone = registry.create("backbone", name, as_data(options or {}))
     progress = CallbackList(callbacks).on_progress
-    shown = list(backbone.taps) if every_tap else informative_taps(backbone.taps, _FEW)
+    shown = list(backbone.taps) if every_tap else backbone.informative_taps(_FEW)
     taps = []
     for done, tap in enumerate(shown, start=1):
         taps.append(_tap(backbone, tap))
@@ -223,6 +226,7 @@ def describe_backbone(
         tuple(taps),
         backbone.full_cost(),
         len(backbone.taps) - len(shown),
+        tuple(backbone.remarks()),
     )
 
 

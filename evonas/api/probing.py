@@ -23,7 +23,7 @@ from evonas.errors import InputError
 from evonas.models.backbones.base import Backbone
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback, CallbackList
-from evonas.workflows.components import Components
+from evonas.workflows.components import Components, training_components
 
 _LITTLE = 0.9  # of the constant's error, above which nothing was learnt to speak of
 
@@ -92,7 +92,7 @@ def probe(
         experiment = config.changed(experiment, words)
     if experiment.table:
         raise InputError("probe: a search in a table has no backbone to probe")
-    components = Components(experiment)
+    components = training_components(experiment)
     labels = [read(components.dataset, name) for name in wanted(components)]
     backbones = {_title(experiment.backbone.name, experiment.backbone.options): components.backbone}
     for text in also:

@@ -263,6 +263,7 @@ class RetrainedModel:
         format: str | None = None,
         network: str = "",
         repeat: int = 0,
+        keep_embedding: bool = False,
         callbacks: Iterable[Callback] = (),
         overrides: Iterable[Word] = (),
         **changes: Any,
@@ -278,6 +279,8 @@ class RetrainedModel:
                 .pt2), else ``onnx``.
             network: name in the table; empty: the winner, or else the first with weights.
             repeat: which training of it, from 0.
+            keep_embedding: whether the file gives the embedding of its backbone as well; for
+                backbones from .onnx files.
             callbacks: receive progress.
             overrides: changes to the experiment as ``key=value`` words.
             changes: changes to the experiment, as ``Experiment.load`` takes them.
@@ -299,7 +302,8 @@ class RetrainedModel:
         if format is None:
             format = "torch_export" if file is not None and file.suffix == ".pt2" else "onnx"
         retrained = self._retrained([*overrides, *given(changes)])
-        return export(retrained, format, network, repeat, file, CallbackList(callbacks))
+        callback = CallbackList(callbacks)
+        return export(retrained, format, network, repeat, file, callback, keep_embedding)
 
     def distinctiveness(
         self,

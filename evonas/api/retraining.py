@@ -32,7 +32,7 @@ from evonas.runs.run_store import read_journal
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.space.recipe import task_choices
-from evonas.workflows.components import Components
+from evonas.workflows.components import training_components
 from evonas.workflows.fold_splits import Folds, check_protocol, make_folds
 from evonas.workflows.retraining import Contender, Retraining, selection_bias
 
@@ -147,7 +147,8 @@ class _Work:
         self, file: Path, best: Chosen, experiment: Experiment, callback: Callback
     ) -> None:
         self._file, self._best, self._callback = file, best, callback
-        self._experiment, self._components = experiment, Components(experiment)
+        self._components = training_components(experiment)
+        self._experiment = self._components.experiment
         self._components.device_description()  # raises now, not after hours of work on features
         before = TrainingRecord.beside([file] if best else [])
         self._record = self._components.training_record() | before

@@ -128,6 +128,7 @@ class _Run:
         self.callback, self._warm_from = callback, warm_from
         self._begun = time.monotonic()
         self._components = components_of(experiment)
+        experiment = self._components.experiment  # with the backbone's names of taps
         devices = self._components.device_description()
         self._optimizer = self._components.optimizer()
         self._experiment = _settled(experiment, self._optimizer.population_size)

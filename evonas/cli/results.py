@@ -91,6 +91,13 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="The file; in FOLDER/export if left out.")
     ] = None,
+    keep_embedding: Annotated[
+        bool,
+        typer.Option(
+            "--keep-embedding",
+            help="Of a backbone from an .onnx file: its own embedding as a further output.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a network as one file: images in, degrees (or years, classes, points) out."""
@@ -108,6 +115,7 @@ def export(
             repeat=repeat,
             callbacks=[view],
             overrides=overrides or [],
+            keep_embedding=keep_embedding,
         )
     if as_json:
         show_file(found.card)

@@ -135,7 +135,8 @@ class Experiment(Settings):
             search ends with whichever is spent first.
         space: name or file of the search space; further keys narrow its genes
             (``space.tap=[block2, block3]``, ``space.stem=16``). ``space.tap=@probe.json`` are
-            the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best.
+            the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best;
+            ``space.tap=auto`` are those that the backbone itself selects, ``tap=auto`` the last.
         optimizer, backbone, data, task: a registered part with its options; without a name the
             optimizer's are those of the default.
         tap: the tap of networks that choose none (the baselines, and spaces

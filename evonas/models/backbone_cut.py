@@ -69,7 +69,8 @@ class BackboneCut:
     def __init__(self, backbone: Backbone, tap: str) -> None:
         self._backbone, self._tap = backbone, tap
         backbone.check_taps([tap])
-        names, self._shown = list(backbone.taps), informative_taps(backbone.taps, _FEW)
+        backbone.require_torch("evonas finetune")
+        names, self._shown = list(backbone.taps), backbone.informative_taps(_FEW)
         self._taps = names[: names.index(tap) + 1]
         side = backbone.input_size
         try:

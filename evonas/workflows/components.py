@@ -37,6 +37,7 @@ from evonas.workflows.network_components import NetworkComponents
 from evonas.workflows.recipe_tasks import Settled
 from evonas.workflows.resources import Hardware
 from evonas.workflows.tabular_benchmark import TabularBenchmark
+from evonas.workflows.tap_choices import must_be_named, named_taps
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ class Components(NetworkComponents):
     def cautions(self) -> list[str]:
         """Return lines that a user should read before the search begins."""
         own = self.experiment
-        lines = overruled(own.recipe, own.training, own.task.options)
+        lines = self.backbone.remarks()
+        lines += overruled(own.recipe, own.training, own.task.options)
         if not self.objective.timed:
             return lines
         return [
@@ -256,5 +258,23 @@ class Components(NetworkComponents):
 
 
 def components_of(experiment: Experiment) -> BaseComponents:
-    """Return the components of an experiment: those of its table, or of its trainings."""
-    return TabularBenchmark(experiment) if experiment.table else Components(experiment)
+    """Return the components of an experiment: those of its table, or of its trainings.
+
+    Raises:
+        InputError: taps are to be named by the backbone, which cannot be made.
+    """
+    return TabularBenchmark(experiment) if experiment.table else training_components(experiment)
+
+
+def training_components(experiment: Experiment) -> Components:
+    """Return the components of an experiment with trainings, with the backbone's names of taps.
+
+    Raises:
+        InputError: taps are to be named by the backbone, which cannot be made.
+    """
+    components = Components(experiment)
+    if not must_be_named(experiment):
+        return components
+    named = Components(named_taps(experiment, components.backbone))
+    vars(named)["backbone"] = components.backbone  # it is made once
+    return named

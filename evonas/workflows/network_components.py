@@ -11,7 +11,7 @@ import torch
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.data.base import Dataset
-from evonas.errors import InputError, nearest
+from evonas.errors import InputError
 from evonas.estimation.cost.block_summary import Block, blocks
 from evonas.estimation.cost.complexity import Complexity, count
 from evonas.estimation.cost.limits import BackboneShare, KnownCosts
@@ -105,8 +105,8 @@ class NetworkComponents(BaseComponents):
         for tap in (*taps, self.experiment.tap):
             if tap not in self.backbone.taps:
                 raise InputError(
-                    f"backbone {self.experiment.backbone.name!r} has no tap {tap!r}: "
-                    f"{nearest(str(tap), self.backbone.taps)}"
+                    f"backbone {self.experiment.backbone.name!r} has "
+                    f"{self.backbone.no_tap(str(tap))}"
                 )
         space = with_recipe(space, self.experiment.recipe)
         for chosen in all_task_choices(self.experiment.recipe):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import onnx_files
 import pytest
 import small_modules
 import torch
@@ -16,6 +17,7 @@ from evonas.core import registry
 from evonas.errors import InputError
 from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.base import Backbone
+from evonas.models.backbones.onnx import Onnx
 from evonas.models.full_network import TruncatedBackbone
 from evonas.models.tracing import save
 from evonas.testing import BackboneConformance
@@ -23,6 +25,8 @@ from evonas.testing import BackboneConformance
 NAMES = registry.names("backbone")
 _CONV = {"taps": ["stem", "layers.0", "layers.1"]}
 _ATTENTION = {"taps": ["patches", "blocks.0", "blocks.1", "norm"]}
+_ONNX_CONV = ["stem.Conv", "layers.0.relu_1.Relu", "layers.1.relu_1.Relu"]
+_ONNX_ATTENTION = ["patches.Conv", "blocks.0.Add_1", "blocks.1.Add_1", "norm.LayerNormalization"]
 
 #: case -> (backbone, options to be made with trained weights)
 CASES: dict[str, tuple[str, dict[str, object]]] = {
@@ -47,6 +51,8 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "exported convnet": ("exported", {"path": "PROGRAM", **_CONV}),
     "exported transformer": ("exported", {"path": "PROGRAM 1", **_ATTENTION}),
     "pruned": ("pruned", {"path": "PRUNED", "tap": "layers"}),
+    "onnx convnet": ("onnx", {"file": "ONNX CONVNET", "taps": _ONNX_CONV}),
+    "onnx transformer": ("onnx", {"file": "ONNX TRANSFORMER", "taps": _ONNX_ATTENTION}),
     "exported script": ("exported", {"path": "SCRIPT", "input_size": 32}),
     "timm": ("timm", {"model": "tiny_conv", "pretrained": True, **_CONV}),
     "timm transformer": ("timm", {"model": "tiny_vit", "pretrained": True, **_ATTENTION}),
@@ -54,7 +60,7 @@ CASES: dict[str, tuple[str, dict[str, object]]] = {
     "facenet": ("facenet", {"pretrained": True, "input_size": 32, **_CONV}),
 }
 #: Without a seed of fresh weights: nothing to draw, or nobody knows how they were drawn.
-NO_RANDOM = {"none", "exported", "pruned"}
+NO_RANDOM = {"none", "exported", "onnx", "pruned"}
 #: Users may offer taps between which nothing is computed; of these every tap costs more.
 DISTINCT = {"synthetic_face", "face_recognition", "vgg_face", "light_cnn"}
 #: Multiply-adds behind the last tap: linear layers, which are no maps.
@@ -63,7 +69,11 @@ BEHIND = {
     "face_recognition": 256 * 128,
     "light_cnn": 128 * 8 * 8 * 512 + 256 * 79077,
     **dict.fromkeys(
-        ["torch_module convnet", "exported convnet", "timm", "torchvision", "facenet"], 16 * 5
+        [
+            *("torch_module convnet", "exported convnet", "onnx convnet"),
+            *("timm", "torchvision", "facenet"),
+        ],
+        16 * 5,
     ),
 }
 
@@ -108,6 +118,9 @@ def files(
         if what in ("CONVNET", "TRANSFORMER"):
             path = path.with_suffix(".safetensors")
             save_file((convnet if what == "CONVNET" else transformer).state_dict(), path)
+        elif what.startswith("ONNX"):
+            net = convnet if what == "ONNX CONVNET" else transformer
+            path = onnx_files.exported(net, path.with_suffix(".onnx"))
         elif what == "PRUNED":
             path = path.with_suffix(".pt2")
             save(torch.nn.Sequential(convnet.stem, convnet.layers), torch.zeros(2, 3, 32, 32), path)
@@ -136,6 +149,12 @@ class TestBackbones(BackboneConformance):
             given = {k: v for k, v in given.items() if k not in ("weights", "pretrained")}
         made: Backbone = registry.create("backbone", CASES[name][0], {**given, **changes})
         return made
+
+    @classmethod
+    def work(cls, backbone: Backbone, images: torch.Tensor, taps: list[str]) -> int:
+        if not isinstance(backbone, Onnx):
+            return super().work(backbone, images, taps)
+        return onnx_files.layers_run(backbone, images, taps)
 
     def test_there_is_something_to_test(self) -> None:
         assert {name for name, _ in CASES.values()} == set(NAMES)

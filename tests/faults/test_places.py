@@ -25,7 +25,7 @@ from torch import nn
 
 from evonas.core import experiment as config
 from evonas.core.files import keep
-from evonas.deployment.export import onnx_file
+from evonas.deployment import onnx_file
 from evonas.deployment.quantization import pt2e as quantize_pt2e
 from evonas.deployment.quantization.capture import trace
 from evonas.errors import EvonasError

@@ -24,17 +24,20 @@ from torch.export import ExportedProgram
 
 from evonas.core.files import draft_of, writing
 from evonas.core.optional_imports import library
-from evonas.deployment.export import onnx_file
+from evonas.deployment import onnx_file
 from evonas.deployment.export.exported_model import CARD, CARD_FILE, load_runner
 from evonas.deployment.export.model_card import model_card
-from evonas.deployment.export.parity_check import check_parity
+from evonas.deployment.export.parity_check import PARITY, check_parity
+from evonas.deployment.merged_onnx import EMBEDDING, embedding_of, merged
 from evonas.deployment.quantization import pt2e
 from evonas.deployment.quantization.capture import trace
 from evonas.deployment.retrained_network import RetrainedNetwork
-from evonas.errors import InputError, UnreadableImage
+from evonas.errors import InputError, RunError, UnreadableImage
 from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.estimation.features.views import View
+from evonas.models.backbones.onnx import Onnx
 from evonas.models.files.exported_programs import unlifted
+from evonas.models.files.onnx_session import session
 from evonas.models.files.quantized_network import SUFFIXES, Quantized
 from evonas.tasks.base import Task
 
@@ -65,10 +68,11 @@ class Export:
     Args:
         network: the retrained network.
         kind: format of the file.
+        keep_embedding: whether the file gives the backbone's own embedding as well.
 
     Raises:
-        InputError: there is no such network, a library is missing, or the network is quantised
-            into the other format.
+        InputError: there is no such network, a library is missing, the network is quantised
+            into the other format, or its backbone does not allow the format or the embedding.
 
     Attributes:
         notes: deviations from the settings, for the user.
@@ -76,6 +80,7 @@ class Export:
 
     network: RetrainedNetwork
     kind: Format
+    keep_embedding: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -88,6 +93,15 @@ class Export:
             raise InputError(
                 f"--format {self.kind}: this network is quantised into {source}, expected --format "
                 f"{other}; or quantise it again with --backend {backend}"
+            )
+        backbone = self.network.components.backbone
+        if self.kind == "torch_export":
+            backbone.require_torch("--format torch_export")
+        self._graph = backbone if isinstance(backbone, Onnx) else None
+        if self.keep_embedding and self._graph is None:
+            raise InputError(
+                "--keep-embedding: expected a backbone from an .onnx file (backbone 'onnx'), got "
+                f"{self.network.components.experiment.backbone.name!r}: leave it out"
             )
 
     @property
@@ -112,11 +126,16 @@ class Export:
         """
         start = time.perf_counter()
         card, images = model_card(self.network, self.quantised), self.images
+        if self._graph is not None and self.keep_embedding:
+            sizes = self._graph.sizes_of(embedding_of(self._graph))
+            card["embedding"] = {"output": EMBEDDING, "size": sizes[1]}
         with _draft(path) as draft:
             self._write(draft, card)
             with threads(1):
                 run = load_runner(draft)
                 parity = self._parity(run, images)
+                if self._graph is not None and self.keep_embedding:
+                    parity |= _same_embedding(self._graph, draft, images)
             written = time.perf_counter() - start
             with threads(1), torch.inference_mode():
                 image = images[:1]
@@ -169,7 +188,9 @@ class Export:
 
     @property
     def _original(self) -> str:
-        return "the quantised file" if self.quantised else "PyTorch, eager"
+        if self.quantised:
+            return "the quantised file"
+        return "PyTorch, eager" if self._graph is None else "backbone, then head"
 
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
         text = json.dumps(card)
@@ -182,6 +203,12 @@ class Export:
                     self.network.head(self.images[:1]).expand(2, *self._output_shape),
                     output,
                 )
+            elif self._graph is not None:
+                head = DecodedNetwork(self.network.head, self.task).eval()
+                tap, embedding = self.network.tap, self.keep_embedding
+                model = merged(self._graph, tap, head, output, embedding)
+                if self._graph.sessions.batch:
+                    self._note_single_images()
             else:
                 model = onnx_file.model(self._program(self._decoded), output)
             facts = {
@@ -219,9 +246,12 @@ class Export:
         except InputError:
             # The backbone may be a program that was exported for single images.
             program = trace(module, self.side, any_batch=False)
-            note = "the file takes one image at a time, as its backbone does"
-            self.notes += [note] if note not in self.notes else []
+            self._note_single_images()
             return program
+
+    def _note_single_images(self) -> None:
+        note = "the file takes one image at a time, as its backbone does"
+        self.notes += [note] if note not in self.notes else []
 
     def _parity(self, run: Any, images: Tensor) -> dict[str, Any]:
         """Return the largest difference between the predictions of the file and of PyTorch.
@@ -237,6 +267,24 @@ class Export:
         hint = f"try --format {'torch_export' if self.kind == 'onnx' else 'onnx'}"
         result = check_parity(self.task.answer, expected, got, hint)
         return {"images": len(images), "split": f"{self.network.side} split", **result}
+
+
+def _same_embedding(backbone: Onnx, file: Path, images: Tensor) -> dict[str, Any]:
+    """Return the largest difference between the embeddings of a file and of its backbone.
+
+    Raises:
+        RunError: it is larger than rounding explains.
+    """
+    (expected,) = backbone.sessions.run(images.numpy(), (embedding_of(backbone),))
+    got = session(file, extra="export", output=EMBEDDING)(images.numpy())
+    largest, scale = float(np.abs(got - expected).max()), float(np.abs(expected).max())
+    if not largest <= PARITY * scale:
+        raise RunError(
+            f"the exported file gives other embeddings than the backbone: expected differences of "
+            f"at most {PARITY * scale:.1e} on {len(images)} images, got {largest:.1e}; no file is "
+            "left: leave out --keep-embedding"
+        )
+    return {"embedding_difference": largest}
 
 
 def _check_operators(program: ExportedProgram) -> None:

@@ -26,10 +26,15 @@ def _ends(result: Mapping[str, Any]) -> Table:
         ["images", f"(n, 3, {side}, {side})", "float32, RGB in 0..255"],
         [result["output"], shape, f"{', '.join(answer['columns'])}; {answer['unit']}"],
     ]
+    other = "backbone and head one after the other" if result["backbone"] == "onnx" else "PyTorch"
     notes = [
-        f"largest difference from {'the quantised file' if result['quantised'] else 'PyTorch'} on "
+        f"largest difference from {'the quantised file' if result['quantised'] else other} on "
         f"{parity['images']} images of the {parity['split']}: "
         f"{parity['largest_difference']:.1e} {parity['unit']}; allowed {parity['allowed']:.1e}"
     ]
+    if "embedding" in result:
+        own = result["embedding"]
+        rows.append([own["output"], f"(n, {own['size']})", "the backbone's own embedding"])
+        notes.append(f"of its embeddings: {parity['embedding_difference']:.1e}")
     title = f"{result['network']} on {result['tap']}, exported: what goes in and out"
     return Table(title, ["", "shape", "what it is"], rows, notes, names=3)

@@ -11,7 +11,7 @@ from evonas.deployment.probing.linear_probe import Primary, probe
 from evonas.deployment.probing.targets import Flags, Target
 from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View
-from evonas.models.backbones.base import Backbone, Pooled, informative_taps
+from evonas.models.backbones.base import Backbone, Pooled
 from evonas.workflows.components import Components
 
 _FEW = 40  # taps that are all probed
@@ -40,7 +40,7 @@ def probed(
     """
     settings, dataset, begun = components.experiment.features, components.dataset, time.monotonic()
     cache = FeatureCache(Path(settings.cache).expanduser(), settings.strict)
-    taps = informative_taps(backbone.taps, _FEW)
+    taps = backbone.informative_taps(_FEW)
     features = cache.ensure(
         Pooled(backbone),
         dataset,

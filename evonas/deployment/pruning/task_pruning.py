@@ -102,7 +102,9 @@ class Pruning:
                 "fine-tuned: expected the folder that `evonas retrain` wrote (pruning trains the "
                 "backbone further by itself)"
             )
-        upto = TruncatedBackbone(self.network.components.backbone, self.network.tap)
+        backbone = self.network.components.backbone
+        backbone.require_torch("evonas prune")
+        upto = TruncatedBackbone(backbone, self.network.tap)
         return Prunable(upto, self.network.example)
 
     @cached_property

@@ -48,16 +48,20 @@ class Captured:
     """A network as a graph with copied weights and folded batch norms.
 
     Attributes:
-        graph: (n, 3, side, side) float32 -> outputs; weights are its parameters and buffers.
+        graph: (n, 3, side, side) float32 -> outputs; weights are its parameters and buffers,
+            and it is an ``fx.GraphModule`` unless there is ``onnx``.
         side: side of the input, in pixels.
         any_batch: True for a dynamic batch size; False for single images.
         size: bytes of the weights before batch-norm folding.
+        onnx: the network as an ONNX model, if its backbone is none of torch; ``graph`` then
+            cannot be trained or exported by torch.
     """
 
-    graph: fx.GraphModule
+    graph: nn.Module
     side: int
     any_batch: bool
     size: int
+    onnx: Any = None
 
     def example(self) -> Tensor:
         """Return two empty images; one if the network takes single images."""

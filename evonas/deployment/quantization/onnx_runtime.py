@@ -17,23 +17,55 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from evonas.core.optional_imports import library, quiet
+from evonas.deployment.merged_onnx import merged
+from evonas.deployment.onnx_file import INPUT, bare
 from evonas.deployment.quantization.capture import Captured
 from evonas.deployment.quantization.int8_coverage import Coverage, Operation, coverage
 from evonas.errors import InputError, RunError, one_line
+from evonas.models.backbones.onnx import Onnx
 from evonas.models.files.onnx_session import session
 
 _WHAT = "quantising with the backend onnx"
+#: Operators of graphs that are quantised already.
+_INTEGERS = frozenset(
+    {"QuantizeLinear", "DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
+    | {"MatMulInteger", "DynamicQuantizeLinear", "QGemm"}
+)
 _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 #: Other operators for which ONNX Runtime has integer implementations.
 _CAPABLE = frozenset(
     {"add", "mul", "averagepool", "globalaveragepool", "maxpool", "leakyrelu", "sigmoid"}
     | {"softmax", "relu", "clip", "resize", "pad", "where"}
 )
-INPUT, OUTPUT = "images", "outputs"
+OUTPUT = "outputs"
 #: Largest difference from torch, relative to the largest output.
 _PARITY = 1e-4
 #: Limit of protocol buffers; weights of larger models are stored in a second file.
 _LARGEST = 2**31 - 2**20
+
+
+def captured_onnx(backbone: Onnx, tap: str, head: nn.Module, network: nn.Module) -> Captured:
+    """Return a network whose backbone is an .onnx file, as one ONNX model.
+
+    Args:
+        backbone: the backbone.
+        tap: name of the tap.
+        head: the head.
+        network: backbone and head, one after the other.
+
+    Raises:
+        InputError: the backbone computes with integers already, or the parts cannot be merged.
+    """
+    nodes = (backbone.graph.nodes[i] for i in backbone.graph.needed([backbone.tensor_name(tap)]))
+    done = next((node.op_type for node in nodes if node.op_type in _INTEGERS), "")
+    if done:
+        raise InputError(
+            f"evonas quantize: the backbone's file computes with integers already (operator "
+            f"{done}): export the network as it is"
+        )
+    model = merged(backbone, tap, head, OUTPUT)
+    size = sum(tensor.ByteSize() for tensor in model.graph.initializer)
+    return Captured(network, backbone.input_size, backbone.sessions.batch is None, size, model)
 
 
 def export(captured: Captured, path: Path, images: Tensor) -> None:
@@ -50,23 +82,7 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
     """
     onnx = library("onnx", _WHAT)
     library("onnxscript", _WHAT)
-    try:
-        with torch.no_grad(), quiet():
-            program: Any = torch.onnx.export(
-                nn.Sequential(captured.graph),
-                (captured.example(),),
-                dynamo=True,
-                dynamic_shapes=({0: Dim("batch")},) if captured.any_batch else None,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                verbose=False,
-            )
-            model = program.model_proto
-    except Exception as error:  # the exporter raises many kinds of errors
-        cause = error.__cause__ or error
-        raise InputError(
-            f"the network cannot be exported as ONNX ({one_line(cause)}): try --backend pt2e"
-        ) from error
+    model = captured.onnx or _exported(captured)
     bare(model)
     outside = sum(t.ByteSize() for t in model.graph.initializer) > _LARGEST
     with quiet():
@@ -82,6 +98,31 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
             f"{difference:.1e} of the largest output, expected below {_PARITY:g}): use "
             "--backend pt2e"
         )
+
+
+def _exported(captured: Captured) -> Any:
+    """Return a network of torch as an ONNX model.
+
+    Raises:
+        InputError: an operator has no ONNX form.
+    """
+    try:
+        with torch.no_grad(), quiet():
+            program: Any = torch.onnx.export(
+                nn.Sequential(captured.graph),
+                (captured.example(),),
+                dynamo=True,
+                dynamic_shapes=({0: Dim("batch")},) if captured.any_batch else None,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+            return program.model_proto
+    except Exception as error:  # the exporter raises many kinds of errors
+        cause = error.__cause__ or error
+        raise InputError(
+            f"the network cannot be exported as ONNX ({one_line(cause)}): try --backend pt2e"
+        ) from error
 
 
 def quantize(captured: Captured, source: Path, path: Path, batches: Sequence[Tensor]) -> None:
@@ -179,10 +220,3 @@ def _shorten(model: Any) -> None:
         node.ClearField("name")
         node.input[:] = [short(name) for name in node.input]
         node.output[:] = [short(name) for name in node.output]
-
-
-def bare(model: Any) -> None:
-    """Remove the exporter's notes on source code from an ONNX model."""
-    for message in (model, model.graph, *model.graph.node, *model.graph.value_info):
-        for field in ("doc_string", "metadata_props"):
-            message.ClearField(field)

@@ -19,11 +19,13 @@ from torch import Tensor
 from evonas.core.compression_settings import QuantizeSettings
 from evonas.deployment.quantization.backends import check_extra, quantize
 from evonas.deployment.quantization.capture import Captured, capture
+from evonas.deployment.quantization.onnx_runtime import captured_onnx
 from evonas.deployment.quantization.qat import QATNetwork
 from evonas.deployment.quantization.speed import speed
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError
 from evonas.estimation.cost.latency import processor, threads
+from evonas.models.backbones.onnx import Onnx
 from evonas.models.files.quantized_network import SUFFIXES, load_quantized
 
 _BATCH = 64
@@ -64,6 +66,10 @@ class Quantization:
                 "the folder that `evonas retrain` or `evonas prune` wrote"
             )
         self._components = self.network.components
+        settings = self._components.experiment.quantize
+        if settings.road == "pt2e" or settings.aware:
+            what = "--qat" if settings.aware else "--backend pt2e"
+            self._components.backbone.require_torch(what)
         self._components.dataset.sides()  # raises InputError without a training split
         if (trained := len(entry["weights"])) > 1:
             self.notes.append(
@@ -116,7 +122,10 @@ class Quantization:
                 }
             with self._timed("measuring latency"), threads(1):
                 single_thread = load_quantized(path)
-                measured = speed(full_network, floats, single_thread, images[0][:1], self.compiling)
+                name = "float, torch" if captured.onnx is None else "float, backbone, then head"
+                measured = speed(
+                    full_network, floats, single_thread, images[0][:1], self.compiling, name
+                )
         after = path.stat().st_size
         return {
             "network": self.network.contender["name"],
@@ -151,7 +160,11 @@ class Quantization:
 
     @cached_property
     def _captured(self) -> Captured:
-        captured = capture(self.network.full_network, self._components.backbone.input_size)
+        backbone, network = self._components.backbone, self.network.full_network
+        if isinstance(backbone, Onnx):
+            captured = captured_onnx(backbone, self.network.tap, self.network.head, network)
+        else:
+            captured = capture(network, backbone.input_size)
         if not captured.any_batch:
             self.notes.append("the network takes one image at a time, as its backbone does")
         return captured

@@ -39,7 +39,12 @@ class Speed:
 
 
 def speed(
-    network: nn.Module, floats: Path, quantised: Quantized, image: Tensor, compiling: bool
+    network: nn.Module,
+    floats: Path,
+    quantised: Quantized,
+    image: Tensor,
+    compiling: bool,
+    name: str = "float, torch",
 ) -> Speed:
     """Measure the latency of a float network and its quantised form in their runtimes.
 
@@ -49,8 +54,9 @@ def speed(
         quantised: the quantised network.
         image: (1, 3, side, side) float RGB in 0..255.
         compiling: also measure both with torch.compile, if ``quantised`` is a torch program.
+        name: name of the float network in the table.
     """
-    runs: dict[str, Callable[[Tensor], object]] = {"float, torch": network}
+    runs: dict[str, Callable[[Tensor], object]] = {name: network}
     notes: list[str] = []
     seconds: dict[str, float] = {}
     if quantised.program is None:

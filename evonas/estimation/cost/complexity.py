@@ -18,6 +18,9 @@ from fvcore.nn import FlopCountAnalysis
 from fvcore.nn.jit_handles import elementwise_flop_counter, get_shape
 from torch import nn
 
+from evonas.models.backbones.base import TapCost
+from evonas.models.full_network import TruncatedBackbone
+
 #: Operators of a trace, as fvcore names them, whose count is multiply-adds.
 MAC_OPERATORS = frozenset(
     {"conv", "linear", "addmm", "matmul", "mm", "bmm", "einsum", "scaled_dot_product_attention"}
@@ -64,6 +67,8 @@ class Complexity:
 def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
     """Return the complexity of a module, whose mode, weights and statistics do not change.
 
+    A backbone that does not compute in torch states its cost itself.
+
     Args:
         module: takes one tensor (n, *in_shape).
         in_shape: shape of one input, without the batch.
@@ -71,6 +76,11 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
     Returns:
         Complexity at batch size 1 in evaluation mode.
     """
+    stated = (
+        module.backbone.cost_up_to(module.tap) if isinstance(module, TruncatedBackbone) else None
+    )
+    if stated is not None:
+        return _of_tap(stated)
     with evaluating(module), torch.no_grad():
         analysis = analysed(module, example(module, in_shape))
         by_operator = {str(name): int(value) for name, value in analysis.by_operator().items()}
@@ -92,6 +102,17 @@ def count(module: nn.Module, in_shape: tuple[int, ...]) -> Complexity:
         megabytes=params * _BYTES_PER_PARAMETER / 1e6,
         uncounted=tuple(sorted(others.items())),
         statistics=sum(buffer.numel() for buffer in statistics),
+    )
+
+
+def _of_tap(cost: TapCost) -> Complexity:
+    """Return the cost that a backbone states."""
+    return Complexity(
+        macs=cost.macs,
+        params=cost.params,
+        megabytes=cost.params * _BYTES_PER_PARAMETER / 1e6,
+        uncounted=tuple((name, None) for name in cost.not_counted),
+        statistics=cost.statistics,
     )
 
 

@@ -162,9 +162,9 @@ class FeatureCache:
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self._root) as folder:
+                made = {tap: Path(folder, path.name) for tap, path in into.items()}
                 maps = {
-                    tap: allocate(Path(f"{folder}/{tap}.npy"), (total, *backbone.taps[tap]))
-                    for tap in into
+                    tap: allocate(path, (total, *backbone.taps[tap])) for tap, path in made.items()
                 }
                 pending: deque[Future[None]] = deque()
                 with ThreadPoolExecutor(_CORES, initializer=_one_thread) as pool:
@@ -180,7 +180,7 @@ class FeatureCache:
                 for tap, values in maps.items():
                     values.flush()
                     origin = {**_names(backbone, images.dataset), "tap": tap, "view": view.name}
-                    commit(Path(f"{folder}/{tap}.npy"), into[tap], unreadable, origin)
+                    commit(made[tap], into[tap], unreadable, origin)
         except OSError as error:
             raise InputError(
                 f"feature cache {self._root}: cannot be written ({error.strerror}): free some "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,22 @@ class NetworkCost(NamedTuple):
 
     macs: int
     params: int
+
+
+class TapCost(NamedTuple):
+    """The cost of a backbone up to one tap at batch 1.
+
+    Attributes:
+        macs: multiply-adds.
+        params: number of parameters.
+        statistics: number of running means and variances of batch norms.
+        not_counted: operators without multiply-adds, sorted by name.
+    """
+
+    macs: int
+    params: int
+    statistics: int
+    not_counted: tuple[str, ...]
 
 
 def count_cost(
@@ -63,10 +79,12 @@ class Backbone(nn.Module, ABC):
         input_size: side of the square input, in pixels.
         taps: name -> (channels, height, width) of each available feature map, in the order of
             computation.
+        has_tensor_names: whether ``tap_name`` knows further names of taps.
     """
 
     input_size: int
     taps: Mapping[str, Shape]
+    has_tensor_names: ClassVar[bool] = False
 
     @abstractmethod
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
@@ -90,9 +108,43 @@ class Backbone(nn.Module, ABC):
             InputError: a name is unknown; the message offers the nearest name.
         """
         for name in taps:
-            if name not in self.taps:
-                raise InputError(f"the backbone has no tap {name!r}: {nearest(name, self.taps)}")
+            if self.tap_name(name) not in self.taps:
+                raise InputError(f"the backbone has {self.no_tap(name)}")
         return set(taps)
+
+    def no_tap(self, name: str) -> str:
+        """Return why a name is no tap; it completes "the backbone has"."""
+        return f"no tap {name!r}: {nearest(name, self.taps)}"
+
+    def tap_name(self, name: str) -> str:
+        """Return the tap of a name; backbones of files accept further names of taps."""
+        return name
+
+    def informative_taps(self, few: int) -> list[str]:
+        """Return a selection of taps for tables, probes and searches; see the function."""
+        return informative_taps(self.taps, few)
+
+    def cost_up_to(self, tap: str) -> TapCost | None:
+        """Return the cost up to a tap; None: torch's trace of it says the cost.
+
+        Backbones that do not compute in torch define it; see ``estimation.cost.complexity``.
+        """
+        return None
+
+    def remarks(self) -> list[str]:
+        """Return lines on what was assumed about the network, for people; none by default."""
+        return []
+
+    def require_torch(self, what: str) -> None:
+        """Refuse what only a backbone in PyTorch can do: gradients and traces.
+
+        Args:
+            what: subject of the message, such as ``evonas prune``.
+
+        Raises:
+            InputError: this backbone does not compute in torch.
+        """
+        return
 
     def full_cost(self) -> NetworkCost | None:
         """Return the cost of the complete network, up to its own output.

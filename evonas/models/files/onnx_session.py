@@ -24,26 +24,27 @@ _SEAL = bytes([14 << 3 | 2, len(_PAIR) + _DIGITS]) + _PAIR
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def session(path: Path, threads: int = 1, extra: str = "quantize") -> Run:
+def session(path: Path, threads: int = 1, extra: str = "quantize", output: str = "") -> Run:
     """Return the network of an .onnx file as a function on numpy arrays.
 
     Args:
         path: .onnx file.
         threads: number of threads of ONNX Runtime.
         extra: name of evonas' extra that installs onnx and onnxruntime, for messages.
+        output: name of the output to return; empty: the first.
 
     Returns:
         A function of (n, 3, side, side) float32 images that returns the outputs.
 
     Raises:
         InputError: onnxruntime is missing, or the file is damaged, refers to weights in other
-            files, or has more than one input or output.
+            files, or has more than one input or no output.
     """
     onnx, runtime = (library(name, _WHAT, extra) for name in ("onnx", "onnxruntime"))
     try:
         content = unsealed(path.read_bytes())
         model = onnx.load_model_from_string(content)
-        if any(tensor.data_location == tensor.EXTERNAL for tensor in _tensors(model.graph)):
+        if any(tensor.data_location == tensor.EXTERNAL for tensor in tensors(model.graph)):
             # A reference to another file could name any file of the machine.
             raise InputError(
                 f"{path}: expected all weights in this file, got references to other files: "
@@ -61,17 +62,17 @@ def session(path: Path, threads: int = 1, extra: str = "quantize") -> Run:
             f"{path}: cannot be read as ONNX ({one_line(error)}): write it again"
         ) from error
     inputs, outputs = network.get_inputs(), network.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0].shape) != 4:
+    if len(inputs) != 1 or not outputs or len(inputs[0].shape) != 4:
         raise InputError(
-            f"{path}: expected one input (n, 3, side, side) and one output, got {len(inputs)} "
+            f"{path}: expected one input (n, 3, side, side) and an output, got {len(inputs)} "
             f"and {len(outputs)}: write it again"
         )
-    name = inputs[0].name
+    name, wanted = inputs[0].name, [output or outputs[0].name]
     single = inputs[0].shape[0] == 1
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         parts = np.split(images, len(images)) if single and len(images) > 1 else [images]
-        return np.concatenate([network.run(None, {name: part})[0] for part in parts])
+        return np.concatenate([network.run(wanted, {name: part})[0] for part in parts])
 
     return run
 
@@ -101,11 +102,11 @@ def unsealed(content: bytes) -> bytes:
     return model
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
+def tensors(graph: Any) -> Iterator[Any]:
     """Yield every tensor of an ONNX graph, including those in attributes and inner graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+                yield from tensors(inner)

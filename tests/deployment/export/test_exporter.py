@@ -23,8 +23,8 @@ from small_modules import export as program_of
 from torch import Tensor, nn
 
 from evonas.api.retrained_model import RetrainedModel
+from evonas.deployment import onnx_file
 from evonas.deployment.export import exporter as exporting
-from evonas.deployment.export import onnx_file
 from evonas.deployment.export.exported_model import ExportedNetwork
 from evonas.deployment.export.parity_check import difference
 from evonas.deployment.quantization.capture import trace

@@ -13,7 +13,7 @@ from torch.export import Dim
 
 from evonas.core.optional_imports import quiet
 from evonas.core.rotations import geodesic, matrices
-from evonas.deployment.export import onnx_file
+from evonas.deployment import onnx_file
 from evonas.deployment.export.exporter import DecodedNetwork
 from evonas.errors import InputError
 from evonas.models.files.onnx_session import Run, session

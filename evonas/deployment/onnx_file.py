@@ -12,11 +12,12 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 
 from evonas.core.optional_imports import library, quiet
-from evonas.deployment.quantization.onnx_runtime import INPUT, bare
 from evonas.errors import InputError, one_line
 from evonas.models.files.onnx_session import sealed
 
 _WHAT = "exporting to ONNX"
+#: Name of the input of every model, and of the intermediate input of one that is joined.
+INPUT = "images"
 #: Largest size of a protocol buffer, in bytes.
 _LARGEST = 2**31 - 2**20
 _FAILED = re.compile(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)\]", re.DOTALL)
@@ -60,16 +61,18 @@ def model(program: ExportedProgram, output: str) -> Any:
 
 
 def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
-    """Return an ONNX model followed by a small torch module.
+    """Return an ONNX model followed by a torch module.
 
     Args:
-        first: model with one output; changed in place.
-        second: module whose input is the output of ``first``.
-        outputs: outputs of ``first`` for two images.
+        first: model whose first output is the input of ``second``; further outputs stay outputs,
+            behind that of ``second``. It is changed in place.
+        second: module of one input and one output.
+        outputs: first outputs of ``first`` for two images.
         output: name of the module's output.
 
     Raises:
-        InputError: ONNX lacks an operator of the module.
+        InputError: ONNX lacks an operator of the module, or the models cannot be brought to one
+            opset.
     """
     onnx = library("onnx", _WHAT, "export")
     compose = library("onnx.compose", _WHAT, "export")
@@ -78,22 +81,52 @@ def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
         program = torch.export.export(second.eval(), (outputs,), dynamic_shapes=shapes)
     tail = model(program, output)
     end = first.graph.output[0].name
-    versions = {opset.domain: opset.version for opset in first.opset_import}
-    for opset in tail.opset_import:
-        if versions.get(opset.domain, opset.version) != opset.version:
-            with quiet():
-                convert = library("onnx.version_converter", _WHAT, "export").convert_version
-                first = convert(first, opset.version)
+    newest = max(_opset(first), _opset(tail))
+    first, tail = _converted(first, newest), _converted(tail, newest)
     tail = compose.add_prefix(tail, "answer_")
     first.ir_version = tail.ir_version = max(first.ir_version, tail.ir_version)
     with quiet():
         merged = compose.merge_models(first, tail, io_map=[(end, f"answer_{INPUT}")])
-    last = merged.graph.output[0].name
+    last = f"answer_{output}"
     for node in merged.graph.node:
         node.output[:] = [output if name == last else name for name in node.output]
-    merged.graph.output[0].name = output
+        node.input[:] = [output if name == last else name for name in node.input]
+    ends = sorted(merged.graph.output, key=lambda value: bool(value.name != last))
+    ends[0].name = output
+    ends = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in ends]
+    del merged.graph.output[:]
+    merged.graph.output.extend(ends)
+    versions = {opset.domain: opset for opset in merged.opset_import}
+    kept = [onnx.OperatorSetIdProto.FromString(o.SerializeToString()) for o in versions.values()]
+    del merged.opset_import[:]
+    merged.opset_import.extend(kept)
     onnx.checker.check_model(merged)
     return merged
+
+
+def _opset(proto: Any) -> int:
+    """Return the version of the standard operators of a model."""
+    return next((int(o.version) for o in proto.opset_import if not o.domain), 1)
+
+
+def _converted(proto: Any, version: int) -> Any:
+    """Return a model with standard operators of another version.
+
+    Raises:
+        InputError: an operator cannot be converted.
+    """
+    if _opset(proto) == version:
+        return proto
+    try:
+        with quiet():
+            return library("onnx.version_converter", _WHAT, "export").convert_version(
+                proto, version
+            )
+    except Exception as error:  # the converter raises many kinds of errors
+        raise InputError(
+            f"the network cannot be converted from opset {_opset(proto)} to opset {version} "
+            f"({one_line(error)}): export the backbone with opset {version}"
+        ) from error
 
 
 def save(proto: Any, path: Path, notes: Mapping[str, str]) -> None:
@@ -110,6 +143,13 @@ def save(proto: Any, path: Path, notes: Mapping[str, str]) -> None:
             f"{proto.ByteSize() / 1e9:.1f} GB: use --format torch_export"
         )
     path.write_bytes(sealed(proto.SerializeToString()))
+
+
+def bare(model: Any) -> None:
+    """Remove the exporter's notes on source code from an ONNX model."""
+    for message in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        for field in ("doc_string", "metadata_props"):
+            message.ClearField(field)
 
 
 def module_of(node: fx.Node) -> str:

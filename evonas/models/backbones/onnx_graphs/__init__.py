@@ -1,0 +1,1 @@
+"""ONNX graphs as backbones: reading, rewriting, names of taps, cost, and sessions."""
