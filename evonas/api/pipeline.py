@@ -15,6 +15,7 @@ from evonas.api.retraining import retrain
 from evonas.api.search import search
 from evonas.api.search_result import SearchResult
 from evonas.core import experiment as config
+from evonas.core import registry
 from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder, read_json
 from evonas.core.overrides import Word, saying
@@ -122,7 +123,8 @@ def _loaded(experiment: Experiment | str | Path, words: Sequence[Word]) -> Exper
     """Return the experiment with changes.
 
     Raises:
-        InputError: it is wrong, is on a table, or the changes say its taps.
+        InputError: it is wrong, is on a table, its backbone cannot be pruned, or the changes say
+            its taps.
     """
     if said := saying(words, "space.tap", config.SHORT):
         raise InputError(
@@ -135,6 +137,7 @@ def _loaded(experiment: Experiment | str | Path, words: Sequence[Word]) -> Exper
         experiment = config.changed(experiment, words)
     if experiment.table:
         raise InputError("pipeline: a search in a table has no backbone to probe or prune")
+    registry.load("backbone", experiment.backbone.name).require_torch("evonas pipeline")
     return experiment
 
 

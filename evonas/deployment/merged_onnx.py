@@ -59,7 +59,7 @@ def merged(
             "a dynamic batch"
         )
     names = [backbone.tensor_name(tap)]
-    if keep_embedding:
+    if keep_embedding and embedding_of(backbone) not in names:
         names.append(embedding_of(backbone))
     first = backbone.graph.cut(names)
     first = compose.add_prefix(first, _PREFIX, rename_inputs=False)
@@ -71,9 +71,11 @@ def merged(
     images = helper.make_tensor_value_info(onnx_file.INPUT, _FLOAT, [count, 3, side, side])
     first.graph.input[0].CopyFrom(images)
     if keep_embedding:
-        (_, end) = first.graph.output
-        first.graph.node.append(helper.make_node("Identity", [end.name], [EMBEDDING]))
-        end.name = EMBEDDING
+        last, own = first.graph.output[-1].name, sizes[-1]
+        first.graph.node.append(helper.make_node("Identity", [last], [EMBEDDING]))
+        del first.graph.output[1:]
+        end = helper.make_tensor_value_info(EMBEDDING, _FLOAT, [count, *own])
+        first.graph.output.append(end)
     examples = torch.zeros(2, *sizes[0])
     return onnx_file.joined(first, _OnTensor(backbone, tap, head), examples, output)
 

@@ -13,13 +13,11 @@ from torch.export import Dim, ExportedProgram
 
 from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, one_line
-from evonas.models.files.onnx_session import sealed
+from evonas.models.files.onnx_session import LARGEST, sealed
 
 _WHAT = "exporting to ONNX"
 #: Name of the input of every model, and of the intermediate input of one that is joined.
 INPUT = "images"
-#: Largest size of a protocol buffer, in bytes.
-_LARGEST = 2**31 - 2**20
 _FAILED = re.compile(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)\]", re.DOTALL)
 
 
@@ -137,7 +135,7 @@ def save(proto: Any, path: Path, notes: Mapping[str, str]) -> None:
     """
     helper = library("onnx.helper", _WHAT, "export")
     helper.set_model_props(proto, dict(notes))
-    if proto.ByteSize() > _LARGEST:
+    if proto.ByteSize() > LARGEST:
         raise InputError(
             f"{path.name}: expected a network of at most 2 GB, the limit of an .onnx file, got "
             f"{proto.ByteSize() / 1e9:.1f} GB: use --format torch_export"

@@ -21,7 +21,7 @@ def must_be_named(experiment: Experiment) -> bool:
 
     False for a backbone that does not exist, which is refused where it is made.
     """
-    if AUTO in (experiment.tap, experiment.space.options.get("tap")):
+    if AUTO in (experiment.tap, *_listed(experiment)):
         return True
     with suppress(InputError):
         return bool(registry.load("backbone", experiment.backbone.name).has_tensor_names)
@@ -40,11 +40,12 @@ def named_taps(experiment: Experiment, backbone: Backbone) -> Experiment:
     changes: dict[str, Any] = {"tap": tap}
     space = dict(experiment.space.options)
     if "tap" in space:
-        listed = space["tap"] if isinstance(space["tap"], list) else [space["tap"]]
-        space["tap"] = chosen if listed == [AUTO] else [_name(backbone, one) for one in listed]
+        listed = _listed(experiment)
+        named = [backbone.tap_name(str(one)) for one in listed]
+        space["tap"] = chosen if listed == [AUTO] else named
         changes["space"] = Part(name=experiment.space.name, **space)
     changes["baselines"] = tuple(
-        one.model_copy(update={"settings": {**one.settings, "tap": _name(backbone, own)}})
+        one.model_copy(update={"settings": {**one.settings, "tap": backbone.tap_name(str(own))}})
         if (own := one.settings.get("tap")) is not None
         else one
         for one in experiment.baselines
@@ -52,5 +53,7 @@ def named_taps(experiment: Experiment, backbone: Backbone) -> Experiment:
     return experiment.model_copy(update=changes)
 
 
-def _name(backbone: Backbone, tap: Any) -> Any:
-    return backbone.tap_name(tap) if isinstance(tap, str) else tap
+def _listed(experiment: Experiment) -> list[Any]:
+    """Return the choices of the gene ``tap`` that the experiment gives; empty: none."""
+    given = experiment.space.options.get("tap", [])
+    return given if isinstance(given, list) else [given]

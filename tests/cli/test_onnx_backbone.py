@@ -65,6 +65,7 @@ def test_taps_and_their_costs(evonas: Cli, network: Path) -> None:
     assert len(json.loads(evonas(*words, "--all", "--json")[1])["taps"]) == 11
 
 
+@pytest.mark.slow
 def test_from_search_to_prediction(evonas: Cli, experiment: Path, tmp_path: Path) -> None:
     code, out, err = evonas("search", experiment, "--run-dir", "run")
     assert (code, err) == (0, ""), err
@@ -132,6 +133,9 @@ def test_what_is_wrong_is_one_line(evonas: Cli, experiment: Path, network: Path)
     assert "none.onnx: no such file: give an .onnx file with backbone.file" in message
     network.write_bytes(network.read_bytes()[:1000])
     assert "is no ONNX file" in said(evonas("backbones", "show", "onnx", f"file={network}"))
+    assert said(evonas("pipeline", experiment)).startswith(
+        "evonas pipeline needs a backbone in PyT"
+    )
     assert "needs backbone.file=" in said(evonas("backbones", "show", "onnx"))
 
 

@@ -23,7 +23,7 @@ from evonas.deployment.quantization.capture import Captured
 from evonas.deployment.quantization.int8_coverage import Coverage, Operation, coverage
 from evonas.errors import InputError, RunError, one_line
 from evonas.models.backbones.onnx import Onnx
-from evonas.models.files.onnx_session import session
+from evonas.models.files.onnx_session import LARGEST, session
 
 _WHAT = "quantising with the backend onnx"
 #: Operators of graphs that are quantised already.
@@ -40,8 +40,6 @@ _CAPABLE = frozenset(
 OUTPUT = "outputs"
 #: Largest difference from torch, relative to the largest output.
 _PARITY = 1e-4
-#: Limit of protocol buffers; weights of larger models are stored in a second file.
-_LARGEST = 2**31 - 2**20
 
 
 def captured_onnx(backbone: Onnx, tap: str, head: nn.Module, network: nn.Module) -> Captured:
@@ -84,7 +82,7 @@ def export(captured: Captured, path: Path, images: Tensor) -> None:
     library("onnxscript", _WHAT)
     model = captured.onnx or _exported(captured)
     bare(model)
-    outside = sum(t.ByteSize() for t in model.graph.initializer) > _LARGEST
+    outside = sum(t.ByteSize() for t in model.graph.initializer) > LARGEST
     with quiet():
         onnx.save(model, str(path), save_as_external_data=outside)
     with torch.no_grad():

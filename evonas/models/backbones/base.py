@@ -135,7 +135,8 @@ class Backbone(nn.Module, ABC):
         """Return lines on what was assumed about the network, for people; none by default."""
         return []
 
-    def require_torch(self, what: str) -> None:
+    @classmethod
+    def require_torch(cls, what: str) -> None:
         """Refuse what only a backbone in PyTorch can do: gradients and traces.
 
         Args:

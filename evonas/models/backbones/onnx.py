@@ -29,7 +29,7 @@ from evonas.models.backbones.onnx_graphs.image_input import (
     stated_preprocessing,
 )
 from evonas.models.backbones.onnx_graphs.probing import probed
-from evonas.models.backbones.onnx_graphs.reading import CONTROL_FLOW, read_graph
+from evonas.models.backbones.onnx_graphs.reading import CONTROL_FLOW, read_graph, whole_graph
 from evonas.models.backbones.onnx_graphs.tap_names import layer_ends, short_list, tap_names
 
 
@@ -79,10 +79,11 @@ class Onnx(AutoTapBackbone):
         where = f"backbone 'onnx', {file}"
         if (mean is None) != (std is None):
             raise InputError(f"{where}: expected both backbone.mean and backbone.std, or neither")
-        model, digest = read_graph(Path(file).expanduser(), where)
-        given = image_input(model, axes, where)
-        rewriting.with_constants_inside(model)
-        stated = stated_preprocessing(model, given)
+        with whole_graph(where):
+            model, digest = read_graph(Path(file).expanduser(), where)
+            given = image_input(model, axes, where)
+            rewriting.with_constants_inside(model)
+            stated = stated_preprocessing(model, given)
         source = stated.source
         if mean is None or std is None:
             mean, std = stated.normalisation or (IMAGENET_MEAN, IMAGENET_STD)
@@ -100,15 +101,16 @@ class Onnx(AutoTapBackbone):
             prefix_tokens=prefix_tokens,
         )
         self._source = source
-        given = rewriting.with_single_precision(model, given)
-        found = probed(model, given, side, (mean, std), channels, where)
-        self.sessions, self.graph = found.sessions, found.sessions.graph
-        self._sizes, self._examples = found.sizes, found.batch
-        self._tensors = tap_names(self.graph)
-        self._names = {tensor: tap for tap, tensor in self._tensors.items()}
-        self._ends = layer_ends(self.graph)
-        self._branched = self.graph.behind(lambda node: node.op_type in CONTROL_FLOW)
-        self._offer(found.outputs, taps)
+        with whole_graph(where):
+            given = rewriting.with_single_precision(model, given)
+            found = probed(model, given, side, (mean, std), channels, where)
+            self.sessions, self.graph = found.sessions, found.sessions.graph
+            self._sizes, self._examples = found.sizes, found.batch
+            self._tensors = tap_names(self.graph)
+            self._names = {tensor: tap for tap, tensor in self._tensors.items()}
+            self._ends = layer_ends(self.graph)
+            self._branched = self.graph.behind(lambda node: node.op_type in CONTROL_FLOW)
+            self._offer(found.outputs, taps)
         self.freeze()
 
     def forward(self, images: Tensor, taps: Sequence[str]) -> dict[str, Tensor]:
@@ -158,7 +160,7 @@ class Onnx(AutoTapBackbone):
         if tensor in self._branched:
             flow = ", ".join(sorted(CONTROL_FLOW))
             return f"no tap {name!r}: control flow ({flow}) is before it: take an earlier tensor"
-        if tensor in self.graph.producers:
+        if tensor in self.graph.producers and tensor not in self._usable:
             return f"no tap {name!r}: this tensor is no feature map behind a convolution"
         return super().no_tap(name)
 
@@ -188,7 +190,8 @@ class Onnx(AutoTapBackbone):
             "backbone.mean and backbone.std, such as [0.5,0.5,0.5] for both"
         ]
 
-    def require_torch(self, what: str) -> None:
+    @classmethod
+    def require_torch(cls, what: str) -> None:
         """Refuse what needs a backbone in PyTorch; see ``Backbone.require_torch``."""
         raise InputError(
             f"{what} needs a backbone in PyTorch, got backbone 'onnx', which ONNX Runtime runs: "
@@ -207,6 +210,7 @@ class Onnx(AutoTapBackbone):
             if tensor in outputs and tensor in layers
         }
         self._set_taps(usable, self._examples, None)
+        self._usable = {self._tensors[tap] for tap in self.taps}
         if taps is not None:
             self.check_taps(taps)
             self._set_taps(usable, self._examples, [self.tap_name(tap) for tap in taps])

@@ -15,6 +15,9 @@ from evonas.errors import InputError, one_line
 
 _WHAT = "running an .onnx file"
 
+#: Largest size of a protocol buffer, in bytes.
+LARGEST = 2**31 - 2**20
+
 # A protocol buffer entry of ModelProto.metadata_props: key, then value of 8 hexadecimal digits.
 _DIGITS, _KEY = 8, b"evonas_crc32"
 _PAIR = bytes([0x0A, len(_KEY)]) + _KEY + bytes([0x12, _DIGITS])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, one_line
-from evonas.models.files.onnx_session import tensors, unsealed
+from evonas.models.files.onnx_session import LARGEST, tensors, unsealed
 
 WHAT, EXTRA = "backbone 'onnx'", "onnx"
 #: Operators with inner graphs, of which one is chosen or repeated by values.
@@ -62,6 +64,8 @@ def read_graph(path: Path, where: str) -> GraphFile:
         model = onnx.load_model_from_string(unsealed(content))
         if not model.graph.node or not model.opset_import:
             raise ValueError("it has no operators")
+        if not all(isinstance(name, str) for name in _names(model)):
+            raise ValueError("it has names that are no text")
     except Exception as error:  # damaged files raise many kinds of errors
         raise InputError(
             f"{where}: is no ONNX file ({one_line(error)}): expected a network that was exported "
@@ -74,11 +78,33 @@ def read_graph(path: Path, where: str) -> GraphFile:
     for named in (*model.opset_import, *model.graph.node):
         if named.domain == "ai.onnx":
             named.domain = ""  # another name of the standard operators
+    if model.ByteSize() > LARGEST:
+        raise InputError(
+            f"{where}: expected a network of at most 2 GB, got {model.ByteSize() / 1e9:.1f} GB: "
+            "export it up to the layers that are needed"
+        )
     if model.functions:
         with quiet():
             model = onnx_module("onnx.inliner").inline_local_functions(model)
     _check_operators(model, where)
     return GraphFile(model, digest.hexdigest())
+
+
+@contextmanager
+def whole_graph(where: str) -> Iterator[None]:
+    """Refuse a graph that is not as the standard demands, whatever fails inside the block.
+
+    Raises:
+        InputError: anything failed.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # graphs that are not valid fail anywhere
+        raise InputError(
+            f"{where}: is no valid ONNX graph ({one_line(error)}): export it again"
+        ) from error
 
 
 def explain(error: Exception, model: Any) -> str:
@@ -129,6 +155,16 @@ def _load_weights(model: Any, path: Path, where: str) -> list[Path]:
         tensor.ClearField("external_data")
         files.add(file)
     return sorted(files)
+
+
+def _names(model: Any) -> Iterator[Any]:
+    """Yield the names in a graph, which are bytes where they are no UTF-8."""
+    for node in model.graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.initializer, *model.opset_import):
+        yield value.domain if hasattr(value, "domain") else value.name
 
 
 def _check_operators(model: Any, where: str) -> None:
