@@ -125,12 +125,15 @@ class TimeBudget:
         Returns:
             A line for the user if not all fit.
         """
-        full = finals_of.due(self._store.trials(), settings)[1]
+        succeeded = len({trial.digest for trial in self._store.trials() if trial.succeeded})
+        networks = min(settings.networks, succeeded)
+        possible = settings.model_copy(update={"networks": networks})
+        full = sum(finals_of.rounds(possible))
         if not full:
             return []
         if not self._held_for("finals"):
             left = self.left - self._last() - self._reserved_for_baselines()
-            self._decide("finals", 0, self._finals_in(left, settings, full))
+            self._decide("finals", 0, self._finals_in(left, possible, full))
         fits = self._held_for("finals")[-1].fits
         if fits >= full:
             return []
@@ -200,7 +203,10 @@ class TimeBudget:
         if not best or not settings.networks:
             return 0.0
         mean = max(sum(trial.seconds for trial in best) / len(best), self._mean() or 0.0)
-        return sum(self._seconds(size, mean) for size in finals_of.rounds(settings))
+        sizes, left = finals_of.rounds(settings), 1.0
+        if any(trial.status == "final" for trial in self._store.trials()):  # of fewer minutes
+            left = finals_of.due(self._store.trials(), settings)[1] / max(sum(sizes), 1)
+        return left * sum(self._seconds(size, mean) for size in sizes)
 
     def _finals_in(self, seconds: float, settings: FinalsSettings, full: int) -> int:
         """Return how many of at most ``full`` trainings of finals fit some seconds."""

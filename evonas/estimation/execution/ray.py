@@ -121,16 +121,20 @@ class RayExecutor(Executor):
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
         """Yield measurements as they finish; see ``Executor.evaluate``."""
         given = iter([jobs])
-        return self._stream(lambda: next(given, ()))
+        return self._run(lambda: next(given, ()), in_order=False)
 
     def _stream(self, more: MoreJobs) -> Iterator[tuple[int, Measurement]]:
-        """Yield measurements as they finish; see ``Executor.stream``.
+        """Yield measurements as they finish; see ``Executor.stream``."""
+        return self._run(more, in_order=True)
+
+    def _run(self, more: MoreJobs, in_order: bool) -> Iterator[tuple[int, Measurement]]:
+        """Yield measurements as they finish; with ``in_order`` jobs start in the order they come.
 
         Raises:
             InputError: a node has other versions, or no room for the features.
             RunError: features do not arrive, or no worker starts.
         """
-        queue = Queue(more(), self._forecast)
+        queue = Queue(more(), self._forecast, in_order)
         idle = list(self._pool.alive)
         running: dict[Any, _Running] = {}
         while queue or running:

@@ -7,6 +7,9 @@ import sys
 import numpy as np
 import pytest
 from cost_prior import main, rugged, unrelated
+from replay import run
+
+from evonas.core import registry
 
 
 def test_the_cost_says_little_of_the_error_and_is_that_of_the_genes() -> None:
@@ -29,9 +32,18 @@ def test_rugged_tables_have_one_cost() -> None:
 def test_a_short_run_prints_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = "none.csv --problems rugged --strategy random --batch 2 --seeds 1 --budget 4"
+    words = "none.csv --problems rugged --strategy random --batch 2 --window 3 --seeds 1 --budget 4"
     monkeypatch.setattr(sys, "argv", ["cost_prior.py", *words.split()])
     main()
-    assert capsys.readouterr().out.splitlines()[0] == (
-        "random in batches of 2, rugged 0: median inf, mean 4.0, reached 0%"
-    )
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "random in batches of 2, rugged 0: median inf, mean 4.0, reached 0%"
+    assert lines[3] == "random in a window of 3, rugged 0: median inf, mean 4.0, reached 0%"
+
+
+def test_a_search_that_met_the_threshold_is_over() -> None:
+    table, make = rugged(0), registry.load("optimizer", "random")
+    whole = run(make, table, 200, 3)
+    value = float(whole.values[20])
+    cut = run(make, table, 200, 3, until=value)
+    assert len(cut.values) < 200
+    assert cut.trainings_to(value) == whole.trainings_to(value)

@@ -14,7 +14,7 @@ import throughput_overhead
 from throughput_durations import predictions, spread_out, without_features
 from throughput_overhead import Contender, Run, overhead
 from throughput_report import Section, Verdict, in_turns, merged, spread, without_places
-from throughput_simulation import Pair, drawn, rank_correlation, simulate
+from throughput_simulation import Pair, drawn, rank_correlation, simulate, simulate_window
 from throughput_utilisation import Done
 
 from evonas.core.experiment import load
@@ -31,6 +31,17 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LONGEST_FIRST = [3.0, 3.0, 2.0, 2.0, 2.0]
+
+
+def test_simulation_of_windows_that_can_be_done_by_hand() -> None:
+    durations = [3.0, 1.0, 1.0, 1.0, 2.0]
+    assert simulate_window(durations, workers=1, window=3).wall == 8.0
+    assert simulate_window(durations, workers=2, window=1).wall == 8.0  # one after another
+    assert simulate_window(durations, workers=2, window=2).wall == 6.0  # 3 1 2 | 1 . . 1
+    assert simulate_window(durations, workers=2, window=4).wall == 5.0  # 3 2 | 1 1 1
+    assert simulate_window(durations, workers=9, window=9).wall == 3.0
+    whole = simulate([durations], workers=3, latency=0.5, driver=0.25)
+    assert simulate_window(durations, 3, 5, latency=0.5, driver=0.25) == whole
 
 
 def test_simulation_of_schedules_that_can_be_done_by_hand() -> None:

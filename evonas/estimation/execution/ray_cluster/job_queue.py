@@ -51,13 +51,17 @@ class Queue:
     Args:
         jobs: in their initial order.
         forecast: predicts seconds and bytes; None: the order stays, and memory has no limit.
+        in_order: whether the order stays anyway: with a window of asks the oldest is waited for.
     """
 
-    def __init__(self, jobs: Sequence[Job], forecast: Forecast | None) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], forecast: Forecast | None, in_order: bool = False
+    ) -> None:
         self._waiting = [Trial(job) for job in jobs]
         self._forecast = forecast
         self._running: dict[Place, dict[Trial, float]] = {}
-        self._sorted = forecast is None
+        self._in_order = in_order or forecast is None
+        self._sorted = False
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -65,11 +69,11 @@ class Queue:
     def add(self, jobs: Sequence[Job]) -> None:
         """Append jobs that have come since."""
         self._waiting += map(Trial, jobs)
-        self._sorted = self._sorted and (not jobs or self._forecast is None)
+        self._sorted = self._sorted and not jobs
 
     def take(self, place: Place) -> Trial | None:
         """Return the next trial that fits at a place; None if there is none at present."""
-        if not self._sorted:
+        if not (self._sorted or self._in_order):
             self._sort()
         here = self._running.setdefault(place, {})
         if any(other.alone for other in here):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,6 +62,16 @@ def test_the_longest_goes_first_once_it_is_known() -> None:
     while queue.refine():
         pass
     assert taken(queue, cpu, cpu) == [3, 2]
+
+
+@pytest.mark.parametrize(("in_order", "expected"), [(True, [0, 1, 2, 3]), (False, [3, 2, 0, 1])])
+def test_with_a_window_the_oldest_goes_first(in_order: bool, expected: list[int]) -> None:
+    queue = Queue([job(0, 5), job(1, 1)], Known(), in_order)
+    queue.add([job(2, 7), job(3, 9)])
+    while queue.refine():
+        pass
+    cpu = Place("node")
+    assert taken(queue, cpu, cpu, cpu, cpu) == expected
 
 
 def test_a_gpu_takes_what_has_room_beside_the_others() -> None:
