@@ -98,22 +98,14 @@ def test_a_failing_job_leaves_the_others_alone(executor: Executor) -> None:
 
 
 def test_jobs_that_come_while_others_run_are_answered_too(executor: Executor) -> None:
-    """Two at first, then one more for each answer; the bits are those of a generation."""
+    """Two at first, then one at a time; the bits are those of a generation."""
     work = jobs(*HEADS)
-    left, found = list(work), dict[int, Measurement]()
-    coming = [left.pop(0), left.pop(0)]
-
-    def more() -> Sequence[Job]:
-        given = coming.copy()
-        coming.clear()
-        return given
-
-    for index, measurement in executor.stream(more):
-        found[index] = without_time(measurement)
-        if left:
-            coming.append(left.pop(0))
-    expected = {index: without_time(one) for index, one in answers(executor, work).items()}
-    assert found == expected
+    parts = iter([work[:2], *([job] for job in work[2:])])
+    found = dict(executor.stream(lambda: next(parts, ())))
+    expected = answers(executor, work)
+    assert {i: without_time(m) for i, m in found.items()} == {
+        i: without_time(m) for i, m in expected.items()
+    }
 
 
 def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
