@@ -101,11 +101,8 @@ def test_jobs_that_come_while_others_run_are_answered_too(executor: Executor) ->
     """Two at first, then one at a time; the bits are those of a generation."""
     work = jobs(*HEADS)
     parts = iter([work[:2], *([job] for job in work[2:])])
-    found = dict(executor.stream(lambda: next(parts, ())))
-    expected = answers(executor, work)
-    assert {i: without_time(m) for i, m in found.items()} == {
-        i: without_time(m) for i, m in expected.items()
-    }
+    found = {i: without_time(m) for i, m in executor.stream(lambda: next(parts, ()))}
+    assert found == {i: without_time(m) for i, m in answers(executor, work).items()}
 
 
 def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
