@@ -98,7 +98,6 @@ def test_a_failing_job_leaves_the_others_alone(executor: Executor) -> None:
 
 
 def test_jobs_that_come_while_others_run_are_answered_too(executor: Executor) -> None:
-    """Two at first, then one at a time; the bits are those of a generation."""
     work = jobs(*HEADS)
     parts = iter([work[:2], *([job] for job in work[2:])])
     found = {i: without_time(m) for i, m in executor.stream(lambda: next(parts, ()))}
