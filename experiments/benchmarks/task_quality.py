@@ -175,11 +175,11 @@ def measured(
     errors = [result[task.metric] for result in winner["results"]]
     head, below = winner["head"], winner["backbone_up_to_tap"]
 
-    def error(name: str) -> float:
+    def error(*names: str) -> float:
         found = [
             fmean(result[task.metric] for result in one["results"])
             for key, one in networks.items()
-            if key.startswith(name) and one["results"] and not one.get("over_limit")
+            if key.startswith(names) and one["results"] and not one.get("over_limit")
         ]
         return round(min(found, default=float("nan")), 3)
 
@@ -202,7 +202,7 @@ def measured(
         mb_head=round(head["megabytes"], 3),
         mb_total=round(head["megabytes"] + below["megabytes"], 3),
         hand_made=error("hand-made"),
-        linear_probe=error("linear probe"),
+        linear_probe=error("linear probe", "pooled features + linear"),
         constant=error("constant"),
         search_seconds=seconds[0],
         retrain_seconds=seconds[1],
