@@ -149,7 +149,7 @@ def test_more_minutes_void_what_fewer_decided(tmp_path: Path) -> None:
     assert more == trials(whole)[: len(more)]
     assert [one["minutes"] for one in decisions(split) if one["clock"] == "search"] == [0.6, 1.4]
     before = (split / "journal.jsonl").read_bytes()
-    for minutes in (1.4, 0.8):
+    for minutes in (1.4, 0.8, 0.6, 0.2):
         executor = VirtualWorkers(Clock())
         timed(split, minutes, executor=executor, finals=RACE, resume=True)
         assert not executor.jobs

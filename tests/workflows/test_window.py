@@ -207,6 +207,11 @@ def test_minutes_end_a_search_with_a_window(tmp_path: Path, workers: int) -> Non
     assert time is not None
     assert time.limited
     assert executor.clock.now <= 48.0 - 4.8
+    batches = VirtualWorkers(Clock(), workers)
+    words_of_batches = {key: value for key, value in words.items() if key != "window"}
+    other, _ = timed(tmp_path / "batches", 0.8, "random", executor=batches, **words_of_batches)
+    trained = [sum(trial.trained for trial in found) for found in (trials, other)]
+    assert trained[0] >= trained[1] - 1, "the clock ended the search too early"
     rows = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
     (place,) = [n for n, row in enumerate(rows) if row.startswith(b'{"clock": "search"')]
     for count in (place + 1, place + 2, len(rows)):
