@@ -21,7 +21,7 @@ from evonas.api.steps import DONE, Step, claim, held_out, searched, take
 from evonas.core import experiment as config
 from evonas.core.experiment import FREE_ON_RESUME, Experiment
 from evonas.core.files import keep, make_folder, read_json
-from evonas.core.overrides import Override, Word
+from evonas.core.overrides import Override, Word, given
 from evonas.deployment.onnx_file import check_extra
 from evonas.errors import InputError
 from evonas.report.price import price
@@ -83,6 +83,7 @@ def fit(
     on_step: Callable[[int, int, str], None] | None = None,
     on_result: Callable[[FitStep], None] | None = None,
     overrides: Iterable[Word] = (),
+    **changes: Any,
 ) -> FitResult:
     """Write an experiment for a folder of photos, search, retrain, evaluate, report and export.
 
@@ -99,6 +100,7 @@ def fit(
         on_step: called before a step with its number, from 1, the number of steps and its name.
         on_result: called with the result of each step.
         overrides: changes to the experiment as ``key=value`` words.
+        changes: changes to the experiment, as ``Experiment.load`` takes them.
 
     Raises:
         InputError: as ``initialize``; or a library for the export is missing, or the folder holds
@@ -113,7 +115,8 @@ def fit(
         **{"table": table, "share": share, "max_ms": max_ms},
     }
     place = Path(run_dir) if run_dir is not None else Path("runs") / name_of(Path(folder))
-    work = _Fit(arguments, place, minutes, ask, CallbackList(callbacks), tuple(overrides))
+    words = (*overrides, *given(changes))
+    work = _Fit(arguments, place, minutes, ask, CallbackList(callbacks), words)
     work.check()
     take(work.steps(), work.callback, on_step, on_result)
     result = FitResult(place, tuple(work.sentences()))
@@ -181,7 +184,6 @@ class _Fit:
         ]
 
     def _begun(self) -> InitialExperiment:
-        words = [*self.words, *([] if self.minutes is None else [_minutes(self.minutes)])]
         return initialize(
             **self.arguments,
             minutes=self.minutes and self.minutes * _SEARCH,
@@ -189,7 +191,7 @@ class _Fit:
             probe_dir=self.folder / "probe",
             ask=self.ask,
             callbacks=[self.callback],
-            overrides=words,
+            overrides=self.words,
         )
 
     def _retrained(self) -> RetrainedModel:

@@ -17,7 +17,7 @@ from evonas.core import registry
 from evonas.core.description import ExperimentDescription
 from evonas.core.experiment import Experiment
 from evonas.core.files import keep, make_folder
-from evonas.core.overrides import Word, parse
+from evonas.core.overrides import Word, given, parse
 from evonas.data.readers.folder_contents import FolderContents, Target, read_folder
 from evonas.errors import InputError, nearest
 from evonas.runs.callbacks import Callback, CallbackList
@@ -78,6 +78,7 @@ def initialize(
     ask: Ask | None = None,
     callbacks: Iterable[Callback] = (),
     overrides: Iterable[Word] = (),
+    **changes: Any,
 ) -> InitialExperiment:
     """Write an experiment for a folder of photos: what to learn, on which taps, at which cost.
 
@@ -103,6 +104,7 @@ def initialize(
             an error.
         callbacks: receive progress.
         overrides: changes to the experiment as ``key=value`` words.
+        changes: changes to the experiment, as ``Experiment.load`` takes them.
 
     Raises:
         InputError: the folder has no labels, a file of the table is missing, what is to be learnt
@@ -112,7 +114,8 @@ def initialize(
         >>> evonas.initialize("own_faces", "face.onnx", label="age").file
         PosixPath('own_faces.yaml')
     """
-    root, words, callback = Path(folder), list(overrides), CallbackList(callbacks)
+    root, callback = Path(folder), CallbackList(callbacks)
+    words = [*overrides, *given(changes)]
     name = name_of(root)
     file = Path(out) if out is not None else Path(f"{name}.yaml")
     if file.exists():
@@ -120,7 +123,7 @@ def initialize(
     if share is not None and not 0 < share <= 1:
         raise InputError(f"--share {share:g}: expected a share above 0, at most 1, such as 0.1")
     contents = read_folder(root, table, group)
-    named, given = _backbone(root, str(backbone), words)
+    named, options = _backbone(root, str(backbone), words)
     target = contents.target(_label(contents, label, ask))
     if not group and "group" not in contents.options:
         columns = [column for column in contents.groups if column not in target.columns]
@@ -130,8 +133,8 @@ def initialize(
             contents = read_folder(root, table, answer)
     if share is None:
         share = _percent(ask) if ask else 0.1
-    described = describe_backbone(named, given, callbacks=[callback])
-    sections = _sections(name, contents, target, described, {"name": named, **given})
+    described = describe_backbone(named, options, callbacks=[callback])
+    sections = _sections(name, contents, target, described, {"name": named, **options})
     sections += _limits(described, share, max_ms)
     sections += _training(target, minutes)
     experiment = _checked(sections, words, file)
@@ -142,8 +145,8 @@ def initialize(
         experiment = _checked(sections, words, file)
     description = experiment.describe()
     header = (
-        f"Made by `evonas init {folder} --backbone {backbone or given.get('file', named)}`. What "
-        "was assumed stands above each key.",
+        f"Made by evonas from {folder}. What was assumed stands above each key; paths are relative "
+        "to the working directory.",
         f"Check it: evonas validate {file}. Search: evonas search {file}",
     )
     make_folder(file.parent)
@@ -184,7 +187,7 @@ def _backbone(root: Path, named: str, words: Sequence[Word]) -> tuple[str, dict[
         InputError: no backbone is given, or it is neither a file of a known kind nor a name.
     """
     said = [parse(word) for word in words]
-    given = {one.path[1]: one.value for one in said if one.path[0] == "backbone" and one.path[1:]}
+    options = {one.path[1]: one.value for one in said if one.path[0] == "backbone" and one.path[1:]}
     kinds = ", ".join(_READERS)
     if not named:
         files = [path for path in sorted(root.iterdir()) if path.suffix.lower() in _READERS]
@@ -196,10 +199,10 @@ def _backbone(root: Path, named: str, words: Sequence[Word]) -> tuple[str, dict[
         named = str(files[0])
     path = Path(named).expanduser()
     if named in registry.names("backbone") or (":" in named and not path.exists()):
-        return named, given
+        return named, options
     if path.suffix.lower() in _READERS and path.is_file():
         reader, option = _READERS[path.suffix.lower()]
-        return reader, {option: named, **given}
+        return reader, {option: named, **options}
     if path.exists():
         raise InputError(
             f"--backbone {named}: expected a file with the ending {kinds}, got "
@@ -279,9 +282,10 @@ def _limits(described: BackboneDescription, share: float, max_ms: float | None) 
 def _training(target: Target, minutes: float | None) -> list[_Section]:
     training = {"epochs": 10, "learning_rate": 2e-3, "ema": 0.98}
     final = {"epochs": 30, "learning_rate": 2e-3, "ema": 0.99, "keep": "last"}
-    amount: Any = 32 if minutes is None else {"minutes": minutes}
     found = [
-        _Section("budget", amount, note="Networks that are trained, or minutes."),
+        _Section("budget", 32, note="Networks that are trained.")
+        if minutes is None
+        else _Section("minutes", minutes, note="Of the search, from the features to the report."),
         _Section("features", {"jitters": 3}, note="Shifted and scaled copies of each photo."),
         _Section("training", training, note="Of each candidate."),
         _Section("retraining", final, note="Of the winner and what stands beside it."),
@@ -294,7 +298,10 @@ def _training(target: Target, minutes: float | None) -> list[_Section]:
 def _plain(sections: Sequence[_Section], words: Sequence[Word]) -> dict[str, Any]:
     """Return the content of the file; options of the backbone are in the sections already."""
     own = [word for word in words if parse(word).path[0] != "backbone"]
-    return config.merge({section.key: section.value for section in sections}, own)
+    found = config.merge({section.key: section.value for section in sections}, own)
+    order = [section.key for section in sections]
+    keys = sorted(found, key=lambda key: order.index(key) if key in order else len(order))
+    return {key: found[key] for key in keys if found[key] is not None}
 
 
 def _checked(sections: Sequence[_Section], words: Sequence[Word], file: Path) -> Experiment:
@@ -333,7 +340,7 @@ def _text(header: Iterable[str], sections: Sequence[_Section], words: Sequence[W
     for key, value in _plain(sections, words).items():
         section = own.get(key, _Section(key, value))
         lines += [f"# {section.note}"] if section.note else []
-        lines += [f"# Assumed: {' '.join(line.split())}." for line in section.assumed]
+        lines += [f"# Assumed: {' '.join(line.split())}" for line in section.assumed]
         lines.append(_yaml(key, value))
     return "\n".join(lines) + "\n"
 

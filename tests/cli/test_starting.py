@@ -77,7 +77,7 @@ def test_an_experiment_is_written_that_is_valid_and_says_what_it_assumed(
     assert content["tap"] == probed["taps"][0]
     assert content["space"]["tap"] == sorted(probed["taps"])
     for line in ("yaw, pitch are a head pose in degrees", "not learnt here: smile"):
-        assert f"# Assumed: {line}." in text
+        assert f"# Assumed: {line}\n" in text
         assert f"assumed: {line}" in out
     assert evonas("validate", "faces.yaml")[0] == 0
     assert "is there already" in said(evonas("init", faces, *BACKBONE, "--label", "smile"))
