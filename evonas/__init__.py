@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         list_cache,
     )
     from evonas.api.finetuning import finetune
+    from evonas.api.fitting import FitResult, fit
+    from evonas.api.initializing import InitialExperiment, initialize
     from evonas.api.inspection import (
         BackboneDescription,
         DataDescription,
@@ -72,6 +74,8 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
         *("CacheListing", "CachedFeatures", "ClearedCache", "clear_cache", "list_cache"),
     ),
     "evonas.api.finetuning": ("finetune",),
+    "evonas.api.fitting": ("FitResult", "fit"),
+    "evonas.api.initializing": ("InitialExperiment", "initialize"),
     "evonas.api.inspection": (
         *("BackboneDescription", "DataDescription", "describe_backbone", "describe_data"),
     ),
@@ -118,7 +122,9 @@ __all__ = [
     "Experiment",
     "ExperimentDescription",
     "ExportedModel",
+    "FitResult",
     "Gene",
+    "InitialExperiment",
     "InputError",
     "Integer",
     "LiveView",
@@ -146,6 +152,8 @@ __all__ = [
     "describe_network",
     "evaluate",
     "finetune",
+    "fit",
+    "initialize",
     "list_backbones",
     "list_cache",
     "list_datasets",

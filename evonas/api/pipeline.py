@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evonas.api.evaluation import Evaluation, evaluate
+from evonas.api.evaluation import Evaluation
 from evonas.api.probing import ProbeResult, probe
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.retraining import retrain
-from evonas.api.search import search
 from evonas.api.search_result import SearchResult
+from evonas.api.steps import DONE, Step, claim, held_out, searched, take
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
-from evonas.core.files import keep, make_folder, read_json
+from evonas.core.files import keep, read_json
 from evonas.core.overrides import Word, saying
 from evonas.errors import InputError, one_line
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.workflows.evaluation import Retrained
-from evonas.workflows.judging import Include
-
-_EXPERIMENT = "experiment.json"
-_DONE = "complete"  # best.json is there from the first network on
 
 #: What a step of a pipeline returns.
 StepResult = ProbeResult | SearchResult | RetrainedModel | Evaluation
@@ -48,15 +43,6 @@ class PipelineResult:
     def model(self) -> RetrainedModel:
         """The quantised network."""
         return RetrainedModel(self.folder / "int8")
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One step: its name, the file that it ends with, and the function that takes it."""
-
-    name: str
-    result: Path
-    work: Callable[[], StepResult]
 
 
 def pipeline(
@@ -91,23 +77,10 @@ def pipeline(
     """
     experiment = _loaded(experiment, list(overrides))
     folder = Path(run_dir) if run_dir is not None else Path("runs") / experiment.name
-    _claim(experiment, folder)
+    claim(experiment, folder)
     callback = CallbackList(callbacks)
     steps = _steps(experiment, folder, callback)
-    for number, step in enumerate(steps, start=1):
-        if step.result.is_file():
-            done = f"[{number}/{len(steps)}] {step.name}: done before, {step.result}"
-            callback.on_message(done)
-            continue
-        if on_step is not None:
-            on_step(number, len(steps), step.name)
-        try:
-            result = step.work()
-        except KeyboardInterrupt:
-            callback.on_message(f"stopped in step {step.name}: the same command goes on from here")
-            raise
-        if on_result is not None:
-            on_result(result)
+    take(steps, callback, on_step, on_result)
     small = Retrained(folder / "pruned")
     table = stages(
         read_json(folder / "pruned" / "prune.json"),
@@ -141,65 +114,34 @@ def _loaded(experiment: Experiment | str | Path, words: Sequence[Word]) -> Exper
     return experiment
 
 
-def _steps(experiment: Experiment, folder: Path, callback: Callback) -> list[_Step]:
+def _steps(experiment: Experiment, folder: Path, callback: Callback) -> list[Step[StepResult]]:
     found, retrained, pruned = folder / "search", folder / "retrained", folder / "pruned"
     taps, small = folder / "probe" / "probe.json", folder / "int8"
     callbacks = [callback]
 
-    def searched() -> SearchResult:
-        narrowed = config.changed(experiment, [f"space.tap=@{taps}"])
-        going_on = (found / "journal.jsonl").is_file()
-        result = search(narrowed, run_dir=found, resume=going_on, callbacks=callbacks)
-        (found / _DONE).touch()
-        return result
-
-    def tested() -> Evaluation:
-        data = experiment.data
-        # without a test split the validation images judge, and the table says that they flatter
-        own = "test" in Retrained(small).components.dataset.splits
-        include: Include = "unused" if own else "validation"
-        sets = [(data.name, data.options)]
-        return evaluate(small, sets, include=include, callbacks=callbacks)
+    def narrowed() -> SearchResult:
+        return searched(config.changed(experiment, [f"space.tap=@{taps}"]), found, callback)
 
     return [
-        _Step("probe", taps, lambda: probe(experiment, out=taps.parent, callbacks=callbacks)),
-        _Step("search", found / _DONE, searched),
-        _Step(
+        Step("probe", taps, lambda: probe(experiment, out=taps.parent, callbacks=callbacks)),
+        Step("search", found / DONE, narrowed),
+        Step(
             "retrain",
             retrained / "comparison.json",
             lambda: retrain(found / "best.json", out=retrained, callbacks=callbacks),
         ),
-        _Step(
+        Step(
             "prune",
             pruned / "comparison.json",
             lambda: RetrainedModel(retrained).prune(out=pruned, callbacks=callbacks),
         ),
-        _Step(
+        Step(
             "quantise",
             small / "quantize.json",
             lambda: RetrainedModel(pruned).quantize(out=small, callbacks=callbacks),
         ),
-        _Step("evaluate", small / "test.json", tested),
+        Step("evaluate", small / "test.json", lambda: held_out(experiment, small, callback)),
     ]
-
-
-def _claim(experiment: Experiment, folder: Path) -> None:
-    """Note whose results a folder holds.
-
-    Raises:
-        InputError: another experiment's.
-    """
-    path, now = folder / _EXPERIMENT, experiment.model_dump(mode="json")
-    make_folder(folder, "--run-dir")
-    if not path.is_file():
-        keep(path, json.dumps(now, indent=2) + "\n")
-    before = config.check(read_json(path), str(path)).model_dump(mode="json")  # with new keys
-    differing = config.differences(before, now, free=())
-    if differing:
-        raise InputError(
-            f"{folder}: holds results of another experiment ({differing[0]}): choose another "
-            "folder with --run-dir, or give the same values"
-        )
 
 
 def stages(

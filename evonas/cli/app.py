@@ -14,6 +14,7 @@ import typer
 from evonas.cli.compression import verbs as compression
 from evonas.cli.inspection import verbs as inspection
 from evonas.cli.results import verbs as results
+from evonas.cli.starting import verbs as starting
 from evonas.cli.training import verbs as training
 from evonas.errors import EvonasError
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for verbs in (training, results, compression, inspection):
+for verbs in (starting, training, results, compression, inspection):
     app.add_typer(verbs)
 
 

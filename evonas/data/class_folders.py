@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from evonas.core.files import reading
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
-from evonas.data.images.image_io import file_hashes
+from evonas.data.images.image_io import SUFFIXES, file_hashes
 from evonas.data.images.key_point_crops import check_size, whole
 from evonas.data.readers.csv_table import deal, fingerprint, split_protocol
 from evonas.errors import InputError
 
-_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _VERSION = "class_folders 1"
 
@@ -182,10 +181,10 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _images(folder: Path) -> list[Path]:
-    images = [p for p in _listing(folder) if p.suffix.lower() in _IMAGES and p.is_file()]
+    images = [p for p in _listing(folder) if p.suffix.lower() in SUFFIXES and p.is_file()]
     if not images:
         raise InputError(
-            f"{folder}: expected images ({', '.join(sorted(_IMAGES))}) directly in the folder, "
+            f"{folder}: expected images ({', '.join(sorted(SUFFIXES))}) directly in the folder, "
             f"there are none: fill or remove it"
         )
     return images

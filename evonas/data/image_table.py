@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing, Shape
-from evonas.data.images.image_io import file_hashes
-from evonas.data.images.key_point_crops import MARGIN, check_size, cut, standard_crops, whole
+from evonas.data.images.image_io import file_hashes, read_photo, squared
+from evonas.data.images.key_point_crops import (
+    MARGIN,
+    check_size,
+    cut,
+    point_labels,
+    standard_crops,
+    whole,
+)
 from evonas.data.readers.csv_table import (
     Table,
     deal,
@@ -56,6 +63,9 @@ class ImageTable(Dataset):
         targets: columns to learn, or label name -> column; default: all columns except those of
             files, groups, splits and boxes.
         classes: label name -> names of its classes, in the order of their indices.
+        points: key point -> columns of x, y and, if it is not visible in all photos, of 0 (not
+            labelled), 1 (hidden) or 2 (visible); in pixels of the stored file with a box, else
+            of the upright photo. ``targets`` are then no columns by default.
         group: column of the person or source photo, whose images are all in the same split;
             default: ``group``, ``person`` or ``identity`` if present and not a target, else every
             file is its own group.
@@ -83,6 +93,7 @@ class ImageTable(Dataset):
         file: str = "file",
         targets: tuple[str, ...] | dict[str, str] | None = None,
         classes: dict[str, list[str]] | None = None,
+        points: dict[str, list[str]] | None = None,
         group: str | None = None,
         box: Columns | None = None,
         context: float = 1.0,
@@ -100,14 +111,16 @@ class ImageTable(Dataset):
         box = box or _box_columns(read, free)
         other = {file, group, split, *(box or ())}
         if targets is None:
-            targets = tuple(name for name in read.columns if name not in other)
-        self._fill(read, targets, classes or {})
+            targets = () if points else tuple(n for n in read.columns if n not in other)
+        self._fill(read, targets, classes or {}, empty=bool(points))
         self._crops = None if box is None else standard_crops(_boxes(read, box), context)
         self.margin = 0.0 if self._crops is None else MARGIN
         shape: Shape = "whole" if self._crops is None else "square"
         self.framing = Framing(shape, context, margin=self.margin, size=size)
         self.groups = np.array(read.texts(group) if group else self._names)
         self._files = located(Path(root) / images, self._names, str(read.path))
+        if points:
+            self.labels = {**self.labels, **self._points(read, points, box)}
         sides = None if split is None else _sides(read, split)
         self.splits = deal(self.groups, sides, shares, seed)
         self.protocol = f"{split_protocol(sides, f'column {split!r}')}; " + (
@@ -154,9 +167,10 @@ class ImageTable(Dataset):
         table: Table,
         targets: Sequence[str] | Mapping[str, str],
         classes: dict[str, list[str]],
+        empty: bool,
     ) -> None:
         columns = _wanted(targets)
-        if not columns:
+        if not columns and not empty:
             raise InputError(
                 f"{table.path}: expected a column to learn, got only {', '.join(table.columns)}: "
                 f"add a column with the target"
@@ -173,6 +187,35 @@ class ImageTable(Dataset):
             if names:
                 named[name] = names
         self.labels, self.classes = labels, named
+
+    def _points(
+        self, table: Table, points: Mapping[str, Sequence[str]], box: Columns | None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Return the labels of key points; see ``point_labels``."""
+        for name, columns in points.items():
+            if not 2 <= len(columns) <= 3:
+                raise InputError(
+                    f"data.points: expected columns of x and y, and perhaps of visibility, for "
+                    f"{name!r}, got {', '.join(columns) or 'none'}"
+                )
+        seen = np.full(len(self._names), 2.0)
+        values = np.stack(
+            [
+                np.stack([*(table.numbers(column) for column in columns), seen][:3], 1)
+                for columns in points.values()
+            ],
+            1,
+        )
+        areas, crops = np.zeros(len(self._names)), self._crops
+        if box is not None:
+            edges = _boxes(table, box)
+            areas = (edges[:, 2:] - edges[:, :2]).prod(1)
+        if crops is None:
+            sizes = {path: read_photo(path, upright=True).size for path in self._files}
+            frames = [squared((0, 0, *sizes[path])) for path in self._files]
+            crops = np.array(frames, np.float64)
+        photos = np.unique(self._names, return_inverse=True)[1]
+        return point_labels([*points], values, crops, areas, photos)
 
 
 def _wanted(targets: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:

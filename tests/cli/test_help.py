@@ -16,6 +16,7 @@ from command_line import Cli, said
 from evonas.core import registry
 
 VERBS = [
+    *("init", "fit"),
     *("search", "retrain", "finetune", "evaluate", "compare", "lineage", "validate", "list"),
     *("probe", "prune", "quantize", "pipeline", "report", "export", "predict", "cache"),
 ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import Cli, said
 
-from evonas.api import pipeline
+from evonas.api import pipeline, steps
 from evonas.api.retrained_model import RetrainedModel
 
 FEW = (
@@ -93,7 +93,7 @@ def test_a_folder_from_before_an_option_existed_goes_on(
     """A key that an older version did not write has its default."""
     monkeypatch.setattr(pipeline, "_steps", lambda *arguments: [])
     evonas(*words)
-    (file,) = tmp_path.rglob(pipeline._EXPERIMENT)
+    (file,) = tmp_path.rglob(steps.EXPERIMENT)
     content = json.loads(file.read_text("utf-8"))
     del content["objective"]["error"]
     file.write_text(json.dumps(content), "utf-8")

@@ -19,6 +19,8 @@ from evonas.errors import UnreadableImage
 
 #: Bytes of an image's hash; a collision among a million images has a probability of 3e-8.
 HASH_BYTES = 8
+#: Endings of the names of images.
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"})
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom, pixels
 
