@@ -25,7 +25,7 @@ def test_the_seed_and_the_genome_choose_the_network(evonas: Cli) -> None:
     first, other = evonas(*words)[1], evonas(*words, "--seed", 1)[1]
     assert first != other
     assert "master_module on a map of 32x8x8" in first
-    middle = ",".join(["0.5"] * 18)
+    middle = ",".join(["0.5"] * 19)
     again = [evonas(*words, "--genome", middle, "--seed", seed)[1] for seed in (0, 1)]
     assert again[0] == again[1] != first
     assert f"genome: {middle}" in again[0].replace("\n", "")
@@ -34,8 +34,8 @@ def test_the_seed_and_the_genome_choose_the_network(evonas: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["--genome", "0.1,0.2"], "genome: expected 18 numbers, one for each gene (tap, stem,"),
-        (["--genome", ",".join(["2"] * 18)], "genome: expected numbers in [0, 1], got 2"),
+        (["--genome", "0.1,0.2"], "genome: expected 19 numbers, one for each gene (tap, stem,"),
+        (["--genome", ",".join(["2"] * 19)], "genome: expected numbers in [0, 1], got 2"),
         (["--genome", "best"], "--genome 'best': expected random, or numbers in [0, 1]"),
         (["--input", "64x16"], "--input '64x16': expected channels x height x width"),
         (["seed=1"], "seed=1: master_module is a search space, which has no settings"),

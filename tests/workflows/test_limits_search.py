@@ -147,20 +147,20 @@ def test_all_limits_hold_for_what_is_trained(
 def test_slow_networks_are_measured_and_not_trained(
     evonas: Cli, tiny_file: Path, own_cache: str, measured: list[int]
 ) -> None:
-    folder, out = new(evonas, tiny_file, own_cache, "objective.max_ms=4")
+    folder, out = new(evonas, tiny_file, own_cache, "objective.max_ms=3")
     slow, trained = of(folder, "infeasible"), of(folder, "ok")
     assert len(slow) + len(trained) == BUDGET
     assert slow
     assert trained
     for trial in slow:
-        assert trial.latency > 4
+        assert trial.latency > 3
         assert (trial.fitness, trial.epochs, trial.metrics) == (None, 0, {})
-        assert trial.error == f"infeasible: {trial.latency:.4g} ms are over objective.max_ms=4"
+        assert trial.error == f"infeasible: {trial.latency:.4g} ms are over objective.max_ms=3"
     for trial in trained:
-        assert trial.latency == trial.params / 1e3 <= 4
+        assert trial.latency == trial.params / 1e3 <= 3
     assert len(measured) == BUDGET + 1  # each once, and the baseline
     assert f"{len(trained)} networks trained" in out
-    assert "4 ms are checked by measuring before each training" in out
+    assert "3 ms are checked by measuring before each training" in out
 
 
 def test_measuring_first_changes_no_training(

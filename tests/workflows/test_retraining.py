@@ -252,7 +252,7 @@ def test_training_on_after_pruning_has_seeds_of_its_own(
     folder = retrain(path, repeats=2, out=tmp_path / "out").folder
     found: list[int] = []
 
-    def training(*arguments: Any) -> Any:
+    def training(*arguments: Any, **options: Any) -> Any:
         found.append(arguments[4])
         raise deployed.Diverged("stopped by the test")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.deployment.pruning import tracing
+from evonas.models import tracing
 from evonas.deployment.quantization.capture import capture, unlifted
 from evonas.deployment.quantization.capture import trace as program
 from evonas.deployment.quantization.qat import QATNetwork
