@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from evonas.models import tracing
 from evonas.deployment.quantization.capture import capture, unlifted
 from evonas.deployment.quantization.capture import trace as program
 from evonas.deployment.quantization.qat import QATNetwork
+from evonas.models import tracing
 from evonas.models.files.program_runner import Program
 
 SIDE = 8
