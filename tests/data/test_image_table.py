@@ -253,3 +253,28 @@ def test_an_image_is_opened_only_when_asked_for(tmp_path: Path) -> None:
 def test_numbers_survive_and_names_are_none(value: float) -> None:
     assert number(repr(value)) == value
     assert number("1_000") is None
+
+
+def test_key_points_are_in_sides_of_the_standard_crop(tmp_path: Path) -> None:
+    """Of a photo of 80 x 60 that is the square of 80 around it, from 10 above it."""
+    head = "file,nx,ny,cx,cy,cv,left,top,right,bottom"
+    rows = [
+        f"{name}.png,40,30,8,14,{seen},20,10,60,50"
+        for name, seen in zip("abcd", "2102", strict=True)
+    ]
+    points = {"nose": ["nx", "ny"], "chin": ["cx", "cy", "cv"]}
+    root = str(write(tmp_path, head, rows))
+    boxed = ImageTable(root, points=points)
+    assert boxed.labels["nose.x"] == pytest.approx([0.5] * 4)
+    # the point that is not labelled is at the centre
+    assert boxed.labels["chin.x"] == pytest.approx([-0.3, -0.3, 0.5, -0.3])
+    assert boxed.labels["chin.y"] == pytest.approx([0.1, 0.1, 0.5, 0.1])
+    assert boxed.labels["chin.v"].tolist() == [2, 1, 0, 2]
+    assert boxed.labels["area"].tolist() == [1600] * 4
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(line.rsplit(",", 4)[0] for line in [head, *rows]), "utf-8"
+    )
+    whole = ImageTable(root, points=points)
+    assert whole.labels["chin.x"][0] == pytest.approx(8 / 80)
+    assert whole.labels["chin.y"][0] == pytest.approx((14 + 10) / 80)
+    assert "data.points: expected columns of x and y" in refusal(tmp_path, points={"nose": ["nx"]})
