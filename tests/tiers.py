@@ -56,6 +56,8 @@ SLOW_CASES = {
     "test_a_small_space_is_met_in_full_and_then_ends": (
         r".*-(64|rounded)-.*|(cma|pso)-conditional-.*"
     ),
+    "test_all_stages_fit_the_minutes": r".*-(?!random|surrogate|local).*",
+    "test_a_window_cut_after_any_row_ends_the_same": r"surrogate",
     "test_any_sequence_of_failures_and_successes": r"surrogate|bobyqa",
     "test_beats_random_search_on_a_smooth_problem": r"surrogate|bobyqa|pso|nsga2|local",
     "test_failures_stop_no_search_and_spoil_no_best": (

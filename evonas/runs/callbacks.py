@@ -95,6 +95,8 @@ class Callback:
     def on_generation(self, generation: int, trials: Sequence[Trial]) -> None:
         """Receive a finished generation: its number and one trial for each genome, in order.
 
+        With a window of asks, each ask in its order: its number and its one trial.
+
         Generations that a resumed search only replays from its journal are not reported.
         """
 

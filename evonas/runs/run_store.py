@@ -38,7 +38,7 @@ class RunStore:
     Args:
         folder: the run directory; made if missing.
         resume: whether a journal may be there already.
-        clock: returns monotonic seconds.
+        clock: returns monotonic seconds; None: ``time.monotonic``.
         begun: seconds of the clock at which the search began; None: now.
 
     Attributes:
@@ -53,10 +53,10 @@ class RunStore:
         self,
         folder: Path,
         resume: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] | None = None,
         begun: float | None = None,
     ) -> None:
-        self.folder, self._clock = folder, clock
+        self.folder, self._clock = folder, clock or time.monotonic
         self._journal = folder / "journal.jsonl"
         with writing(f"run directory {folder}"):
             if resume and not self._journal.exists():
@@ -102,7 +102,7 @@ class RunStore:
         # as if this start had begun so long ago
         ends = [*(trial.at for trial in self._trials), *(line.at for line in self.decisions)]
         spent = max(ends, default=0.0)
-        self._start = (clock() if begun is None else begun) - spent
+        self._start = (self._clock() if begun is None else begun) - spent
 
     @property
     def elapsed(self) -> float:

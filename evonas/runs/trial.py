@@ -22,7 +22,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A genome that the optimizer asked for, and its result.
 
     Attributes:
-        generation, index: which ask, and which row of it.
+        generation, index: which ask, and which row of it; with a window of asks 0, and which ask.
         genome: as asked.
         digest, architecture: what it decodes to.
         status: ``ok``, ``failed``, ``repeat`` (known from an earlier trial),

@@ -115,8 +115,8 @@ class Search:
         for number, measurement in self._executor.stream(more):
             trial = self._candidates.evaluated(window.asked[number], measurement)
             window.ended(number, self._record(trial))
-        while len(window.asked) > window.told:
-            self._tell_oldest(window)
+        while len(window.asked) > window.told and self._tell_oldest(window):
+            pass
 
     def _asks(self, window: AskWindow, rows: dict[int, Trial]) -> Iterator[Trial]:
         """Ask as often as the window allows; yield what is to be trained."""

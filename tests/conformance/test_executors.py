@@ -98,22 +98,11 @@ def test_a_failing_job_leaves_the_others_alone(executor: Executor) -> None:
 
 
 def test_jobs_that_come_while_others_run_are_answered_too(executor: Executor) -> None:
-    """Two at first, then one more for each answer; the bits are those of a generation."""
     work = jobs(*HEADS)
-    left, found = list(work), dict[int, Measurement]()
-    coming = [left.pop(0), left.pop(0)]
-
-    def more() -> Sequence[Job]:
-        given = coming.copy()
-        coming.clear()
-        return given
-
-    for index, measurement in executor.stream(more):
-        found[index] = without_time(measurement)
-        if left:
-            coming.append(left.pop(0))
-    expected = {index: without_time(one) for index, one in answers(executor, work).items()}
-    assert found == expected
+    coming = [work[:2], *([job] for job in work[2:])]
+    stream = executor.stream(lambda: coming.pop(0) if coming else [])
+    found = {index: without_time(measurement) for index, measurement in stream}
+    assert found == {i: without_time(one) for i, one in answers(executor, work).items()}
 
 
 def test_observing_and_notes_are_always_possible(executor: Executor) -> None:
