@@ -46,9 +46,10 @@ are means ± standard deviations over so many training seeds. *Hand-made* is the
 residual heads on the winner's tap within the limits, with the same recipe and seeds. The variant
 `random` is plain random search with as many trainings. All rows are in [quality.csv](quality.csv).
 
-Rows of 2026-11-29 are of the same two commands, given by hand (`quickstart` by `make quality
-RECORD=1`, `own_faces` as the tutorial says, `pointing04` with the judging persons named), beside
-other programs on the same two cores: their minutes are up to twice those of a quiet machine.
+Rows of 2026-11-29 are of the space before `stride1` was a gene. They and that of the quickstart of
+2026-11-30 are of the same two commands, given by hand (`quickstart` by `make quality RECORD=1`,
+`own_faces` as the tutorial says, `pointing04` with the judging persons named). All ran beside other
+programs on the same two cores: minutes are two to eight times those of a quiet machine.
 
 ![error of winners as a share of hand-made heads'](quality.png)
 """
