@@ -261,7 +261,7 @@ class Surrogate(Optimizer):
         posterior = AveragedPosterior(models, points, known)
         for place in range(ahead):
             posterior.take(place)
-        if self._until_converged and pending is not None:  # results were told
+        if self._until_converged and pending is not None:  # some results are known
             low = posterior.scores()[ahead:].max() < np.log(GAIN * models.noise)
             self._quiet = self._quiet + self.population_size if low else 0
         batch = {self.identify(genome)[0]: genome for genome in begun}
