@@ -7,7 +7,7 @@ integers; all other operators are listed by name.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from evonas.models.backbones.base import TapCost
@@ -74,7 +74,10 @@ def is_counted(node: Any) -> bool:
 def _macs(node: Any, sizes: Mapping[str, Sizes]) -> int | None:
     """Return the multiply-adds of a node; None: its operator has none, or they are unknown."""
     kind = node.op_type
-    known: Callable[[int], Sizes] = lambda place: sizes[node.input[place]]  # noqa: E731
+
+    def known(place: int) -> Sizes:
+        return sizes[node.input[place]]
+
     try:
         if kind in _CONVOLUTIONS:
             return math.prod(sizes[node.output[0]]) * math.prod(known(_CONVOLUTIONS[kind])[1:])
