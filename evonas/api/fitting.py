@@ -22,7 +22,6 @@ from evonas.core import experiment as config
 from evonas.core.experiment import FREE_ON_RESUME, Experiment
 from evonas.core.files import keep, make_folder, read_json
 from evonas.core.overrides import Override, Word, given
-from evonas.deployment.onnx_file import check_extra
 from evonas.errors import InputError
 from evonas.report.price import price
 from evonas.runs.callbacks import Callback, CallbackList
@@ -109,7 +108,6 @@ def fit(
     Examples:
         >>> print(evonas.fit("own_faces", "face.onnx", label="age", minutes=10).sentences[0])
     """
-    check_extra()  # now, not after the training
     arguments = {
         **{"folder": str(folder), "backbone": str(backbone), "label": label, "group": group},
         **{"table": table, "share": share, "max_ms": max_ms},

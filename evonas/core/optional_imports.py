@@ -1,4 +1,4 @@
-"""Import libraries of the extras ``quantize`` and ``export`` when they are needed, quietly."""
+"""Import large libraries when they are needed, quietly."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _NOISY = (
 )
 
 
-def library(name: str, what: str, extra: str = "quantize") -> Any:
-    """Import a module of an optional dependency.
+def library(name: str, what: str, extra: str = "") -> Any:
+    """Import a module of a dependency.
 
     Args:
         name: name of the module.
         what: the feature that needs it, for messages.
-        extra: the extra of evonas that installs it.
+        extra: the extra of evonas that installs it; empty: evonas itself does.
 
     Raises:
         InputError: the package is not installed, or cannot be imported with this torch.
@@ -42,8 +42,9 @@ def library(name: str, what: str, extra: str = "quantize") -> Any:
         package = name.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and error.name == package
         reason = "is not installed" if missing else f"cannot be imported ({one_line(error)})"
+        wanted = f"'evonas[{extra}]'" if extra else package
         raise InputError(
-            f"{what} needs the package {package!r}, which {reason}: pip install 'evonas[{extra}]'"
+            f"{what} needs the package {package!r}, which {reason}: pip install {wanted}"
         ) from error
 
 

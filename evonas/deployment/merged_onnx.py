@@ -50,8 +50,8 @@ def merged(
         InputError: ONNX lacks an operator of the head, the backbone takes several images at a
             time alone, or it has no embedding.
     """
-    helper = library("onnx.helper", _WHAT, "export")
-    compose = library("onnx.compose", _WHAT, "export")
+    helper = library("onnx.helper", _WHAT)
+    compose = library("onnx.compose", _WHAT)
     batch = backbone.sessions.batch
     if batch not in (1, None):
         raise InputError(

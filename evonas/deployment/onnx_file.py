@@ -21,16 +21,6 @@ INPUT = "images"
 _FAILED = re.compile(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)\]", re.DOTALL)
 
 
-def check_extra() -> None:
-    """Refuse to export if a library is missing.
-
-    Raises:
-        InputError: a library is not installed.
-    """
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        library(name, _WHAT, "export")
-
-
 def model(program: ExportedProgram, output: str) -> Any:
     """Return a program as an ONNX model with the input ``images``.
 
@@ -72,8 +62,8 @@ def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
         InputError: ONNX lacks an operator of the module, or the models cannot be brought to one
             opset.
     """
-    onnx = library("onnx", _WHAT, "export")
-    compose = library("onnx.compose", _WHAT, "export")
+    onnx = library("onnx", _WHAT)
+    compose = library("onnx.compose", _WHAT)
     shapes = ({0: Dim("batch")},)
     with torch.no_grad(), quiet():
         program = torch.export.export(second.eval(), (outputs,), dynamic_shapes=shapes)
@@ -117,7 +107,7 @@ def _converted(proto: Any, version: int) -> Any:
         return proto
     try:
         with quiet():
-            return library("onnx.version_converter", _WHAT, "export").convert_version(
+            return library("onnx.version_converter", _WHAT).convert_version(
                 proto, version
             )
     except Exception as error:  # the converter raises many kinds of errors
@@ -133,7 +123,7 @@ def save(proto: Any, path: Path, notes: Mapping[str, str]) -> None:
     Raises:
         InputError: the model is too large for one file.
     """
-    helper = library("onnx.helper", _WHAT, "export")
+    helper = library("onnx.helper", _WHAT)
     helper.set_model_props(proto, dict(notes))
     if proto.ByteSize() > LARGEST:
         raise InputError(

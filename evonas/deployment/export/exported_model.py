@@ -100,7 +100,7 @@ def load_runner(file: Path, threads: int = 1) -> Run:
         InputError: the file is damaged, or could run code; or a library is missing.
     """
     if file.suffix == ".onnx":
-        return session(file, threads, "export")
+        return session(file, threads)
     # Imports torch, which .onnx files do not need.
     from evonas.models.files.quantized_network import load_quantized
 
@@ -145,7 +145,7 @@ def _card(file: Path) -> dict[str, Any]:
 def _text(file: Path) -> str:
     """Return the text of a file's model card, or an empty string if it has none."""
     if file.suffix == ".onnx":
-        onnx = library("onnx", "running an .onnx file", "export")
+        onnx = library("onnx", "running an .onnx file")
         try:
             properties = onnx.load_model_from_string(unsealed(file.read_bytes())).metadata_props
         except Exception as error:  # damaged files raise many kinds of errors

@@ -71,8 +71,8 @@ class Export:
         keep_embedding: whether the file gives the backbone's own embedding as well.
 
     Raises:
-        InputError: there is no such network, a library is missing, the network is quantised
-            into the other format, or its backbone does not allow the format or the embedding.
+        InputError: there is no such network, the network is quantised into the other format,
+            or its backbone does not allow the format or the embedding.
 
     Attributes:
         notes: deviations from the settings, for the user.
@@ -84,8 +84,6 @@ class Export:
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.kind == "onnx":
-            onnx_file.check_extra()
         source = Path(self.network.contender["weights"][0]).suffix
         self.quantised = source in SUFFIXES
         if self.quantised and source != FORMATS[self.kind]:
@@ -198,7 +196,7 @@ class Export:
             output = self.task.answer.output
             if self.quantised:
                 model = onnx_file.joined(
-                    library("onnx", "exporting to ONNX", "export").load(str(self._source)),
+                    library("onnx", "exporting to ONNX").load(str(self._source)),
                     DecodedNetwork(nn.Identity(), self.task),
                     self.network.head(self.images[:1]).expand(2, *self._output_shape),
                     output,
@@ -276,7 +274,7 @@ def _same_embedding(backbone: Onnx, file: Path, images: Tensor) -> dict[str, Any
         RunError: it is larger than rounding explains.
     """
     (expected,) = backbone.sessions.run(images.numpy(), (embedding_of(backbone),))
-    got = session(file, extra="export", output=EMBEDDING)(images.numpy())
+    got = session(file, output=EMBEDDING)(images.numpy())
     largest, scale = float(np.abs(got - expected).max()), float(np.abs(expected).max())
     if not largest <= PARITY * scale:
         raise RunError(

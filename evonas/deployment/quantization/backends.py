@@ -23,8 +23,6 @@ from evonas.models.files.onnx_session import sealed
 
 #: Backend -> name of the quantised file.
 FILES = {"pt2e": "quantized.pt2", "onnx": "quantized.onnx"}
-#: Backend -> modules that it needs.
-_NEEDS = {"pt2e": ("torchao",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 
 
 def check_extra(backend: str, qat: bool) -> None:
@@ -33,8 +31,9 @@ def check_extra(backend: str, qat: bool) -> None:
     Raises:
         InputError: a library is not installed.
     """
-    for name in (*_NEEDS[backend], *(_NEEDS["pt2e"] if qat else ())):
-        library(name, f"quantising with the backend {backend}{' and --qat' if qat else ''}")
+    if backend == "pt2e" or qat:
+        what = f"quantising with the backend {backend}{' and --qat' if qat else ''}"
+        library("torchao", what, "quantize")
 
 
 def quantize(

@@ -26,7 +26,7 @@ from evonas.deployment.quantization.capture import Captured, trace
 from evonas.deployment.quantization.int8_coverage import Coverage, Operation, coverage
 from evonas.errors import InputError, one_line
 
-_WHAT = "quantising with the backend pt2e"
+_WHAT, _EXTRA = "quantising with the backend pt2e", "quantize"
 #: Operators other than convolutions and linear layers that torch.compile has for integers.
 _CAPABLE = frozenset({"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"})
 _PT2E = "torchao.quantization.pt2e"
@@ -42,8 +42,8 @@ def prepare(captured: Captured, qat: bool = False) -> fx.GraphModule:
     Raises:
         InputError: torchao is missing, or cannot process this graph.
     """
-    x86 = library(f"{_PT2E}.quantizer.x86_inductor_quantizer", _WHAT)
-    pt2e = library(f"{_PT2E}.quantize_pt2e", _WHAT)
+    x86 = library(f"{_PT2E}.quantizer.x86_inductor_quantizer", _WHAT, _EXTRA)
+    pt2e = library(f"{_PT2E}.quantize_pt2e", _WHAT, _EXTRA)
     quantizer = x86.X86InductorQuantizer()
     config = x86.get_default_x86_inductor_quantization_config(is_qat=qat)
     quantizer.set_global(_consistent(config) if qat else config)
@@ -71,7 +71,7 @@ def convert(prepared: fx.GraphModule, captured: Captured) -> ExportedProgram:
     Raises:
         InputError: torchao cannot convert the network.
     """
-    pt2e = library(f"{_PT2E}.quantize_pt2e", _WHAT)
+    pt2e = library(f"{_PT2E}.quantize_pt2e", _WHAT, _EXTRA)
     converted = _torchao(lambda: pt2e.convert_pt2e(prepared))
     return trace(_without_unused(converted), captured.side, captured.any_batch)
 
@@ -128,7 +128,7 @@ def _consistent(config: Any) -> Any:
     The default configuration uses moving averages of the weights' ranges, which lag behind the
     weights, and divides ranges by 127, while ``convert`` divides them by 127.5.
     """
-    observers = library(f"{_PT2E}.observer", _WHAT)
+    observers = library(f"{_PT2E}.observer", _WHAT, _EXTRA)
     from evonas.deployment.quantization.weight_rounding import WeightRounding  # imports torchao
 
     rounding = WeightRounding.with_args(

@@ -27,13 +27,12 @@ _SEAL = bytes([14 << 3 | 2, len(_PAIR) + _DIGITS]) + _PAIR
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def session(path: Path, threads: int = 1, extra: str = "quantize", output: str = "") -> Run:
+def session(path: Path, threads: int = 1, output: str = "") -> Run:
     """Return the network of an .onnx file as a function on numpy arrays.
 
     Args:
         path: .onnx file.
         threads: number of threads of ONNX Runtime.
-        extra: name of evonas' extra that installs onnx and onnxruntime, for messages.
         output: name of the output to return; empty: the first.
 
     Returns:
@@ -43,7 +42,7 @@ def session(path: Path, threads: int = 1, extra: str = "quantize", output: str =
         InputError: onnxruntime is missing, or the file is damaged, refers to weights in other
             files, or has more than one input or no output.
     """
-    onnx, runtime = (library(name, _WHAT, extra) for name in ("onnx", "onnxruntime"))
+    onnx, runtime = (library(name, _WHAT) for name in ("onnx", "onnxruntime"))
     try:
         content = unsealed(path.read_bytes())
         model = onnx.load_model_from_string(content)

@@ -309,15 +309,3 @@ def test_what_is_no_network_is_one_line(evonas: Cli, folder: Path, source: Any) 
     assert "holds no comparison.json" in said(evonas("export", folder / "empty"))
     message = said(evonas("export", folder / "comparison.md"))
     assert "expected weights that `evonas retrain` wrote (.safetensors)" in message
-
-
-@pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_missing_library_is_one_line(
-    evonas: Cli, folder: Path, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    message = said(evonas("export", folder))
-    assert (
-        f"the package {package!r}, which is not installed: pip install 'evonas[export]'" in message
-    )
-    assert not (folder / "export").exists()

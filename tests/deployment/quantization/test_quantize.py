@@ -240,7 +240,7 @@ def test_a_float_file_that_differs_is_refused(
 
 @pytest.mark.parametrize(
     ("road", "aware", "package"),
-    [("pt2e", False, "torchao"), ("onnx", True, "torchao"), ("onnx", False, "onnxruntime")],
+    [("pt2e", False, "torchao"), ("onnx", True, "torchao")],
 )
 def test_a_missing_extra_is_one_line(
     monkeypatch: pytest.MonkeyPatch, road: str, aware: bool, package: str

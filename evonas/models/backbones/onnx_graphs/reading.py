@@ -13,7 +13,7 @@ from evonas.core.optional_imports import library, quiet
 from evonas.errors import InputError, one_line
 from evonas.models.files.onnx_session import LARGEST, tensors, unsealed
 
-WHAT, EXTRA = "backbone 'onnx'", "onnx"
+WHAT = "backbone 'onnx'"
 #: Operators with inner graphs, of which one is chosen or repeated by values.
 CONTROL_FLOW = frozenset({"If", "Loop", "Scan"})
 _BLOCK = 1 << 20
@@ -38,7 +38,7 @@ def onnx_module(name: str = "onnx") -> Any:
     Raises:
         InputError: the package is not installed.
     """
-    return library(name, WHAT, EXTRA)
+    return library(name, WHAT)
 
 
 def read_graph(path: Path, where: str) -> GraphFile:
