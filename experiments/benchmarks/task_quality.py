@@ -21,8 +21,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from datetime import date
 from pathlib import Path
 from statistics import fmean, stdev
@@ -69,14 +69,18 @@ class JudgedTask:
         metric: the error on the judging images.
         unit: of the error.
         folder: of the data below ``--data``; empty: made by the experiment itself.
-        words: changes to the experiment.
+        folds: what judges -> changes to the experiment; the search sees none of it.
     """
 
     name: str
     metric: str
     unit: str
     folder: str = ""
-    words: tuple[str, ...] = ()
+    folds: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"": ()})
+
+
+def _persons(validation: str, judging: str) -> tuple[str, str]:
+    return f"data.validation=[{validation}]", f"data.test=[{judging}]"
 
 
 TASKS = (
@@ -84,7 +88,12 @@ TASKS = (
     JudgedTask("own_faces", "test_error", "percent"),
     JudgedTask(
         *("pointing04", "test_mae", "degrees", "pointing04"),
-        words=("data.validation=[8,9]", "data.test=[10,11,12]"),
+        folds={
+            "persons 10-12 judge": _persons("8,9", "10,11,12"),
+            "persons 7-9 judge": _persons("5,6", "7,8,9"),
+            "persons 4-6 judge": _persons("2,3", "4,5,6"),
+            "persons 1-3 judge": _persons("11,12", "1,2,3"),
+        },
     ),
     JudgedTask("utkface_age", "test_mae", "years", "utkface_3000"),
     JudgedTask("utkface_gender", "test_error", "percent", "utkface_3000"),
@@ -140,7 +149,8 @@ def main() -> None:
             variants[args.rival] = (*args.set, *RANDOM)
         for seed in args.seeds:
             for name, words in variants.items():
-                append(measured(task, args.data, seed, args.repeats, name, words))
+                for fold in task.folds:
+                    append(measured(task, fold, args.data, seed, args.repeats, name, words))
     rows = read(TABLE)
     keep(PAGE, page(rows))
     draw(rows, PAGE.with_name("quality.png"))
@@ -148,6 +158,7 @@ def main() -> None:
 
 def measured(
     task: JudgedTask,
+    fold: str,
     data: Path | None,
     seed: int,
     repeats: int,
@@ -156,7 +167,7 @@ def measured(
 ) -> Row:
     """Search and retrain in a new folder; return the row."""
     with tempfile.TemporaryDirectory() as place:
-        experiment, given, path = task.name, list(task.words), ""
+        experiment, given, path = task.name, list(task.folds[fold]), ""
         if task.name == "own_faces":
             experiment, path = _own_faces(Path(place)), str(Path(place) / "experiments/own_faces")
         if task.folder and data is not None:
@@ -192,7 +203,7 @@ def measured(
         commit=commit.stdout.strip(),
         machine=f"{processor()}, {os.cpu_count()} cores",
         task=task.name,
-        variant=variant,
+        variant=f"{variant}, {fold}" if fold else variant,
         seed=seed,
         repeats=repeats,
         error=round(fmean(errors), 3),
