@@ -145,7 +145,7 @@ class _Run:
             except KeyboardInterrupt:
                 self._callback.on_message(
                     f"stopped in training {number + 1} of {count}: the same command goes on from "
-                    "its last finished epoch"
+                    "its last seconds"
                 )
                 raise
         model = self._written(found)

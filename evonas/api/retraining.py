@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -178,16 +179,26 @@ class _Work:
         kind = folds.folder if folds else "retrained"
         folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
         make_folder(folder)
-        work = Retraining(components, winner, progress, others, searched)
+        unfinished = folder / "unfinished"
+        work = Retraining(components, winner, progress, others, searched, unfinished)
 
         def done(number: int, total: int) -> None:
             progress("trainings", number, total)
 
-        if folds:
-            contenders = work.cross_validate(folds.splits, done)
-        else:
-            contenders = work.compare(repeats, folder, done)
-        return self._written(folder, contenders, folds, repeats)
+        try:
+            if folds:
+                contenders = work.cross_validate(folds.splits, done)
+            else:
+                contenders = work.compare(repeats, folder, done)
+        except KeyboardInterrupt:
+            self._callback.on_message(
+                "stopped: the same command goes on from the trainings that are finished, and from "
+                "the last seconds of the others"
+            )
+            raise
+        model = self._written(folder, contenders, folds, repeats)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        return model
 
     def _written(
         self, folder: Path, contenders: Sequence[Contender], folds: Folds | None, repeats: int

@@ -107,9 +107,7 @@ def _converted(proto: Any, version: int) -> Any:
         return proto
     try:
         with quiet():
-            return library("onnx.version_converter", _WHAT).convert_version(
-                proto, version
-            )
+            return library("onnx.version_converter", _WHAT).convert_version(proto, version)
     except Exception as error:  # the converter raises many kinds of errors
         raise InputError(
             f"the network cannot be converted from opset {_opset(proto)} to opset {version} "

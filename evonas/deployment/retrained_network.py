@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from evonas.core.settings import TrainingSettings
@@ -26,7 +25,7 @@ from evonas.estimation.estimator import Split
 from evonas.estimation.features.feature_cache import FeatureCache, Progress
 from evonas.estimation.features.views import View, standard_views
 from evonas.estimation.training.batches import TrainingData
-from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.checkpoint import resume, run_safely
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
 from evonas.estimation.training.training import Diverged, Training, predict
@@ -126,7 +125,7 @@ class RetrainedNetwork:
             purpose: of the training, which its seed depends on.
             rates: name of a parameter -> its learning rate relative to that of the settings.
             checkpoint: file from which the same training goes on, if it exists, and to which it
-                is written after every epoch; None: none.
+                is written every few seconds; None: none.
 
         Returns:
             Loss and metrics of every epoch.
@@ -148,14 +147,15 @@ class RetrainedNetwork:
                 if resume(training, checkpoint):
                     done(training.epoch, settings.epochs)
             graphs = Graphs(device)
+
+            def after(epoch: int, metrics: dict[str, float]) -> None:
+                done(epoch + 1, settings.epochs)
+
             try:
-                while not training.over:
-                    until = None if checkpoint is None else training.epoch + 1
-                    training.run(until, lambda epoch, _: done(epoch + 1, settings.epochs), graphs)
-                    if checkpoint is not None:
-                        # Without the file a training that is stopped begins anew, no more.
-                        with suppress(OSError, SafetensorError):
-                            pause(training, checkpoint)
+                if checkpoint is None:
+                    training.run(on_epoch=after, graphs=graphs)
+                else:
+                    run_safely(training, checkpoint, after, graphs)
             except Diverged as error:
                 raise RunError(
                     f"{self.contender['name']!r}: training on {_INPUTS[self.reads == IMAGE]} "

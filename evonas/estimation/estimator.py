@@ -28,7 +28,7 @@ from evonas.estimation.cost.workload import Work, count
 from evonas.estimation.failure_classifier import kind_of
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.training.batches import FeatureStore, TrainingData
-from evonas.estimation.training.checkpoint import pause, resume
+from evonas.estimation.training.checkpoint import pause_if_possible, resume, run_safely
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
 from evonas.estimation.training.training import Diverged, Outcome, Training, validate
@@ -90,6 +90,8 @@ class Job:
             parent's outputs are of a task with other options.
         paused: checkpoint of a paused training, written at a pause and read at the start if it
             exists; none if empty.
+        safe: whether ``paused`` is also written every few seconds and at the end, so that the same
+            job goes on from there in another process.
     """
 
     index: int
@@ -107,6 +109,7 @@ class Job:
     parent: str = ""
     fresh_outputs: bool = False
     paused: str = ""
+    safe: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "training", training_of(self.training, self.architecture))
@@ -261,7 +264,10 @@ class Estimator:
                 "initial weights": weights_hash(module),  # with those of a parent or a start file
             }
             resume(training, Path(job.paused), job.until or None)
-        training.run(job.until or None, graphs=self._graphs)
+        if job.safe:
+            run_safely(training, Path(job.paused), graphs=self._graphs)
+        else:
+            training.run(job.until or None, graphs=self._graphs)
         outcome = training.outcome
         known["epochs"] = training.epoch
         known["memory"] = self._reserved(most=True) - before
@@ -269,9 +275,7 @@ class Estimator:
         if job.latency and "latency" not in known:  # at a rung as well, where fitness may need it
             self._time(job, module, shape, known)
         if job.until:
-            # Without the file the training starts anew, no more.
-            with suppress(OSError, SafetensorError):
-                pause(training, Path(job.paused))
+            pause_if_possible(training, Path(job.paused))
             return outcome
         if len(split.test):
             module.load_state_dict(outcome.state)

@@ -128,6 +128,8 @@ class Retraining:
         progress: receives the progress of the features.
         others: further networks of the search, with names for tables.
         searched: digest -> error in the search.
+        unfinished: folder of checkpoints, from which trainings of the same settings go on; None:
+            they are not kept.
     """
 
     components: Components
@@ -135,6 +137,7 @@ class Retraining:
     progress: Progress = lambda label, done, total: None
     others: Sequence[tuple[str, Architecture]] = ()
     searched: Mapping[str, float] = field(default_factory=dict)
+    unfinished: Path | None = None
 
     def compare(
         self, repeats: int, weights: Path | None, done: Callable[[int, int], None]
@@ -266,6 +269,8 @@ class Retraining:
                 source=contender.source,
                 weights=str(weights / file) if weights else "",
                 history=True,
+                paused=self._checkpoint(split, file),
+                safe=self.unfinished is not None,
             )
         finished = {}
         with components.executor(context) as executor:
@@ -287,6 +292,12 @@ class Retraining:
                     contender.weights.append(Path(jobs[index].weights).name)
             else:
                 contender.failures.append(f"{measurement.error_kind}: {measurement.error}")
+
+    def _checkpoint(self, split: str, file: str) -> str:
+        """Return the path of a training's checkpoint; empty if none is kept."""
+        if self.unfinished is None:
+            return ""
+        return str(self.unfinished / f"{re.sub('[^A-Za-z0-9_.-]+', '-', split)}-{file}")
 
     def _measure(self, contender: Contender) -> None:
         """Fill in tap and cost of a contender; that of a classical model's head is not known."""

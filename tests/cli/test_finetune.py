@@ -21,6 +21,7 @@ from evonas.api.retrained_model import RetrainedModel
 from evonas.api.retraining import retrain
 from evonas.core import registry
 from evonas.deployment.retrained_network import RetrainedNetwork
+from evonas.estimation.training import checkpoint
 from evonas.estimation.training import training as training_module
 from evonas.runs.training_record import TrainingRecord
 from evonas.workflows.components import Components
@@ -278,10 +279,11 @@ def test_a_training_that_was_stopped_goes_on_and_ends_with_the_same_bits(
         return real(*arguments, **options)
 
     with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "SECONDS_AT_RISK", 0.0)
         patch.setattr(training_module, "validate", stopping)
         code, out, _ = evonas(*words, "--out", "broken")
     assert code == 130
-    assert "stopped in training 2 of 2: the same command goes on from its last finished" in out
+    assert "stopped in training 2 of 2: the same command goes on from its last seconds" in out
     assert not (tmp_path / "broken" / "comparison.json").exists()
     epochs.clear()
     with monkeypatch.context() as patch:

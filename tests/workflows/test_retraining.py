@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from command_line import Cli
 from rich.console import Console
+from safetensors.torch import load_file
 
+from evonas.api import retraining as retraining_module
 from evonas.api.live_view import LiveView
 from evonas.api.retraining import retrain
 from evonas.core import experiment as config
@@ -22,9 +25,12 @@ from evonas.core.settings import TrainingSettings
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.estimation.estimator import Estimator, Job, Split, TrainingContext
 from evonas.estimation.measurement import Measurement
+from evonas.estimation.training import checkpoint
+from evonas.estimation.training import training as training_module
 from evonas.report.page import writer
 from evonas.report.page.run_data import Run
 from evonas.report.tables import show
+from evonas.runs.callbacks import Callback
 from evonas.runs.result_files import read
 from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
@@ -33,6 +39,7 @@ from evonas.workflows.fold_splits import make_folds
 from evonas.workflows.loop import candidate_seed
 from evonas.workflows.retraining import Retraining, selection_bias
 
+FOLDERS = ("whole", "broken")
 PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block3"}}
 
 
@@ -277,3 +284,87 @@ def test_a_real_fold_trains(ages: Components) -> None:
     assert not contenders[0].failures
     assert [len(one) for one in contenders[0].losses] == [len(one) for one in contenders[0].curves]
     assert contenders[0].to_dict()["losses"] == contenders[0].losses
+
+
+@pytest.mark.parametrize("folds", [0, 2])
+@pytest.mark.parametrize("end", ["stopped", "killed"])
+def test_a_retraining_that_was_broken_off_goes_on_and_ends_with_the_same_bits(
+    tiny: dict[str, Any], tmp_path: Path, folds: int, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = without_test(tiny, retraining={"epochs": 3}, execution={"executor": "local"})
+    path = tmp_path / "plain.yaml"
+    path.write_text(yaml.safe_dump(plain), "utf-8")
+    monkeypatch.setattr(checkpoint, "SECONDS_AT_RISK", 0.0)
+    options: dict[str, Any] = {"folds": folds} if folds else {"repeats": 2}
+    retrain(path, out=tmp_path / "whole", **options)
+    real, epochs = training_module.validate, []
+
+    def breaking(*arguments: Any, **others: Any) -> Any:
+        epochs.append(1)
+        if len(epochs) == 6:  # the last epoch of the second training
+            raise KeyboardInterrupt if end == "stopped" else Killed
+        return real(*arguments, **others)
+
+    said: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(training_module, "validate", breaking)
+        with pytest.raises((KeyboardInterrupt, Killed)):
+            retrain(path, out=tmp_path / "broken", callbacks=[Listener(said)], **options)
+    assert ("the same command goes on from the trainings that are" in " ".join(said)) == (
+        end == "stopped"
+    )
+    assert not (tmp_path / "broken" / "comparison.json").exists()
+    epochs.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            training_module, "validate", lambda *a, **o: epochs.append(1) or real(*a, **o)
+        )
+        retrain(path, out=tmp_path / "broken", **options)
+    assert len(epochs) == 1, "five epochs were finished before"
+    files = sorted(file.name for file in (tmp_path / "whole").iterdir())
+    assert files == sorted(file.name for file in (tmp_path / "broken").iterdir())
+    whole, broken = (json.loads((tmp_path / f / "comparison.json").read_text()) for f in FOLDERS)
+    assert whole == broken
+    for name in (name for name in files if name.endswith(".safetensors")):
+        one, other = (load_file(tmp_path / folder / name) for folder in FOLDERS)
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("change", [{"learning_rate": 0.5}, {"epochs": 4}])
+def test_other_settings_begin_anew(
+    tiny: dict[str, Any], tmp_path: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of a retraining that was broken off is no danger to another retraining."""
+    path = tmp_path / "plain.yaml"
+
+    def run(folder: str, changes: dict[str, Any]) -> dict[str, Any]:
+        made = without_test(tiny, retraining={"epochs": 3, **changes}, execution={"executor": "local"})
+        path.write_text(yaml.safe_dump(made), "utf-8")
+        retrain(path, out=tmp_path / folder)
+        found: dict[str, Any] = json.loads((tmp_path / folder / "comparison.json").read_text())
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(retraining_module, "write_json", lambda *given: _break_off())
+        with pytest.raises(Killed):
+            run("broken", {})
+    assert list((tmp_path / "broken" / "unfinished").iterdir())
+    assert run("broken", change) == run("whole", change)
+
+
+class Killed(BaseException):
+    """Ends a process, as far as the code that runs in it can tell."""
+
+
+def _break_off() -> None:
+    raise Killed
+
+
+class Listener(Callback):
+    """Keeps messages."""
+
+    def __init__(self, said: list[str]) -> None:
+        self._said = said
+
+    def on_message(self, message: str) -> None:
+        self._said.append(message)

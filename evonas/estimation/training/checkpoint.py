@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from evonas.core.files import draft_of
+from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import differences, identity
 from evonas.estimation.training.training import Training
 from evonas.models.files.safetensors_files import load_file, load_notes, save_file
 
+#: Seconds of training that a killed process loses at most, apart from its last epoch.
+SECONDS_AT_RISK = 10.0
 _log = logging.getLogger("evonas")
 _LISTED = 5  # differences that a message lists
 
@@ -58,6 +64,36 @@ def pause(training: Training, path: Path) -> None:
     whole = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     with draft_of(path) as draft:
         save_file(whole, draft, notes)
+
+
+def pause_if_possible(training: Training, path: Path) -> None:
+    """Save a training; if it cannot be saved, it will start anew where it would resume."""
+    with suppress(OSError, SafetensorError):
+        pause(training, path)
+
+
+def run_safely(
+    training: Training,
+    path: Path,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
+    graphs: Graphs | None = None,
+) -> None:
+    """Train to the end, saving the training every few seconds and at the end.
+
+    Args:
+        training: a training, which may have resumed.
+        path: of the checkpoint.
+        on_epoch, graphs: see ``Training.run``.
+
+    Raises:
+        Diverged: loss or outputs became nan or infinite.
+    """
+    saved = time.monotonic()
+    while not training.over:
+        training.run(training.epoch + 1, on_epoch, graphs)
+        if training.over or time.monotonic() - saved >= SECONDS_AT_RISK:
+            pause_if_possible(training, path)
+            saved = time.monotonic()
 
 
 def resume(training: Training, path: Path, most: int | None = None) -> bool:
