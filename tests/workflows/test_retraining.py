@@ -338,7 +338,8 @@ def test_other_settings_begin_anew(
     path = tmp_path / "plain.yaml"
 
     def run(folder: str, changes: dict[str, Any]) -> dict[str, Any]:
-        made = without_test(tiny, retraining={"epochs": 3, **changes}, execution={"executor": "local"})
+        settings = {"epochs": 3, **changes}
+        made = without_test(tiny, retraining=settings, execution={"executor": "local"})
         path.write_text(yaml.safe_dump(made), "utf-8")
         retrain(path, out=tmp_path / folder)
         found: dict[str, Any] = json.loads((tmp_path / folder / "comparison.json").read_text())
