@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evonas.testing.ask_tell import AskTellConformance
     from evonas.testing.backbones import BackboneConformance
+    from evonas.testing.datasets import DatasetConformance
     from evonas.testing.failed_evaluations import FailedEvaluationConformance
     from evonas.testing.loggers import LoggerConformance
     from evonas.testing.network_settings import NetworkSettingsConformance
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AskTellConformance",
     "BackboneConformance",
+    "DatasetConformance",
     "FailedEvaluationConformance",
     "LoggerConformance",
     "NetworkConformance",
@@ -41,6 +43,7 @@ __all__ = [
 _HOMES = {
     "AskTellConformance": "ask_tell",
     "BackboneConformance": "backbones",
+    "DatasetConformance": "datasets",
     "FailedEvaluationConformance": "failed_evaluations",
     "LoggerConformance": "loggers",
     "NetworkConformance": "networks",
