@@ -16,11 +16,13 @@ from evonas.api.steps import DONE, Step, claim, held_out, searched, take
 from evonas.core import experiment as config
 from evonas.core import registry
 from evonas.core.experiment import Experiment
-from evonas.core.files import keep, read_json
+from evonas.core.files import keep
 from evonas.core.overrides import Word, saying
-from evonas.errors import InputError, one_line
+from evonas.errors import InputError
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback, CallbackList
+from evonas.runs.compression_schemas import PruneResult, QuantizeResult
+from evonas.runs.file_schemas import read
 from evonas.workflows.evaluation import Retrained
 
 #: What a step of a pipeline returns.
@@ -83,8 +85,8 @@ def pipeline(
     take(steps, callback, on_step, on_result)
     small = Retrained(folder / "pruned")
     table = stages(
-        read_json(folder / "pruned" / "prune.json"),
-        read_json(folder / "int8" / "quantize.json"),
+        read(folder / "pruned" / "prune.json", PruneResult, "what `evonas prune` writes"),
+        read(folder / "int8" / "quantize.json", QuantizeResult, "what `evonas quantize` writes"),
         small.metrics,
         small.task.unit,
     )
@@ -145,7 +147,7 @@ def _steps(experiment: Experiment, folder: Path, callback: Callback) -> list[Ste
 
 
 def stages(
-    pruned: Mapping[str, Any], quantized: Mapping[str, Any], names: Sequence[str], unit: str
+    pruned: PruneResult, quantized: QuantizeResult, names: Sequence[str], unit: str
 ) -> Table:
     """Return cost and errors after the search, after pruning and in 8 bits.
 
@@ -154,22 +156,7 @@ def stages(
         quantized: the content of quantize.json.
         names: of the main metrics.
         unit: of the errors.
-
-    Raises:
-        InputError: a file is not as evonas writes it.
     """
-    try:
-        return _table(pruned, quantized, names, unit)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(
-            f"prune.json, quantize.json: expected what `evonas prune` and `quantize` write, got "
-            f"other data ({one_line(error)}): remove both and do the steps again"
-        ) from error
-
-
-def _table(
-    pruned: Mapping[str, Any], quantized: Mapping[str, Any], names: Sequence[str], unit: str
-) -> Table:
     cost, errors = pruned["cost"], pruned["metrics"]
     before, after = cost["up to the tap, with head"], cost["pruned, with head"]
     rows = [
@@ -196,10 +183,11 @@ def _table(
 def _row(
     name: str,
     cost: Mapping[str, Any],
-    errors: Mapping[str, float],
+    errors: Mapping[str, float | None],
     names: Sequence[str],
     size: int | None = None,
 ) -> list[str]:
     size = 4 * cost["params"] if size is None else size
+    values = [errors.get(one) for one in names]
     figures = [f"{cost['macs'] / 1e6:.1f}", f"{cost['params'] / 1e6:.3f}", f"{size / 1e6:.2f}"]
-    return [name, *figures, *(f"{errors[one]:.2f}" for one in names)]
+    return [name, *figures, *("-" if one is None else f"{one:.2f}" for one in values)]

@@ -26,6 +26,7 @@ from evonas.models.tracing import save
 from evonas.report.tables import Table, markdown
 from evonas.runs.callbacks import Callback
 from evonas.runs.comparison_schemas import Comparison, ContenderEntry
+from evonas.runs.compression_schemas import Costs, Errors, PruneResult
 from evonas.runs.file_schemas import FORMAT, Cost, write_json
 from evonas.workflows.base_components import surroundings
 from evonas.workflows.evaluation import Retrained
@@ -182,7 +183,7 @@ def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Tab
     text = "\n".join([*map(markdown, tables), exact])
     keep(folder / "prune.md", text + "\n")
     report.draw(found.choices, settings.threshold, folder / "prune.png")
-    numbers = {
+    numbers: PruneResult = {
         "format": FORMAT,
         "from": str(whole.retrained.folder),
         "network": whole.contender["name"],
@@ -200,9 +201,9 @@ def _write_tables(folder: Path, work: Pruning, found: _Found) -> tuple[tuple[Tab
             for one in found.choices
         ],
         "fixed": work.prunable.fixed,
-        "cost": {name: one.to_dict() for name, one in found.rows.items()},
+        "cost": cast(Costs, {name: one.to_dict() for name, one in found.rows.items()}),
         "judged": {"side": side[0], "images": side[1]},
-        "metrics": found.metrics,
+        "metrics": cast(Errors, found.metrics),
         "difference": found.difference,
         "environment": surroundings(),
         "origin": whole.components.fingerprints(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core.files import keep, writing
@@ -17,6 +17,7 @@ from evonas.models.backbones.none import PIXELS
 from evonas.report.tables import markdown
 from evonas.runs.callbacks import Callback
 from evonas.runs.comparison_schemas import Comparison, ContenderEntry
+from evonas.runs.compression_schemas import QuantizeResult
 from evonas.runs.file_schemas import FORMAT, Cost, write_json
 from evonas.workflows.evaluation import Retrained
 
@@ -60,7 +61,7 @@ def quantize(
         found = work.run(target / FILES[work.settings.road])
     again = _content(retrained, work, found)
     made = tuple(tables(found, retrained.metrics, retrained.task.unit))
-    found = {"format": FORMAT, "evonas": __version__, **found}
+    found = {**found, "format": FORMAT, "evonas": __version__}
     keep(target / "quantize.md", "\n".join(map(markdown, made)))
     if work.network.record:
         work.network.record.save(target)
@@ -70,7 +71,7 @@ def quantize(
     return RetrainedModel(target, tables=made)
 
 
-def _content(retrained: Retrained, work: Quantization, found: dict[str, Any]) -> Comparison:
+def _content(retrained: Retrained, work: Quantization, found: QuantizeResult) -> Comparison:
     """Return what ``evonas evaluate`` reads: a network on the image, of no backbone."""
     one, metrics = dict(work.network.contender), retrained.metrics
     one.pop("fine_tuned", None)  # nor is it on a tap of the backbone

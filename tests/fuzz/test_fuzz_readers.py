@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -25,7 +25,6 @@ from small_modules import ConvNet
 
 from evonas.api import pipeline
 from evonas.core import registry
-from evonas.core.files import read_json
 from evonas.core.settings import TableSettings
 from evonas.data.leeds_sports import JOINTS
 from evonas.errors import InputError, UnreadableImage
@@ -35,6 +34,8 @@ from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.features.cache_files import commit, intact, sidecar
 from evonas.models.backbones.exported import Exported
 from evonas.models.backbones.synthetic_face import SyntheticFace
+from evonas.runs.compression_schemas import PruneResult, QuantizeResult
+from evonas.runs.file_schemas import read
 from evonas.space import Architecture
 from evonas.workflows.result_table import Table
 
@@ -307,22 +308,38 @@ def test_results_of_pruning_and_quantising(tmp_path: Path, tried: Callable[..., 
     """What the table of a pipeline is made of."""
     less = {"macs_of_whole": 90.0, "params_of_whole": 95.0}
     cost = {"params": 5000, "macs": 10**6, "less_in_percent": less}
+    common = {"format": 1, "network": "winner", "repeat": 0, "tap": "block3", "settings": {}}
     pruned = {
+        **common,
+        "from": "runs/x",
+        "maps": [],
+        "fixed": [["block3", "is the output"]],
         "metrics": {"whole": {"mae": 4.0}, "pruned": {"mae": 4.5}},
         "cost": {"up to the tap, with head": cost, "pruned, with head": cost},
         "judged": {"side": "test", "images": 20},
-        "tap": "block3",
+        "difference": 1e-6,
+        "environment": {},
+        "origin": {},
     }
-    assert pipeline.stages(pruned, {"after": {"mae": 4.6}, "bytes": {"after": 30}}, ["mae"], "")
-    small = {"after": {"mae": 4.6}, "bytes": {"before": 100, "after": 30}}
-    for name, plain in (("prune.json", pruned), ("quantize.json", small)):
+    small = {
+        **common,
+        **{"file": "quantized.onnx", "seed": 0, "calibration_images": 20, "judged_on": {}},
+        **{"before": {"mae": 4.5}, "after": {"mae": 4.6}, "operators": {}, "latency": {}},
+        **{"bytes": {"before": 100, "after": 30, "ratio": 3.3}, "training": [], "seconds": {}},
+        **{"cpu": "any", "packages": {}, "notes": []},
+    }
+    files = {"prune.json": (pruned, PruneResult), "quantize.json": (small, QuantizeResult)}
+    for name, (plain, _) in files.items():
         path = tmp_path / name
 
-        def read(path: Path = path, name: str = name) -> None:
-            content = read_json(path)
-            one, two = (content, small) if name == "prune.json" else (pruned, content)
-            pipeline.stages(one, two, ["mae"], "degrees")
+        def table(path: Path = path) -> None:
+            one, two = (
+                read(path, kind, "a result") if file == path.name else whole
+                for file, (whole, kind) in files.items()
+            )
+            pipeline.stages(cast(Any, one), cast(Any, two), ["mae"], "degrees")
 
+        path.write_text(json.dumps(plain), "utf-8")
+        table()
         changed = edited(plain).map(lambda data: json.dumps(data).encode())
-        whole = json.dumps(plain).encode()
-        tried(path, 60, st.one_of(changed, damaged(whole)), read)
+        tried(path, 60, st.one_of(changed, damaged(json.dumps(plain).encode())), table)

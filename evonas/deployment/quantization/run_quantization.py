@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from evonas.errors import InputError
 from evonas.estimation.cost.latency import processor, threads
 from evonas.models.backbones.onnx import Onnx
 from evonas.models.files.quantized_network import SUFFIXES, load_quantized
+from evonas.runs.compression_schemas import QuantizeResult
 
 _BATCH = 64
 _PACKAGES = {
@@ -81,7 +81,7 @@ class Quantization:
         """The settings of the quantization."""
         return self._components.experiment.quantize
 
-    def run(self, path: Path) -> dict[str, Any]:
+    def run(self, path: Path) -> QuantizeResult:
         """Write the quantised network, and return errors, size and latency before and after.
 
         The values after quantization are measured with the network loaded from the file.
@@ -116,17 +116,15 @@ class Quantization:
                 covered = quantize(captured, settings.road, images, path, trained, floats)
                 quantised = load_quantized(path, self._components.hardware.threads)
             with self._timed("judging"):
-                metrics = {
-                    "before": self.network.judge(full_network),
-                    "after": self.network.judge(quantised),
-                }
+                before = self.network.judge(full_network)
+                after = self.network.judge(quantised)
             with self._timed("measuring latency"), threads(1):
                 single_thread = load_quantized(path)
                 name = "float, torch" if captured.onnx is None else "float, backbone, then head"
                 measured = speed(
                     full_network, floats, single_thread, images[0][:1], self.compiling, name
                 )
-        after = path.stat().st_size
+        size = path.stat().st_size
         return {
             "network": self.network.contender["name"],
             "repeat": self.network.repeat,
@@ -139,8 +137,9 @@ class Quantization:
                 "images": len(self.network.judges),
                 "split": f"{self.network.side} split",
             },
-            **metrics,
-            "bytes": {"before": captured.size, "after": after, "ratio": captured.size / after},
+            "before": before,
+            "after": after,
+            "bytes": {"before": captured.size, "after": size, "ratio": captured.size / size},
             "operators": asdict(covered),
             "latency": {name: asdict(times) for name, times in measured.times.items()},
             "training": history,
