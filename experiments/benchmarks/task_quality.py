@@ -256,8 +256,30 @@ def read(path: Path) -> list[dict[str, Any]]:
 def page(rows: Iterable[dict[str, Any]]) -> str:
     """Return QUALITY.md: a table of all runs, by task and commit."""
     lines = [INTRODUCTION, "| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS)]
+    rows = list(rows)
     lines += ["| " + " | ".join(cells(row)) + " |" for row in rows]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *over_folds(rows)]) + "\n"
+
+
+def over_folds(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table of means over the folds of a task, of searches of one commit."""
+    names = ("error", "hand_made", "linear_probe", "constant")
+    lines = ["", "Means over folds, each with a search of its own; every image judges once:", ""]
+    heads = ("task", "variant", "seed", "folds", *(name.replace("_", " ") for name in names))
+    lines += ["| " + " | ".join((*heads, "largest cost, M multiply-adds / MB in all")) + " |"]
+    lines += ["|" + " --- |" * (len(heads) + 1)]
+    found: dict[tuple[str, str, int, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        variant, _, fold = row["variant"].rpartition(", ")
+        if fold in {task.name: task for task in TASKS}[row["task"]].folds and variant:
+            found.setdefault((row["task"], variant, row["seed"], row["commit"]), []).append(row)
+    for (task, variant, seed, _), some in found.items():
+        means = [f"{fmean(row[name] for row in some):.2f}" for name in names]
+        macs, size = (max(row[name] for row in some) for name in ("macs_total", "mb_total"))
+        cost = f"{macs / 1e6:.1f} / {size:.2f}"
+        line = [task, variant, str(seed), str(len(some)), *means, cost]
+        lines.append("| " + " | ".join(line) + " |")
+    return lines if found else []
 
 
 def cells(row: dict[str, Any]) -> list[str]:
