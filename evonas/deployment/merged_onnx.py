@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -26,14 +27,18 @@ class _OnTensor(nn.Module):
         super().__init__()
         self.head, self._layout = head, backbone.layout_of(tap)
 
-    def forward(self, values: Tensor) -> Tensor:
+    def forward(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return what the head gives for the feature map of these values."""
-        outputs: Tensor = self.head(self._layout.apply(values))
+        outputs: Tensor | tuple[Tensor, ...] = self.head(self._layout.apply(values))
         return outputs
 
 
 def merged(
-    backbone: Onnx, tap: str, head: nn.Module, output: str, keep_embedding: bool = False
+    backbone: Onnx,
+    tap: str,
+    head: nn.Module,
+    outputs: Sequence[str],
+    keep_embedding: bool = False,
 ) -> Any:
     """Return backbone and head as one ONNX model.
 
@@ -42,8 +47,8 @@ def merged(
     Args:
         backbone: the backbone, whose graph is cut at the tap.
         tap: name of the tap.
-        head: module of one input, the feature map, and one output.
-        output: name of the output of ``head``.
+        head: module of one input, the feature map, and one output, or a tuple of them.
+        outputs: names of the outputs of ``head``.
         keep_embedding: whether the backbone's own embedding is an output as well.
 
     Raises:
@@ -77,7 +82,7 @@ def merged(
         end = helper.make_tensor_value_info(EMBEDDING, _FLOAT, [count, *own])
         first.graph.output.append(end)
     examples = torch.zeros(2, *sizes[0])
-    return onnx_file.joined(first, _OnTensor(backbone, tap, head), examples, output)
+    return onnx_file.joined(first, _OnTensor(backbone, tap, head), examples, outputs)
 
 
 def embedding_of(backbone: Onnx) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +31,12 @@ def check_extra() -> None:
         library(name, _WHAT, "export")
 
 
-def model(program: ExportedProgram, output: str) -> Any:
+def model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
     """Return a program as an ONNX model with the input ``images``.
 
     Args:
-        program: images -> one output.
-        output: name of the output.
+        program: images -> one output, or a tuple of them.
+        outputs: names of the outputs.
 
     Raises:
         InputError: ONNX lacks an operator; the message names the operator and its module.
@@ -44,7 +44,7 @@ def model(program: ExportedProgram, output: str) -> Any:
     try:
         with torch.no_grad(), quiet():
             exported: Any = torch.onnx.export(
-                program, dynamo=True, input_names=[INPUT], output_names=[output], verbose=False
+                program, dynamo=True, input_names=[INPUT], output_names=[*outputs], verbose=False
             )
             proto = exported.model_proto
     except Exception as error:  # the exporter raises many kinds of errors
@@ -58,15 +58,15 @@ def model(program: ExportedProgram, output: str) -> Any:
     return proto
 
 
-def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
+def joined(first: Any, second: nn.Module, example: Tensor, outputs: Sequence[str]) -> Any:
     """Return an ONNX model followed by a torch module.
 
     Args:
         first: model whose first output is the input of ``second``; further outputs stay outputs,
-            behind that of ``second``. It is changed in place.
-        second: module of one input and one output.
-        outputs: first outputs of ``first`` for two images.
-        output: name of the module's output.
+            behind those of ``second``. It is changed in place.
+        second: module of one input and one output, or a tuple of them.
+        example: first outputs of ``first`` for two images.
+        outputs: names of the module's outputs.
 
     Raises:
         InputError: ONNX lacks an operator of the module, or the models cannot be brought to one
@@ -76,21 +76,22 @@ def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
     compose = library("onnx.compose", _WHAT, "export")
     shapes = ({0: Dim("batch")},)
     with torch.no_grad(), quiet():
-        program = torch.export.export(second.eval(), (outputs,), dynamic_shapes=shapes)
-    tail = model(program, output)
-    end = first.graph.output[0].name
+        program = torch.export.export(second.eval(), (example,), dynamic_shapes=shapes)
+    tail = model(program, outputs)
+    start = first.graph.output[0].name
     newest = max(_opset(first), _opset(tail))
     first, tail = _converted(first, newest), _converted(tail, newest)
     tail = compose.add_prefix(tail, "answer_")
     first.ir_version = tail.ir_version = max(first.ir_version, tail.ir_version)
     with quiet():
-        merged = compose.merge_models(first, tail, io_map=[(end, f"answer_{INPUT}")])
-    last = f"answer_{output}"
+        merged = compose.merge_models(first, tail, io_map=[(start, f"answer_{INPUT}")])
+    last = {f"answer_{output}": output for output in outputs}
     for node in merged.graph.node:
-        node.output[:] = [output if name == last else name for name in node.output]
-        node.input[:] = [output if name == last else name for name in node.input]
-    ends = sorted(merged.graph.output, key=lambda value: bool(value.name != last))
-    ends[0].name = output
+        node.output[:] = [last.get(name, name) for name in node.output]
+        node.input[:] = [last.get(name, name) for name in node.input]
+    ends = sorted(merged.graph.output, key=lambda value: value.name not in last)
+    for end in ends:
+        end.name = last.get(end.name, end.name)
     ends = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in ends]
     del merged.graph.output[:]
     merged.graph.output.extend(ends)

@@ -50,15 +50,24 @@ IMAGES = 32
 
 
 class DecodedNetwork(nn.Module):
-    """A network followed by the task's decoding: images in 0..255 -> predictions."""
+    """A network followed by the task's decoding: images in 0..255 -> predictions.
 
-    def __init__(self, network: nn.Module, task: Task) -> None:
+    Args:
+        network: images -> outputs of the task.
+        task: the task.
+        apart: whether the predictions of several tasks are one output each.
+    """
+
+    def __init__(self, network: nn.Module, task: Task, apart: bool = False) -> None:
         super().__init__()
-        self.network, self._task = network, task
+        self.network, self._task, self._apart = network, task, apart
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the predictions in the units of the labels (``Task.answer``)."""
-        return self._task.decode(self.network(images))
+        decoded = self._task.decode(self.network(images))
+        if self._apart and self._task.members:
+            return tuple(values for _, _, values in self._task.answer.split(decoded))
+        return decoded
 
 
 @dataclass
@@ -132,7 +141,7 @@ class Export:
         with _draft(path) as draft:
             self._write(draft, card)
             with threads(1):
-                run = load_runner(draft)
+                run = load_runner(draft, self.task.answer)
                 parity = self._parity(run, images)
                 if self._graph is not None and self.keep_embedding:
                     parity |= _same_embedding(self._graph, draft, images)
@@ -195,25 +204,26 @@ class Export:
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
         text = json.dumps(card)
         if self.kind == "onnx":
-            output = self.task.answer.output
+            outputs = tuple(self.task.answer.outputs)
             if self.quantised:
                 model = onnx_file.joined(
                     library("onnx", "exporting to ONNX", "export").load(str(self._source)),
-                    DecodedNetwork(nn.Identity(), self.task),
+                    DecodedNetwork(nn.Identity(), self.task, apart=True),
                     self.network.head(self.images[:1]).expand(2, *self._output_shape),
-                    output,
+                    outputs,
                 )
             elif self._graph is not None:
-                head = DecodedNetwork(self.network.head, self.task).eval()
+                head = DecodedNetwork(self.network.head, self.task, apart=True).eval()
                 tap, embedding = self.network.tap, self.keep_embedding
-                model = merged(self._graph, tap, head, output, embedding)
+                model = merged(self._graph, tap, head, outputs, embedding)
                 if self._graph.sessions.batch:
                     self._note_single_images()
             else:
-                model = onnx_file.model(self._program(self._decoded), output)
+                apart = DecodedNetwork(self._decoded.network, self.task, apart=True).eval()
+                model = onnx_file.model(self._program(apart), outputs)
             facts = {
                 "input_size": str(self.side),
-                "output": output,
+                "output": ", ".join(outputs),
                 "columns": ", ".join(self.task.answer.columns),
                 "unit": self.task.answer.unit,
                 "task": str(card["task"]),
@@ -276,7 +286,7 @@ def _same_embedding(backbone: Onnx, file: Path, images: Tensor) -> dict[str, Any
         RunError: it is larger than rounding explains.
     """
     (expected,) = backbone.sessions.run(images.numpy(), (embedding_of(backbone),))
-    got = session(file, extra="export", output=EMBEDDING)(images.numpy())
+    got = session(file, extra="export", outputs=(EMBEDDING,))(images.numpy())
     largest, scale = float(np.abs(got - expected).max()), float(np.abs(expected).max())
     if not largest <= PARITY * scale:
         raise RunError(

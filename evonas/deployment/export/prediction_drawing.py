@@ -46,6 +46,8 @@ def row(answer: Answer, values: NDArray[np.float32], top: int, crop: Box) -> dic
         top: number of classes to return.
         crop: standard crop in pixels of the photo; the returned points are in these pixels.
     """
+    if answer.parts:
+        return {name: row(part, own, top, crop) for name, part, own in answer.split(values)}
     if answer.kind == "points":
         left, right, upper, lower = crop[0], crop[2], crop[1], crop[3]
         points = [
@@ -91,6 +93,10 @@ def draw(
     """
     if box is not None:
         ImageDraw.Draw(picture).rectangle(box, outline=_FRAME)
+    if answer.parts:
+        parts = answer.split(values)
+        captions = [draw(picture, part, own, top, crop, box) for _, part, own in parts]
+        return "; ".join(caption for caption in captions if caption)
     if answer.kind == "angles":
         angles = dict(zip(answer.columns, values.tolist(), strict=True))
         drawing.axes(picture, [angles.get(name, 0.0) for name in ANGLES], box=crop)

@@ -253,7 +253,7 @@ def test_the_block_of_an_operator_that_torch_takes_apart() -> None:
 
     program = trace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(Block(), nn.ReLU())), 8, True)
     with pytest.raises(InputError, match=r"module '1\.0' of the network"):
-        onnx_file.model(program, "values")
+        onnx_file.model(program, ("values",))
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -262,7 +262,9 @@ def test_a_file_that_answers_otherwise_is_not_kept(
 ) -> None:
     real = exporting.load_runner
     monkeypatch.setattr(
-        exporting, "load_runner", lambda path: lambda images: real(path)(images) + np.float32(0.02)
+        exporting,
+        "load_runner",
+        lambda *given: lambda images: real(*given)(images) + np.float32(0.02),
     )
     code, _, err = evonas("export", folder, "--format", kind)
     assert code == 1
