@@ -269,7 +269,8 @@ def _filled_in(
     first = f"{table.place(rows[odd[0]])}: {column} is {cells[odd[0]]!r}"
     if len(odd) < len(cells):
         raise InputError(
-            f"{first}, where {len(cells) - len(odd)} of {len(cells)} rows have a finite number: correct the row, or declare data.classes"
+            f"{first}, where {len(cells) - len(odd)} of {len(cells)} rows have a finite number: "
+            f"correct the row, or declare data.classes"
         )
     if all(number(cell.replace(",", ".")) is not None for cell in cells):
         raise InputError(f"{first}: write decimals with a point, or declare data.classes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -27,18 +26,14 @@ class _OnTensor(nn.Module):
         super().__init__()
         self.head, self._layout = head, backbone.layout_of(tap)
 
-    def forward(self, values: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, values: Tensor) -> Tensor:
         """Return what the head gives for the feature map of these values."""
-        outputs: Tensor | tuple[Tensor, ...] = self.head(self._layout.apply(values))
+        outputs: Tensor = self.head(self._layout.apply(values))
         return outputs
 
 
 def merged(
-    backbone: Onnx,
-    tap: str,
-    head: nn.Module,
-    outputs: Sequence[str],
-    keep_embedding: bool = False,
+    backbone: Onnx, tap: str, head: nn.Module, output: str, keep_embedding: bool = False
 ) -> Any:
     """Return backbone and head as one ONNX model.
 
@@ -47,8 +42,8 @@ def merged(
     Args:
         backbone: the backbone, whose graph is cut at the tap.
         tap: name of the tap.
-        head: module of one input, the feature map, and one output, or a tuple of them.
-        outputs: names of the outputs of ``head``.
+        head: module of one input, the feature map, and one output.
+        output: name of the output of ``head``.
         keep_embedding: whether the backbone's own embedding is an output as well.
 
     Raises:
@@ -82,7 +77,7 @@ def merged(
         end = helper.make_tensor_value_info(EMBEDDING, _FLOAT, [count, *own])
         first.graph.output.append(end)
     examples = torch.zeros(2, *sizes[0])
-    return onnx_file.joined(first, _OnTensor(backbone, tap, head), examples, outputs)
+    return onnx_file.joined(first, _OnTensor(backbone, tap, head), examples, output)
 
 
 def embedding_of(backbone: Onnx) -> str:

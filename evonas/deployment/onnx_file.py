@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
@@ -31,12 +32,12 @@ def check_extra() -> None:
         library(name, _WHAT, "export")
 
 
-def model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
+def model(program: ExportedProgram, output: str) -> Any:
     """Return a program as an ONNX model with the input ``images``.
 
     Args:
-        program: images -> one output, or a tuple of them.
-        outputs: names of the outputs.
+        program: images -> one output.
+        output: name of the output.
 
     Raises:
         InputError: ONNX lacks an operator; the message names the operator and its module.
@@ -44,7 +45,7 @@ def model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
     try:
         with torch.no_grad(), quiet():
             exported: Any = torch.onnx.export(
-                program, dynamo=True, input_names=[INPUT], output_names=[*outputs], verbose=False
+                program, dynamo=True, input_names=[INPUT], output_names=[output], verbose=False
             )
             proto = exported.model_proto
     except Exception as error:  # the exporter raises many kinds of errors
@@ -58,15 +59,15 @@ def model(program: ExportedProgram, outputs: Sequence[str]) -> Any:
     return proto
 
 
-def joined(first: Any, second: nn.Module, example: Tensor, outputs: Sequence[str]) -> Any:
+def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
     """Return an ONNX model followed by a torch module.
 
     Args:
         first: model whose first output is the input of ``second``; further outputs stay outputs,
-            behind those of ``second``. It is changed in place.
-        second: module of one input and one output, or a tuple of them.
-        example: first outputs of ``first`` for two images.
-        outputs: names of the module's outputs.
+            behind that of ``second``. It is changed in place.
+        second: module of one input and one output.
+        outputs: first outputs of ``first`` for two images.
+        output: name of the module's output.
 
     Raises:
         InputError: ONNX lacks an operator of the module, or the models cannot be brought to one
@@ -76,22 +77,21 @@ def joined(first: Any, second: nn.Module, example: Tensor, outputs: Sequence[str
     compose = library("onnx.compose", _WHAT, "export")
     shapes = ({0: Dim("batch")},)
     with torch.no_grad(), quiet():
-        program = torch.export.export(second.eval(), (example,), dynamic_shapes=shapes)
-    tail = model(program, outputs)
-    start = first.graph.output[0].name
+        program = torch.export.export(second.eval(), (outputs,), dynamic_shapes=shapes)
+    tail = model(program, output)
+    end = first.graph.output[0].name
     newest = max(_opset(first), _opset(tail))
     first, tail = _converted(first, newest), _converted(tail, newest)
     tail = compose.add_prefix(tail, "answer_")
     first.ir_version = tail.ir_version = max(first.ir_version, tail.ir_version)
     with quiet():
-        merged = compose.merge_models(first, tail, io_map=[(start, f"answer_{INPUT}")])
-    last = {f"answer_{output}": output for output in outputs}
+        merged = compose.merge_models(first, tail, io_map=[(end, f"answer_{INPUT}")])
+    last = f"answer_{output}"
     for node in merged.graph.node:
-        node.output[:] = [last.get(name, name) for name in node.output]
-        node.input[:] = [last.get(name, name) for name in node.input]
-    ends = sorted(merged.graph.output, key=lambda value: value.name not in last)
-    for end in ends:
-        end.name = last.get(end.name, end.name)
+        node.output[:] = [output if name == last else name for name in node.output]
+        node.input[:] = [output if name == last else name for name in node.input]
+    ends = sorted(merged.graph.output, key=lambda value: bool(value.name != last))
+    ends[0].name = output
     ends = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in ends]
     del merged.graph.output[:]
     merged.graph.output.extend(ends)
@@ -101,6 +101,32 @@ def joined(first: Any, second: nn.Module, example: Tensor, outputs: Sequence[str
     merged.opset_import.extend(kept)
     onnx.checker.check_model(merged)
     return merged
+
+
+def split_output(proto: Any, output: str, widths: Mapping[str, int]) -> None:
+    """Split an output of an ONNX model into several, in place, along its columns.
+
+    Args:
+        proto: the model; further outputs stay behind the new ones.
+        output: name of the output, (n, k).
+        widths: name of each new output -> number of its columns, in order.
+    """
+    onnx = library("onnx", _WHAT, "export")
+    old = next(value for value in proto.graph.output if value.name == output)
+    kind, rows = old.type.tensor_type.elem_type, old.type.tensor_type.shape.dim[0]
+    count = rows.dim_param or rows.dim_value
+    others = [value for value in proto.graph.output if value.name != output]
+    others = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in others]
+    sizes = onnx.numpy_helper.from_array(np.array([*widths.values()], np.int64), f"{output}_sizes")
+    proto.graph.initializer.append(sizes)
+    node = onnx.helper.make_node("Split", [output, sizes.name], [*widths], axis=1)
+    proto.graph.node.append(node)
+    del proto.graph.output[:]
+    for name, width in widths.items():
+        made = onnx.helper.make_tensor_value_info(name, kind, [count, width])
+        proto.graph.output.append(made)
+    proto.graph.output.extend(others)
+    onnx.checker.check_model(proto)
 
 
 def _opset(proto: Any) -> int:

@@ -146,8 +146,8 @@ class Several(Task):
         """Yield the targets of each task, of (n, k) targets of all."""
         for name, columns in self._columns.items():
             own, task = targets[:, columns], self.members[name]
-            finite = np.isfinite(own)
-            known: NDArray[np.bool_] = finite.any(1) if task.takes_missing else finite.all(1)
+            known = np.isfinite(own)
+            known = np.any(known, 1) if task.takes_missing else np.all(known, 1)
             yield Part(name, task, own, known, columns)
 
     def relative(self, errors: Mapping[str, float]) -> dict[str, float]:

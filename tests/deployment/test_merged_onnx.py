@@ -103,7 +103,7 @@ def test_the_file_equals_backbone_and_head_one_after_the_other(
     )
     tap = _END.get(form.split()[0], backbone.informative_taps(3)[1])
     head = head_for(backbone, tap)
-    path = written(merged(backbone, tap, head, ("values",)), tmp_path / "merged.onnx")
+    path = written(merged(backbone, tap, head, "values"), tmp_path / "merged.onnx")
     with torch.no_grad():
         expected = head(backbone(images, [tap])[tap]).numpy()
     run = session(path)
@@ -136,7 +136,7 @@ def test_the_embedding_of_the_backbone_is_an_output_on_wish(
     backbone: Onnx = registry.create("backbone", "onnx", {"file": str(files("conv")), **_HALF})
     tap = _END["conv"]
     head = head_for(backbone, tap)
-    model = merged(backbone, tap, head, ("values",), keep_embedding=True)
+    model = merged(backbone, tap, head, "values", keep_embedding=True)
     path = written(model, tmp_path / "both.onnx")
     (own,) = backbone.graph.model.graph.output
     (expected,) = backbone.sessions.run(images.numpy(), (own.name,))
@@ -154,7 +154,7 @@ def test_a_file_without_an_embedding(tmp_path: Path) -> None:
     backbone: Onnx = registry.create("backbone", "onnx", {"file": str(path)})
     tap = next(iter(backbone.taps))
     with pytest.raises(InputError, match="no output of the backbone's file is a vector"):
-        merged(backbone, tap, head_for(backbone, tap), ("values",), keep_embedding=True)
+        merged(backbone, tap, head_for(backbone, tap), "values", keep_embedding=True)
 
 
 def test_mobilefacenet_with_a_head_on_real_faces(
@@ -166,7 +166,7 @@ def test_mobilefacenet_with_a_head_on_real_faces(
     images = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2)).float()
     tap = "features.4.Add"
     head = head_for(backbone, tap)
-    model = merged(backbone, tap, head, ("angles",), keep_embedding=True)
+    model = merged(backbone, tap, head, "angles", keep_embedding=True)
     path = written(model, tmp_path / "merged.onnx")
     with torch.no_grad():
         expected = head(backbone(images, [tap])[tap]).numpy()

@@ -50,24 +50,15 @@ IMAGES = 32
 
 
 class DecodedNetwork(nn.Module):
-    """A network followed by the task's decoding: images in 0..255 -> predictions.
+    """A network followed by the task's decoding: images in 0..255 -> predictions."""
 
-    Args:
-        network: images -> outputs of the task.
-        task: the task.
-        apart: whether the predictions of several tasks are one output each.
-    """
-
-    def __init__(self, network: nn.Module, task: Task, apart: bool = False) -> None:
+    def __init__(self, network: nn.Module, task: Task) -> None:
         super().__init__()
-        self.network, self._task, self._apart = network, task, apart
+        self.network, self._task = network, task
 
-    def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, images: Tensor) -> Tensor:
         """Return the predictions in the units of the labels (``Task.answer``)."""
-        decoded = self._task.decode(self.network(images))
-        if self._apart and self._task.members:
-            return tuple(values for _, _, values in self._task.answer.split(decoded))
-        return decoded
+        return self._task.decode(self.network(images))
 
 
 @dataclass
@@ -204,28 +195,30 @@ class Export:
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
         text = json.dumps(card)
         if self.kind == "onnx":
-            outputs = tuple(self.task.answer.outputs)
+            answer = self.task.answer
             if self.quantised:
                 model = onnx_file.joined(
                     library("onnx", "exporting to ONNX", "export").load(str(self._source)),
-                    DecodedNetwork(nn.Identity(), self.task, apart=True),
+                    DecodedNetwork(nn.Identity(), self.task),
                     self.network.head(self.images[:1]).expand(2, *self._output_shape),
-                    outputs,
+                    answer.output,
                 )
             elif self._graph is not None:
-                head = DecodedNetwork(self.network.head, self.task, apart=True).eval()
+                head = DecodedNetwork(self.network.head, self.task).eval()
                 tap, embedding = self.network.tap, self.keep_embedding
-                model = merged(self._graph, tap, head, outputs, embedding)
+                model = merged(self._graph, tap, head, answer.output, embedding)
                 if self._graph.sessions.batch:
                     self._note_single_images()
             else:
-                apart = DecodedNetwork(self._decoded.network, self.task, apart=True).eval()
-                model = onnx_file.model(self._program(apart), outputs)
+                model = onnx_file.model(self._program(self._decoded), answer.output)
+            if answer.parts:
+                widths = {name: len(part.columns) for name, part in answer.parts.items()}
+                onnx_file.split_output(model, answer.output, widths)
             facts = {
                 "input_size": str(self.side),
-                "output": ", ".join(outputs),
-                "columns": ", ".join(self.task.answer.columns),
-                "unit": self.task.answer.unit,
+                "output": ", ".join(answer.outputs),
+                "columns": ", ".join(answer.columns),
+                "unit": answer.unit,
                 "task": str(card["task"]),
             }
             onnx_file.save(model, path, {CARD: text, **facts})
@@ -235,6 +228,8 @@ class Export:
             quantised: Quantized = self.network.head  # type: ignore[assignment]
             assert quantised.program is not None
             module = DecodedNetwork(quantised.program, self.task)
+        if self.task.members:
+            self.notes.append("the predictions of the tasks are columns of one output")
         program = self._program(module)
         _check_operators(program)
         # The second trace removes the weights that the network does not use.

@@ -253,7 +253,7 @@ def test_the_block_of_an_operator_that_torch_takes_apart() -> None:
 
     program = trace(nn.Sequential(nn.Conv2d(3, 3, 1), nn.Sequential(Block(), nn.ReLU())), 8, True)
     with pytest.raises(InputError, match=r"module '1\.0' of the network"):
-        onnx_file.model(program, ("values",))
+        onnx_file.model(program, "values")
 
 
 @pytest.mark.parametrize("kind", FILES)

@@ -51,7 +51,7 @@ def written(task: Task, path: Path) -> Run:
     with torch.no_grad(), quiet():
         module = DecodedNetwork(Flat(), task).eval()
         program = torch.export.export(module, (example,), dynamic_shapes=({0: Dim("batch")},))
-    onnx_file.save(onnx_file.model(program, (task.answer.output,)), path, {"evonas": "{}"})
+    onnx_file.save(onnx_file.model(program, task.answer.output), path, {"evonas": "{}"})
     return session(path)
 
 
