@@ -16,11 +16,11 @@ from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Labels, Matrix, Task
-from evonas.tasks.common.constant_loss import constant_loss
-from evonas.tasks.common.labelled_images import LabelledImages, NoImages, labelled
-from evonas.tasks.common.member_tasks import member as made_member
-from evonas.tasks.common.member_tasks import specs, weights_of, within
 from evonas.tasks.common.prediction_format import Answer
+from evonas.tasks.composite.constant_loss import constant_loss
+from evonas.tasks.composite.labelled_images import LabelledImages, NoImages, labelled
+from evonas.tasks.composite.member_tasks import member as made_member
+from evonas.tasks.composite.member_tasks import specs, weights_of, within
 
 _RANGE = "|"  # in the name of a metric on part of the images: mae|yaw 0-30
 
