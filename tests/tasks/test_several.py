@@ -125,7 +125,9 @@ def test_a_batch_without_labels_of_a_task_adds_nothing_for_it() -> None:
     assert not outputs.grad[:, 4:].any()
     member, own = alone("age", dataset, np.ones(COUNT, bool))
     expected = member.loss(outputs[:, 3:4].detach(), torch.from_numpy(own))
-    assert float(loss.detach()) == pytest.approx(float(expected) / 3 / task._scales["age"].loss, rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(
+        float(expected) / 3 / task._scales["age"].loss, rel=1e-5
+    )
     nothing = task.loss(outputs, torch.full((COUNT, 5), np.nan))
     assert float(nothing.detach()) == 0.0
     nothing.backward()  # type: ignore[no-untyped-call]
