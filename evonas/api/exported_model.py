@@ -84,7 +84,7 @@ class ExportedModel:
         Returns:
             Name -> number for angles (degrees) and quantities; ``{label: name, "scores":
             {name: share}}`` for classes; ``{"points": [{"name", "x", "y", "confidence"}]}``,
-            in pixels of the upright photo, for points.
+            in pixels of the upright photo, for points. Of several tasks: name -> answer of each.
 
         Raises:
             InputError: the photo cannot be read, the box is outside, or the file of the network

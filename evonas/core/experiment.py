@@ -27,6 +27,7 @@ from pydantic_core import PydanticCustomError
 from evonas.core import budget as budgets
 from evonas.core import recipe as recipes
 from evonas.core import recommended_taps as recommended
+from evonas.core import short_forms
 from evonas.core.compression_settings import (
     FinetuneSettings,
     ProbeSettings,
@@ -138,13 +139,13 @@ class Experiment(Settings):
             the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best;
             ``space.tap=auto`` are those that the backbone itself selects, ``tap=auto`` the last.
         optimizer, backbone, data, task: a registered part with its options; without a name the
-            optimizer's are those of the default.
-        tap: the tap of networks that choose none (the baselines, and spaces
-            without a gene ``tap``).
+            optimizer's are those of the default. ``tasks: {pose: ..., age: ...}`` in the place of
+            ``task`` is short for the task ``several`` with these.
+        tap: the tap of networks that choose none (baselines, and spaces without a gene ``tap``).
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
             space has a choice of taps and the strategy an option ``prior``.
-        features, objective, training, fidelity, inherit, finals, retraining: see their classes.
-        execution, probe, prune, finetune, quantize: see their classes.
+        features, objective, training, fidelity, inherit, finals, retraining, execution, probe,
+            prune, finetune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         standard_baselines: whether baselines on the winner's tap stand beside it besides: residual
             heads at equal cost and at the limit, a linear probe, classical models, a constant. No
@@ -299,9 +300,9 @@ def merge(data: Any, overrides: Iterable[Word]) -> dict[str, Any]:
     """Return the content of an experiment file with overrides applied; see ``overrides.merged``.
 
     Raises:
-        InputError: as ``budget.split``, ``budget.amounts`` and ``overrides.merged``.
+        InputError: as the functions of ``short_forms``, and ``overrides.merged``.
     """
-    return merged(budgets.split(data), budgets.amounts(overrides), SHORT)
+    return merged(short_forms.written_out(data), short_forms.overrides(overrides), SHORT)
 
 
 def options(words: Iterable[str]) -> dict[str, Any]:
@@ -323,7 +324,7 @@ def check(data: Any, where: str) -> Experiment:
     if isinstance(data, dict) and data.get("table"):
         data = {**_NO_TRAINING, "baselines": [], "standard_baselines": False, **data}
     try:
-        return Experiment.model_validate(recommended.resolved(plain(budgets.split(data))))
+        return Experiment.model_validate(recommended.resolved(plain(short_forms.written_out(data))))
     except ValidationError as error:
         complaints = [_complaint(detail) for detail in error.errors()]
         more = f" (and {len(complaints) - 1} more: see `evonas validate`)" if complaints[1:] else ""
@@ -333,9 +334,8 @@ def check(data: Any, where: str) -> Experiment:
 def find(folder: str, name: str) -> Path:
     """Return the file behind a name or path.
 
-    An existing path is taken as it is; a bare name is looked up as
-    ``<folder>/<name>.yaml`` in the working directory, beside the package (a
-    checkout), and where an installed evonas keeps its files.
+    An existing path is taken as it is; a bare name is looked up as ``<folder>/<name>.yaml`` in the
+    working directory, beside the package (a checkout), and where an installed evonas keeps files.
 
     Raises:
         InputError: nothing has the name (the nearest is offered).

@@ -185,6 +185,27 @@ def make_folder(folder: Path, option: str = "--out") -> None:
         ) from error
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which refuses a key that a mapping has twice instead of taking the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping.
+
+        Raises:
+            ConstructorError: a key occurs twice.
+        """
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} occurs twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text (safe loader).
 
@@ -193,10 +214,11 @@ def parse_yaml(text: str, where: str) -> Any:
         where: description of the source, for messages.
 
     Raises:
-        InputError: the text is not YAML, or its aliases expand to too many values.
+        InputError: the text is not YAML, a key occurs twice in a mapping, or aliases expand to
+            too many values.
     """
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _Loader)
     except Exception as error:  # a tag on an unfitting value raises various exceptions
         raise InputError(f"{where}: cannot be read as YAML: {_flat(error)}") from error
     if _unfolds(data):

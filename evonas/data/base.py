@@ -45,6 +45,8 @@ class Dataset(ABC):
         leaky: reason why validation results are too good, if the split is known to leak; else
             empty.
         dropped: reason -> names of the images that were left out.
+        missing: label name -> message on the first image without it, for labels that some images
+            lack: they are nan there, and a task has to allow it (``Task.takes_missing``).
         framing: how an image is cropped from a photo and a box, to crop other photos alike;
             None: a photo is used as it is.
     """
@@ -58,6 +60,7 @@ class Dataset(ABC):
     protocol: str = ""
     leaky: str = ""
     dropped: Mapping[str, Sequence[str]] = _NONE
+    missing: Mapping[str, str] = _NONE
     framing: Framing | None = None
 
     def __len__(self) -> int:
@@ -123,15 +126,15 @@ class Dataset(ABC):
         """Check labels and splits; the constructor of a reader calls it last.
 
         Raises:
-            InputError: there is no image, a label is not finite, a split is empty, or a group is
-                in two splits although ``leaky`` is empty.
+            InputError: there is no image, a label is not finite and not ``missing``, a split is
+                empty, or a group is in two splits although ``leaky`` is empty.
         """
         if not len(self):
             raise InputError(
                 "data: expected at least one image, none is left: check the data and its options"
             )
         for name, values in self.labels.items():
-            bad = np.flatnonzero(~np.isfinite(values))
+            bad = np.flatnonzero(np.isinf(values) if name in self.missing else ~np.isfinite(values))
             if len(bad):
                 raise InputError(
                     f"data: expected finite labels {name!r}, {len(bad)} are not, the first is "

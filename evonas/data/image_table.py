@@ -48,7 +48,9 @@ class ImageTable(Dataset):
     """Images with the targets of a table, in its order and its units.
 
     A column named in ``classes`` contains classes. Of the others, a column contains numbers if
-    all its values are finite numbers, and classes, sorted by name, if none is a number.
+    all its values are finite numbers, and classes, sorted by name, if none is a number. A cell of
+    a target may be empty where the task allows missing labels, as ``several`` and ``multi_label``
+    do; the label is nan there.
 
     With a box, the standard crop is the square around it, ``context`` times as large, with a
     margin of 0.15 of the image's side. Without a box, the image is the whole photo, upright, on
@@ -181,12 +183,15 @@ class ImageTable(Dataset):
                     f"data.classes: expected names of targets, got {name!r}: "
                     f"{nearest(name, columns)}"
                 )
-        labels, named = {}, {}
+        labels, named, missing = {}, {}, {}
         for name, column in columns.items():
             labels[name], names = _values(table, column, classes.get(name))
             if names:
                 named[name] = names
-        self.labels, self.classes = labels, named
+            empty_cells = np.flatnonzero(np.isnan(labels[name]))
+            if len(empty_cells):
+                missing[name] = table.emptiness(int(empty_cells[0]), column)
+        self.labels, self.classes, self.missing = labels, named, missing
 
     def _points(
         self, table: Table, points: Mapping[str, Sequence[str]], box: Columns | None
@@ -226,8 +231,25 @@ def _wanted(targets: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]
 def _values(
     table: Table, column: str, declared: list[str] | None
 ) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """Return the values of a target and, if they are class indices, the names of the classes."""
-    cells = table.texts(column)
+    """Return the values of a target and, if they are class indices, the names of the classes.
+
+    The value of an empty cell is nan.
+    """
+    every = table.texts(column, gaps=True)
+    rows = [i for i, cell in enumerate(every) if cell]
+    cells = [every[i] for i in rows]
+    if not cells:
+        raise InputError(table.emptiness(0, column))
+    values, names = _filled_in(table, column, declared, cells, rows)
+    whole = np.full(len(every), np.nan, np.float32)
+    whole[rows] = values
+    return whole, names
+
+
+def _filled_in(
+    table: Table, column: str, declared: list[str] | None, cells: list[str], rows: list[int]
+) -> tuple[NDArray[np.float32], tuple[str, ...]]:
+    """Return the values of the cells of some rows of a column, and the names of their classes."""
     if declared is not None:
         if len(declared) < 2 or len(set(declared)) < len(declared):
             raise InputError(
@@ -236,7 +258,7 @@ def _values(
         for i, cell in enumerate(cells):
             if cell not in declared:
                 raise InputError(
-                    f"{table.place(i)}: {column} is {cell!r}, expected a declared class: "
+                    f"{table.place(rows[i])}: {column} is {cell!r}, expected a declared class: "
                     f"{nearest(cell, declared)}"
                 )
         return _numbered(cells, declared), tuple(declared)
@@ -244,17 +266,14 @@ def _values(
     odd = [i for i, value in enumerate(values) if value is None]
     if not odd:
         return np.array(values, np.float32), ()
-    first = odd[0]
+    first = f"{table.place(rows[odd[0]])}: {column} is {cells[odd[0]]!r}"
     if len(odd) < len(cells):
         raise InputError(
-            f"{table.place(first)}: {column} is {cells[first]!r}, where {len(cells) - len(odd)} of "
-            f"{len(cells)} rows have a finite number: correct the row, or declare data.classes"
+            f"{first}, where {len(cells) - len(odd)} of {len(cells)} rows have a finite number: "
+            f"correct the row, or declare data.classes"
         )
     if all(number(cell.replace(",", ".")) is not None for cell in cells):
-        raise InputError(
-            f"{table.place(first)}: {column} is {cells[first]!r}: write decimals with a point, "
-            f"or declare data.classes"
-        )
+        raise InputError(f"{first}: write decimals with a point, or declare data.classes")
     names = sorted(set(cells))
     return _numbered(cells, names), tuple(names)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
@@ -90,6 +91,32 @@ def joined(first: Any, second: nn.Module, outputs: Tensor, output: str) -> Any:
     merged.opset_import.extend(kept)
     onnx.checker.check_model(merged)
     return merged
+
+
+def split_output(proto: Any, output: str, widths: Mapping[str, int]) -> None:
+    """Split an output of an ONNX model into several, in place, along its columns.
+
+    Args:
+        proto: the model; further outputs stay behind the new ones.
+        output: name of the output, (n, k).
+        widths: name of each new output -> number of its columns, in order.
+    """
+    onnx = library("onnx", _WHAT)
+    old = next(value for value in proto.graph.output if value.name == output)
+    kind, rows = old.type.tensor_type.elem_type, old.type.tensor_type.shape.dim[0]
+    count = rows.dim_param or rows.dim_value
+    others = [value for value in proto.graph.output if value.name != output]
+    others = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in others]
+    sizes = onnx.numpy_helper.from_array(np.array([*widths.values()], np.int64), f"{output}_sizes")
+    proto.graph.initializer.append(sizes)
+    node = onnx.helper.make_node("Split", [output, sizes.name], [*widths], axis=1)
+    proto.graph.node.append(node)
+    del proto.graph.output[:]
+    for name, width in widths.items():
+        made = onnx.helper.make_tensor_value_info(name, kind, [count, width])
+        proto.graph.output.append(made)
+    proto.graph.output.extend(others)
+    onnx.checker.check_model(proto)
 
 
 def _opset(proto: Any) -> int:

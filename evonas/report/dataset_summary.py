@@ -66,6 +66,9 @@ class Survey:
         for reason, names in data.dropped.items():
             notes.append(f"dropped, {reason}: {len(names)} ({_some(names)})")
         notes += [f"unreadable: {reason}" for reason in self.unreadable.values()]
+        for name in data.missing:
+            lacking = int(np.isnan(data.labels[name]).sum())
+            notes.append(f"without {name}: {lacking} images, for tasks that allow it")
         tables = [Table("Images", ["split", "images", "groups"], rows, notes, 1)]
         tables += [table for table in (self._quantities(), self._points()) if table.rows]
         tables += self._classes()
@@ -125,7 +128,7 @@ def panel(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> Image.Image
     inner = Image.fromarray(image[y : height - y, x : width - x])
     picture = inner.resize((_PANEL, _PANEL), Image.Resampling.BICUBIC)
     labels = dataset.labels
-    if {"yaw", "pitch"} <= set(labels):
+    if {"yaw", "pitch"} <= {name for name in labels if np.isfinite(labels[name][index])}:
         drawing.axes(picture, [float(labels[a][index]) if a in labels else 0.0 for a in ANGLES])
     names = _points_of(dataset)
     if names:
@@ -141,7 +144,9 @@ def _words(dataset: Dataset, index: int) -> str:
     for name, values in dataset.labels.items():
         names = dataset.classes.get(name)
         value = float(values[index])
-        if names:
+        if np.isnan(value):
+            found.append(f"no {name}")
+        elif names:
             found.append(names[int(value)])
         elif name in ANGLES:
             found.append(f"{name[0]} {value:.0f}")
@@ -163,7 +168,9 @@ def _statistics(values: NDArray[np.floating]) -> dict[str, float]:
         "highest": np.max,
         "sd": np.std,
     }
-    return {name: float(of(np.asarray(values, np.float64))) for name, of in kinds.items()}
+    known = np.asarray(values, np.float64)
+    known = known[np.isfinite(known)]
+    return {name: float(of(known)) for name, of in kinds.items()}
 
 
 def _classes(data: Dataset, name: str) -> dict[str, dict[str, int]]:

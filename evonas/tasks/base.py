@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -57,6 +58,9 @@ class Task(ABC):
             ``nose.x`` and ``nose.y``.
         dense: whether the output is a map, (n, n_outputs, height, width), instead of a vector.
         higher_is_better: names of the metrics for which higher is better.
+        takes_missing: whether targets may be nan, where an image lacks a label.
+        members: the tasks that share the network, in the order of their outputs, targets and
+            predictions; empty for a task of its own.
     """
 
     n_outputs: int
@@ -65,10 +69,21 @@ class Task(ABC):
     labels: tuple[str, ...]
     dense: bool = False
     higher_is_better: frozenset[str] = frozenset()
+    takes_missing: bool = False
+    members: Mapping[str, Task] = MappingProxyType({})
 
     @abstractmethod
     def targets(self, dataset: Dataset) -> Array:
         """Return the labels to learn, (n, k), in the units of the data set."""
+
+    def refuse_missing(self, dataset: Dataset) -> None:
+        """Refuse a data set in which images lack labels, unless the task allows it.
+
+        Raises:
+            InputError: the data set's message on the first such image.
+        """
+        for message in () if self.takes_missing else dataset.missing.values():
+            raise InputError(message)
 
     @abstractmethod
     def flip_targets(self, targets: Array) -> Array:

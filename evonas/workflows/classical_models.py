@@ -28,6 +28,7 @@ from evonas.models.files.safetensors_files import load_file, save_file
 from evonas.models.networks.base import Shape
 from evonas.tasks.base import Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
+from evonas.tasks.several import Several
 
 Indices = NDArray[np.intp]
 #: Most features of an image: larger maps are averaged to fewer cells, as heads do before they
@@ -153,11 +154,19 @@ def columns(task: Task) -> int:
 def methods(task: Task, shape: Shape, targets: Array) -> list[Method]:
     """Return the classical models of a task on a feature map; none for dense outputs.
 
+    Several tasks have those that each of them has, side by side.
+
     Args:
         task: learns classes, or values of which each is a column of the targets.
         shape: (channels, height, width) of the map.
         targets: (n, k) of the training images.
     """
+    if isinstance(task, Several):
+        if task.metric == HELD_OUT_LOSS:
+            return []
+        first, *rest = [methods(part.task, shape, part.judged) for part in task.split(targets)]
+        named = [{method.name for method in own} for own in rest]
+        return [method for method in first if all(method.name in names for names in named)]
     spoilt = task.metric == HELD_OUT_LOSS or not np.isfinite(targets).all()
     if task.dense or task.answer.kind == "points" or spoilt:
         return []  # no loss without the network's outputs, no fit without labels
@@ -189,6 +198,20 @@ def fit(
         targets: (n, k).
         train: indices of the images to fit.
     """
+    if isinstance(task, Several):
+        return _side_by_side(
+            [
+                fit(
+                    next(one for one in methods(part.task, shape, part.judged) if one.name == name),
+                    part.task,
+                    maps,
+                    part.targets,
+                    train[part.known[train]],
+                )
+                for part in task.split(targets)
+                for shape, name in [(tuple(maps.shape[1:]), method.name)]
+            ]
+        )
     channels, height, width = maps.shape[1:]
     grid = grid_of((channels, height, width)) if method.flattened else (1, 1)
     most = max(MOST_VALUES // (channels * grid[0] * grid[1]), 1)
@@ -210,6 +233,13 @@ def fit(
 
 def constant(task: Task, targets: Array, train: Indices) -> ClassicalModel:
     """Return the best constant prediction as a model without features."""
+    if isinstance(task, Several):
+        return _side_by_side(
+            [
+                constant(part.task, part.targets, train[part.known[train]])
+                for part in task.split(targets)
+            ]
+        )
     bias = np.asarray(task.constant_baseline(targets[train]), np.float64)
     if classifies(task):
         bias = linear.indicators(_numbers(bias[None]), columns(task))[0]
@@ -227,12 +257,23 @@ def predictions(
         maps: of the plain view; of the mirrored one as well for a flip test, as averages.
         images: indices.
     """
-    outputs = model.outputs(maps[0], images).astype(np.float32)
-    if len(maps) > 1:
-        mirrored = model.outputs(maps[1], images).astype(np.float32)
+    return _read(task, [model.outputs(own, images).astype(np.float32) for own in maps])
+
+
+def _read(task: Task, outputs: Sequence[Array]) -> Array:
+    """Return the predictions of a model's outputs, for an image and perhaps its mirror image."""
+    if isinstance(task, Several):
+        parts, start = [], 0
+        for member in task.members.values():
+            end = start + columns(member)
+            parts.append(_read(member, [own[:, start:end] for own in outputs]))
+            start = end
+        return np.concatenate(parts, 1)
+    plain = outputs[0]
+    if len(outputs) > 1:
         unflip = task.unflip_outputs if classifies(task) else task.flip_targets
-        outputs = (outputs + unflip(mirrored)) / np.float32(2)
-    return task.predictions(outputs) if classifies(task) else outputs
+        plain = (plain + unflip(outputs[1])) / np.float32(2)
+    return task.predictions(plain) if classifies(task) else plain
 
 
 def metrics(
@@ -244,6 +285,14 @@ def metrics(
 
 def _numbers(column: Floats) -> NDArray[np.intp]:
     return np.rint(column[:, 0]).astype(np.intp)
+
+
+def _side_by_side(models: Sequence[ClassicalModel]) -> ClassicalModel:
+    """Return models of the same features as one, with the outputs of all."""
+    weights = np.concatenate([model.linear.weights for model in models], 1)
+    bias = np.concatenate([model.linear.bias for model in models])
+    notes = dict.fromkeys(model.note for model in models if model.note)
+    return ClassicalModel(LinearModel(weights, bias), models[0].grid, "; ".join(notes))
 
 
 def _widened(model: LinearModel, classes: int) -> LinearModel:

@@ -387,6 +387,7 @@ class Retrained:
                     f"the network knows {', '.join(classes)}: name the same classes in this order"
                 )
         try:
+            self.task.refuse_missing(dataset)
             return self.task.targets(dataset)
         except KeyError as error:
             raise InputError(

@@ -89,6 +89,7 @@ class RecipeTasks:
             made: Task = registry.create("task", name, options, self._dataset.schema())
         except InputError as error:
             raise InputError(f"recipe: {error}" if chosen else str(error)) from error
+        made.refuse_missing(self._dataset)
         return made
 
     def _refuse_incomparable(self, chosen: TaskChoices) -> None:
@@ -117,7 +118,7 @@ class RecipeTasks:
         except InputError as error:
             raise InputError(f"recipe: {error}") from error
         mirrored = task.flip_targets(targets[0]), own.flip_targets(targets[1])
-        if not (np.array_equal(*targets) and np.array_equal(*mirrored)):
+        if not all(np.array_equal(*pair, equal_nan=True) for pair in (targets, mirrored)):
             raise InputError(
                 f"recipe: expected the targets of the experiment's own task, got others with "
                 f"{given}: leave this choice out"

@@ -96,7 +96,7 @@ def test_from_search_to_prediction(evonas: Cli, experiment: Path, tmp_path: Path
     own = Onnx(file=stored["backbone"]["file"], mean=(0.5,) * 3, std=(0.5,) * 3)
     (name,) = (value.name for value in own.graph.model.graph.output)
     (expected,) = own.sessions.run(images, (name,))
-    np.testing.assert_allclose(session(file, output="embedding")(images), expected, atol=1e-5)
+    np.testing.assert_allclose(session(file, outputs=("embedding",))(images), expected, atol=1e-5)
     photos = pictures(folder, tmp_path / "photos", SHOWN[:2])
     code, out, err = evonas("predict", file, *photos)
     assert (code, err) == (0, ""), err

@@ -56,6 +56,43 @@ def test_real_angles_are_read_as_they_are(aflw2000_root: Path) -> None:
     assert list(named.labels) == ["yaw"]
 
 
+def test_cells_of_targets_may_be_empty_for_tasks_that_allow_it(tmp_path: Path) -> None:
+    rows = ["a.png,31,happy,1", "b.png,,sad,1", "c.png,-7,,2", "d.png,8,calm,3", "e.png,,sad,4"]
+    data = ImageTable(str(write(tmp_path, rows=rows)))
+    np.testing.assert_array_equal(data.labels["age"], [31, np.nan, -7, 8, np.nan])
+    np.testing.assert_array_equal(data.labels["mood"], [1, 2, np.nan, 0, 2])
+    assert data.classes["mood"] == ("calm", "happy", "sad")
+    place = f"{tmp_path / 'labels.csv'}, line"
+    remedy = "is empty: fill it in or remove the row"
+    assert data.missing == {"age": f"{place} 3: age {remedy}", "mood": f"{place} 4: mood {remedy}"}
+    for name, options in (("regression", {"labels": ["age"]}), ("classification", {})):
+        task = create("task", name, options, data.schema())
+        with pytest.raises(InputError, match=f"^{re.escape(data.missing['age'])}$"):
+            task.refuse_missing(data)
+    create("task", "several", {"tasks": ["age", "mood"]}, data.schema()).refuse_missing(data)
+    full = ImageTable(str(write(tmp_path / "full")))
+    assert full.missing == {}
+    create("task", "regression", {"labels": ["age"]}, full.schema()).refuse_missing(full)
+
+
+def test_declared_classes_and_mistakes_beside_empty_cells(tmp_path: Path) -> None:
+    rows = ["a.png,,happy,1", "b.png,4.5,,1", "c.png,-7,happy,2", "d.png,x,sad,3"]
+    root = write(tmp_path, rows=rows)
+    wanted = "line 5: age is 'x', where 2 of 3 rows have a finite number"
+    assert wanted in refusal(root)
+    assert "line 5: mood is 'sad', expected a declared class" in refusal(
+        root, targets=["mood"], classes={"mood": ["happy", "calm"]}
+    )
+    data = create(
+        "data",
+        "image_table",
+        {"root": str(root), "targets": ["mood"], "classes": {"mood": ["sad", "happy"]}},
+    )
+    np.testing.assert_array_equal(data.labels["mood"], [1, np.nan, 1, 0])
+    none = ["a.png,,happy,1", "b.png,,sad,1", "c.png,,happy,2"]
+    assert "line 2: age is empty" in refusal(write(tmp_path / "none", rows=none))
+
+
 @pytest.mark.parametrize("glue", ["\n", "\r\n", "\n\n"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
@@ -155,7 +192,6 @@ def test_the_fingerprint_follows_content_not_place(tmp_path: Path) -> None:
         (HEAD, "e.png,old,sad,1", "line 6: age is 'old', where 4 of 5 rows have a finite number"),
         (HEAD, "e.png,nan,sad,1", "line 6: age is 'nan', where 4 of 5"),
         (HEAD, "e.png,1e99,sad,1", "line 6: age is '1e99'"),
-        (HEAD, "e.png,,sad,1", "line 6: age is empty"),
         (HEAD, ",3,sad,1", "line 6: file is empty"),
         (HEAD, "a.png,3,sad,", "line 6: person is empty"),
         (HEAD, "e.png,3,sad", "line 6: expected 4 cells as in the header, got 3"),

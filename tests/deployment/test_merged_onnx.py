@@ -140,7 +140,7 @@ def test_the_embedding_of_the_backbone_is_an_output_on_wish(
     path = written(model, tmp_path / "both.onnx")
     (own,) = backbone.graph.model.graph.output
     (expected,) = backbone.sessions.run(images.numpy(), (own.name,))
-    found = session(path, output=EMBEDDING)(images.numpy())
+    found = session(path, outputs=(EMBEDDING,))(images.numpy())
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     with torch.no_grad():
         answers = head(backbone(images, [tap])[tap]).numpy()
@@ -173,5 +173,5 @@ def test_mobilefacenet_with_a_head_on_real_faces(
     found = session(path)(images.numpy())
     np.testing.assert_allclose(found, expected, rtol=0, atol=PARITY * np.abs(expected).max())
     (own,) = backbone.sessions.run(images.numpy(), ("embeddings",))
-    found = session(path, output=EMBEDDING)(images.numpy())
+    found = session(path, outputs=(EMBEDDING,))(images.numpy())
     np.testing.assert_allclose(found, own, rtol=0, atol=PARITY * np.abs(own).max())

@@ -44,8 +44,12 @@ class Table:
         """Return file and line of a row, for messages."""
         return f"{self.path}, line {self.lines[row]}"
 
-    def texts(self, column: str) -> list[str]:
+    def texts(self, column: str, gaps: bool = False) -> list[str]:
         """Return the cells of a column.
+
+        Args:
+            column: name of the column.
+            gaps: whether cells may be empty.
 
         Raises:
             InputError: there is no such column, or a cell is empty.
@@ -55,12 +59,13 @@ class Table:
                 f"{self.path}: the column {column!r} is missing: {nearest(column, self.columns)}"
             )
         cells = [row[self.columns.index(column)] for row in self.rows]
-        for i, cell in enumerate(cells):
-            if not cell:
-                raise InputError(
-                    f"{self.place(i)}: {column} is empty: fill it in or remove the row"
-                )
+        if not gaps and "" in cells:
+            raise InputError(self.emptiness(cells.index(""), column))
         return cells
+
+    def emptiness(self, row: int, column: str) -> str:
+        """Return the message on an empty cell."""
+        return f"{self.place(row)}: {column} is empty: fill it in or remove the row"
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """Return a column of finite numbers.

@@ -73,7 +73,7 @@ class ExportedNetwork:
                 f"{file}: expected a model card of format {FORMAT}, got other data: "
                 "export again with this version of evonas"
             ) from error
-        return cls(file, card, side, answer, framing, load_runner(file, threads))
+        return cls(file, card, side, answer, framing, load_runner(file, answer, threads))
 
     def crop(self, photo: Path, box: Box | None) -> tuple[NDArray[np.uint8], Any, Box]:
         """Crop a photo as in training.
@@ -93,14 +93,20 @@ class ExportedNetwork:
         return self.run(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32))
 
 
-def load_runner(file: Path, threads: int = 1) -> Run:
+def load_runner(file: Path, answer: Answer, threads: int = 1) -> Run:
     """Return the network of an exported file as a function on numpy images.
+
+    Args:
+        file: .onnx or .pt2.
+        answer: description of its predictions; those of several tasks, which are one output each
+            of an .onnx file, are returned side by side.
+        threads: number of threads of ONNX Runtime.
 
     Raises:
         InputError: the file is damaged, or could run code; or a library is missing.
     """
     if file.suffix == ".onnx":
-        return session(file, threads)
+        return session(file, threads, tuple(answer.parts))
     # Imports torch, which .onnx files do not need.
     from evonas.models.files.quantized_network import load_quantized
 

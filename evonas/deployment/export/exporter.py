@@ -130,7 +130,7 @@ class Export:
         with _draft(path) as draft:
             self._write(draft, card)
             with threads(1):
-                run = load_runner(draft)
+                run = load_runner(draft, self.task.answer)
                 parity = self._parity(run, images)
                 if self._graph is not None and self.keep_embedding:
                     parity |= _same_embedding(self._graph, draft, images)
@@ -193,27 +193,30 @@ class Export:
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
         text = json.dumps(card)
         if self.kind == "onnx":
-            output = self.task.answer.output
+            answer = self.task.answer
             if self.quantised:
                 model = onnx_file.joined(
                     library("onnx", "exporting to ONNX").load(str(self._source)),
                     DecodedNetwork(nn.Identity(), self.task),
                     self.network.head(self.images[:1]).expand(2, *self._output_shape),
-                    output,
+                    answer.output,
                 )
             elif self._graph is not None:
                 head = DecodedNetwork(self.network.head, self.task).eval()
                 tap, embedding = self.network.tap, self.keep_embedding
-                model = merged(self._graph, tap, head, output, embedding)
+                model = merged(self._graph, tap, head, answer.output, embedding)
                 if self._graph.sessions.batch:
                     self._note_single_images()
             else:
-                model = onnx_file.model(self._program(self._decoded), output)
+                model = onnx_file.model(self._program(self._decoded), answer.output)
+            if answer.parts:
+                widths = {name: len(part.columns) for name, part in answer.parts.items()}
+                onnx_file.split_output(model, answer.output, widths)
             facts = {
                 "input_size": str(self.side),
-                "output": output,
-                "columns": ", ".join(self.task.answer.columns),
-                "unit": self.task.answer.unit,
+                "output": ", ".join(answer.outputs),
+                "columns": ", ".join(answer.columns),
+                "unit": answer.unit,
                 "task": str(card["task"]),
             }
             onnx_file.save(model, path, {CARD: text, **facts})
@@ -223,6 +226,8 @@ class Export:
             quantised: Quantized = self.network.head  # type: ignore[assignment]
             assert quantised.program is not None
             module = DecodedNetwork(quantised.program, self.task)
+        if self.task.members:
+            self.notes.append("the predictions of the tasks are columns of one output")
         program = self._program(module)
         _check_operators(program)
         # The second trace removes the weights that the network does not use.
@@ -274,7 +279,7 @@ def _same_embedding(backbone: Onnx, file: Path, images: Tensor) -> dict[str, Any
         RunError: it is larger than rounding explains.
     """
     (expected,) = backbone.sessions.run(images.numpy(), (embedding_of(backbone),))
-    got = session(file, output=EMBEDDING)(images.numpy())
+    got = session(file, outputs=(EMBEDDING,))(images.numpy())
     largest, scale = float(np.abs(got - expected).max()), float(np.abs(expected).max())
     if not largest <= PARITY * scale:
         raise RunError(

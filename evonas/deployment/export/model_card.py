@@ -37,7 +37,7 @@ def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
         "normalisation": normalisation
         and {"inside": True, "mean": normalisation[0], "std": normalisation[1]},
         "answer": task.answer.to_dict(),
-        "output": task.answer.output,
+        "output": ", ".join(task.answer.outputs),
         "crop": (parts.dataset.framing or Framing(margin=float(parts.dataset.margin))).to_dict(),
         "task": network.retrained.content["task"][0],
         "network": network.contender["name"],

@@ -46,6 +46,8 @@ def row(answer: Answer, values: NDArray[np.float32], top: int, crop: Box) -> dic
         top: number of classes to return.
         crop: standard crop in pixels of the photo; the returned points are in these pixels.
     """
+    if answer.parts:
+        return {name: row(part, own, top, crop) for name, part, own in answer.split(values)}
     if answer.kind == "points":
         left, right, upper, lower = crop[0], crop[2], crop[1], crop[3]
         points = [
@@ -78,7 +80,7 @@ def draw(
     crop: Box,
     box: Box | None,
 ) -> str:
-    """Draw a prediction on a photo in place, and return a caption.
+    """Draw a prediction on a photo in place, and return a caption, of several tasks a line each.
 
     Head poses are drawn as axes: x red, y green, and z, which points out of the face, blue; see
     ``report.image_drawing.axes``.
@@ -91,6 +93,10 @@ def draw(
     """
     if box is not None:
         ImageDraw.Draw(picture).rectangle(box, outline=_FRAME)
+    if answer.parts:
+        parts = answer.split(values)
+        captions = [draw(picture, part, own, top, crop, box) for _, part, own in parts]
+        return "\n".join(caption for caption in captions if caption)
     if answer.kind == "angles":
         angles = dict(zip(answer.columns, values.tolist(), strict=True))
         drawing.axes(picture, [angles.get(name, 0.0) for name in ANGLES], box=crop)
@@ -168,7 +174,7 @@ class PictureFolder:
         inner = (crop[0] * scale, crop[1] * scale, crop[2] * scale, crop[3] * scale)
         outline = box and (box[0] * scale, box[1] * scale, box[2] * scale, box[3] * scale)
         words = draw(self._picture, self.answer, values, self.top, inner, outline)
-        self._words += [words] if words else []
+        self._words += words.splitlines()
 
     def close(self) -> None:
         """Write the file of the last photo.

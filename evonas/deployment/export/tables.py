@@ -21,11 +21,10 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 def _ends(result: Mapping[str, Any]) -> Table:
     side, answer, parity = result["input"]["size"], result["answer"], result["parity"]
-    shape = f"(n, {len(answer['columns'])}{', 3' if answer['kind'] == 'points' else ''})"
-    rows = [
-        ["images", f"(n, 3, {side}, {side})", "float32, RGB in 0..255"],
-        [result["output"], shape, f"{', '.join(answer['columns'])}; {answer['unit']}"],
-    ]
+    rows = [["images", f"(n, 3, {side}, {side})", "float32, RGB in 0..255"]]
+    for name, part in (answer.get("parts") or {result["output"]: answer}).items():
+        shape = f"(n, {len(part['columns'])}{', 3' if part['kind'] == 'points' else ''})"
+        rows.append([name, shape, f"{', '.join(part['columns'])}; {part['unit']}"])
     other = "backbone and head one after the other" if result["backbone"] == "onnx" else "PyTorch"
     notes = [
         f"largest difference from {'the quantised file' if result['quantised'] else other} on "

@@ -53,13 +53,14 @@ def read(dataset: Dataset, name: str) -> tuple[Target, Flags]:
     """Return a label as a target, and (n,) whether each image has the label.
 
     ``nose`` is the key point of the labels ``nose.x`` and ``nose.y``; an image has it if
-    ``nose.v`` is not 0. The values of ``identity`` are classes.
+    ``nose.v`` is not 0. An image lacks a label that is nan. The values of ``identity`` are classes.
 
     Raises:
         InputError: the data set has no such label; the message offers the nearest.
     """
     labels, everywhere = dataset.labels, np.ones(len(dataset), bool)
     if name in labels:
+        everywhere = np.isfinite(labels[name])
         values, classes = _column(labels[name]), tuple(dataset.classes.get(name, ()))
         if name == _IDENTITY and not classes:
             identities, numbers = np.unique(values, return_inverse=True)

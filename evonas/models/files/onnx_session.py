@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,13 @@ _SEAL = bytes([14 << 3 | 2, len(_PAIR) + _DIGITS]) + _PAIR
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def session(path: Path, threads: int = 1, output: str = "") -> Run:
+def session(path: Path, threads: int = 1, outputs: Sequence[str] = ()) -> Run:
     """Return the network of an .onnx file as a function on numpy arrays.
 
     Args:
         path: .onnx file.
         threads: number of threads of ONNX Runtime.
-        output: name of the output to return; empty: the first.
+        outputs: names of the outputs to return, side by side; empty: the first.
 
     Returns:
         A function of (n, 3, side, side) float32 images that returns the outputs.
@@ -63,20 +63,29 @@ def session(path: Path, threads: int = 1, output: str = "") -> Run:
         raise InputError(
             f"{path}: cannot be read as ONNX ({one_line(error)}): write it again"
         ) from error
-    inputs, outputs = network.get_inputs(), network.get_outputs()
-    if len(inputs) != 1 or not outputs or len(inputs[0].shape) != 4:
+    inputs, known = network.get_inputs(), [end.name for end in network.get_outputs()]
+    if len(inputs) != 1 or not known or len(inputs[0].shape) != 4:
         raise InputError(
             f"{path}: expected one input (n, 3, side, side) and an output, got {len(inputs)} "
-            f"and {len(outputs)}: write it again"
+            f"and {len(known)}: write it again"
         )
-    name, wanted = inputs[0].name, [output or outputs[0].name]
+    name, wanted = inputs[0].name, [*outputs] or known[:1]
+    if not set(wanted) <= set(known):
+        raise InputError(
+            f"{path}: expected the outputs {', '.join(wanted)}, got {', '.join(known)}: write it "
+            f"again"
+        )
     single = inputs[0].shape[0] == 1
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         parts = np.split(images, len(images)) if single and len(images) > 1 else [images]
-        return np.concatenate([network.run(wanted, {name: part})[0] for part in parts])
+        return np.concatenate([_side_by_side(network.run(wanted, {name: part})) for part in parts])
 
     return run
+
+
+def _side_by_side(outputs: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, 1)
 
 
 def sealed(content: bytes) -> bytes:

@@ -1,0 +1,1 @@
+"""Helpers of tasks that are made of others."""
