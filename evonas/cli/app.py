@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from typing import Annotated
 
 import typer
 
@@ -16,6 +17,7 @@ from evonas.cli.inspection import verbs as inspection
 from evonas.cli.results import verbs as results
 from evonas.cli.starting import verbs as starting
 from evonas.cli.training import verbs as training
+from evonas.core.version import __version__
 from evonas.errors import EvonasError
 
 app = typer.Typer(
@@ -26,6 +28,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and exit, if wanted."""
+    if wanted:
+        typer.echo(f"evonas {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Search small head networks for frozen face features. Start with: evonas search."""
+
+
 for verbs in (starting, training, results, compression, inspection):
     app.add_typer(verbs)
 

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from evonas.core import registry
 from evonas.core.files import read_yaml
+from evonas.core.version import __version__
 from evonas.estimation.features.feature_cache import Features
 from evonas.runs.run_store import RunStore
 
@@ -83,6 +84,10 @@ def test_a_mistake_is_one_line_and_no_run_directory(
     evonas: Cli, tiny_file: Path, words: list[object], expected: str
 ) -> None:
     assert expected in refused(evonas, tiny_file, *words)
+
+
+def test_the_version_is_that_of_the_package(evonas: Cli) -> None:
+    assert evonas("--version") == (0, f"evonas {__version__}\n", "")
 
 
 def test_an_unknown_experiment_is_answered_with_the_nearest(evonas: Cli) -> None:
