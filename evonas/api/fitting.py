@@ -25,6 +25,7 @@ from evonas.core.overrides import Override, Word, given
 from evonas.errors import InputError
 from evonas.report.price import price
 from evonas.runs.callbacks import Callback, CallbackList
+from evonas.runs.comparison_schemas import REFITTED
 from evonas.runs.run_store import read_journal
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.standard_baselines import CONSTANT
@@ -214,7 +215,8 @@ class _Fit:
         metric, unit = retrained.task.metric, retrained.task.unit
         rows = {row["network"]: row for row in reversed(model.table)}
         tested = json.loads((model.folder / "test.json").read_text("utf-8"))
-        mine = next(one for one in tested if one["network"] == "winner")
+        named = {one["network"]: one for one in tested}
+        mine = named.get(REFITTED, named["winner"])
         images = f"{mine['images']} photos ({mine['test_set'].partition(', ')[2]})"
         constant = rows.get(CONSTANT, {}).get("errors", {}).get(metric)
         against = "" if constant is None else f" against {constant:.4g} of a constant answer"
@@ -239,7 +241,7 @@ def _epochs(experiment: Experiment, search: Path, minutes: float | None) -> int 
     seconds = [trial.seconds for trial in read_journal(search) if trial.succeeded]
     if minutes is None or not seconds:
         return None
-    networks = 1 + len(read_json(search / "best.json").get("baselines", []))
+    networks = 2 + len(read_json(search / "best.json").get("baselines", []))
     epoch = float(np.mean(seconds)) / experiment.training.epochs
     fits = int(60 * minutes * _RETRAINING / (networks * epoch))
     wanted = experiment.retraining.epochs

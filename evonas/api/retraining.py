@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from evonas.report.tables import Table, costs, errors, legend, markdown
 from evonas.report.verdict import retraining_verdict
 from evonas.runs import result_files as results
 from evonas.runs.callbacks import Callback, CallbackList
-from evonas.runs.comparison_schemas import Comparison
+from evonas.runs.comparison_schemas import REFITTED, Comparison
 from evonas.runs.file_schemas import FORMAT, Chosen, write_json
 from evonas.runs.run_store import read_journal
 from evonas.runs.training_record import TrainingRecord
@@ -48,6 +48,7 @@ def retrain(
     fold_by: str = "",
     pick: str = "",
     ranking: int = 0,
+    refit: bool = True,
     out: str | Path | None = None,
     callbacks: Iterable[Callback] = (),
     overrides: Iterable[Word] = (),
@@ -69,6 +70,9 @@ def retrain(
             empty: the winner.
         ranking: further networks, spread over the ranking of the search, to see whether its
             short trainings rank as long ones do.
+        refit: whether the winner is also trained on training and validation images together, where
+            the data set has a test split, which judges. That network, ``winner, refitted``, is
+            then exported, pruned and so on, unless another one is named.
         out: folder for weights and tables; by default ``retrained`` in the run directory, or
             ``cross-validation``, with ``fold_by`` behind where it is not ``group``.
         callbacks: receive messages and progress.
@@ -98,7 +102,8 @@ def retrain(
     best, experiment = _loaded(file, words, pick)
     work = _Work(file, best, experiment, CallbackList(callbacks))
     made = work.folds(folds, fold_by)
-    return work.train(made, repeats, Path(out) if out is not None else None, pick, ranking)
+    target = Path(out) if out is not None else None
+    return work.train(made, repeats, target, pick, ranking, refit)
 
 
 def _file(source: SearchResult | str | Path, pick: str) -> Path:
@@ -161,7 +166,13 @@ class _Work:
         return make_folds(self._components.dataset, folds, fold_by, self._experiment.seed)
 
     def train(
-        self, folds: Folds | None, repeats: int, out: Path | None, pick: str, ranking: int
+        self,
+        folds: Folds | None,
+        repeats: int,
+        out: Path | None,
+        pick: str,
+        ranking: int,
+        refit: bool,
     ) -> RetrainedModel:
         """Train, and write weights and tables; see ``retrain``."""
         best, components, progress = self._best, self._components, self._callback.on_progress
@@ -189,7 +200,7 @@ class _Work:
             if folds:
                 contenders = work.cross_validate(folds.splits, done)
             else:
-                contenders = work.compare(repeats, folder, done)
+                contenders = work.compare(repeats, folder, done, refit)
         except KeyboardInterrupt:
             self._callback.on_message(
                 "stopped: the same command goes on from the trainings that are finished, and from "
@@ -213,7 +224,9 @@ class _Work:
         limits = limits_text(experiment.objective.model_dump())
         below = [*warnings, *legend(limits, [one.over_limit for one in contenders])]
         fits = [f"{one.name}: {one.note}" for one in contenders if one.note]
-        reasons = [*filter(None, (shared, bias)), *fits, *below]
+        refitted = [one.name for one in contenders if one.name == REFITTED]
+        both = [f"{name}: trained on training and validation images" for name in refitted]
+        reasons = [*filter(None, (shared, bias)), *both, *fits, *below]
         tables = (
             errors(contenders, components.task.unit, count, reasons, by),
             costs(contenders, below),
@@ -245,7 +258,10 @@ class _Work:
         if folds:
             content["fold_by"] = folds.by
             content["fold_warning"] = folds.warning
-        self._record.save(folder)
+        record = self._record
+        if refitted:
+            record = replace(record, train=record.train | record.validation)
+        record.save(folder)
         write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
 

@@ -143,6 +143,13 @@ def retrain(
             min=0,
         ),
     ] = 0,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            help="Train the winner also on training and validation images together, where a test "
+            "split judges: that network is exported."
+        ),
+    ] = True,
     address: Address = None,
     out: Annotated[Path | None, typer.Option(help="Folder for weights and tables.")] = None,
 ) -> None:
@@ -168,6 +175,7 @@ def retrain(
             fold_by=fold_by,
             pick=pick,
             ranking=ranking,
+            refit=refit,
             out=out,
             callbacks=[view],
             overrides=changes,

@@ -17,6 +17,9 @@ from typing_extensions import TypedDict  # pydantic does not take that of typing
 
 from evonas.runs.file_schemas import Cost, Count, Metrics, Number, Plain
 
+#: Name of the winner that was trained on training and validation images; it has no validation
+#: errors, and an empty curve for each training.
+REFITTED = "winner, refitted"
 #: Name of a file beside comparison.json, which must not name other files of the machine.
 _FileName = Annotated[str, Field(pattern=r"^[^/\\\x00]+$", max_length=255)]
 #: A value of each epoch of a training.

@@ -29,7 +29,7 @@ from evonas.models.files.quantized_network import SUFFIXES, Quantized, load_quan
 from evonas.models.files.safetensors_files import load_file
 from evonas.models.full_network import FineTunedNetwork
 from evonas.runs import file_schemas
-from evonas.runs.comparison_schemas import Comparison, ContenderEntry
+from evonas.runs.comparison_schemas import REFITTED, Comparison, ContenderEntry
 from evonas.runs.file_schemas import Cost
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
@@ -270,15 +270,19 @@ class Retrained:
         """Return what is known of one trained network: architecture, tap, weights, costs.
 
         Args:
-            name: as in the table, or with `` on TAP`` behind; by default ``winner``, or else
-                the first that has weights.
+            name: as in the table, or with `` on TAP`` behind; by default the refitted winner, or
+                else ``winner``, or else the first that has weights.
 
         Raises:
             InputError: no network has the name, or weights.
         """
         trained = self._trained()
-        wanted = name or "winner"
-        found = [o for o in trained if wanted in (o["name"], f"{o['name']} on {o['tap']}")]
+        found = [
+            one
+            for wanted in ([name] if name else [REFITTED, "winner"])
+            for one in trained
+            if wanted in (one["name"], f"{one['name']} on {one['tap']}")
+        ]
         if name and not found:
             names = [str(one["name"]) for one in trained]
             taps = [f"{one['name']} on {one['tap']}" for one in trained]

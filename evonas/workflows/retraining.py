@@ -19,7 +19,7 @@ from evonas.estimation.estimator import Job, Split
 from evonas.estimation.features.feature_cache import Progress
 from evonas.models.backbones.base import Backbone
 from evonas.models.networks.base import refuse_unread
-from evonas.runs.comparison_schemas import ContenderEntry
+from evonas.runs.comparison_schemas import REFITTED, ContenderEntry
 from evonas.runs.file_schemas import Cost
 from evonas.runs.training_curves import training_losses
 from evonas.space import Architecture
@@ -62,6 +62,7 @@ class Contender:
         method: of a classical model; None: a network, or the constant.
         model: file name of the fitted classical model, or of the constant.
         note: what the fit left out to save time.
+        keep: which epoch counts; empty: as the settings of the training say.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Contender:
     method: Method | None = None
     model: str = ""
     note: str = ""
+    keep: str = ""
 
     def mean(self, metric: str) -> float:
         """Return a metric's mean over the repeats or folds; nan if none worked."""
@@ -140,7 +142,11 @@ class Retraining:
     unfinished: Path | None = None
 
     def compare(
-        self, repeats: int, weights: Path | None, done: Callable[[int, int], None]
+        self,
+        repeats: int,
+        weights: Path | None,
+        done: Callable[[int, int], None],
+        refit: bool = False,
     ) -> list[Contender]:
         """Train everything on the training split, ``repeats`` times with other seeds.
 
@@ -151,12 +157,21 @@ class Retraining:
             repeats: seeds a contender.
             weights: folder for the trained weights (safetensors); none are kept without it.
             done: receives the number of finished trainings and of all.
+            refit: whether the winner is also trained on training and validation images together,
+                where a test split judges; its last epoch counts, and no validation error is known.
         """
         split = Split(**self.components.dataset.sides())
-        contenders = self._contenders()
+        contenders, splits = self._contenders(), {"retrain": split}
         plan = [(c, "retrain", repeat) for repeat in range(repeats) for c in contenders]
+        if refit and self.winner is not None and len(split.test):
+            whole = Contender(REFITTED, self.winner, start=contenders[0].start, keep="last")
+            contenders.insert(1, whole)
+            splits["refit"] = replace(split, train=np.union1d(split.train, split.validation))
+            plan += [(whole, "refit", repeat) for repeat in range(repeats)]
         training = self.components.experiment.retraining
-        self._train(contenders, plan, {"retrain": split}, training, done, weights)
+        self._train(contenders, plan, splits, training, done, weights)
+        if REFITTED in [one.name for one in contenders]:
+            _forget_validation(contenders[1])
         return contenders
 
     def cross_validate(
@@ -263,7 +278,9 @@ class Retraining:
                 index=number,
                 architecture=contender.architecture,
                 seed=candidate_seed(experiment.seed, digest, training.epochs, repeat, "retrain"),
-                training=training.model_copy(update={"start": contender.start}),
+                training=training.model_copy(
+                    update={"start": contender.start, "keep": contender.keep or training.keep}
+                ),
                 label=f"{contender.name}, {split} {repeat}",
                 split=split,
                 source=contender.source,
@@ -325,6 +342,14 @@ class Retraining:
         contender.over_limit = not self.components.objective.admits(
             architecture, contender.head.macs
         )
+
+
+def _forget_validation(contender: Contender) -> None:
+    """Remove the errors on validation images from results, as they were trained on."""
+    for number, result in enumerate(contender.results):
+        kept = {k: v for k, v in result.items() if k == "epoch" or k.startswith("test_")}
+        contender.results[number] = kept
+    contender.curves = [[] for _ in contender.curves]
 
 
 def selection_bias(tested: bool, keep: str, searched: bool, folds: int) -> str:

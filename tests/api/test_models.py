@@ -76,7 +76,7 @@ def test_a_retraining_is_a_table_of_data(
     assert winner["failures"] == []
     assert model.table[-1]["network"] == "constant"
     assert model.tables[0].title.startswith("Errors on the test split")
-    assert listener.labels["trainings"] == (4, 4)
+    assert listener.labels["trainings"] == (6, 6)
     assert listener.lines == []
     assert capsys.readouterr() == ("", "")
     assert evonas.RetrainedModel.load(str(model.folder)) == model
