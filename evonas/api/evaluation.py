@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from evonas.api.network_folders import network_folder
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import registry
 from evonas.core.files import keep
@@ -92,7 +93,8 @@ def evaluate(
     ``test.md`` and ``test.json`` are written beside the networks.
 
     Args:
-        model: retrained, fine-tuned, pruned or quantised networks, or their folder.
+        model: retrained, fine-tuned, pruned or quantised networks, or their folder, or the run
+            directory above it.
         data: name of a data set; or several, name -> options.
         flip: average outputs with those for the mirrored images: twice the work. Every table
             says so.
@@ -111,7 +113,7 @@ def evaluate(
         >>> found.table[0]["errors"]["mae"]
         7.2
     """
-    folder = model.folder if isinstance(model, RetrainedModel) else Path(model)
+    folder = model.folder if isinstance(model, RetrainedModel) else network_folder(Path(model))
     sets = _sets(data, options)
     retrained = Retrained(folder, tuple(overrides))
     callback, content = CallbackList(callbacks), retrained.content

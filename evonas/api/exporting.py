@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from evonas.api.network_folders import located
 from evonas.core.files import read_json
 from evonas.core.overrides import Word
 from evonas.deployment.export.exporter import FORMATS, Export, Format
@@ -17,8 +18,6 @@ from evonas.report.tables import Table
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
-
-_RESULT = "comparison.json"
 
 
 def export(
@@ -124,47 +123,3 @@ def check_format(kind: str) -> None:
     """
     if kind not in FORMATS:
         raise InputError(f"--format {kind!r}: no such format: {nearest(kind, FORMATS)}")
-
-
-def located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, int | None]:
-    """Return the folder of a network, its name and the number of its training.
-
-    Raises:
-        InputError: no retrained network is there.
-    """
-    if model.name == "best.json":
-        model = model.parent
-    if model.is_dir():
-        for folder in (model, model / "retrained"):
-            if (folder / _RESULT).is_file():
-                return folder, network, repeat
-        if (model / "best.json").is_file():
-            raise InputError(
-                f"{model}: expected a retrained network, got a search: run `evonas retrain "
-                f"{model / 'best.json'}` first"
-            )
-        raise InputError(
-            f"{model}: expected a folder that `evonas retrain`, `prune` or `quantize` wrote, it "
-            f"holds no {_RESULT}"
-        )
-    if not model.is_file():
-        raise InputError(f"{model}: there is no such folder or file: give that of a retraining")
-    if model.suffix != ".safetensors":
-        raise InputError(
-            f"{model}: expected weights that `evonas retrain` wrote (.safetensors), or a folder, "
-            f"got {model.suffix or 'no suffix'!r}"
-        )
-    if network or repeat is not None:
-        raise InputError(f"{model}: says which network is meant: leave out --network and --repeat")
-    return (model.parent, *_owner(model))
-
-
-def _owner(weights: Path) -> tuple[str, int]:
-    """Return whose weights a file holds: the network, and the number of its training."""
-    for one in Retrained(weights.parent).content["contenders"]:
-        if weights.name in one["weights"]:
-            return f"{one['name']} on {one['tap']}", one["weights"].index(weights.name)
-    raise InputError(
-        f"{weights}: {weights.parent / _RESULT} lists no network with these weights: give the file "
-        "as `evonas retrain` named it"
-    )

@@ -23,6 +23,12 @@ Overrides = Annotated[
 Address = Annotated[
     str | None, typer.Option(help="Ray cluster to join: auto, or HOST:PORT of its head node.")
 ]
+RetrainedFolder = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FOLDER", help="Folder that `evonas retrain` wrote, or the run that it lies in."
+    ),
+]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Folder of the run.")]
 
 

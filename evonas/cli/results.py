@@ -76,8 +76,8 @@ def export(
     model: Annotated[
         Path,
         typer.Argument(
-            help="Folder that `evonas retrain`, `finetune`, `prune` or `quantize` wrote; or one "
-            "file of weights in it."
+            help="Folder that `evonas retrain`, `finetune`, `prune` or `quantize` wrote, the run "
+            "that it lies in, or one file of weights in it."
         ),
     ],
     overrides: Overrides = None,

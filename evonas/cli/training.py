@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Address, Overrides, RunDir, joining, print_json, settings
+from evonas.cli.options import (
+    Address,
+    Overrides,
+    RetrainedFolder,
+    RunDir,
+    joining,
+    print_json,
+    settings,
+)
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,7 +188,7 @@ def retrain(
     epilog="Example: evonas finetune runs/quickstart/retrained --from block2 --epochs 10"
 )
 def finetune(
-    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    folder: RetrainedFolder,
     overrides: Overrides = None,
     frozen_up_to: Annotated[
         str | None,
@@ -238,7 +246,7 @@ def finetune(
     epilog="Example: evonas evaluate runs/quickstart/retrained aflw2000 root=DIR biwi root=DIR2"
 )
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    folder: RetrainedFolder,
     sets: Annotated[
         list[str] | None,
         typer.Argument(help="Test sets, each with its options: NAME root=DIR NAME2 root=DIR2."),
@@ -278,9 +286,10 @@ def evaluate(
             overrides=changes,
         )
     if as_json:
-        show_file(folder / "test.json")
+        show_file(found.folder / "test.json")
         return
-    show_all(console, found.tables, [f"written: {folder / 'test.md'}, {folder / 'test.json'}"])
+    files = f"{found.folder / 'test.md'}, {found.folder / 'test.json'}"
+    show_all(console, found.tables, [f"written: {files}"])
 
 
 def _test_sets(words: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:

@@ -104,6 +104,9 @@ def test_the_verb_prints_tables_and_writes_them(evonas: Cli, folder: Path) -> No
     found = json.loads((folder / "test.json").read_text("utf-8"))
     assert [one["network"] for one in found] == ["pooled features + linear", "residual head"]
     assert json.loads(evonas("test", folder, *OTHER, "--json")[1]) == found
+    (folder.parent / "run").mkdir()
+    of_a_run = folder.rename(folder.parent / "run" / "retrained")
+    assert json.loads(evonas("test", of_a_run.parent, *OTHER, "--json")[1]) == found
 
 
 @pytest.mark.parametrize(
@@ -124,7 +127,8 @@ def test_a_mistake_is_one_line(evonas: Cli, folder: Path, words: list[str], said
 
 
 def test_a_folder_that_is_no_result_is_refused(evonas: Cli, folder: Path, tmp_path: Path) -> None:
-    assert "cannot be read as JSON" in evonas("test", tmp_path, *OTHER)[2]
+    (tmp_path / "empty").mkdir()
+    assert "it holds no comparison.json" in evonas("test", tmp_path / "empty", *OTHER)[2]
     content = json.loads((folder / "comparison.json").read_text("utf-8"))
     del content["task"]
     (folder / "comparison.json").write_text(json.dumps(content), "utf-8")
