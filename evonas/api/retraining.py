@@ -65,6 +65,7 @@ def retrain(
             ``image``, images at random, so that persons are shared between folds;
             ``each-group``, one fold for each group, which needs no ``folds``.
         pick: which network of the Pareto front: ``knee``, ``cheapest:ERROR`` or ``best:MACS``;
+            or which of all that the search trained: its digest, or the first digits of it;
             empty: the winner.
         ranking: further networks, spread over the ranking of the search, to see whether its
             short trainings rank as long ones do.
@@ -102,7 +103,7 @@ def retrain(
 
 def _file(source: SearchResult | str | Path, pick: str) -> Path:
     """Return the best.json or front.json of a search, or what else was given."""
-    name = "front.json" if pick else "best.json"
+    name = "front.json" if pick and not results.is_digest(pick) else "best.json"
     if isinstance(source, SearchResult):
         return source.run_dir / name
     path = Path(source)
@@ -124,7 +125,7 @@ def _loaded(file: Path, words: Sequence[Word], pick: str) -> tuple[Chosen, Exper
         if not experiment.baselines:
             raise InputError(f"{file}: expected baselines to train, got none")
         if pick:
-            raise InputError(f"{file}: --pick chooses from a front.json, got an experiment")
+            raise InputError(f"{file}: --pick chooses from a search, got an experiment")
     if experiment.table:
         raise InputError(f"{file}: a search in a table has nothing to retrain")
     return best, experiment
@@ -165,7 +166,7 @@ class _Work:
         """Train, and write weights and tables; see ``retrain``."""
         best, components, progress = self._best, self._components, self._callback.on_progress
         if pick:
-            self._callback.on_message(_picked(best, pick))
+            self._callback.on_message(_picked(best, pick, components.error[0]))
         others, searched = _of_the_search(best, self._file.parent, ranking, components.error[0])
         winner = Architecture.from_dict(best["architecture"]) if best else None
         for what, now in (
@@ -176,7 +177,7 @@ class _Work:
                 self._callback.on_message(f"note: the {what} differ from what the search saw")
         runs = self._file.parent if best else Path("runs") / self._experiment.name
         kind = folds.folder if folds else "retrained"
-        folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
+        folder = out or runs / (f"{kind}-{_folder_ending(best, pick)}" if pick else kind)
         make_folder(folder)
         work = Retraining(components, winner, progress, others, searched)
 
@@ -261,8 +262,13 @@ def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:
     return [f"LEAKY test split, errors on it flatter: {used}"] if used else []
 
 
-def _picked(network: Chosen, pick: str) -> str:
-    error = network["axes"]["error"]
+def _folder_ending(network: Chosen, pick: str) -> str:
+    """Return what a folder is called after; a network has one, however many digits were given."""
+    return network["digest"][:8] if results.is_digest(pick) else pick.replace(":", "-")
+
+
+def _picked(network: Chosen, pick: str, metric: str) -> str:
+    error = network["metrics"][metric]
     return f"{pick}: {network['digest']}, error {error:.3f} and {network['macs']} multiply-adds"
 
 

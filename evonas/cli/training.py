@@ -121,7 +121,8 @@ def retrain(
     best: Annotated[
         Path,
         typer.Argument(
-            help="best.json or front.json of a search; or an experiment: its baselines alone."
+            help="Folder, best.json or front.json of a search; or an experiment: its baselines "
+            "alone."
         ),
     ],
     overrides: Overrides = None,
@@ -141,7 +142,10 @@ def retrain(
     repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
     pick: Annotated[
         str,
-        typer.Option(help="Which network of a front.json: knee, cheapest:ERROR or best:MACS."),
+        typer.Option(
+            help="Which network of the front: knee, cheapest:ERROR or best:MACS; or any that was "
+            "trained: the first digits of its digest."
+        ),
     ] = "",
     ranking: Annotated[
         int,

@@ -87,8 +87,14 @@ def failed_finals(trials: Sequence[Trial]) -> str:
     return f"{len(failed)} further training(s) failed, the first: {failed[0].error}"
 
 
-def statistically_tied(outcome: Outcome, metric: str) -> str:
-    """Return a line on cheaper networks within seed noise of the leader; empty if none is."""
+def statistically_tied(outcome: Outcome, metric: str, run: str) -> str:
+    """Return a line on cheaper networks within seed noise of the leader; empty if none is.
+
+    Args:
+        outcome: of the finals.
+        metric: of the error.
+        run: how a command names the run.
+    """
     cheaper, leader = outcome.cheaper, outcome.leader
     if not cheaper or leader is None:
         return ""
@@ -101,7 +107,8 @@ def statistically_tied(outcome: Outcome, metric: str) -> str:
     more = f" and {len(cheaper) - _NAMED} more" if len(cheaper) > _NAMED else ""
     return (
         f"Within seed noise of {of} ({DOUBT:g} standard errors) and cheaper: "
-        f"{', '.join(named)}{more}: see best.json."
+        f"{', '.join(named)}{more}: see best.json. To take it instead: evonas retrain {run} --pick "
+        f"{cheaper[0].trial.digest}"
     )
 
 

@@ -99,26 +99,27 @@ def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
     some = [finalist("b", 4.0, macs=500_000), finalist("c", 9.0, 4.5, 4.5, macs=600_000)]
     named = (
         "(2 standard errors) and cheaper: b 4.000 at 1.00 MFLOPs of head "
-        "(1 seed), c 4.500 at 1.20 MFLOPs of head (2 seeds): see best.json."
+        "(1 seed), c 4.500 at 1.20 MFLOPs of head (2 seeds): see best.json. To take it "
+        "instead: evonas retrain runs/x --pick b"
     )
-    line = outcome.statistically_tied(held(best, cheaper=some), "mae")
+    line = outcome.statistically_tied(held(best, cheaper=some), "mae", "runs/x")
     assert line == f"Within seed noise of it {named}"
     other = finalist("z", 3.0, 3.0, 3.0, macs=700_000)
-    line = outcome.statistically_tied(Outcome([other, best], some, best), "mae")
+    line = outcome.statistically_tied(Outcome([other, best], some, best), "mae", "runs/x")
     assert line == f"Within seed noise of a {named}"
 
 
 def test_of_many_that_are_as_good_three_are_named() -> None:
     many = [finalist(name, 4.0) for name in "bcdef"]
-    line = outcome.statistically_tied(held(finalist("a", 3.0), cheaper=many), "mae")
+    line = outcome.statistically_tied(held(finalist("a", 3.0), cheaper=many), "mae", "RUN")
     assert line.count(" 4.000 at ") == 3
-    assert line.endswith("(1 seed) and 2 more: see best.json.")
+    assert "(1 seed) and 2 more: see best.json. To take it" in line
     few = held(finalist("a", 3.0), cheaper=many[:3])
-    assert "more" not in outcome.statistically_tied(few, "mae")
+    assert "more" not in outcome.statistically_tied(few, "mae", "RUN")
 
 
 def test_nothing_as_good_is_no_line() -> None:
-    assert outcome.statistically_tied(held(finalist("a", 3.0)), "mae") == ""
+    assert outcome.statistically_tied(held(finalist("a", 3.0)), "mae", "RUN") == ""
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def sentences(run: Run) -> Iterator[str]:
     lines = [
         outcome.reason(run.outcome, run.finals, metric),
         outcome.failed_finals(run.trials),
-        outcome.statistically_tied(run.outcome, metric),
+        outcome.statistically_tied(run.outcome, metric, "RUN"),
     ]
     best = run.best
     if best.get("backbone_cost"):
