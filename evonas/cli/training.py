@@ -10,11 +10,21 @@ from rich.console import Console
 
 from evonas.cli.options import (
     Address,
+    Budget,
+    ExecutorName,
+    Fidelity,
+    Inherit,
+    Minutes,
+    OptimizerName,
     Overrides,
     RetrainedFolder,
     RunDir,
+    Seed,
+    UntilConverged,
+    Workers,
     joining,
     print_json,
+    search_changes,
     settings,
 )
 from evonas.errors import InputError
@@ -34,41 +44,18 @@ def search(
         str, typer.Argument(help="Experiment: a YAML file or the name of a shipped one.")
     ] = "quickstart",
     overrides: Overrides = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(help="Search strategy: see `evonas list optimizer`."),
-    ] = None,
-    budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Minutes for all of it, from the features to the report; instead of a number of "
-            "networks, or with --budget whichever is spent first."
-        ),
-    ] = None,
-    until_converged: Annotated[
-        bool | None,
-        typer.Option(
-            "--until-converged",
-            help="End when the strategy's model expects no gain beyond the noise between seeds.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    optimizer: OptimizerName = None,
+    budget: Budget = None,
+    minutes: Minutes = None,
+    until_converged: UntilConverged = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    executor: ExecutorName = None,
+    fidelity: Fidelity = None,
+    inherit: Inherit = None,
     begin_with: Annotated[
         Path | None,
         typer.Option("--from", help="Run whose results this one begins with, whatever searched."),
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
-    executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
-    fidelity: Annotated[
-        str | None,
-        typer.Option(help="full, or racing: only the better part of a generation trains on."),
-    ] = None,
-    inherit: Annotated[
-        bool | None,
-        typer.Option(
-            "--inherit", help="Networks start with the weights of their parent, or the nearest."
-        ),
     ] = None,
     address: Address = None,
     run_dir: RunDir = None,
@@ -85,24 +72,22 @@ def search(
     from evonas.cli.printing import SearchPrinter
     from evonas.core import experiment as config
 
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(
-            ("--optimizer", "optimizer", optimizer),
-            ("--budget", "budget", budget),
-            ("--minutes", "minutes", minutes),
-            ("--until-converged", "optimizer.until_converged", until_converged),
-            ("--seed", "seed", seed),
-            ("--fidelity", "fidelity", fidelity),
-            ("--workers", "execution.workers", workers),
-            ("--executor", "execution.executor", executor),
-            ("--inherit", "inherit", inherit),
-        ),
-    ]
+    changes = search_changes(
+        overrides,
+        address,
+        optimizer=optimizer,
+        budget=budget,
+        minutes=minutes,
+        until_converged=until_converged,
+        seed=seed,
+        workers=workers,
+        executor=executor,
+        fidelity=fidelity,
+        inherit=inherit,
+    )
     given = experiment != "quickstart"
     if "=" in experiment:  # no experiment was named: the first word is an override already
         changes, experiment, given = [experiment, *changes], "quickstart", False
-    changes += joining(address, changes)
     check_start(run_dir, resume, begin_with)
     if resume and run_dir is not None and not given:
         chosen = stored(run_dir, changes)
