@@ -10,7 +10,14 @@ from typing import cast
 
 import yaml
 
-from evonas.api.resuming import announced, check_same, check_start, resumable, stored
+from evonas.api.resuming import (
+    already_searched,
+    announced,
+    check_same,
+    check_start,
+    resumable,
+    stored,
+)
 from evonas.api.search_result import SearchResult
 from evonas.core import budget as budgets
 from evonas.core import experiment as config
@@ -144,7 +151,9 @@ class _Run:
             known = self._components.fingerprints()
             self._warm_start = warm_start_from(warm_from, self._experiment, known, space, objective)
             self._headlines.append(self._warm_start.statement(warm_from))
-        self.folder = folder or _free_folder(self._experiment)
+        self.folder, earlier = (folder, []) if folder else _free_folder(self._experiment)
+        if line := already_searched(earlier, self._experiment, self.folder):
+            self._headlines.insert(0, line)
         self._race = self._components.race(self.folder)
         self._inheritance = self._components.inheritance(self._optimizer, self.folder)
         self._time: TimeBudget | None = None
@@ -356,12 +365,14 @@ def _settled(experiment: Experiment, population_size: int) -> Experiment:
     return experiment.model_copy(update={"optimizer": part})
 
 
-def _free_folder(experiment: Experiment) -> Path:
-    stem = f"{experiment.name}-{experiment.optimizer.name}-s{experiment.seed}"
+def _free_folder(experiment: Experiment) -> tuple[Path, list[Path]]:
+    """Return a folder that does not exist yet, and those of its name that do."""
+    stem, taken = f"{experiment.name}-{experiment.optimizer.name}-s{experiment.seed}", []
     for number in count(1):
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
         if not folder.exists():
-            return folder
+            return folder, taken
+        taken.append(folder)
     raise AssertionError("unreachable")
 
 

@@ -60,7 +60,7 @@ def test_validate_takes_the_options_of_search(evonas: Cli, tiny_file: Path) -> N
     assert (code, err) == (0, "")
     assert re.search(r"^trainings: .*\b7 ", out, re.MULTILINE), out
     line = said(evonas("validate", tiny_file, "--budget", "9", "budget=8"))
-    assert line.startswith("--budget 9 and budget=8 contradict each other")
+    assert line.startswith("budget=8 and --budget 9 contradict each other")
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     of_search, of_validate = ({p.name for p in verbs[v].params} for v in ("search", "validate"))
     assert of_search - of_validate == {"run_dir", "resume", "begin_with", "as_json"}
