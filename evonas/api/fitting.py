@@ -26,6 +26,7 @@ from evonas.deployment.onnx_file import check_extra
 from evonas.errors import InputError
 from evonas.report.price import price
 from evonas.runs.callbacks import Callback, CallbackList
+from evonas.runs.comparison_schemas import read_tests
 from evonas.runs.run_store import read_journal
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.standard_baselines import CONSTANT
@@ -215,7 +216,7 @@ class _Fit:
         retrained = Retrained(model.folder)
         metric, unit = retrained.task.metric, retrained.task.unit
         rows = {row["network"]: row for row in reversed(model.table)}
-        tested = json.loads((model.folder / "test.json").read_text("utf-8"))
+        tested = read_tests(model.folder / "test.json")
         mine = next(one for one in tested if one["network"] == "winner")
         images = f"{mine['images']} photos ({mine['test_set'].partition(', ')[2]})"
         constant = rows.get(CONSTANT, {}).get("errors", {}).get(metric)

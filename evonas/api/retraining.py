@@ -236,6 +236,8 @@ class _Work:
             content["fold_by"] = folds.by
             content["fold_warning"] = folds.warning
         self._record.save(folder)
+        for tests in ("test.json", "test.md"):  # of networks that lay here before
+            (folder / tests).unlink(missing_ok=True)
         write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
 

@@ -367,7 +367,8 @@ def _settled(experiment: Experiment, population_size: int) -> Experiment:
 
 def _free_folder(experiment: Experiment) -> tuple[Path, list[Path]]:
     """Return a folder that does not exist yet, and those of its name that do."""
-    stem, taken = f"{experiment.name}-{experiment.optimizer.name}-s{experiment.seed}", []
+    stem = f"{experiment.name}-{experiment.optimizer.name}-s{experiment.seed}"
+    taken: list[Path] = []
     for number in count(1):
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
         if not folder.exists():
