@@ -132,6 +132,7 @@ def list_parts(
     from rich.table import Table
 
     from evonas.api import parts
+    from evonas.report.tables import print_whole
 
     found = parts.list_parts(kind)
     if as_json:
@@ -141,7 +142,7 @@ def list_parts(
     for name, some in found.items():
         for part, text in some.items():
             table.add_row(name, part, text)
-    Console().print(table)
+    print_whole(table, Console())
 
 
 @_data.command("check", epilog="Example: evonas data check image_table root=DIR --sheet faces.png")

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 
 #: Mark behind the name of a network that costs more than the candidates may.
 MARK = "*"
+_ENDLESS = 100_000  # characters; wider than any table
 _NARROW = 26  # width that a name's column may always have
 
 
@@ -127,17 +129,33 @@ def with_spread(mean: float, spread: float | None, form: str = ".3f") -> str:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table, split by columns if it is wider than the console."""
-    for number, columns in enumerate(_parts(table, console.width)):
-        drawn = RichTable(title=table.title + (" (continued)" if number else ""))
+    """Print a table; in a terminal split by columns if it is wider, elsewhere as wide as it is."""
+    terminal = console.is_terminal
+    for number, columns in enumerate(_parts(table, console.width if terminal else _ENDLESS)):
+        drawn = RichTable()
+        if terminal:
+            drawn.title = table.title + (" (continued)" if number else "")
+        else:  # a title above a table would be broken to the table's width
+            console.print(table.title, style="italic", soft_wrap=True, highlight=False)
         for i in columns:
             justify: Literal["left", "right"] = "left" if i < table.names else "right"
             drawn.add_column(table.columns[i], justify=justify, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(row[i] for i in columns))
-        console.print(drawn)
+        print_whole(drawn, console)
     for note in table.notes:
         console.print(note, soft_wrap=True)
+
+
+def print_whole(drawn: RenderableType, console: Console) -> None:
+    """Print what rich draws; in its own width, with no cell broken, where no terminal limits it."""
+    if console.is_terminal:
+        console.print(drawn)
+        return
+    before, options = console.width, console.options.update(max_width=_ENDLESS)
+    console.width = max(Measurement.get(console, options, drawn).maximum, 1)
+    console.print(drawn)
+    console.width = before
 
 
 def _parts(table: Table, width: int) -> list[list[int]]:

@@ -20,8 +20,21 @@ WIDE = Table(
 
 def printed(table: Table, width: int) -> str:
     stream = io.StringIO()
-    show(table, Console(file=stream, width=width))
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    show(table, console)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_where_no_terminal_is_a_table_is_as_wide_as_its_cells(width: int) -> None:
+    stream = io.StringIO()
+    show(WIDE, console := Console(file=stream, width=width))
+    first, *lines = stream.getvalue().splitlines()
+    assert (first, len(lines), console.width) == ("Errors", 7, width)
+    assert len({len(line) for line in lines[:-1]}) == 1
+    for row in WIDE.rows:
+        cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+        assert list(row) in cells
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 300])
