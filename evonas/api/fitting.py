@@ -221,7 +221,8 @@ class _Fit:
         images = f"{mine['images']} photos ({mine['test_set'].partition(', ')[2]})"
         constant = rows.get(CONSTANT, {}).get("errors", {}).get(metric)
         against = "" if constant is None else f" against {constant:.4g} of a constant answer"
-        first = f"Error on {images}: {_mean(mine, metric):.4g} {unit}{against}."
+        error = f"{_mean(mine, metric):.4g}{f' {unit}' if unit else ''}"
+        first = f"Error on {images}: {error}{against}."
         under = read_json(self.folder / "search" / "best.json").get("backbone_cost")
         head, counts = rows["winner"]["head"], self.experiment.objective.counts
         cost = price(head["macs"], head["params"], under, counts)

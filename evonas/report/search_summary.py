@@ -29,9 +29,9 @@ def winner(
     error, own = best.metrics()[metric], best.trial.metrics[metric]
     if constant is not None and not error < constant:
         yield (
-            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f} {unit} does not beat the "
-            f"{constant:.3f} of a constant prediction: look at the labels (`evonas data check`), "
-            f"lower training.learning_rate, or train for more epochs."
+            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f}{_in(unit)} does not beat "
+            f"the {constant:.3f} of a constant prediction: look at the labels (`evonas data "
+            f"check`), lower training.learning_rate, or train for more epochs."
         )
     spread = best.spread().get(metric)
     around = "" if spread is None else f" ±{spread:.3f}"

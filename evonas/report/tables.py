@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rich.console import Console, RenderableType
@@ -31,6 +31,29 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     names: int = 2
+
+    def distinct(self) -> Table:
+        """Return the table without columns of one label that only repeat those of all labels.
+
+        Where one label is learnt, ``mae_age`` equals ``mae`` in every row.
+        """
+        cells = [[row[i] for row in self.rows] for i in range(len(self.columns))]
+        heads = [head.partition(",")[0].lower() for head in self.columns]
+        kept = [
+            i
+            for i, head in enumerate(heads)
+            if not any(
+                head.startswith(f"{other}_") and cells[i] == cells[k] != []
+                for k, other in enumerate(heads)
+            )
+        ]
+        columns = [self.columns[i] for i in kept]
+        return replace(self, columns=columns, rows=[[row[i] for i in kept] for row in self.rows])
+
+
+def in_unit(words: str, unit: str, before: str = " in ") -> str:
+    """Return ``words in unit``; the words alone where labels have no unit."""
+    return f"{words}{before}{unit}" if unit else words
 
 
 def held_out(folds: int, fold_by: str) -> str:
@@ -77,14 +100,15 @@ def errors(
     count = max((len(c.results) for c in contenders), default=0)
     where = "test split" if prefix else "validation split"
     where = held_out(folds, fold_by) or where
-    title = f"Errors on the {where}, {unit}" + (f", mean ± sd of {count}" if count > 1 else "")
+    title = in_unit(f"Errors on the {where}", unit, ", ")
+    title += f", mean ± sd of {count}" if count > 1 else ""
     notes = [
         f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures
     ]
     if prefix + HELD_OUT_LOSS in metrics:
         notes.append(f"{HELD_OUT_LOSS}: the task's loss on these images, without a unit")
     columns = ["network", "tap", *(name.removeprefix(prefix) for name in metrics)]
-    return Table(title, columns, rows, [*notes, *warnings])
+    return Table(title, columns, rows, [*notes, *warnings]).distinct()
 
 
 def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:

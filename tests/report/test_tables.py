@@ -60,6 +60,19 @@ def test_parts_repeat_the_names_of_the_rows() -> None:
     assert all("metric 1" not in line for line in printed(single, 60).splitlines()[8:])
 
 
+def test_a_column_of_the_only_label_is_not_shown_beside_that_of_all() -> None:
+    heads = ["network", "tap", "mae", "mae_age", "rmse", "rmse_age", "maes"]
+    rows = [["a", "b", "1", "1", "2", "2", "1"], ["c", "d", "3", "3", "4", "5", "3"]]
+    table = Table("t", heads, rows).distinct()
+    assert table.columns == ["network", "tap", "mae", "rmse", "rmse_age", "maes"]
+    assert table.rows[1] == ["c", "d", "3", "4", "5", "3"]
+    two = Table("t", ["MAE", "mae_yaw", "mae_roll"], [["2", "1", "3"]])
+    assert two.distinct() == two
+    heads = ["mae, years", "mae_age"]
+    assert Table("t", heads, [["1", "1"]]).distinct().columns == heads[:1]
+    assert Table("t", heads, []).distinct().columns == heads
+
+
 def test_markdown_keeps_all_columns_together() -> None:
     first = [line for line in markdown(WIDE).splitlines() if line.startswith("| a hand")]
     assert all(figure in first[0] for figure in FIGURES)

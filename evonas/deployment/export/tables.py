@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.deployment.quantization.tables import latency
-from evonas.report.tables import Table
+from evonas.report.tables import Table, in_unit
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
@@ -21,16 +21,17 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 def _ends(result: Mapping[str, Any]) -> Table:
     side, answer, parity = result["input"]["size"], result["answer"], result["parity"]
+    largest = f"{parity['largest_difference']:.1e}"
     shape = f"(n, {len(answer['columns'])}{', 3' if answer['kind'] == 'points' else ''})"
     rows = [
         ["images", f"(n, 3, {side}, {side})", "float32, RGB in 0..255"],
-        [result["output"], shape, f"{', '.join(answer['columns'])}; {answer['unit']}"],
+        [result["output"], shape, in_unit(", ".join(answer["columns"]), answer["unit"], "; ")],
     ]
     other = "backbone and head one after the other" if result["backbone"] == "onnx" else "PyTorch"
     notes = [
         f"largest difference from {'the quantised file' if result['quantised'] else other} on "
         f"{parity['images']} images of the {parity['split']}: "
-        f"{parity['largest_difference']:.1e} {parity['unit']}; allowed {parity['allowed']:.1e}"
+        f"{in_unit(largest, parity['unit'], ' ')}; allowed {parity['allowed']:.1e}"
     ]
     if "embedding" in result:
         own = result["embedding"]

@@ -146,7 +146,7 @@ def _on(run: Run, results: Sequence[Mapping[str, Any]]) -> Table:
     heads = [run.axis, *names[1:], "M multiply-adds, head", "with backbone"]
     said = [first.get(key) for key in ("protocol", "left_out", "warning")]
     notes = [*filter(None, said), *legend(_limits(run), marks)]
-    return Table(title, ["network", "tap", *heads], rows, notes)
+    return Table(title, ["network", "tap", *heads], rows, notes).distinct()
 
 
 def _metrics(run: Run) -> set[str]:
