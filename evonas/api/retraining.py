@@ -188,10 +188,15 @@ class _Work:
             contenders = work.cross_validate(folds.splits, done)
         else:
             contenders = work.compare(repeats, folder, done)
-        return self._written(folder, contenders, folds, repeats)
+        return self._written(folder, contenders, folds, repeats, bool(ranking))
 
     def _written(
-        self, folder: Path, contenders: Sequence[Contender], folds: Folds | None, repeats: int
+        self,
+        folder: Path,
+        contenders: Sequence[Contender],
+        folds: Folds | None,
+        repeats: int,
+        ranked: bool,
     ) -> RetrainedModel:
         """Write the tables and all that goes on from here."""
         components, experiment, best = self._components, self._experiment, self._best
@@ -211,7 +216,9 @@ class _Work:
         )
         worth = retraining_verdict(contenders, *components.error, bool(limits), bool(folds))
         agreement = rank_correlation(contenders, components.task.metric)
-        notes = [agreement.statement(experiment.training.epochs)] if agreement else []
+        notes = []
+        if agreement is not None and (ranked or agreement.telling):
+            notes.append(agreement.statement(experiment.training.epochs))
         notes += self._price(contenders[0])
         text = "\n".join(markdown(table) for table in tables)
         ends = [*notes, worth] if worth else notes
