@@ -134,7 +134,7 @@ def evaluate(
             tables += _beside(name, train, results[0].images, flip)
         every += results
         for result in results:
-            entry = {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
+            entry = {**asdict(result), "matrix": _plain(result), "protocol": _protocol(dataset)}
             plain.append(cast(TestResult, entry))
     keep(folder / "test.md", "\n".join(map(markdown, tables)))
     write_json(folder / "test.json", plain)
@@ -166,11 +166,21 @@ def _notes(content: Comparison, dataset: Dataset, result: Result) -> list[str]:
     notes = [f"trained: {train}"]
     notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []
     notes += [_QUANTISED_NOTE] if content.get("quantized") else []
-    notes += [f"tested: {dataset.protocol}"] if dataset.protocol else []
-    notes += [f"LEAKY split in testing: {dataset.leaky}"] if dataset.leaky else []
+    notes += [f"tested: {_protocol(dataset)}"] if _protocol(dataset) else []
+    if dataset.leaky and _judges_by_its_split(dataset):
+        notes.append(f"LEAKY split in testing: {dataset.leaky}")
     notes += [result.left_out] if result.left_out else []
     notes += [f"LEAKY test, errors on it flatter: {result.warning}"] if result.warning else []
     return notes
+
+
+def _judges_by_its_split(dataset: Dataset) -> bool:
+    """Whether the test split judges; else all images do, however they are split."""
+    return "test" in dataset.splits
+
+
+def _protocol(dataset: Dataset) -> str:
+    return dataset.protocol if _judges_by_its_split(dataset) else ""
 
 
 def _tables(results: list[Result], metrics: list[str], unit: str, notes: list[str]) -> list[Table]:

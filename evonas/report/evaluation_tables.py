@@ -94,6 +94,8 @@ def confusion(result: Any) -> Table | None:
         for name, counts in zip(names, result.matrix.counts.tolist(), strict=True)
     ]
     title = f"{result.network} on {result.tap}: {result.matrix.title}"
+    count = len(result.repeats)
+    title += f", sum of {count} trainings" if count > 1 else ""
     return Table(title, ["", *names], rows, names=1)
 
 
