@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
 from evonas.api.network_folders import located
 from evonas.core.files import read_json
 from evonas.core.overrides import Word
+from evonas.deployment.export.examples import check_language, write_example
 from evonas.deployment.export.exporter import FORMATS, Export, Format
 from evonas.deployment.export.tables import tables
 from evonas.deployment.retrained_network import RetrainedNetwork
@@ -65,9 +66,11 @@ class ExportedFile:
 
     Attributes:
         file: the exported file.
+        example: a program that runs it; None where none was asked for.
     """
 
     file: Path
+    example: Path | None = None
 
     @property
     def card(self) -> Path:
@@ -90,6 +93,7 @@ def export_folder(
     callbacks: Iterable[Callback],
     overrides: Sequence[Word],
     keep_embedding: bool = False,
+    example: str = "",
 ) -> ExportedFile:
     """Export a network of a folder, as ``RetrainedModel.export`` does.
 
@@ -103,16 +107,23 @@ def export_folder(
         callbacks: receive progress.
         overrides: changes to the experiment as ``key=value`` words.
         keep_embedding: see ``export``.
+        example: language of a program that runs the file and is written beside it; see
+            ``examples.LANGUAGES``; empty: none is.
 
     Raises:
-        InputError, RunError: as ``export``.
+        InputError, RunError: as ``export``; or there is no program in this language.
     """
     check_format(format)
+    if example:
+        check_language(example, format)
     folder, network, repeat = located(model, network, repeat)
     retrained = Retrained(folder, tuple(overrides))
     callback = CallbackList(callbacks)
     file = export(retrained, format, network, repeat or 0, out, callback, keep_embedding)
-    return ExportedFile(file)
+    made = ExportedFile(file)
+    if not example:
+        return made
+    return replace(made, example=write_example(file, read_json(made.card), example))
 
 
 def check_format(kind: str) -> None:
