@@ -32,7 +32,7 @@ from evonas.report.live_view import duration
 from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment, checked
-from evonas.runs.finals import Outcome, decided
+from evonas.runs.finals import Outcome, decided, planned
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
@@ -264,9 +264,10 @@ class _Run:
         unlimited = experiment.budget >= budgets.UNLIMITED
         executor.expect(done, 0 if unlimited else experiment.budget)
         self._say(executor.notes())
+        rivals = len(components.baselines) + most_heads(components)
+        finals, workers = components.finals, executor.workers
+        further = rivals + (sum(planned(finals, experiment.budget).values()) if finals else 0)
         if experiment.minutes is not None:
-            rivals = len(components.baselines) + most_heads(components)
-            finals, workers = components.finals, executor.workers
             self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals)
             callbacks = CallbackList([callbacks, TimePlan(self._time, self.callback.on_message)])
         parts = SearchComponents(
@@ -286,10 +287,10 @@ class _Run:
             t for t in store.trials() if not t.repeat and t.status not in ("suggested", "design")
         ]
         metric, unit = components.error
-        start = SearchStart(self.folder, experiment, metric, unit, tuple(past), done, store.elapsed)
+        state = (tuple(past), done, store.elapsed, workers, further)
+        start = SearchStart(self.folder, experiment, metric, unit, *state)
         callbacks.on_start(start)
         search.run(experiment.seed)
-        finals = components.finals
         if finals is not None and self._time is not None:
             self._say(self._time.plan_finals(finals))
             finals = decided(finals, store.trials(), store.decisions, experiment.minutes)
