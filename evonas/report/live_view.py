@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from evonas.report.tables import multiply_adds
 from evonas.runs.run_store import Trial
 from evonas.runs.training_curves import overfitting
 
@@ -286,7 +287,7 @@ class SearchView:
         error = best.metrics.get(self._metric, math.nan)
         return [
             f"fitness {best.value:.3f}: {self._metric} {error:.3f} {self._unit}".rstrip(),
-            f"{2 * best.macs / 1e6:.2f} MFLOPs of head",
+            f"{multiply_adds(best.macs)} of head",
             *([f"{best.params / 1e3:.1f} k parameters"] if best.params else []),
             *([f"{best.latency:.3f} ms"] if best.latency else []),
         ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
+from evonas.report.tables import multiply_adds
 from evonas.report.verdict import Rated, verdict
 from evonas.runs.callbacks import TrainedBaseline
 from evonas.runs.finals import DOUBT, Finalist, Outcome, noise
@@ -181,8 +182,7 @@ def _in(unit: str) -> str:
 
 
 def _cost(of: Trial | Measurement) -> str:
-    flops = 2 * of.macs / 1e6
-    words = f"{flops:.2f} MFLOPs of head" if flops >= 0.1 else f"{flops:.2g} MFLOPs of head"
+    words = f"{multiply_adds(of.macs)} of head"
     if not of.latency:
         return words
     return f"{words} and {of.latency:.3f} ms ±{100 * of.latency_noise:.0f} %"

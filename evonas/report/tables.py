@@ -56,6 +56,14 @@ def in_unit(words: str, unit: str, before: str = " in ") -> str:
     return f"{words}{before}{unit}" if unit else words
 
 
+def multiply_adds(macs: float) -> str:
+    """Return a cost as every message says it: ``1.28 M multiply-adds``."""
+    millions = macs / 1e6
+    return (
+        f"{millions:.2f} M multiply-adds" if millions >= 0.1 else f"{millions:.2g} M multiply-adds"
+    )
+
+
 def held_out(folds: int, fold_by: str) -> str:
     """Return which images judge in a cross-validation, for titles; empty without folds.
 

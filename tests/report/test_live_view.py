@@ -69,7 +69,7 @@ def test_a_panel_of_80_columns() -> None:
     assert [row.rstrip() for row in rows] == [
         "trained  6 / 60  (generation 2; 1 repeats, 1 over the limit)",
         "best     fitness 12.500: mae 11.500 degrees",
-        "cost     2.47 MFLOPs of head, 98.8 k parameters, 0.432 ms",
+        "cost     1.23 M multiply-adds of head, 98.8 k parameters, 0.432 ms",
         "history  ██▄▄▁▁  fitness 20.000 to 12.500",
         "failed   3: 2 diverged, 1 oom-gpu",
         "time     30 s spent, about 4 min 30 s left; 12 a minute",
@@ -206,7 +206,7 @@ def test_a_pipe_gets_a_line_where_something_happens() -> None:
     assert piped(*TRIALS[:5]).splitlines()[-3:] == [
         "  0000000000000003 failed: oom-gpu: too large",
         "5/6 trained, 0 repeats, 2 failed, 10 s left; best fitness 12.500: mae 11.500 degrees, "
-        "2.47 MFLOPs of head, 98.8 k parameters, 0.432 ms",
+        "1.23 M multiply-adds of head, 98.8 k parameters, 0.432 ms",
         "Finals: 4 further training(s) of the best, with other seeds",
     ]
     assert piped(trial(0, 20.0), trial(1, 21.0), trial(2, 22.0)).count("\n") == 2
