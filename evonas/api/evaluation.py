@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
+from evonas.api.network_folders import network_folder
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import registry
 from evonas.core.files import keep
@@ -92,7 +93,8 @@ def evaluate(
     ``test.md`` and ``test.json`` are written beside the networks.
 
     Args:
-        model: retrained, fine-tuned, pruned or quantised networks, or their folder.
+        model: retrained, fine-tuned, pruned or quantised networks, or their folder, or the run
+            directory above it.
         data: name of a data set; or several, name -> options.
         flip: average outputs with those for the mirrored images: twice the work. Every table
             says so.
@@ -111,7 +113,7 @@ def evaluate(
         >>> found.table[0]["errors"]["mae"]
         7.2
     """
-    folder = model.folder if isinstance(model, RetrainedModel) else Path(model)
+    folder = model.folder if isinstance(model, RetrainedModel) else network_folder(Path(model))
     sets = _sets(data, options)
     retrained = Retrained(folder, tuple(overrides))
     callback, content = CallbackList(callbacks), retrained.content
@@ -132,7 +134,7 @@ def evaluate(
             tables += _beside(name, train, results[0].images, flip)
         every += results
         for result in results:
-            entry = {**asdict(result), "matrix": _plain(result), "protocol": dataset.protocol}
+            entry = {**asdict(result), "matrix": _plain(result), "protocol": _protocol(dataset)}
             plain.append(cast(TestResult, entry))
     keep(folder / "test.md", "\n".join(map(markdown, tables)))
     write_json(folder / "test.json", plain)
@@ -164,11 +166,21 @@ def _notes(content: Comparison, dataset: Dataset, result: Result) -> list[str]:
     notes = [f"trained: {train}"]
     notes += [f"LEAKY split in training: {content['leaky']}"] if content["leaky"] else []
     notes += [_QUANTISED_NOTE] if content.get("quantized") else []
-    notes += [f"tested: {dataset.protocol}"] if dataset.protocol else []
-    notes += [f"LEAKY split in testing: {dataset.leaky}"] if dataset.leaky else []
+    notes += [f"tested: {_protocol(dataset)}"] if _protocol(dataset) else []
+    if dataset.leaky and _judges_by_its_split(dataset):
+        notes.append(f"LEAKY split in testing: {dataset.leaky}")
     notes += [result.left_out] if result.left_out else []
     notes += [f"LEAKY test, errors on it flatter: {result.warning}"] if result.warning else []
     return notes
+
+
+def _judges_by_its_split(dataset: Dataset) -> bool:
+    """Whether the test split judges; else all images do, however they are split."""
+    return "test" in dataset.splits
+
+
+def _protocol(dataset: Dataset) -> str:
+    return dataset.protocol if _judges_by_its_split(dataset) else ""
 
 
 def _tables(results: list[Result], metrics: list[str], unit: str, notes: list[str]) -> list[Table]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
+from evonas.api.network_folders import located
 from evonas.core.files import read_json
 from evonas.core.overrides import Word
+from evonas.deployment.export.examples import check_language, write_example
 from evonas.deployment.export.exporter import FORMATS, Export, Format
 from evonas.deployment.export.tables import tables
 from evonas.deployment.retrained_network import RetrainedNetwork
@@ -17,8 +19,6 @@ from evonas.report.tables import Table
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
-
-_RESULT = "comparison.json"
 
 
 def export(
@@ -66,9 +66,11 @@ class ExportedFile:
 
     Attributes:
         file: the exported file.
+        example: a program that runs it; None where none was asked for.
     """
 
     file: Path
+    example: Path | None = None
 
     @property
     def card(self) -> Path:
@@ -91,6 +93,7 @@ def export_folder(
     callbacks: Iterable[Callback],
     overrides: Sequence[Word],
     keep_embedding: bool = False,
+    example: str = "",
 ) -> ExportedFile:
     """Export a network of a folder, as ``RetrainedModel.export`` does.
 
@@ -104,16 +107,23 @@ def export_folder(
         callbacks: receive progress.
         overrides: changes to the experiment as ``key=value`` words.
         keep_embedding: see ``export``.
+        example: language of a program that runs the file and is written beside it; see
+            ``examples.LANGUAGES``; empty: none is.
 
     Raises:
-        InputError, RunError: as ``export``.
+        InputError, RunError: as ``export``; or there is no program in this language.
     """
     check_format(format)
+    if example:
+        check_language(example, format)
     folder, network, repeat = located(model, network, repeat)
     retrained = Retrained(folder, tuple(overrides))
     callback = CallbackList(callbacks)
     file = export(retrained, format, network, repeat or 0, out, callback, keep_embedding)
-    return ExportedFile(file)
+    made = ExportedFile(file)
+    if not example:
+        return made
+    return replace(made, example=write_example(file, read_json(made.card), example))
 
 
 def check_format(kind: str) -> None:
@@ -124,47 +134,3 @@ def check_format(kind: str) -> None:
     """
     if kind not in FORMATS:
         raise InputError(f"--format {kind!r}: no such format: {nearest(kind, FORMATS)}")
-
-
-def located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, int | None]:
-    """Return the folder of a network, its name and the number of its training.
-
-    Raises:
-        InputError: no retrained network is there.
-    """
-    if model.name == "best.json":
-        model = model.parent
-    if model.is_dir():
-        for folder in (model, model / "retrained"):
-            if (folder / _RESULT).is_file():
-                return folder, network, repeat
-        if (model / "best.json").is_file():
-            raise InputError(
-                f"{model}: expected a retrained network, got a search: run `evonas retrain "
-                f"{model / 'best.json'}` first"
-            )
-        raise InputError(
-            f"{model}: expected a folder that `evonas retrain`, `prune` or `quantize` wrote, it "
-            f"holds no {_RESULT}"
-        )
-    if not model.is_file():
-        raise InputError(f"{model}: there is no such folder or file: give that of a retraining")
-    if model.suffix != ".safetensors":
-        raise InputError(
-            f"{model}: expected weights that `evonas retrain` wrote (.safetensors), or a folder, "
-            f"got {model.suffix or 'no suffix'!r}"
-        )
-    if network or repeat is not None:
-        raise InputError(f"{model}: says which network is meant: leave out --network and --repeat")
-    return (model.parent, *_owner(model))
-
-
-def _owner(weights: Path) -> tuple[str, int]:
-    """Return whose weights a file holds: the network, and the number of its training."""
-    for one in Retrained(weights.parent).content["contenders"]:
-        if weights.name in one["weights"]:
-            return f"{one['name']} on {one['tap']}", one["weights"].index(weights.name)
-    raise InputError(
-        f"{weights}: {weights.parent / _RESULT} lists no network with these weights: give the file "
-        "as `evonas retrain` named it"
-    )

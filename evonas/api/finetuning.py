@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from evonas.api.exporting import located
+from evonas.api.network_folders import network_folder
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import experiment as config
 from evonas.core.files import keep, make_folder
@@ -91,10 +91,7 @@ def finetune(
     ]
     if seeds is not None and seeds < 1:
         raise InputError(f"--seeds {seeds}: expected at least 1 training")
-    path = model.folder if isinstance(model, RetrainedModel) else Path(model)
-    if path.is_file():
-        raise InputError(f"{path}: expected the folder that `evonas retrain` wrote, got a file")
-    folder, network, _ = located(path, network, None)
+    folder = model.folder if isinstance(model, RetrainedModel) else network_folder(Path(model))
     callback = CallbackList(callbacks)
     work = FineTuning(Retrained(folder, tuple(words)), network, callback.on_progress)
     target = Path(out) if out is not None else folder / f"finetuned-{work.frozen_up_to}"

@@ -25,7 +25,7 @@ from evonas.core.overrides import Override, Word, given
 from evonas.errors import InputError
 from evonas.report.price import price
 from evonas.runs.callbacks import Callback, CallbackList
-from evonas.runs.comparison_schemas import REFITTED
+from evonas.runs.comparison_schemas import REFITTED, read_tests
 from evonas.runs.run_store import read_journal
 from evonas.workflows.evaluation import Retrained
 from evonas.workflows.standard_baselines import CONSTANT
@@ -214,13 +214,14 @@ class _Fit:
         retrained = Retrained(model.folder)
         metric, unit = retrained.task.metric, retrained.task.unit
         rows = {row["network"]: row for row in reversed(model.table)}
-        tested = json.loads((model.folder / "test.json").read_text("utf-8"))
+        tested = read_tests(model.folder / "test.json")
         named = {one["network"]: one for one in tested}
-        mine = named.get(REFITTED, named["winner"])
+        mine = named.get(REFITTED) or named["winner"]
         images = f"{mine['images']} photos ({mine['test_set'].partition(', ')[2]})"
         constant = rows.get(CONSTANT, {}).get("errors", {}).get(metric)
         against = "" if constant is None else f" against {constant:.4g} of a constant answer"
-        first = f"Error on {images}: {_mean(mine, metric):.4g} {unit}{against}."
+        error = f"{_mean(mine, metric):.4g}{f' {unit}' if unit else ''}"
+        first = f"Error on {images}: {error}{against}."
         under = read_json(self.folder / "search" / "best.json").get("backbone_cost")
         head, counts = rows["winner"]["head"], self.experiment.objective.counts
         cost = price(head["macs"], head["params"], under, counts)

@@ -11,7 +11,7 @@ from rich.console import Console
 from evonas.api.search_result import SearchResult
 from evonas.core.budget import UNLIMITED
 from evonas.core.progress_bars import progress_bars
-from evonas.report.live_view import SearchView, TimeLeft
+from evonas.report.live_view import SearchView, TimeLeft, Work
 from evonas.runs.callbacks import Callback, SearchStart, Stage
 from evonas.runs.run_store import Trial
 
@@ -63,7 +63,8 @@ class LiveView(Callback):
         minutes = start.experiment.minutes
         budget = start.experiment.budget if start.experiment.budget < UNLIMITED else None
         time_budget = None if minutes is None else TimeLeft(60.0 * minutes, start.seconds)
-        view = SearchView(self.console, budget, metric, start.trained, time_budget=time_budget)
+        work = Work(budget, start.trained, start.workers, start.further)
+        view = SearchView(self.console, work, metric, time_budget=time_budget)
         view.catch_up(start.trials)
         self._view = self._drawing.enter_context(view)
 

@@ -19,7 +19,7 @@ from evonas.core.experiment import Experiment
 from evonas.core.files import keep
 from evonas.core.overrides import Word, saying
 from evonas.errors import InputError
-from evonas.report.tables import Table, markdown
+from evonas.report.tables import Table, in_unit, markdown
 from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.compression_schemas import PruneResult, QuantizeResult
 from evonas.runs.file_schemas import read
@@ -174,10 +174,11 @@ def stages(
             "fewer parameters"
         )
     title = (
-        f"What is left: errors in {unit or 'units of the label'} on the {judged['side']} split "
+        f"What is left: {in_unit('errors', unit)} on the {judged['side']} split "
         f"({judged['images']} images)"
     )
-    return Table(title, ["network", "M MACs", "M params", "MB", *names], rows, notes, names=1)
+    heads = ["network", "M MACs", "M params", "MB", *names]
+    return Table(title, heads, rows, notes, names=1).distinct()
 
 
 def _row(

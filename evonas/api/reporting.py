@@ -58,7 +58,8 @@ def write_report(
     """Write one HTML page on a search, or on several side by side; it needs no other file.
 
     Args:
-        runs: a run directory or a ``SearchResult``, or several; they may be running.
+        runs: a run directory, its folder of retrained networks, or a ``SearchResult``, or
+            several; they may be running.
         path: of the page; by default ``report.html`` in the one run directory, or here.
         figures: also save every chart as PNG and SVG, in ``figures`` beside the page.
         every: seconds after which the page is written again, until no run is running; 0: once.
@@ -74,10 +75,11 @@ def write_report(
     """
     if isinstance(runs, str | Path) or not isinstance(runs, Iterable):
         runs = [runs]
-    folders = [_folder(one) for one in runs]
+    given = [Path(one) if isinstance(one, str | Path) else one.run_dir for one in runs]
+    folders = [_folder(one) for one in given]
     if not folders:
         raise InputError("write_report: expected at least one run, got none")
-    file = Path(path) if path is not None else _default(folders)
+    file = Path(path) if path is not None else _default(given, folders)
     pictures, charts = file.parent / "figures", 0
     while True:
         found = _named([Run.read(folder) for folder in folders])
@@ -119,12 +121,20 @@ def draw_lineage(run_dir: Path, path: str | Path | None = None) -> Path:
     return drawn
 
 
-def _folder(run: HasRunDir | str | Path) -> Path:
-    return Path(run) if isinstance(run, str | Path) else run.run_dir
+def _folder(given: Path) -> Path:
+    """Return the run directory, also where a folder that belongs to the run was given."""
+    belonging = [given, given / "search"]  # `evonas fit` searches in the latter
+    if (given / "comparison.json").is_file():
+        belonging += [given.parent, given.parent / "search"]
+    return next((one for one in belonging if (one / "journal.jsonl").is_file()), given)
 
 
-def _default(folders: list[Path]) -> Path:
-    return (folders[0] if len(folders) == 1 else Path()) / writer.FILE
+def _default(given: list[Path], folders: list[Path]) -> Path:
+    """Return where the page goes: above the run's folders, or here for several runs."""
+    if len(folders) > 1:
+        return Path(writer.FILE)
+    inside = (given[0] / "comparison.json").is_file()
+    return (given[0].parent if inside else given[0]) / writer.FILE
 
 
 def _named(runs: list[Run]) -> list[Run]:

@@ -78,6 +78,31 @@ def check_same(store: RunStore, experiment: Experiment, components: BaseComponen
         )
 
 
+def already_searched(folders: Sequence[Path], experiment: Experiment, new: Path) -> str:
+    """Return a line on the latest run that could be resumed instead of a new search.
+
+    Args:
+        folders: of runs, the oldest first.
+        experiment: of the new search.
+        new: its folder.
+
+    Returns:
+        The line; empty if no run is of this experiment.
+    """
+    wanted = experiment.model_dump(mode="json")
+    for folder in reversed(folders):
+        try:
+            before = stored(folder, []).model_dump(mode="json")
+        except InputError:  # no run, or a damaged one, which cannot be resumed
+            continue
+        if not config.differences(before, wanted):
+            return (
+                f"note: {folder} is a search of this experiment; all is trained anew into {new}. "
+                f"To go on with that one instead: evonas search --resume --run-dir {folder}"
+            )
+    return ""
+
+
 @contextmanager
 def resumable(store: RunStore, callback: Callback) -> Iterator[None]:
     """Send ``on_stop`` for a search that is stopped, with the command that resumes it."""

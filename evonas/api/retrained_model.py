@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from evonas.api.network_folders import network_folder
 from evonas.core.overrides import Word, given
 from evonas.errors import InputError
 from evonas.report.tables import Table, held_out
@@ -59,7 +60,7 @@ class RetrainedModel:
 
     @classmethod
     def load(cls, folder: str | Path) -> RetrainedModel:
-        """Return the networks of a folder.
+        """Return the networks of a folder, or of a run directory with ``retrained`` in it.
 
         Raises:
             InputError: nothing retrained is there, or a file is damaged.
@@ -67,7 +68,7 @@ class RetrainedModel:
         Examples:
             >>> evonas.RetrainedModel.load("runs/quickstart/retrained").table
         """
-        model = cls(Path(folder))
+        model = cls(network_folder(Path(folder)))
         _ = model.table  # what is wrong with it is said here
         return model
 

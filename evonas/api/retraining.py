@@ -67,6 +67,7 @@ def retrain(
             ``image``, images at random, so that persons are shared between folds;
             ``each-group``, one fold for each group, which needs no ``folds``.
         pick: which network of the Pareto front: ``knee``, ``cheapest:ERROR`` or ``best:MACS``;
+            or which of all that the search trained: its digest, or the first digits of it;
             empty: the winner.
         ranking: further networks, spread over the ranking of the search, to see whether its
             short trainings rank as long ones do.
@@ -108,7 +109,7 @@ def retrain(
 
 def _file(source: SearchResult | str | Path, pick: str) -> Path:
     """Return the best.json or front.json of a search, or what else was given."""
-    name = "front.json" if pick else "best.json"
+    name = "front.json" if pick and not results.is_digest(pick) else "best.json"
     if isinstance(source, SearchResult):
         return source.run_dir / name
     path = Path(source)
@@ -130,7 +131,7 @@ def _loaded(file: Path, words: Sequence[Word], pick: str) -> tuple[Chosen, Exper
         if not experiment.baselines:
             raise InputError(f"{file}: expected baselines to train, got none")
         if pick:
-            raise InputError(f"{file}: --pick chooses from a front.json, got an experiment")
+            raise InputError(f"{file}: --pick chooses from a search, got an experiment")
     if experiment.table:
         raise InputError(f"{file}: a search in a table has nothing to retrain")
     return best, experiment
@@ -177,7 +178,7 @@ class _Work:
         """Train, and write weights and tables; see ``retrain``."""
         best, components, progress = self._best, self._components, self._callback.on_progress
         if pick:
-            self._callback.on_message(_picked(best, pick))
+            self._callback.on_message(_picked(best, pick, components.error[0]))
         others, searched = _of_the_search(best, self._file.parent, ranking, components.error[0])
         winner = Architecture.from_dict(best["architecture"]) if best else None
         for what, now in (
@@ -188,7 +189,7 @@ class _Work:
                 self._callback.on_message(f"note: the {what} differ from what the search saw")
         runs = self._file.parent if best else Path("runs") / self._experiment.name
         kind = folds.folder if folds else "retrained"
-        folder = out or runs / (f"{kind}-{pick.replace(':', '-')}" if pick else kind)
+        folder = out or runs / (f"{kind}-{_folder_ending(best, pick)}" if pick else kind)
         make_folder(folder)
         unfinished = folder / "unfinished"
         work = Retraining(components, winner, progress, others, searched, unfinished)
@@ -207,12 +208,17 @@ class _Work:
                 "the last seconds of the others"
             )
             raise
-        model = self._written(folder, contenders, folds, repeats)
+        model = self._written(folder, contenders, folds, repeats, bool(ranking))
         shutil.rmtree(unfinished, ignore_errors=True)
         return model
 
     def _written(
-        self, folder: Path, contenders: Sequence[Contender], folds: Folds | None, repeats: int
+        self,
+        folder: Path,
+        contenders: Sequence[Contender],
+        folds: Folds | None,
+        repeats: int,
+        ranked: bool,
     ) -> RetrainedModel:
         """Write the tables and all that goes on from here."""
         components, experiment, best = self._components, self._experiment, self._best
@@ -234,7 +240,9 @@ class _Work:
         )
         worth = retraining_verdict(contenders, *components.error, bool(limits), bool(folds))
         agreement = rank_correlation(contenders, components.task.metric)
-        notes = [agreement.statement(experiment.training.epochs)] if agreement else []
+        notes = []
+        if agreement is not None and (ranked or agreement.telling):
+            notes.append(agreement.statement(experiment.training.epochs))
         notes += self._price(contenders[0])
         text = "\n".join(markdown(table) for table in tables)
         ends = [*notes, worth] if worth else notes
@@ -262,6 +270,8 @@ class _Work:
         if refitted:
             record = replace(record, train=record.train | record.validation)
         record.save(folder)
+        for tests in ("test.json", "test.md"):  # of networks that lay here before
+            (folder / tests).unlink(missing_ok=True)
         write_json(folder / "comparison.json", content)
         return RetrainedModel(folder, tables=tables, notes=tuple(notes))
 
@@ -288,8 +298,13 @@ def _overlap(dataset: Dataset, record: TrainingRecord, folds: int) -> list[str]:
     return [f"LEAKY test split, errors on it flatter: {used}"] if used else []
 
 
-def _picked(network: Chosen, pick: str) -> str:
-    error = network["axes"]["error"]
+def _folder_ending(network: Chosen, pick: str) -> str:
+    """Return what a folder is called after; a network has one, however many digits were given."""
+    return network["digest"][:8] if results.is_digest(pick) else pick.replace(":", "-")
+
+
+def _picked(network: Chosen, pick: str, metric: str) -> str:
+    error = network["metrics"][metric]
     return f"{pick}: {network['digest']}, error {error:.3f} and {network['macs']} multiply-adds"
 
 

@@ -10,7 +10,14 @@ from typing import cast
 
 import yaml
 
-from evonas.api.resuming import announced, check_same, check_start, resumable, stored
+from evonas.api.resuming import (
+    already_searched,
+    announced,
+    check_same,
+    check_start,
+    resumable,
+    stored,
+)
 from evonas.api.search_result import SearchResult
 from evonas.core import budget as budgets
 from evonas.core import experiment as config
@@ -25,7 +32,7 @@ from evonas.report.live_view import duration
 from evonas.report.result_pages import LineageFigure, ReportPage
 from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment, checked
-from evonas.runs.finals import Outcome, decided
+from evonas.runs.finals import Outcome, decided, planned
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
@@ -144,7 +151,9 @@ class _Run:
             known = self._components.fingerprints()
             self._warm_start = warm_start_from(warm_from, self._experiment, known, space, objective)
             self._headlines.append(self._warm_start.statement(warm_from))
-        self.folder = folder or _free_folder(self._experiment)
+        self.folder, earlier = (folder, []) if folder else _free_folder(self._experiment)
+        if line := already_searched(earlier, self._experiment, self.folder):
+            self._headlines.insert(0, line)
         self._race = self._components.race(self.folder)
         self._inheritance = self._components.inheritance(self._optimizer, self.folder)
         self._time: TimeBudget | None = None
@@ -255,9 +264,10 @@ class _Run:
         unlimited = experiment.budget >= budgets.UNLIMITED
         executor.expect(done, 0 if unlimited else experiment.budget)
         self._say(executor.notes())
+        rivals = len(components.baselines) + most_heads(components)
+        finals, workers = components.finals, executor.workers
+        further = rivals + (sum(planned(finals, experiment.budget).values()) if finals else 0)
         if experiment.minutes is not None:
-            rivals = len(components.baselines) + most_heads(components)
-            finals, workers = components.finals, executor.workers
             self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals)
             callbacks = CallbackList([callbacks, TimePlan(self._time, self.callback.on_message)])
         parts = SearchComponents(
@@ -277,10 +287,10 @@ class _Run:
             t for t in store.trials() if not t.repeat and t.status not in ("suggested", "design")
         ]
         metric, unit = components.error
-        start = SearchStart(self.folder, experiment, metric, unit, tuple(past), done, store.elapsed)
+        state = (tuple(past), done, store.elapsed, workers, further)
+        start = SearchStart(self.folder, experiment, metric, unit, *state)
         callbacks.on_start(start)
         search.run(experiment.seed)
-        finals = components.finals
         if finals is not None and self._time is not None:
             self._say(self._time.plan_finals(finals))
             finals = decided(finals, store.trials(), store.decisions, experiment.minutes)
@@ -356,12 +366,15 @@ def _settled(experiment: Experiment, population_size: int) -> Experiment:
     return experiment.model_copy(update={"optimizer": part})
 
 
-def _free_folder(experiment: Experiment) -> Path:
+def _free_folder(experiment: Experiment) -> tuple[Path, list[Path]]:
+    """Return a folder that does not exist yet, and those of its name that do."""
     stem = f"{experiment.name}-{experiment.optimizer.name}-s{experiment.seed}"
+    taken: list[Path] = []
     for number in count(1):
         folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
         if not folder.exists():
-            return folder
+            return folder, taken
+        taken.append(folder)
     raise AssertionError("unreachable")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Overrides, RunDir, settings
+from evonas.cli.options import Overrides, RetrainedFolder, RunDir, settings
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def probe(
     epilog="Example: evonas prune runs/quickstart/retrained --threshold 0.1 prune.training.epochs=5"
 )
 def prune(
-    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    folder: RetrainedFolder,
     overrides: Overrides = None,
     network: Annotated[
         str, typer.Option(help="Which of its networks; the winner if left out.")
@@ -95,7 +95,7 @@ def prune(
             ("--epochs", "prune.training.epochs", epochs),
         ),
     ]
-    model, console = RetrainedModel(folder), Console()
+    model, console = RetrainedModel.load(folder), Console()
     if method == "lasso":
         with LiveView(console) as view:
             pruned = model.prune(
@@ -117,7 +117,7 @@ def prune(
 
 @verbs.command(epilog="Example: evonas quantize runs/quickstart/retrained --images 512")
 def quantize(
-    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    folder: RetrainedFolder,
     overrides: Overrides = None,
     network: Annotated[
         str, typer.Option(help="Name in the table; the winner, or the first, if left out.")
@@ -160,7 +160,7 @@ def quantize(
     ]
     console = Console(stderr=as_json)
     with LiveView(console) as view:
-        small = RetrainedModel(folder).quantize(
+        small = RetrainedModel.load(folder).quantize(
             network=network,
             repeat=repeat,
             out=out,

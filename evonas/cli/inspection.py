@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Overrides, print_json
+from evonas.cli.options import (
+    Address,
+    Budget,
+    ExecutorName,
+    Fidelity,
+    Inherit,
+    Minutes,
+    OptimizerName,
+    Overrides,
+    Seed,
+    UntilConverged,
+    Workers,
+    print_json,
+    search_changes,
+)
 from evonas.errors import InputError
 
 verbs = typer.Typer()
@@ -23,10 +37,22 @@ _JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Options = Annotated[list[str] | None, typer.Argument(help="Its options, such as root=DIR.")]
 
 
-@verbs.command(epilog="Example: evonas validate experiments/pointing04.yaml data.root=DIR")
+@verbs.command(
+    epilog="Example: evonas validate experiments/pointing04.yaml --budget 40 data.root=DIR"
+)
 def validate(
     experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
     overrides: Overrides = None,
+    optimizer: OptimizerName = None,
+    budget: Budget = None,
+    minutes: Minutes = None,
+    until_converged: UntilConverged = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    executor: ExecutorName = None,
+    fidelity: Fidelity = None,
+    inherit: Inherit = None,
+    address: Address = None,
 ) -> None:
     """Check an experiment and describe it, training nothing.
 
@@ -36,9 +62,22 @@ def validate(
     """
     from evonas.core import experiment as config
 
+    changes = search_changes(
+        overrides,
+        address,
+        optimizer=optimizer,
+        budget=budget,
+        minutes=minutes,
+        until_converged=until_converged,
+        seed=seed,
+        workers=workers,
+        executor=executor,
+        fidelity=fidelity,
+        inherit=inherit,
+    )
     console = Console()
     try:
-        description = config.load(experiment, overrides or []).describe()
+        description = config.load(experiment, changes).describe()
     except InputError as error:
         for complaint in error.args[1:]:
             console.print(complaint, soft_wrap=True, highlight=False, markup=False)
@@ -93,6 +132,7 @@ def list_parts(
     from rich.table import Table
 
     from evonas.api import parts
+    from evonas.report.tables import print_whole
 
     found = parts.list_parts(kind)
     if as_json:
@@ -102,7 +142,7 @@ def list_parts(
     for name, some in found.items():
         for part, text in some.items():
             table.add_row(name, part, text)
-    Console().print(table)
+    print_whole(table, Console())
 
 
 @_data.command("check", epilog="Example: evonas data check image_table root=DIR --sheet faces.png")

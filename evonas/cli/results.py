@@ -76,8 +76,8 @@ def export(
     model: Annotated[
         Path,
         typer.Argument(
-            help="Folder that `evonas retrain`, `finetune`, `prune` or `quantize` wrote; or one "
-            "file of weights in it."
+            help="Folder that `evonas retrain`, `finetune`, `prune` or `quantize` wrote, the run "
+            "that it lies in, or one file of weights in it."
         ),
     ],
     overrides: Overrides = None,
@@ -98,6 +98,10 @@ def export(
             help="Of a backbone from an .onnx file: its own embedding as a further output.",
         ),
     ] = False,
+    example: Annotated[
+        str,
+        typer.Option(help="Also write a program that runs the file: python, cpp, js or kotlin."),
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write a network as one file: images in, degrees (or years, classes, points) out."""
@@ -116,11 +120,13 @@ def export(
             callbacks=[view],
             overrides=overrides or [],
             keep_embedding=keep_embedding,
+            example=example,
         )
     if as_json:
         show_file(found.card)
         return
-    show_all(console, found.tables, [f"written: {found.file}, {found.card}"])
+    files = [found.file, found.card, *filter(None, [found.example])]
+    show_all(console, found.tables, [f"written: {', '.join(map(str, files))}"])
 
 
 @verbs.command(epilog="Example: evonas predict runs/quickstart/retrained/export photos --top 3")

@@ -8,7 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Address, Overrides, RunDir, joining, print_json, settings
+from evonas.cli.options import (
+    Address,
+    Budget,
+    ExecutorName,
+    Fidelity,
+    Inherit,
+    Minutes,
+    OptimizerName,
+    Overrides,
+    RetrainedFolder,
+    RunDir,
+    Seed,
+    UntilConverged,
+    Workers,
+    joining,
+    print_json,
+    search_changes,
+    settings,
+)
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,41 +44,18 @@ def search(
         str, typer.Argument(help="Experiment: a YAML file or the name of a shipped one.")
     ] = "quickstart",
     overrides: Overrides = None,
-    optimizer: Annotated[
-        str | None,
-        typer.Option(help="Search strategy: see `evonas list optimizer`."),
-    ] = None,
-    budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Minutes for all of it, from the features to the report; instead of a number of "
-            "networks, or with --budget whichever is spent first."
-        ),
-    ] = None,
-    until_converged: Annotated[
-        bool | None,
-        typer.Option(
-            "--until-converged",
-            help="End when the strategy's model expects no gain beyond the noise between seeds.",
-        ),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None,
+    optimizer: OptimizerName = None,
+    budget: Budget = None,
+    minutes: Minutes = None,
+    until_converged: UntilConverged = None,
+    seed: Seed = None,
+    workers: Workers = None,
+    executor: ExecutorName = None,
+    fidelity: Fidelity = None,
+    inherit: Inherit = None,
     begin_with: Annotated[
         Path | None,
         typer.Option("--from", help="Run whose results this one begins with, whatever searched."),
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None,
-    executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None,
-    fidelity: Annotated[
-        str | None,
-        typer.Option(help="full, or racing: only the better part of a generation trains on."),
-    ] = None,
-    inherit: Annotated[
-        bool | None,
-        typer.Option(
-            "--inherit", help="Networks start with the weights of their parent, or the nearest."
-        ),
     ] = None,
     address: Address = None,
     run_dir: RunDir = None,
@@ -77,24 +72,22 @@ def search(
     from evonas.cli.printing import SearchPrinter
     from evonas.core import experiment as config
 
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(
-            ("--optimizer", "optimizer", optimizer),
-            ("--budget", "budget", budget),
-            ("--minutes", "minutes", minutes),
-            ("--until-converged", "optimizer.until_converged", until_converged),
-            ("--seed", "seed", seed),
-            ("--fidelity", "fidelity", fidelity),
-            ("--workers", "execution.workers", workers),
-            ("--executor", "execution.executor", executor),
-            ("--inherit", "inherit", inherit),
-        ),
-    ]
+    changes = search_changes(
+        overrides,
+        address,
+        optimizer=optimizer,
+        budget=budget,
+        minutes=minutes,
+        until_converged=until_converged,
+        seed=seed,
+        workers=workers,
+        executor=executor,
+        fidelity=fidelity,
+        inherit=inherit,
+    )
     given = experiment != "quickstart"
     if "=" in experiment:  # no experiment was named: the first word is an override already
         changes, experiment, given = [experiment, *changes], "quickstart", False
-    changes += joining(address, changes)
     check_start(run_dir, resume, begin_with)
     if resume and run_dir is not None and not given:
         chosen = stored(run_dir, changes)
@@ -113,7 +106,8 @@ def retrain(
     best: Annotated[
         Path,
         typer.Argument(
-            help="best.json or front.json of a search; or an experiment: its baselines alone."
+            help="Folder, best.json or front.json of a search; or an experiment: its baselines "
+            "alone."
         ),
     ],
     overrides: Overrides = None,
@@ -133,7 +127,10 @@ def retrain(
     repeats: Annotated[int, typer.Option(help="Seeds of each network.", min=1)] = 1,
     pick: Annotated[
         str,
-        typer.Option(help="Which network of a front.json: knee, cheapest:ERROR or best:MACS."),
+        typer.Option(
+            help="Which network of the front: knee, cheapest:ERROR or best:MACS; or any that was "
+            "trained: the first digits of its digest."
+        ),
     ] = "",
     ranking: Annotated[
         int,
@@ -188,7 +185,7 @@ def retrain(
     epilog="Example: evonas finetune runs/quickstart/retrained --from block2 --epochs 10"
 )
 def finetune(
-    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    folder: RetrainedFolder,
     overrides: Overrides = None,
     frozen_up_to: Annotated[
         str | None,
@@ -246,7 +243,7 @@ def finetune(
     epilog="Example: evonas evaluate runs/quickstart/retrained aflw2000 root=DIR biwi root=DIR2"
 )
 def evaluate(
-    folder: Annotated[Path, typer.Argument(help="Folder that `evonas retrain` wrote.")],
+    folder: RetrainedFolder,
     sets: Annotated[
         list[str] | None,
         typer.Argument(help="Test sets, each with its options: NAME root=DIR NAME2 root=DIR2."),
@@ -286,9 +283,10 @@ def evaluate(
             overrides=changes,
         )
     if as_json:
-        show_file(folder / "test.json")
+        show_file(found.folder / "test.json")
         return
-    show_all(console, found.tables, [f"written: {folder / 'test.md'}, {folder / 'test.json'}"])
+    files = f"{found.folder / 'test.md'}, {found.folder / 'test.json'}"
+    show_all(console, found.tables, [f"written: {files}"])
 
 
 def _test_sets(words: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], list[str]]:

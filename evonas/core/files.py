@@ -85,13 +85,29 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is missing or does not contain a JSON object.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
+    data = _json(path)
     if not isinstance(data, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """Return the list in a JSON file.
+
+    Raises:
+        InputError: the file is missing or does not contain a JSON list.
+    """
+    data = _json(path)
+    if not isinstance(data, list):
+        raise InputError(f"{path}: expected a JSON list, got {type(data).__name__}")
+    return data
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read as JSON ({error})") from error
 
 
 def move_into_place(draft: Path, path: Path) -> None:

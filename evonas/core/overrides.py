@@ -14,10 +14,11 @@ contradict each other. It has three rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from evonas.core import recommended_taps as recommended
 from evonas.core.files import parse_yaml
@@ -29,6 +30,7 @@ Short = Mapping[str, tuple[str, type]]
 DOTTED = frozenset({"recipe"})
 # YAML 1.1 reads 1e-3 as text; here it is a number.
 _NUMBER = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+Checked = TypeVar("Checked")
 _SHOWN = 80  # characters of an override in a message
 
 
@@ -114,6 +116,26 @@ def plain(value: Any) -> Any:
     if isinstance(value, list):
         return [plain(item) for item in value]
     return float(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+
+
+def one_or_several(check: Callable[[Any], Checked], value: Any) -> Checked:
+    """Return what a check makes of a value; a word or number may stand for a list of it alone.
+
+    Args:
+        check: returns the value as the declared type, or raises a ``ValueError`` (pydantic's
+            errors are).
+        value: as a user gave it.
+
+    Raises:
+        ValueError: of ``check``, for the value as it was given.
+    """
+    try:
+        return check(value)
+    except ValueError:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            with suppress(ValueError):
+                return check((value,))
+        raise
 
 
 def merged(data: Mapping[str, Any], words: Iterable[Word], short: Short) -> dict[str, Any]:

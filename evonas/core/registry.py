@@ -22,6 +22,7 @@ from typing import Any, get_type_hints
 
 from evonas.core.dotted_names import imported, working_directory
 from evonas.core.outside_parts import Offer, offers
+from evonas.core.overrides import one_or_several
 from evonas.errors import InputError, nearest
 
 #: Folders of the package ``evonas`` in which files of parts are looked for.
@@ -206,7 +207,9 @@ def create(kind: str, name: str, given: dict[str, Any], /, *args: Any, **fixed: 
     """Build the part ``name`` from a user's options ``given``.
 
     ``args`` and ``fixed`` are what evonas itself passes; ``given`` may name only
-    the other keyword parameters of the constructor.
+    the other keyword parameters of the constructor. A single word may stand for a list of it
+    alone, and the name of an option of several things may lack its last s: ``label=age`` is
+    ``labels=[age]``.
 
     Raises:
         InputError: unknown kind or part, unknown option, an option that is missing or of
@@ -218,6 +221,7 @@ def create(kind: str, name: str, given: dict[str, Any], /, *args: Any, **fixed: 
             f"{kind} {name!r}: expected its options as a mapping of names to values, got {given!r}"
         )
     own = _parameters(part)
+    given = {_plural(kind, str(key), own, given): value for key, value in given.items()}
     _check_keys(kind, name, own, [key for key in list(own)[len(args) :] if key not in fixed], given)
     checked = {key: _checked(own[key][1], f"{kind}.{key}", value) for key, value in given.items()}
     return part(*args, **fixed, **checked)
@@ -284,12 +288,28 @@ def _parameters(part: type) -> dict[str, tuple[Parameter, Any]]:
     return found
 
 
+def _plural(kind: str, key: str, own: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return ``labels`` for ``label``, where only the former is an option; else the key.
+
+    Raises:
+        InputError: both are given.
+    """
+    plural = f"{key}s"
+    if key in own or plural not in own:
+        return key
+    if plural in given:
+        raise InputError(
+            f"{kind}.{key} and {kind}.{plural} are the same option: give {kind}.{plural} alone"
+        )
+    return plural
+
+
 def _checked(annotation: Any, key: str, value: Any) -> Any:
     """Return a user's value as the type that the constructor's annotation names."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        return TypeAdapter(annotation).validate_python(value)
+        return one_or_several(TypeAdapter(annotation).validate_python, value)
     except ValidationError as error:
         reason = error.errors()[0]["msg"]
         raise InputError(f"{key}: {reason[0].lower()}{reason[1:]}, got {value!r}") from error

@@ -11,10 +11,13 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from evonas.core.overrides import one_or_several
 
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 _HOST_AND_PORT = re.compile(r"([\w.-]+|\[[\da-fA-F:.]+\]):\d{1,5}")
@@ -22,9 +25,17 @@ Axis = Literal["error", "macs", "params", "latency"]
 
 
 class Settings(BaseModel):
-    """Base class of settings: frozen, without unknown keys, infinities and nan."""
+    """Base class of settings: frozen, without unknown keys, infinities and nan.
+
+    A single word or number may stand for a list of it alone.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _one_or_several(cls, value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+        return one_or_several(check, value)
 
 
 class TrainingSettings(Settings):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evonas.report.published_results import Row
-from evonas.report.tables import Table, marked, with_spread
+from evonas.report.tables import Table, in_unit, marked, with_spread
 
 #: Order and heads of head pose columns as in Ruiz et al. (2018) and later papers.
 _POSE = {
@@ -34,7 +34,7 @@ def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Seque
     first = results[0]
     order = _ordered(metrics)
     count = max(len(result.repeats) for result in results)
-    title = f"{first.test_set} ({first.images}): errors in {unit or 'units of the label'}"
+    title = f"{first.test_set} ({first.images}): {in_unit('errors', unit)}"
     title += f", mean ± sd of {count} trainings" if count > 1 else ""
     title += FLIPPED if first.flip else ""
     rows = [
@@ -47,7 +47,8 @@ def main(results: Sequence[Any], metrics: Sequence[str], unit: str, notes: Seque
         for result in results
     ]
     heads = [_POSE.get(name, name) for name in order]
-    return Table(title, ["network", "tap", *heads, *_COST_HEADS], rows, [*notes, _COST_NOTE])
+    below = [*notes, _COST_NOTE]
+    return Table(title, ["network", "tap", *heads, *_COST_HEADS], rows, below).distinct()
 
 
 def more(results: Sequence[Any], metrics: Sequence[str]) -> list[Table]:
@@ -80,7 +81,7 @@ def more(results: Sequence[Any], metrics: Sequence[str]) -> list[Table]:
                 "By range of the true label, sign left out", ["network", "range", "n", *names], rows
             )
         )
-    return tables
+    return [table.distinct() for table in tables]
 
 
 def confusion(result: Any) -> Table | None:
@@ -93,6 +94,8 @@ def confusion(result: Any) -> Table | None:
         for name, counts in zip(names, result.matrix.counts.tolist(), strict=True)
     ]
     title = f"{result.network} on {result.tap}: {result.matrix.title}"
+    count = len(result.repeats)
+    title += f", sum of {count} trainings" if count > 1 else ""
     return Table(title, ["", *names], rows, names=1)
 
 

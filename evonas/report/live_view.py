@@ -15,9 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from evonas.report.tables import multiply_adds
 from evonas.runs.run_store import Trial
 from evonas.runs.training_curves import overfitting
 
+_TRUSTED = 4  # trainings a worker after which their rate counts as much as their seconds
 _BAR, _SPARKS = 60, 24  # characters, at most
 _BARS = "▁▂▃▄▅▆▇█"
 
@@ -35,12 +37,28 @@ class TimeLeft:
     before: float
 
 
+@dataclass(frozen=True)
+class Work:
+    """Trainings of a search.
+
+    Attributes:
+        budget: distinct trainings of the whole run; None: only its time is limited.
+        known: trainings in the journal at the start; they do not count for the rate.
+        workers: that train at once.
+        further: most trainings after those of the budget: finals and baselines.
+    """
+
+    budget: int | None
+    known: int = 0
+    workers: int = 1
+    further: int = 0
+
+
 class Tally:
     """Counts of the trials of a search, for its live view.
 
     Args:
-        budget: distinct trainings of the whole run; None: only its time is limited.
-        known: trainings in the journal at the start; they do not count for the rate.
+        work: what is to be trained.
         clock: returns monotonic seconds.
         time_budget: budget in seconds; None: there is none.
 
@@ -55,18 +73,19 @@ class Tally:
 
     def __init__(
         self,
-        budget: int | None,
-        known: int = 0,
+        work: Work,
         clock: Callable[[], float] = time.monotonic,
         time_budget: TimeLeft | None = None,
     ) -> None:
-        self.budget, self.known, self.time_budget = budget, known, time_budget
+        self.work, self.time_budget = work, time_budget
+        self.budget, self.known, self.further = work.budget, work.known, work.further
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.best: Trial | None = None
         self.history: list[float] = []
         self.last: Trial | None = None
         self.generation = 0
+        self._seconds: list[float] = []  # of each training since the start
         self._clock, self._start = clock, clock()
 
     def take(self, trial: Trial) -> bool:
@@ -82,6 +101,8 @@ class Tally:
             self.best = trial
         if trial.trained and self.best is not None:
             self.history.append(self.best.value)
+        if trial.trained and self.trained > self.known and trial.seconds > 0:
+            self._seconds.append(trial.seconds)
         return better
 
     @property
@@ -103,12 +124,22 @@ class Tally:
 
     @property
     def left(self) -> float | None:
-        """Seconds until the budget is used up, predicted; None before the first training."""
+        """Seconds until all is trained, finals and baselines too; None before the first training.
+
+        At first from the seconds of the trainings themselves, since workers take their time to
+        start and all end their first training at once; more and more from the rate so far.
+        """
         if self.time_budget is not None:
             return max(0.0, self.time_budget.seconds - self.spent)
         if self.rate is None or self.budget is None:
             return None
-        return 60 * (self.budget - self.trained) / self.rate
+        rest = self.budget - self.trained + max(0, self.further - self.counts["final"])
+        each = 60 / self.rate
+        if self._seconds:
+            alone = sum(self._seconds) / len(self._seconds) / self.work.workers
+            new = self.trained - self.known
+            each = alone + (each - alone) * new / (new + _TRUSTED * self.work.workers)
+        return rest * each
 
     @property
     def share(self) -> tuple[float, float]:
@@ -127,9 +158,8 @@ class SearchView:
 
     Args:
         console: where to draw; a panel if it is a terminal, lines otherwise.
-        budget: distinct trainings of the whole run; None: only its time is limited.
+        work: what is to be trained.
         metric: name of the error, and its unit.
-        known: trainings in the journal at the start; they do not count for the rate.
         clock: returns monotonic seconds.
         time_budget: budget in seconds; None: there is none.
     """
@@ -137,15 +167,14 @@ class SearchView:
     def __init__(
         self,
         console: Console,
-        budget: int | None,
+        work: Work,
         metric: tuple[str, str],
-        known: int = 0,
         clock: Callable[[], float] = time.monotonic,
         time_budget: TimeLeft | None = None,
     ) -> None:
         self._console = console
         self._metric, self._unit = metric
-        self._tally = Tally(budget, known, clock, time_budget)
+        self._tally = Tally(work, clock, time_budget)
         self._finals, self._at_most = 0, ""
         self._terminal = console.is_terminal  # slow to compute
         self._live = Live(console=console, get_renderable=self.panel, refresh_per_second=4)
@@ -258,7 +287,7 @@ class SearchView:
         error = best.metrics.get(self._metric, math.nan)
         return [
             f"fitness {best.value:.3f}: {self._metric} {error:.3f} {self._unit}".rstrip(),
-            f"{2 * best.macs / 1e6:.2f} MFLOPs of head",
+            f"{multiply_adds(best.macs)} of head",
             *([f"{best.params / 1e3:.1f} k parameters"] if best.params else []),
             *([f"{best.latency:.3f} ms"] if best.latency else []),
         ]

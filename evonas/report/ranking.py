@@ -9,7 +9,8 @@ from typing import Any
 
 from scipy.stats import kendalltau, spearmanr
 
-_LEAST = 3  # networks below which a rank correlation says nothing
+_LEAST = 3  # networks below which there is no rank correlation
+_TELLING = 8  # below them the 95 % interval of no correlation reaches beyond 0.7
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,18 @@ class RankCorrelation:
     kendall: float
     networks: int
 
+    @property
+    def telling(self) -> bool:
+        """Whether the networks are enough for the figures to say something."""
+        return self.networks >= _TELLING
+
     def statement(self, epochs: int) -> str:
         """Return one line for the user; ``epochs`` are those of the search."""
+        if not self.telling:
+            return (
+                f"Do short trainings rank as long ones? {self.networks} networks are too few to "
+                f"say: --ranking {_TELLING} retrains enough."
+            )
         return (
             f"Rank correlation of errors in the search (epochs: {epochs}, one seed) and retrained: "
             f"Spearman {self.spearman:.2f}, Kendall {self.kendall:.2f}, over "

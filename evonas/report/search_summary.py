@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
+from evonas.report.tables import multiply_adds
 from evonas.report.verdict import Rated, verdict
 from evonas.runs.callbacks import TrainedBaseline
 from evonas.runs.finals import DOUBT, Finalist, Outcome, noise
@@ -29,9 +30,9 @@ def winner(
     error, own = best.metrics()[metric], best.trial.metrics[metric]
     if constant is not None and not error < constant:
         yield (
-            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f} {unit} does not beat the "
-            f"{constant:.3f} of a constant prediction: look at the labels (`evonas data check`), "
-            f"lower training.learning_rate, or train for more epochs."
+            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f}{_in(unit)} does not beat "
+            f"the {constant:.3f} of a constant prediction: look at the labels (`evonas data "
+            f"check`), lower training.learning_rate, or train for more epochs."
         )
     spread = best.spread().get(metric)
     around = "" if spread is None else f" ±{spread:.3f}"
@@ -87,8 +88,14 @@ def failed_finals(trials: Sequence[Trial]) -> str:
     return f"{len(failed)} further training(s) failed, the first: {failed[0].error}"
 
 
-def statistically_tied(outcome: Outcome, metric: str) -> str:
-    """Return a line on cheaper networks within seed noise of the leader; empty if none is."""
+def statistically_tied(outcome: Outcome, metric: str, run: str) -> str:
+    """Return a line on cheaper networks within seed noise of the leader; empty if none is.
+
+    Args:
+        outcome: of the finals.
+        metric: of the error.
+        run: how a command names the run.
+    """
     cheaper, leader = outcome.cheaper, outcome.leader
     if not cheaper or leader is None:
         return ""
@@ -101,7 +108,8 @@ def statistically_tied(outcome: Outcome, metric: str) -> str:
     more = f" and {len(cheaper) - _NAMED} more" if len(cheaper) > _NAMED else ""
     return (
         f"Within seed noise of {of} ({DOUBT:g} standard errors) and cheaper: "
-        f"{', '.join(named)}{more}: see best.json."
+        f"{', '.join(named)}{more}: see best.json. To take it instead: evonas retrain {run} --pick "
+        f"{cheaper[0].trial.digest}"
     )
 
 
@@ -174,8 +182,7 @@ def _in(unit: str) -> str:
 
 
 def _cost(of: Trial | Measurement) -> str:
-    flops = 2 * of.macs / 1e6
-    words = f"{flops:.2f} MFLOPs of head" if flops >= 0.1 else f"{flops:.2g} MFLOPs of head"
+    words = f"{multiply_adds(of.macs)} of head"
     if not of.latency:
         return words
     return f"{words} and {of.latency:.3f} ms ±{100 * of.latency_noise:.0f} %"

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 
 #: Mark behind the name of a network that costs more than the candidates may.
 MARK = "*"
+_ENDLESS = 100_000  # characters; wider than any table
 _NARROW = 26  # width that a name's column may always have
 
 
@@ -29,6 +31,37 @@ class Table:
     rows: Sequence[Sequence[str]]
     notes: Sequence[str] = ()
     names: int = 2
+
+    def distinct(self) -> Table:
+        """Return the table without columns of one label that only repeat those of all labels.
+
+        Where one label is learnt, ``mae_age`` equals ``mae`` in every row.
+        """
+        cells = [[row[i] for row in self.rows] for i in range(len(self.columns))]
+        heads = [head.partition(",")[0].lower() for head in self.columns]
+        kept = [
+            i
+            for i, head in enumerate(heads)
+            if not any(
+                head.startswith(f"{other}_") and cells[i] == cells[k] != []
+                for k, other in enumerate(heads)
+            )
+        ]
+        columns = [self.columns[i] for i in kept]
+        return replace(self, columns=columns, rows=[[row[i] for i in kept] for row in self.rows])
+
+
+def in_unit(words: str, unit: str, before: str = " in ") -> str:
+    """Return ``words in unit``; the words alone where labels have no unit."""
+    return f"{words}{before}{unit}" if unit else words
+
+
+def multiply_adds(macs: float) -> str:
+    """Return a cost as every message says it: ``1.28 M multiply-adds``."""
+    millions = macs / 1e6
+    return (
+        f"{millions:.2f} M multiply-adds" if millions >= 0.1 else f"{millions:.2g} M multiply-adds"
+    )
 
 
 def held_out(folds: int, fold_by: str) -> str:
@@ -75,14 +108,15 @@ def errors(
     count = max((len(c.results) for c in contenders), default=0)
     where = "test split" if prefix else "validation split"
     where = held_out(folds, fold_by) or where
-    title = f"Errors on the {where}, {unit}" + (f", mean ± sd of {count}" if count > 1 else "")
+    title = in_unit(f"Errors on the {where}", unit, ", ")
+    title += f", mean ± sd of {count}" if count > 1 else ""
     notes = [
         f"{c.name}: {len(c.failures)} failed: {c.failures[0]}" for c in contenders if c.failures
     ]
     if prefix + HELD_OUT_LOSS in metrics:
         notes.append(f"{HELD_OUT_LOSS}: the task's loss on these images, without a unit")
     columns = ["network", "tap", *(name.removeprefix(prefix) for name in metrics)]
-    return Table(title, columns, rows, [*notes, *warnings])
+    return Table(title, columns, rows, [*notes, *warnings]).distinct()
 
 
 def costs(contenders: Sequence[Any], warnings: Sequence[str] = ()) -> Table:
@@ -127,17 +161,33 @@ def with_spread(mean: float, spread: float | None, form: str = ".3f") -> str:
 
 
 def show(table: Table, console: Console) -> None:
-    """Print a table, split by columns if it is wider than the console."""
-    for number, columns in enumerate(_parts(table, console.width)):
-        drawn = RichTable(title=table.title + (" (continued)" if number else ""))
+    """Print a table; in a terminal split by columns if it is wider, elsewhere as wide as it is."""
+    terminal = console.is_terminal
+    for number, columns in enumerate(_parts(table, console.width if terminal else _ENDLESS)):
+        drawn = RichTable()
+        if terminal:
+            drawn.title = table.title + (" (continued)" if number else "")
+        else:  # a title above a table would be broken to the table's width
+            console.print(table.title, style="italic", soft_wrap=True, highlight=False)
         for i in columns:
             justify: Literal["left", "right"] = "left" if i < table.names else "right"
             drawn.add_column(table.columns[i], justify=justify, overflow="fold")
         for row in table.rows:
             drawn.add_row(*(row[i] for i in columns))
-        console.print(drawn)
+        print_whole(drawn, console)
     for note in table.notes:
         console.print(note, soft_wrap=True)
+
+
+def print_whole(drawn: RenderableType, console: Console) -> None:
+    """Print what rich draws; in its own width, with no cell broken, where no terminal limits it."""
+    if console.is_terminal:
+        console.print(drawn)
+        return
+    before, options = console.width, console.options.update(max_width=_ENDLESS)
+    console.width = max(Measurement.get(console, options, drawn).maximum, 1)
+    console.print(drawn)
+    console.width = before
 
 
 def _parts(table: Table, width: int) -> list[list[int]]:

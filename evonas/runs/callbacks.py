@@ -30,6 +30,8 @@ class SearchStart:
         trials: trials that the journal holds already, from earlier starts or a warm start.
         trained: number of networks that earlier starts of this run trained.
         seconds: that the run has taken so far, over all its starts.
+        workers: candidates that train at once.
+        further: most trainings after those of the search: finals and baselines.
     """
 
     run_dir: Path
@@ -39,6 +41,8 @@ class SearchStart:
     trials: tuple[Trial, ...]
     trained: int
     seconds: float = 0.0
+    workers: int = 1
+    further: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any, NotRequired
 
 from pydantic import Field, StrictBool, StrictStr
 from typing_extensions import TypedDict  # pydantic does not take that of typing before 3.12
 
-from evonas.runs.file_schemas import Cost, Count, Metrics, Number, Plain
+from evonas.core.files import read_json_list
+from evonas.runs.file_schemas import Cost, Count, Metrics, Number, Plain, checked
 
 #: Name of the winner that was trained on training and validation images; it has no validation
 #: errors, and an empty curve for each training.
@@ -138,3 +140,16 @@ class TestResult(TypedDict, total=False):
     warning: StrictStr
     protocol: StrictStr
     over_limit: StrictBool
+
+
+def read_tests(path: Path) -> list[TestResult]:
+    """Return the content of test.json.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    needs = ("network", "tap", "test_set", "images", "repeats", "head", "upto")
+    return [
+        checked(entry, TestResult, f"{path}: entry {number}", needs)
+        for number, entry in enumerate(checked(read_json_list(path), list[dict[str, Any]], path))
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -10,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from evonas.core.files import read_json
-from evonas.errors import InputError
+from evonas.errors import InputError, nearest
 from evonas.estimation.objective import Objective
 from evonas.runs import file_schemas
 from evonas.runs.file_schemas import (
@@ -29,11 +30,13 @@ from evonas.runs.file_schemas import (
 )
 from evonas.runs.finals import Finalist
 from evonas.runs.pareto import knee, nondominated
-from evonas.runs.run_store import Trial
+from evonas.runs.run_store import Trial, read_journal
 from evonas.space import Architecture
 
-#: ``--pick`` of one network of a front.
-PICKS = "knee, cheapest:ERROR or best:MACS"
+#: ``--pick`` of one network of a front, and of any network that the search trained.
+RULES = "knee, cheapest:ERROR or best:MACS"
+PICKS = f"{RULES}, or the first digits of a digest"
+_DIGEST = re.compile("[0-9a-f]{1,16}")
 
 
 _WHAT = "a best.json or front.json"
@@ -117,21 +120,53 @@ def read(path: Path, pick: str = "") -> Chosen:
 
     Args:
         path: the file.
-        pick: which network of a front; empty for a best.json.
+        pick: which network of a front; or the digest, or its first digits, of a network in the
+            journal beside the file; empty for a best.json.
 
     Raises:
         InputError: the file is missing, damaged, of another format version, or no network
             is as ``pick`` asks.
     """
     found: Any = file_schemas.read(path, Front, _WHAT)
-    if "front" in found:
+    if is_digest(pick):
+        shared = {key: found[key] for key in SearchFile.__annotations__ if key in found}
+        found = {**shared, **_network(_with_digest(path.parent, pick))}
+    elif "front" in found:
         found = {**found, **_picked(path, found, pick)}
     elif pick:
-        raise InputError(f"{path}: --pick chooses from a front.json, and this holds one network")
+        raise InputError(
+            f"{path}: --pick {pick} chooses from a front.json, and this holds one network"
+        )
     content = checked(found, Chosen, path, _FOLLOWED)
     if Architecture.from_dict(content["architecture"]).digest != content["digest"]:
         raise InputError(f"{path}: the digest does not fit the architecture: the file was changed")
     return content
+
+
+def is_digest(pick: str) -> bool:
+    """Whether ``--pick`` names a network by its digest, or the first digits of it."""
+    return _DIGEST.fullmatch(pick) is not None
+
+
+def _with_digest(run: Path, digits: str) -> Trial:
+    """Return the trial of the network whose digest begins with the digits.
+
+    Raises:
+        InputError: no trained network has such a digest, or several have.
+    """
+    known = {one.digest: one for one in read_journal(run) if one.succeeded}
+    found = [digest for digest in known if digest.startswith(digits)]
+    if not found:
+        raise InputError(
+            f"--pick {digits}: {run} trained no network with such a digest: "
+            f"{nearest(digits, known)}"
+        )
+    if len(found) > 1:
+        raise InputError(
+            f"--pick {digits}: {len(found)} networks of {run} begin so: {', '.join(found[:3])}"
+            f"{', ...' if len(found) > 3 else ''}: give more digits"
+        )
+    return known[found[0]]
 
 
 def networks(path: Path) -> list[Best]:

@@ -44,7 +44,7 @@ class Regression(Task):
             training standard deviation.
         low, high: with ``distribution``: least and largest value of each label; default: 17 %
             of the range beyond the training labels, symmetric about 0 for odd labels.
-        unit: unit of the labels, for display, such as "years".
+        unit: unit of the labels, for display, such as "years"; empty: they have none.
         odd: labels that change sign in a mirrored image; default: yaw and roll, if learnt.
 
     Raises:
@@ -94,7 +94,7 @@ class Regression(Task):
                 f"task.low: expected values below task.high, got {self.low.tolist()} and "
                 f"{self.high.tolist()}"
             )
-        self.unit = unit or "label units"
+        self.unit = unit
         self.higher_is_better = frozenset({"r2", *(f"r2_{name}" for name in self.labels)})
 
     def targets(self, dataset: Dataset) -> Array:

@@ -125,7 +125,7 @@ class TaskConformance(Conformance):
         assert targets.dtype == np.float32
         assert np.isfinite(targets).all()
         assert task.n_outputs >= 1
-        assert task.unit
+        assert isinstance(task.unit, str)
         assert task.metric not in task.higher_is_better
 
     def test_it_says_which_labels_it_learns(self, task: Task, dataset: Dataset) -> None:
@@ -288,7 +288,7 @@ class TaskConformance(Conformance):
         assert found.shape == (COUNT, len(answer.columns), *ends)
         assert found.dtype == np.float32
         assert Answer.from_dict(json.loads(json.dumps(answer.to_dict()))) == answer
-        assert answer.unit
+        assert isinstance(answer.unit, str)
         assert (answer.label in task.labels) == (answer.kind == "classes")
         np.testing.assert_array_equal(task.predictions(outputs), settled(answer, found))
         with torch.no_grad():

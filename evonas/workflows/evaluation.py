@@ -55,7 +55,7 @@ class Result:
         test_set: name of the data set, and which of its images.
         images: how many they are.
         repeats: all metrics (``Task.details``) of each training seed.
-        matrix: confusion matrix of the first seed, where the task has one.
+        matrix: confusion matrix, the sum over all seeds, where the task has one.
         head, upto: cost of the head network and of the backbone up to the tap, of one pass.
         flip: outputs are averages over each image and its mirror image, of two passes.
         seen_images: images left out, since training or validation used them.
@@ -232,7 +232,9 @@ class Retrained:
                 f"{label}, {judging.side}",
                 len(chosen),
                 tuple(self.task.details(answer, targets[chosen]) for answer in answers),
-                self.task.matrix(answers[0], targets[chosen]),
+                self.task.matrix(
+                    np.concatenate(answers), np.concatenate([targets[chosen]] * len(answers))
+                ),
                 one["head"],
                 one["backbone_up_to_tap"],
                 flip,
@@ -277,12 +279,9 @@ class Retrained:
             InputError: no network has the name, or weights.
         """
         trained = self._trained()
-        found = [
-            one
-            for wanted in ([name] if name else [REFITTED, "winner"])
-            for one in trained
-            if wanted in (one["name"], f"{one['name']} on {one['tap']}")
-        ]
+        wanted = [name] if name else [REFITTED, "winner"]
+        pairs = [(one, {one["name"], f"{one['name']} on {one['tap']}"}) for one in trained]
+        found = [one for key in wanted for one, names in pairs if key in names]
         if name and not found:
             names = [str(one["name"]) for one in trained]
             taps = [f"{one['name']} on {one['tap']}" for one in trained]

@@ -124,7 +124,7 @@ class ResultWriter(Callback):
             *search_summary.winner(finalists, metric, unit, self._components.constant),
             search_summary.reason(outcome, finals, metric),
             search_summary.failed_finals(trials),
-            search_summary.statistically_tied(outcome, metric),
+            search_summary.statistically_tied(outcome, metric, str(self._store.folder)),
             search_summary.front(self._front, metric, unit, objective.settings.axes),
             *search_summary.baselines(rivals, metric, unit, limits),
             price(winner.macs, winner.params, under, objective.settings.counts),

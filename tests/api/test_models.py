@@ -182,6 +182,20 @@ def test_from_pruning_to_predictions(
             exported.predict(photos[0], box=box)
 
 
+def test_a_run_stands_for_the_networks_retrained_from_it(
+    model: evonas.RetrainedModel, tmp_path: Path
+) -> None:
+    run = model.folder.parent
+    assert evonas.RetrainedModel.load(run) == evonas.RetrainedModel.load(run / "best.json")
+    assert evonas.RetrainedModel.load(run).folder == model.folder
+    shutil.copy(run / "best.json", tmp_path)
+    for call in (evonas.RetrainedModel.load, evonas.finetune):
+        with pytest.raises(InputError, match=r"got a search: run `evonas retrain .*best.json` fi"):
+            call(tmp_path)
+    with pytest.raises(InputError, match="got a search"):
+        evonas.evaluate(tmp_path, "synthetic_faces")
+
+
 def test_misuse_of_models_is_refused(
     made: tuple[evonas.RetrainedModel, Listener], tmp_path: Path
 ) -> None:
@@ -196,8 +210,8 @@ def test_misuse_of_models_is_refused(
             lambda: evonas.retrain(run, epochs=2, overrides=["retraining.epochs=3"]),
             "retraining.epochs=3 and retraining.epochs=2 contradict each other",
         ),
-        (lambda: evonas.RetrainedModel.load(tmp_path), "comparison.json: cannot be read"),
-        (lambda: evonas.RetrainedModel.load(run), "comparison.json: cannot be read"),
+        (lambda: evonas.RetrainedModel.load(tmp_path), "it holds no comparison.json"),
+        (lambda: evonas.RetrainedModel.load(tmp_path / "x"), "there is no such folder or file"),
         (lambda: model.prune(network="winer"), "has no trained network 'winer': did you mean"),
         (lambda: model.prune(threshold=-1), "prune.threshold: "),
         (lambda: model.quantize(backend="tflite"), "quantize.road: "),

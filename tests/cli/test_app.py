@@ -264,10 +264,17 @@ def test_search_prints_json_alone_where_a_program_reads(
 def test_a_search_without_a_run_directory_never_overwrites(
     evonas: Cli, tiny_file: Path, tmp_path: Path
 ) -> None:
-    for expected in ("tiny-random-s3", "tiny-random-s3-2"):
-        code, _, _ = evonas("search", tiny_file, "--budget", 1)
+    said_first = (
+        "note: runs/tiny-random-s3 is a search of this experiment; all is trained anew into "
+        "runs/tiny-random-s3-2. To go on with that one instead: evonas search --resume --run-dir "
+        "runs/tiny-random-s3\n"
+    )
+    for expected, line in (("tiny-random-s3", "evonas "), ("tiny-random-s3-2", said_first)):
+        code, out, _ = evonas("search", tiny_file, "--budget", 1)
         assert code == 0
         assert (tmp_path / "runs" / expected / "best.json").exists()
+        assert out.startswith(line)
+    assert evonas("search", tiny_file, "--budget", 1, "training.epochs=2")[1].startswith("evonas ")
 
 
 def test_the_winner_is_retrained_beside_its_baselines(evonas: Cli, finished: Path) -> None:

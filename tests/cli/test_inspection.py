@@ -6,7 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import typer
 from command_line import Cli, said
+
+from evonas.cli.app import app
 
 
 def test_a_network_is_shown_block_by_block(evonas: Cli, tiny_file: Path) -> None:
@@ -49,6 +52,18 @@ def test_what_is_no_space_is_refused(evonas: Cli, tmp_path: Path) -> None:
     assert "expected a search space or an experiment" in said(evonas("show", "space", "nowhere"))
     (tmp_path / "list.yaml").write_text("- 1\n")
     assert "list.yaml" in said(evonas("show", "space", "list.yaml"))
+
+
+def test_validate_takes_the_options_of_search(evonas: Cli, tiny_file: Path) -> None:
+    options = ["--optimizer", "ga", "--budget", "7", "--seed", "5", "--fidelity", "racing"]
+    code, out, err = evonas("validate", tiny_file, *options, "--workers", "1", "--inherit")
+    assert (code, err) == (0, "")
+    assert re.search(r"^trainings: .*\b7 ", out, re.MULTILINE), out
+    line = said(evonas("validate", tiny_file, "--budget", "9", "budget=8"))
+    assert line.startswith("budget=8 and --budget 9 contradict each other")
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    of_search, of_validate = ({p.name for p in verbs[v].params} for v in ("search", "validate"))
+    assert of_search - of_validate == {"run_dir", "resume", "begin_with", "as_json"}
 
 
 def test_genes_of_a_recipe_are_counted_and_win_over_values_without_effect(

@@ -32,6 +32,30 @@ def test_the_knee_of_a_front_is_retrained(evonas: Cli, run: Path) -> None:
     assert "knee: " in out
 
 
+def test_any_network_of_the_journal_is_retrained_by_the_first_digits_of_its_digest(
+    evonas: Cli, run: Path
+) -> None:
+    chosen = max(of(run, "ok"), key=lambda trial: trial.value)  # neither winner nor finalist
+    code, out, err = evonas("retrain", run, "--pick", chosen.digest[:6], "baselines=[]")
+    assert (code, err) == (0, "")
+    assert f"{chosen.digest[:6]}: {chosen.digest}, error {chosen.metrics['mae']:.3f} and" in out
+    content = read(run / f"retrained-{chosen.digest[:8]}" / "comparison.json")
+    assert content["winner"] == chosen.architecture
+    assert content["contenders"][0]["searched"] == chosen.metrics["mae"]
+
+
+def test_a_digest_that_names_no_network_or_several_is_refused(evonas: Cli, run: Path) -> None:
+    line = said(evonas("retrain", "run", "--pick", "0123456789abcdef"))
+    assert line.startswith("--pick 0123456789abcdef: run trained no network with such a digest: ")
+    journal = run / "journal.jsonl"
+    for number, trial in enumerate(of(run, "ok")[:2]):
+        text = journal.read_text("utf-8").replace(trial.digest, f"{number:016x}")
+        journal.write_text(text, "utf-8")
+    line = said(evonas("retrain", "run", "--pick", "000"))
+    assert line.startswith("--pick 000: 2 networks of run begin so: 0000000000000000, ")
+    assert line.endswith(": give more digits")
+
+
 @pytest.mark.parametrize(
     ("file", "words", "expected"),
     [
@@ -39,18 +63,18 @@ def test_the_knee_of_a_front_is_retrained(evonas: Cli, run: Path) -> None:
             "front.json",
             [],
             "run/front.json: a front holds several networks: choose with --pick knee, "
-            "cheapest:ERROR or best:MACS",
+            "cheapest:ERROR or best:MACS, or the first digits of a digest",
         ),
         (
             "front.json",
             ["--pick", "best"],
-            "--pick best: expected knee, cheapest:ERROR or best:MACS",
+            "--pick best: expected knee, cheapest:ERROR or best:MACS, or the first digits of",
         ),
         ("front.json", ["--pick", "best:1"], "--pick best:1: no network of run/front.json has"),
         (
             "best.json",
             ["--pick", "knee"],
-            "run/best.json: --pick chooses from a front.json, and this holds one network",
+            "run/best.json: --pick knee chooses from a front.json, and this holds one network",
         ),
     ],
 )
@@ -98,9 +122,20 @@ def test_further_networks_of_the_ranking_tell_whether_short_trainings_rank_as_lo
     known = [one for one in contenders if one["searched"] is not None]
     assert content["rank_correlation"]["networks"] == len(known) >= 4
     assert -1 <= content["rank_correlation"]["spearman"] <= 1
-    line = "Rank correlation of errors in the search (epochs: 1, one seed) and retrained: Spearman"
+    line = f"Do short trainings rank as long ones? {len(known)} networks are too few to say"
     assert line in out
     assert line in (run / "retrained" / "comparison.md").read_text("utf-8")
+
+
+def test_a_rank_correlation_of_few_networks_is_not_said_unasked(
+    evonas: Cli, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("evonas.report.ranking._LEAST", 2)
+    code, out, err = evonas("retrain", run / "best.json")
+    assert (code, err) == (0, "")
+    assert read(run / "retrained" / "comparison.json")["rank_correlation"]["networks"] == 2
+    assert "Rank correlation" not in out
+    assert "rank as long ones" not in out
 
 
 def test_without_three_networks_there_is_no_rank_correlation(evonas: Cli, run: Path) -> None:

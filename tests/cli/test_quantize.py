@@ -210,7 +210,7 @@ def test_a_folder_that_will_not_do_is_one_line(
         one["weights"] = []
     (folder / "comparison.json").write_text(json.dumps(content), "utf-8")
     assert said(evonas("quantize", folder)) == f"{folder}: holds no trained weights: retrain again"
-    assert "cannot be read as JSON" in said(evonas("quantize", folder / "nowhere"))
+    assert "there is no such folder or file" in said(evonas("quantize", folder / "nowhere"))
 
 
 def test_data_without_a_training_split_are_refused(

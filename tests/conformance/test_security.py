@@ -230,7 +230,7 @@ def test_a_name_of_an_experiment_is_no_path(
 def test_a_checked_name_stays_below_runs(tiny: dict[str, Any], tmp_path: Path) -> None:
     for name in ("tiny", "a..b", "a-1_2.x"):
         experiment = config.check({**tiny, "name": name}, "here")
-        assert search._free_folder(experiment).parent == Path("runs")
+        assert search._free_folder(experiment)[0].parent == Path("runs")
 
 
 @pytest.mark.parametrize("weights", ["../../secret", "/etc/passwd", "a\\b", ""])

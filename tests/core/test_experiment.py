@@ -150,6 +150,14 @@ def test_a_value_has_no_keys_of_its_own(tiny_file: Path, override: str) -> None:
     assert "expected a section" in complaint(tiny_file, override)
 
 
+def test_a_value_alone_stands_for_a_list_of_it(tiny_file: Path) -> None:
+    words = ["probe.labels=yaw", "training.schedule=step", "training.milestones=8"]
+    found = load(tiny_file, *words)
+    assert (found.probe.labels, found.training.milestones) == (("yaw",), (8,))
+    with pytest.raises(InputError, match=r"epochs: input should be a valid integer.*got 'yaw'"):
+        load(tiny_file, "training.epochs=yaw")
+
+
 @pytest.mark.parametrize("text", ["[1", "{a: b", "2020-13-45", "!!python/object:os.system x"])
 def test_an_override_that_is_no_yaml_is_refused(tiny_file: Path, text: str) -> None:
     assert "cannot be read" in complaint(tiny_file, f"budget={text}")

@@ -186,6 +186,19 @@ def test_an_option_of_the_wrong_type_is_named(value: object) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "given", [{"labels": ["yaw"]}, {"labels": "yaw"}, {"label": "yaw"}, {"label": ["yaw"]}]
+)
+def test_a_word_alone_stands_for_a_list_and_a_label_for_labels(given: dict[str, Any]) -> None:
+    schema: dict[str, tuple[str, ...]] = {"yaw": (), "smile": ()}
+    task = registry.create("task", "regression", {**given, "centre": 30, "scale": 2.5}, schema)
+    assert (task.labels, list(task.centre), list(task.scale)) == (("yaw",), [30.0], [2.5])
+    with pytest.raises(InputError, match=r"task.label and task.labels are the same option"):
+        registry.create("task", "regression", {"label": "yaw", "labels": "yaw"}, schema)
+    with pytest.raises(InputError, match=r"task.labels: input should be a valid tuple, got True"):
+        registry.create("task", "regression", {"labels": True}, schema)
+
+
 def test_a_missing_option_is_named() -> None:
     with pytest.raises(InputError, match=r"data 'pointing04' needs data\.root="):
         registry.create("data", "pointing04", {})

@@ -21,7 +21,10 @@ from evonas.runs.run_store import read_journal
 # a font need not have every letter that a file may hold
 pytestmark = pytest.mark.filterwarnings("ignore:Glyph")
 
-FILES = ("best.json", "environment.json", "utilisation.json", "comparison.json", "experiment.yaml")
+FILES = (
+    *("best.json", "environment.json", "utilisation.json", "comparison.json", "test.json"),
+    "experiment.yaml",
+)
 COSTS = {"macs": 1000, "params": 100, "megabytes": 0.1}
 CONTENDER = {
     "name": "winner",
@@ -32,6 +35,17 @@ CONTENDER = {
     "curves": [[5.0, 4.0, 3.5], [5.1, 4.0, 3.4]],
     "head": COSTS,
     "backbone_up_to_tap": COSTS,
+}
+
+TESTED = {
+    "network": "winner",
+    "tap": "block3",
+    "test_set": "faces, test split",
+    "images": 40,
+    "repeats": [{"mae": 3.6, "n|yaw 0-30": 7.0}, {"mae": 3.7}],
+    "matrix": None,
+    "head": COSTS,
+    "upto": COSTS,
 }
 
 
@@ -45,6 +59,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "retrained").mkdir()
     content = {"contenders": [CONTENDER], "folds": 0}
     (folder / "retrained" / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
+    (folder / "retrained" / "test.json").write_text(json.dumps([TESTED]), encoding="utf-8")
     return folder
 
 
@@ -61,7 +76,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 
 def place(run: Path, name: str) -> Path:
-    return run / "retrained" / name if name == "comparison.json" else run / name
+    return run / "retrained" / name if name in ("comparison.json", "test.json") else run / name
 
 
 def put(path: Path, content: Any) -> None:
@@ -174,10 +189,12 @@ def test_the_verbs_work_or_say_in_one_line_why_not(copy: Path) -> None:
         ("utilisation.json", ("workers",), []),
         ("experiment.yaml", ("optimizer",), None),
         ("experiment.yaml", ("finals",), []),
-        ("experiment.yaml", ("budget",), None),
+        ("experiment.yaml", ("budget",), "many"),
         ("experiment.yaml", ("objective", "cost"), "price"),
         ("comparison.json", ("contenders", 0, "head"), {}),
         ("comparison.json", ("contenders", 0, "curves"), [[None]]),
+        ("test.json", (0, "repeats"), [3]),
+        ("test.json", (0, "head"), {}),
     ],
 )
 def test_what_once_ended_in_a_traceback(

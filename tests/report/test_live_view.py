@@ -11,7 +11,7 @@ from command_line import Cli
 from msgspec.structs import replace
 from rich.console import Console
 
-from evonas.report.live_view import SearchView, Tally, TimeLeft, plain, sparkline
+from evonas.report.live_view import SearchView, Tally, TimeLeft, Work, plain, sparkline
 from evonas.runs.run_store import Trial
 
 LONG = "a_metric_with_quite_a_long_name_that_somebody_gave_it_for_good_reasons"
@@ -56,7 +56,7 @@ def shown(
     """The rows of the panel, of a search that trains 6 networks in 30 seconds."""
     console = console or terminal(width)
     ticks = iter([0.0])
-    view = SearchView(console, 60, (metric, "degrees"), clock=lambda: next(ticks, 30.0))
+    view = SearchView(console, Work(60), (metric, "degrees"), clock=lambda: next(ticks, 30.0))
     for one in trials:
         view.show(one)
     console.print(view.panel())
@@ -69,7 +69,7 @@ def test_a_panel_of_80_columns() -> None:
     assert [row.rstrip() for row in rows] == [
         "trained  6 / 60  (generation 2; 1 repeats, 1 over the limit)",
         "best     fitness 12.500: mae 11.500 degrees",
-        "cost     2.47 MFLOPs of head, 98.8 k parameters, 0.432 ms",
+        "cost     1.23 M multiply-adds of head, 98.8 k parameters, 0.432 ms",
         "history  ██▄▄▁▁  fitness 20.000 to 12.500",
         "failed   3: 2 diverged, 1 oom-gpu",
         "time     30 s spent, about 4 min 30 s left; 12 a minute",
@@ -79,7 +79,7 @@ def test_a_panel_of_80_columns() -> None:
 def test_minutes_have_a_bar_and_what_is_left_of_them() -> None:
     console, ticks = terminal(80), iter([0.0])
     view = SearchView(
-        *(console, None, ("mae", "degrees")),
+        *(console, Work(None), ("mae", "degrees")),
         clock=lambda: next(ticks, 30.0),
         time_budget=TimeLeft(600.0, before=120.0),
     )
@@ -97,7 +97,7 @@ def test_minutes_have_a_bar_and_what_is_left_of_them() -> None:
 def test_a_pipe_says_how_much_of_the_minutes_is_left() -> None:
     stream, ticks = io.StringIO(), iter([0.0])
     view = SearchView(
-        *(Console(file=stream), 40, ("mae", "degrees")),
+        *(Console(file=stream), Work(40), ("mae", "degrees")),
         clock=lambda: next(ticks, 50.0),
         time_budget=TimeLeft(600.0, before=0.0),
     )
@@ -139,7 +139,7 @@ def test_the_training_loss_of_the_last_training_has_a_row() -> None:
 
 def test_in_a_pipe_a_new_best_has_its_loss_and_remark() -> None:
     stream = io.StringIO()
-    view = SearchView(Console(file=stream, width=80), 60, ("mae", "degrees"))
+    view = SearchView(Console(file=stream, width=80), Work(60), ("mae", "degrees"))
     view.show(trial(0, 20.0))
     view.show(trial(1, 18.0, **FITTED))
     first, second, remark = stream.getvalue().splitlines()
@@ -169,7 +169,7 @@ def test_an_old_terminal_gets_no_bars_that_it_cannot_show() -> None:
 
 def test_finals_are_counted() -> None:
     console = terminal(80)
-    view = SearchView(console, 6, ("mae", "degrees"))
+    view = SearchView(console, Work(6), ("mae", "degrees"))
     view.finals(9)
     view.show(trial(0, 20.0))
     view.show(trial(0, 21.0, status="final", repeat=1))
@@ -179,10 +179,10 @@ def test_finals_are_counted() -> None:
 
 def test_a_race_says_how_many_finals_there_are_at_most() -> None:
     stream, console = io.StringIO(), terminal(80)
-    SearchView(Console(file=stream), 6, ("mae", "degrees")).finals(13, race=True)
+    SearchView(Console(file=stream), Work(6), ("mae", "degrees")).finals(13, race=True)
     words = "Finals: at most 13 further training(s) of the best, with other seeds\n"
     assert stream.getvalue() == words
-    view = SearchView(console, 6, ("mae", "degrees"))
+    view = SearchView(console, Work(6), ("mae", "degrees"))
     view.catch_up([trial(0, 20.0), trial(0, 21.0, status="final", repeat=1)])
     view.finals(12, race=True)  # resumed: one of them is done
     console.print(view.panel())
@@ -193,7 +193,7 @@ def piped(*trials: Trial, known: int = 0) -> str:
     stream = io.StringIO()
     ticks = iter([0.0])
     view = SearchView(
-        Console(file=stream), 6, ("mae", "degrees"), known, clock=lambda: next(ticks, 50.0)
+        Console(file=stream), Work(6, known), ("mae", "degrees"), clock=lambda: next(ticks, 50.0)
     )
     with view:
         for one in trials:
@@ -206,7 +206,7 @@ def test_a_pipe_gets_a_line_where_something_happens() -> None:
     assert piped(*TRIALS[:5]).splitlines()[-3:] == [
         "  0000000000000003 failed: oom-gpu: too large",
         "5/6 trained, 0 repeats, 2 failed, 10 s left; best fitness 12.500: mae 11.500 degrees, "
-        "2.47 MFLOPs of head, 98.8 k parameters, 0.432 ms",
+        "1.23 M multiply-adds of head, 98.8 k parameters, 0.432 ms",
         "Finals: 4 further training(s) of the best, with other seeds",
     ]
     assert piped(trial(0, 20.0), trial(1, 21.0), trial(2, 22.0)).count("\n") == 2
@@ -226,16 +226,34 @@ def test_a_search_in_a_pipe_writes_plain_lines(evonas: Cli, tiny_file: object) -
     code, out, err = evonas("search", tiny_file, "finals.seeds=1")
     assert (code, err) == (0, "")
     assert all(character.isprintable() or character == "\n" for character in out)
-    assert "6/6 trained, 0 repeats, 0 failed, 0 s left; best fitness" in out
+    assert re.search(r"6/6 trained, 0 repeats, 0 failed, .* left; best fitness", out)
 
 
 def test_the_rate_counts_what_this_start_trained() -> None:
     moments = iter([100.0, 160.0, 160.0, 160.0, 160.0])
-    tally = Tally(10, known=2, clock=lambda: next(moments, 160.0))
+    tally = Tally(Work(10, known=2), clock=lambda: next(moments, 160.0))
     for index in range(5):
         tally.take(trial(index, 5.0))
     assert tally.rate == 3.0
     assert tally.left == 100.0
+
+
+def test_the_first_estimate_does_not_take_the_start_of_workers_for_training() -> None:
+    """Two workers of 10 s a training that need 20 s to start: of 40, 19 rounds are left."""
+    now = [0.0]
+    tally = Tally(Work(40, workers=2, further=10), clock=lambda: now[0])
+    assert tally.left is None
+    now[0] = 30.0
+    tally.take(trial(0, 5.0, seconds=10.0))
+    assert tally.rate == 2.0  # which would promise 39 + 10 trainings in 24 minutes
+    assert tally.left == pytest.approx(49 * (5 + 25 / 9))
+    for index in range(1, 40):
+        now[0] = 30.0 + 10.0 * (index // 2)
+        tally.take(trial(index, 5.0, seconds=10.0))
+    assert tally.left == pytest.approx(10 * 5.0, rel=0.1)  # finals and baselines
+    for index in range(10):
+        tally.take(trial(index, 5.0, status="final", repeat=1))
+    assert tally.left == 0
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,15 @@ def test_repeats_are_averaged_and_the_test_split_judges_where_there_is_one() -> 
 
 
 def test_the_line_for_people() -> None:
-    line = RankCorrelation(0.805, -0.5, 7).statement(5)
+    line = RankCorrelation(0.805, -0.5, 8).statement(5)
     assert line == (
         "Rank correlation of errors in the search (epochs: 5, one seed) and retrained: "
-        "Spearman 0.81, Kendall -0.50, over 7 networks."
+        "Spearman 0.81, Kendall -0.50, over 8 networks."
+    )
+    line = RankCorrelation(0.805, -0.5, 7).statement(5)
+    assert line == (
+        "Do short trainings rank as long ones? 7 networks are too few to say: --ranking 8 "
+        "retrains enough."
     )
 
 

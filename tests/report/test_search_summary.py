@@ -33,7 +33,7 @@ def winner(*finalists: Finalist) -> list[str]:
 
 def test_a_winner_by_further_seeds_says_how_sure_it_is() -> None:
     assert winner(finalist("b", 4.0, 5.0, 7.0), finalist("a", 3.0, 8.0, 8.0)) == [
-        "Best: mae 6.000 ±1.414 degrees at 2.00 MFLOPs of head, fitness 12.000.",
+        "Best: mae 6.000 ±1.414 degrees at 1.00 M multiply-adds of head, fitness 12.000.",
         "That is the mean of 2 further seed(s); of 2 finalist(s) it was number 2 in the search "
         "with 4.000; seeds differ by 1.000 degrees (sd).",
     ]
@@ -41,7 +41,7 @@ def test_a_winner_by_further_seeds_says_how_sure_it_is() -> None:
 
 def test_one_further_seed_says_nothing_of_noise() -> None:
     assert winner(finalist("b", 4.0, 5.0)) == [
-        "Best: mae 5.000 degrees at 2.00 MFLOPs of head, fitness 10.000.",
+        "Best: mae 5.000 degrees at 1.00 M multiply-adds of head, fitness 10.000.",
         "That is the mean of 1 further seed(s); of 1 finalist(s) it was number 1 in the search "
         "with 4.000.",
     ]
@@ -64,8 +64,8 @@ def test_why_the_winner_is_named_is_said_in_a_sentence() -> None:
     none_cheaper = f"{won}; no cheaper one with two seeds is {within}."
     assert outcome.reason(found, cost, "mae") == none_cheaper
     assert outcome.reason(Outcome([cheap, leader], [], leader), cost, "mae") == (
-        f"It is named as the cheapest {within} of the lowest error: a has 4.250 at 2.00 MFLOPs of "
-        f"head."
+        f"It is named as the cheapest {within} of the lowest error: a has 4.250 at 1.00 M "
+        f"multiply-adds of head."
     )
 
 
@@ -78,7 +78,7 @@ def test_without_a_choice_there_is_no_reason() -> None:
 
 def test_without_finals_there_is_one_line() -> None:
     assert winner(finalist("b", 4.0, macs=1234)) == [
-        "Best: mae 4.000 degrees at 0.0025 MFLOPs of head, fitness 8.000."
+        "Best: mae 4.000 degrees at 0.0012 M multiply-adds of head, fitness 8.000."
     ]
 
 
@@ -98,27 +98,28 @@ def test_what_is_as_good_and_cheaper_is_named_with_its_seeds() -> None:
     best = finalist("a", 3.0, 3.0, 5.0)
     some = [finalist("b", 4.0, macs=500_000), finalist("c", 9.0, 4.5, 4.5, macs=600_000)]
     named = (
-        "(2 standard errors) and cheaper: b 4.000 at 1.00 MFLOPs of head "
-        "(1 seed), c 4.500 at 1.20 MFLOPs of head (2 seeds): see best.json."
+        "(2 standard errors) and cheaper: b 4.000 at 0.50 M multiply-adds of head "
+        "(1 seed), c 4.500 at 0.60 M multiply-adds of head (2 seeds): see best.json. To take it "
+        "instead: evonas retrain runs/x --pick b"
     )
-    line = outcome.statistically_tied(held(best, cheaper=some), "mae")
+    line = outcome.statistically_tied(held(best, cheaper=some), "mae", "runs/x")
     assert line == f"Within seed noise of it {named}"
     other = finalist("z", 3.0, 3.0, 3.0, macs=700_000)
-    line = outcome.statistically_tied(Outcome([other, best], some, best), "mae")
+    line = outcome.statistically_tied(Outcome([other, best], some, best), "mae", "runs/x")
     assert line == f"Within seed noise of a {named}"
 
 
 def test_of_many_that_are_as_good_three_are_named() -> None:
     many = [finalist(name, 4.0) for name in "bcdef"]
-    line = outcome.statistically_tied(held(finalist("a", 3.0), cheaper=many), "mae")
+    line = outcome.statistically_tied(held(finalist("a", 3.0), cheaper=many), "mae", "RUN")
     assert line.count(" 4.000 at ") == 3
-    assert line.endswith("(1 seed) and 2 more: see best.json.")
+    assert "(1 seed) and 2 more: see best.json. To take it" in line
     few = held(finalist("a", 3.0), cheaper=many[:3])
-    assert "more" not in outcome.statistically_tied(few, "mae")
+    assert "more" not in outcome.statistically_tied(few, "mae", "RUN")
 
 
 def test_nothing_as_good_is_no_line() -> None:
-    assert outcome.statistically_tied(held(finalist("a", 3.0)), "mae") == ""
+    assert outcome.statistically_tied(held(finalist("a", 3.0)), "mae", "RUN") == ""
 
 
 @pytest.mark.parametrize(
@@ -131,15 +132,16 @@ def test_nothing_as_good_is_no_line() -> None:
 def test_a_front_is_told_by_its_ends(axes: tuple[str, ...], expected: str) -> None:
     trials = [finalist("b", 7.0, macs=500_000).trial, finalist("a", 3.0).trial]
     assert outcome.front(trials, "mae", "degrees", axes) == (
-        f"{expected}7.000 degrees at 1.00 MFLOPs of head to 3.000 at 2.00 MFLOPs of head: "
-        "front.json."
+        f"{expected}7.000 degrees at 0.50 M multiply-adds of head to 3.000 at 1.00 M "
+        "multiply-adds of head: front.json."
     )
 
 
 def test_a_front_of_one_has_one_end() -> None:
     line = outcome.front([finalist("a", 3.0).trial], "mae", "degrees", ("error", "macs"))
     assert line == (
-        "Front of error, macs: 1 network(s), 3.000 degrees at 2.00 MFLOPs of head: front.json."
+        "Front of error, macs: 1 network(s), 3.000 degrees at 1.00 M multiply-adds of head: "
+        "front.json."
     )
 
 
@@ -155,11 +157,12 @@ def test_baselines_say_what_they_reached_or_what_went_wrong() -> None:
         TrainedBaseline("ridge on block4", "", Measurement("ok", {"mae": 8.0}, macs=500), "of 9"),
     ]
     assert list(outcome.baselines(rivals, "mae", "degrees", "objective.max_macs=1000000")) == [
-        "Trained the same way, linear on block3: mae 9.000 degrees at 0.001 MFLOPs of head.",
-        "Trained the same way, head on block4: loss is nan at 3.00 MFLOPs of head, beyond "
+        "Trained the same way, linear on block3: mae 9.000 degrees at 0.0005 M multiply-adds "
+        "of head.",
+        "Trained the same way, head on block4: loss is nan at 1.50 M multiply-adds of head, beyond "
         "objective.max_macs=1000000.",
-        "Fitted to the same images, ridge on block4: mae 8.000 degrees at 0.001 MFLOPs of head "
-        "(of 9).",
+        "Fitted to the same images, ridge on block4: mae 8.000 degrees at 0.0005 M multiply-adds "
+        "of head (of 9).",
     ]
 
 
@@ -188,5 +191,5 @@ def test_a_latency_that_was_measured_stands_beside_the_operations() -> None:
     best = finalist("a", 3.0)
     timed = replace(best, trial=changed(best.trial, latency=0.4321, latency_noise=0.034))
     assert winner(timed) == [
-        "Best: mae 3.000 degrees at 2.00 MFLOPs of head and 0.432 ms ±3 %, fitness 6.000."
+        "Best: mae 3.000 degrees at 1.00 M multiply-adds of head and 0.432 ms ±3 %, fitness 6.000."
     ]

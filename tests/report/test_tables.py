@@ -20,8 +20,21 @@ WIDE = Table(
 
 def printed(table: Table, width: int) -> str:
     stream = io.StringIO()
-    show(table, Console(file=stream, width=width))
+    console = Console(file=stream, width=width, force_terminal=True, color_system=None)
+    show(table, console)
     return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_where_no_terminal_is_a_table_is_as_wide_as_its_cells(width: int) -> None:
+    stream = io.StringIO()
+    show(WIDE, console := Console(file=stream, width=width))
+    first, *lines = stream.getvalue().splitlines()
+    assert (first, len(lines), console.width) == ("Errors", 7, width)
+    assert len({len(line) for line in lines[:-1]}) == 1
+    for row in WIDE.rows:
+        cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in lines]
+        assert list(row) in cells
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 300])
@@ -45,6 +58,19 @@ def test_parts_repeat_the_names_of_the_rows() -> None:
     assert len(heads) == 1 + sum("continued" in line for line in lines)
     single = Table("t", ["class", *WIDE.columns[2:]], [["x", *FIGURES]], names=1)
     assert all("metric 1" not in line for line in printed(single, 60).splitlines()[8:])
+
+
+def test_a_column_of_the_only_label_is_not_shown_beside_that_of_all() -> None:
+    heads = ["network", "tap", "mae", "mae_age", "rmse", "rmse_age", "maes"]
+    rows = [["a", "b", "1", "1", "2", "2", "1"], ["c", "d", "3", "3", "4", "5", "3"]]
+    table = Table("t", heads, rows).distinct()
+    assert table.columns == ["network", "tap", "mae", "rmse", "rmse_age", "maes"]
+    assert table.rows[1] == ["c", "d", "3", "4", "5", "3"]
+    two = Table("t", ["MAE", "mae_yaw", "mae_roll"], [["2", "1", "3"]])
+    assert two.distinct() == two
+    heads = ["mae, years", "mae_age"]
+    assert Table("t", heads, [["1", "1"]]).distinct().columns == heads[:1]
+    assert Table("t", heads, []).distinct().columns == heads
 
 
 def test_markdown_keeps_all_columns_together() -> None:

@@ -181,7 +181,7 @@ def test_the_mirror_changes_the_sign_of_what_is_odd() -> None:
 
 def test_the_unit_is_the_users() -> None:
     assert made(unit="years").unit == "years"
-    assert made().unit == "label units"
+    assert made().unit == ""
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 import yaml
 from numpy.typing import NDArray
+from PIL import Image
 
 from evonas.api.retraining import retrain
+from evonas.core.array_types import Array
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.errors import InputError
 from evonas.report import published_results as published
+from evonas.tasks.base import Matrix
 from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
@@ -104,6 +107,9 @@ def test_the_verb_prints_tables_and_writes_them(evonas: Cli, folder: Path) -> No
     found = json.loads((folder / "test.json").read_text("utf-8"))
     assert [one["network"] for one in found] == ["pooled features + linear", "residual head"]
     assert json.loads(evonas("test", folder, *OTHER, "--json")[1]) == found
+    (folder.parent / "run").mkdir()
+    of_a_run = folder.rename(folder.parent / "run" / "retrained")
+    assert json.loads(evonas("test", of_a_run.parent, *OTHER, "--json")[1]) == found
 
 
 @pytest.mark.parametrize(
@@ -124,11 +130,52 @@ def test_a_mistake_is_one_line(evonas: Cli, folder: Path, words: list[str], said
 
 
 def test_a_folder_that_is_no_result_is_refused(evonas: Cli, folder: Path, tmp_path: Path) -> None:
-    assert "cannot be read as JSON" in evonas("test", tmp_path, *OTHER)[2]
+    (tmp_path / "empty").mkdir()
+    assert "it holds no comparison.json" in evonas("test", tmp_path / "empty", *OTHER)[2]
     content = json.loads((folder / "comparison.json").read_text("utf-8"))
     del content["task"]
     (folder / "comparison.json").write_text(json.dumps(content), "utf-8")
     assert "the key 'task' is missing" in evonas("test", folder, *OTHER)[2]
+
+
+def test_how_a_data_set_is_split_is_said_only_where_its_test_split_judges(
+    evonas: Cli, folder: Path, tmp_path: Path
+) -> None:
+    rng, root = np.random.default_rng(0), tmp_path / "others"
+    root.mkdir()
+    lines = ["file,yaw,pitch,roll,person,side"]
+    for i in range(12):
+        pixels = rng.integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(root / f"{i}.png")
+        lines.append(f"{i}.png,{i},0,0,p{i},{'test' if i < 5 else 'train'}")
+    (root / "labels.csv").write_text("\n".join(lines), "utf-8")
+    words = ("image_table", f"root={root}", "group=person", "targets=[yaw,pitch,roll]")
+    code, out, err = evonas("test", folder, *words)
+    assert (code, err) == (0, "")
+    assert "image_table, all images (12)" in out
+    assert "split at random" not in out
+    assert [one["protocol"] for one in json.loads((folder / "test.json").read_text())] == [""] * 2
+    code, out, err = evonas("test", folder, *words, "split=side")
+    assert (code, err) == (0, "")
+    assert "image_table, test split (5)" in out
+    assert "tested: split as given by column 'side', its training images split at random" in out
+
+
+def test_a_confusion_matrix_is_of_all_trainings(
+    evonas: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def matrix(self: object, predictions: Array, targets: Array) -> Matrix:
+        wrong = int((np.abs(predictions - targets) > 5).any(axis=1).sum())
+        counts = np.array([[len(predictions), 0], [0, wrong]])
+        return Matrix("near and far", ("near", "far"), counts)
+
+    monkeypatch.setattr("evonas.tasks.head_pose.HeadPose.matrix", matrix)
+    code, out, err = evonas("test", folder, *OTHER)
+    assert (code, err) == (0, "")
+    assert "near and far, sum of 2 trainings" in out
+    for one in json.loads((folder / "test.json").read_text("utf-8")):
+        assert len(one["repeats"]) == 2
+        assert one["matrix"]["counts"][0][0] == 2 * one["images"]
 
 
 def test_damaged_weights_are_refused_by_name(evonas: Cli, folder: Path) -> None:

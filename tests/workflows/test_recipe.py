@@ -303,7 +303,7 @@ def test_a_retrained_winner_is_evaluated_and_exported_with_its_output(
         (["recipe={task.delta: [5, -1]}"], "recipe: task.delta: expected a positive number"),
         (
             ["task={name: regression, labels: [yaw]}", "recipe={task.unit: [degrees]}"],
-            "expected the unit 'label units' of the experiment's own task",
+            "expected the unit '' of the experiment's own task",
         ),
         (
             ["recipe={}", "baselines=[{name: x, network: linear_probe, settings: {task.a: 1}}]"],

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from evonas.report.tables import Table
+from evonas.report.tables import Table, in_unit
 
 _HEADS = ("network", "tap", "layer")
 _BY = ("", ", random", ", shuffled")
@@ -43,7 +43,7 @@ def tables(removals: Sequence[Any], unit: str, notes: Sequence[str]) -> list[Tab
     return [
         Table(f"Pairs of units{over}", heads, pair_rows, notes, 4),
         Table(
-            f"Without these units, {unit or 'units of the label'}: before -> after{over}",
+            f"{in_unit('Without these units', unit, ', ')}: before -> after{over}",
             [*_HEADS, "vectors", "merge", "removed", "shuffled", "k parameters", *metrics],
             error_rows,
             [f"{layer}: removing a unit removes {note}" for layer, note in layers.items()],

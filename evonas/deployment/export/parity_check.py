@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from evonas.core.rotations import ANGLES, geodesic, matrices
 from evonas.errors import RunError
+from evonas.report.tables import in_unit
 from evonas.tasks.common.prediction_format import Answer
 
 #: Largest difference, relative to the largest prediction, or to 1 if that is smaller.
@@ -40,8 +41,8 @@ def check_parity(
     if not largest <= allowed:
         raise RunError(
             f"the exported file answers otherwise than PyTorch: expected differences of at most "
-            f"{allowed:.1e} {answer.unit} on {len(expected)} images, got {largest:.1e}; no file "
-            f"is left: {hint}"
+            f"{in_unit(f'{allowed:.1e}', answer.unit, ' ')} on {len(expected)} images, got "
+            f"{largest:.1e}; no file is left: {hint}"
         )
     return {"largest_difference": largest, "allowed": allowed, "unit": answer.unit}
 

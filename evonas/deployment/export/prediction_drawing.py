@@ -110,7 +110,9 @@ def draw(
         drawing.bars(picture, best, box or (0, 0, *picture.size))
         return f"{answer.label}: {next(iter(best))}"
     pairs = zip(answer.columns, values.tolist(), strict=True)
-    return ", ".join(f"{name} {value:.4g}" for name, value in pairs) + f" ({answer.unit})"
+    return ", ".join(f"{name} {value:.4g}" for name, value in pairs) + (
+        f" ({answer.unit})" if answer.unit else ""
+    )
 
 
 def bones(points: tuple[str, ...]) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evonas.deployment.quantization.tables import latency
-from evonas.report.tables import Table
+from evonas.report.tables import Table, in_unit
 
 
 def tables(result: Mapping[str, Any]) -> list[Table]:
@@ -21,15 +21,16 @@ def tables(result: Mapping[str, Any]) -> list[Table]:
 
 def _ends(result: Mapping[str, Any]) -> Table:
     side, answer, parity = result["input"]["size"], result["answer"], result["parity"]
+    largest = f"{parity['largest_difference']:.1e}"
     rows = [["images", f"(n, 3, {side}, {side})", "float32, RGB in 0..255"]]
     for name, part in (answer.get("parts") or {result["output"]: answer}).items():
         shape = f"(n, {len(part['columns'])}{', 3' if part['kind'] == 'points' else ''})"
-        rows.append([name, shape, f"{', '.join(part['columns'])}; {part['unit']}"])
+        rows.append([name, shape, in_unit(", ".join(part["columns"]), part["unit"], "; ")])
     other = "backbone and head one after the other" if result["backbone"] == "onnx" else "PyTorch"
     notes = [
         f"largest difference from {'the quantised file' if result['quantised'] else other} on "
         f"{parity['images']} images of the {parity['split']}: "
-        f"{parity['largest_difference']:.1e} {parity['unit']}; allowed {parity['allowed']:.1e}"
+        f"{in_unit(largest, parity['unit'], ' ')}; allowed {parity['allowed']:.1e}"
     ]
     if "embedding" in result:
         own = result["embedding"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from evonas.estimation.cost.complexity import Complexity
-from evonas.report.tables import Table, with_spread
+from evonas.report.tables import Table, in_unit, with_spread
 
 Metrics = Mapping[str, float]
 
@@ -32,8 +32,8 @@ def errors(
     count = max(map(len, trainings.values()))
     spread = f", mean ± sd of {count}" if count > 1 else ""
     where = f"{side[0]} split ({side[1]} images)"
-    title = f"Errors on the {where}, {unit or 'units of the label'}{spread}"
-    return Table(title, ["network", *names], rows, warnings, names=1)
+    title = in_unit(f"Errors on the {where}", unit, ", ") + spread
+    return Table(title, ["network", *names], rows, warnings, names=1).distinct()
 
 
 def costs(parts: Mapping[str, Complexity]) -> Table:

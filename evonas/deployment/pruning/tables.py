@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evonas.deployment.pruning.reduction import COLUMNS
-from evonas.report.tables import Table
+from evonas.report.tables import Table, in_unit
 
 _STAGES = {
     "whole": "retrained, not pruned",
@@ -59,8 +59,8 @@ def errors(
         [_STAGES[stage], *(f"{values[name]:.2f}" for name in names)]
         for stage, values in metrics.items()
     ]
-    title = f"Errors on the {side[0]} split ({side[1]} images), {unit or 'units of the label'}"
-    return Table(title, ["network", *names], rows, warnings, names=1)
+    title = in_unit(f"Errors on the {side[0]} split ({side[1]} images)", unit, ", ")
+    return Table(title, ["network", *names], rows, warnings, names=1).distinct()
 
 
 def costs(rows: Mapping[str, Any], notes: Sequence[str]) -> Table:

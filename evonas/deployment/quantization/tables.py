@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evonas.report.tables import Table
+from evonas.report.tables import Table, in_unit
 
 
 def tables(result: Mapping[str, Any], metrics: Sequence[str], unit: str) -> list[Table]:
@@ -30,8 +30,8 @@ def _errors(result: Mapping[str, Any], metrics: Sequence[str], unit: str) -> Tab
     rows.append(["MB", f"{large:.3f}", f"{small:.3f}", f"1/{size['ratio']:.2f}"])
     qat = f", trained for {len(result['training'])} epochs" if result["training"] else ""
     title = (
-        f"{result['network']} on {result['tap']}, 8 bits ({settings['road']}{qat}): errors in "
-        f"{unit or 'units of the label'} on {judged['images']} images, {judged['split']}"
+        f"{result['network']} on {result['tap']}, 8 bits ({settings['road']}{qat}): "
+        f"{in_unit('errors', unit)} on {judged['images']} images, {judged['split']}"
     )
     notes = [
         "MB decimal; before: 32-bit floats of backbone up to the tap and head; after: the file",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,11 +12,13 @@ from evonas.report.page.charts import Chart, Coordinate, Figure, Parallel, Serie
 from evonas.report.page.formatting import short, thinned
 from evonas.report.page.gene_importance import LEAST, importance
 from evonas.report.page.run_data import Run
+from evonas.runs.run_store import Trial
 from evonas.space.gene import Gene
 
 _AXES = 9  # most genes in parallel coordinates
 _LINES = 1000  # most networks in parallel coordinates
 _BARS = 12  # most genes in the chart of importance
+_SETTLED = 0.8  # share of a value from which a gene hardly varied
 _SURE = 0.2  # explained variance below which the importance is meaningless
 
 
@@ -44,12 +47,27 @@ def figures(run: Run) -> Iterator[Figure]:
             [bars],
             wide=True,
             note=f"{text} A strategy looks closer where networks are good, so genes that it "
-            "settled early look less important than they are.",
+            f"settled early look less important than they are.{_hardly_varied(run, known)}",
         )
     genes = [gene for gene in run.space.genes if not (gene.values and len(gene.values) < 2)]
     genes.sort(key=lambda gene: order.index(gene.name) if gene.name in order else len(order))
     if len(known) > 1 and genes:
         yield _parallel(run, genes[:_AXES], len(genes), bool(found))
+
+
+def _hardly_varied(run: Run, known: Sequence[Trial]) -> str:
+    """Return a sentence on genes with one value in nearly all networks; empty if none has."""
+    said = []
+    for gene in run.space.genes if run.space else ():
+        settings = (trial.architecture.get("settings", {}) for trial in known)
+        tried = Counter(own[gene.name] for own in settings if gene.name in own)
+        if len(gene.values) < 2 or not tried:
+            continue
+        (value, most), of = tried.most_common(1)[0], sum(tried.values())
+        if most >= _SETTLED * of:
+            values = f"{len(tried)} of {len(gene.values)} values tried"
+            said.append(f"{gene.name} ({short(value)} in {most} of {of} networks, {values})")
+    return f" Hardly varied, so their importance is not known: {', '.join(said)}." if said else ""
 
 
 def few(run: Run) -> str:

@@ -79,12 +79,14 @@ def trade_off(run: Run, cost: Cost) -> Chart | None:
     ]
     dots = _dots(run, cost, "on the front", charts.BLUE, edge)
     drawn += [Series("front", dots.x, dots.y, "line", charts.BLUE, size=1.5), dots]
-    drawn += [*_hand_made(run, cost), *_winner(run, cost)]
     limits, costs = list(_limits(run, cost)), [cost.of(run, trial) for trial in known]
     wide = min(costs) > 0 and max(costs) / min(costs) > _WIDE
     ends = (min(costs), max([*costs, *(place for place, _ in limits)]))
     air = 0.04 * (ends[1] - ends[0]) or 0.1
     span = (ends[0] / 1.15, ends[1] * 1.15) if wide else (ends[0] - air, ends[1] + air)
+    highest = top(np.array([run.error_of(trial) for trial in known], np.float64))
+    inside, outside = _rivals_by_place(run, cost, span, highest)
+    drawn += [_hand_made(run, cost, inside), *_winner(run, cost)]
     thin = f" {len(shown)} of {len(known)} networks are drawn." if len(shown) < len(known) else ""
     return Chart(
         key=cost.key,
@@ -92,11 +94,11 @@ def trade_off(run: Run, cost: Cost) -> Chart | None:
         x=_whole(run, cost, cost.axis),
         y=run.axis,
         series=[series for series in drawn if len(series.x)],
-        note=("" if run.replayed else _NOTE) + _beyond(run, cost, span) + thin,
+        note=("" if run.replayed else _NOTE) + _beyond(run, cost, outside) + thin,
         logarithmic="x" if wide else "",
         limits=limits,
         span=span,
-        top=top(np.array([run.error_of(trial) for trial in known], np.float64)),
+        top=highest,
     )
 
 
@@ -127,9 +129,9 @@ def _winner(run: Run, cost: Cost) -> Iterator[Series]:
         )
 
 
-def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
-    metric, known = run.error[0], _rivals(run, cost)
-    yield Series(
+def _hand_made(run: Run, cost: Cost, known: Sequence[Mapping[str, Any]]) -> Series:
+    metric = run.error[0]
+    return Series(
         "hand-made",
         [one[cost.field] / cost.unit for one in known],
         [one["metrics"][metric] for one in known],
@@ -144,16 +146,26 @@ def _hand_made(run: Run, cost: Cost) -> Iterator[Series]:
     )
 
 
-def _beyond(run: Run, cost: Cost, span: tuple[float, float]) -> str:
+def _rivals_by_place(
+    run: Run, cost: Cost, span: tuple[float, float], highest: float | None
+) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    """Return the hand-made networks within the range of the chart, and those outside."""
+    inside: list[Mapping[str, Any]] = []
+    outside: list[Mapping[str, Any]] = []
+    for one in _rivals(run, cost):
+        high = highest is not None and one["metrics"][run.error[0]] > highest
+        far = not span[0] <= one[cost.field] / cost.unit <= span[1]
+        (outside if high or far else inside).append(one)
+    return inside, outside
+
+
+def _beyond(run: Run, cost: Cost, outside: Sequence[Mapping[str, Any]]) -> str:
     """Return a sentence on hand-made networks outside the range of the chart."""
-    metric = run.error[0]
-    places = [(one, one[cost.field] / cost.unit) for one in _rivals(run, cost)]
-    outside = [
-        f"{one['name']} ({one['metrics'][metric]:.1f} at {place:.3g})"
-        for one, place in places
-        if not span[0] <= place <= span[1]
+    places = [
+        f"{one['name']} ({one['metrics'][run.error[0]]:.1f} at {one[cost.field] / cost.unit:.3g})"
+        for one in outside
     ]
-    return f" Beyond the edge: {', '.join(outside)}." if outside else ""
+    return f" Hand-made, beyond the edge, not drawn: {', '.join(places)}." if places else ""
 
 
 def _rivals(run: Run, cost: Cost) -> list[Mapping[str, Any]]:

@@ -16,7 +16,7 @@ from evonas.core.files import read_json, read_yaml
 from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
 from evonas.runs.clock_decisions import ClockDecision
-from evonas.runs.comparison_schemas import Comparison
+from evonas.runs.comparison_schemas import Comparison, read_tests
 from evonas.runs.file_schemas import (
     Best,
     Environment,
@@ -59,6 +59,7 @@ class Run:
         best: content of best.json.
         usage: content of utilisation.json.
         retrained: content of retrained/comparison.json.
+        tested: content of retrained/test.json.
         decisions: of the clock, of a run with a budget in minutes.
     """
 
@@ -71,6 +72,7 @@ class Run:
     usage: Mapping[str, Any] = field(default_factory=dict)
     retrained: Mapping[str, Any] = field(default_factory=dict)
     decisions: Sequence[ClockDecision] = ()
+    tested: Sequence[Mapping[str, Any]] = ()
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -87,8 +89,8 @@ class Run:
                 f"{folder}: no trial has finished yet: wait for the first, or read log.txt there"
             )
 
-        def content(name: str, schema: type[Schema]) -> Schema:
-            file = folder / name
+        def content(name: str, schema: type[Schema], place: Path = folder) -> Schema:
+            file = place / name
             if not file.is_file():
                 return cast(Schema, {})
             found = read_yaml(file) if file.suffix == ".yaml" else read_json(file)
@@ -97,9 +99,16 @@ class Run:
         best = content("best.json", Best)
         for baseline in best.get("baselines", []):
             baseline["metrics"] = _known(baseline.get("metrics", {}))
-        retrained = content("retrained/comparison.json", Comparison)
+        # The steps of `evonas fit` lie side by side: search, retrained.
+        networks = (folder if folder.name != "search" else folder.parent) / "retrained"
+        networks = networks if networks.is_dir() else folder / "retrained"
+        retrained = content("comparison.json", Comparison, networks)
         for contender in retrained.get("contenders", []):
             contender["results"] = [_known(one) for one in contender["results"]]
+        results = networks / "test.json"
+        tested = read_tests(results) if retrained and results.is_file() else []
+        for result in tested:
+            result["repeats"] = [_known(one) for one in result["repeats"]]
         state = "finished" if "baselines" in best else "stopped"
         run = cls(
             name=folder.resolve().name,
@@ -110,6 +119,7 @@ class Run:
             best=best,
             usage=content("utilisation.json", Utilisation),
             retrained=retrained,
+            tested=tested,
             decisions=decisions,
         )
         run._check_consistency(folder)

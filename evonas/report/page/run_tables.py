@@ -44,7 +44,7 @@ def sentences(run: Run) -> Iterator[str]:
     lines = [
         outcome.reason(run.outcome, run.finals, metric),
         outcome.failed_finals(run.trials),
-        outcome.statistically_tied(run.outcome, metric),
+        outcome.statistically_tied(run.outcome, metric, "RUN"),
     ]
     best = run.best
     if best.get("backbone_cost"):
@@ -98,11 +98,9 @@ def retrained(run: Run) -> Table | None:
     rows, marks = [], []
     prefix = "test_" if any(f"test_{metric}" in r for c in entries for r in c["results"]) else ""
     for one in entries:
-        values = [result[prefix + metric] for result in one["results"] if prefix + metric in result]
-        if not values:
+        error = _mean(one["results"], prefix + metric)
+        if error == "-":
             continue
-        spread = statistics.stdev(values) if len(values) > 1 else None
-        error = with_spread(statistics.fmean(values), spread)
         head, upto = one["head"], one["backbone_up_to_tap"]
         costs = [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
         sizes = [head["megabytes"], head["megabytes"] + upto["megabytes"]]
@@ -118,6 +116,52 @@ def retrained(run: Run) -> Table | None:
     said = [run.retrained.get(key) for key in ("verdict", "selection_bias", "fold_warning")]
     notes = [*filter(None, said), *legend(_limits(run), marks)]
     return Table(f"Retrained, judged on the {side}", columns, rows, notes)
+
+
+def tested(run: Run) -> list[Table]:
+    """Return a table of the retrained networks on each test set of `evonas evaluate`."""
+    sets = dict.fromkeys((one["test_set"], one["images"]) for one in run.tested)
+    return [
+        _on(run, [one for one in run.tested if (one["test_set"], one["images"]) == those])
+        for those in sets
+    ]
+
+
+def _on(run: Run, results: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the table of results on one test set."""
+    first, metric = results[0], run.error[0]
+    found = dict.fromkeys(name for one in results for repeat in one["repeats"] for name in repeat)
+    names = [metric, *(name for name in found if name != metric and name in _metrics(run))]
+    rows, marks = [], []
+    for one in results:
+        head, upto = one["head"], one["upto"]
+        cells = [_mean(one["repeats"], name) for name in names]
+        cells += [millions(head["macs"]), millions(head["macs"] + upto["macs"])]
+        marks.append(bool(one.get("over_limit")))
+        rows.append([marked(one["network"], marks[-1]), one["tap"], *cells])
+    count = max(len(one["repeats"]) for one in results)
+    title = f"Tested on {first['test_set']}, {first['images']} images"
+    title += f", mean ± sd of {count} trainings" if count > 1 else ""
+    title += ", averaged with the mirrored images" if first.get("flip") else ""
+    heads = [run.axis, *names[1:], "M multiply-adds, head", "with backbone"]
+    said = [first.get(key) for key in ("protocol", "left_out", "warning")]
+    notes = [*filter(None, said), *legend(_limits(run), marks)]
+    return Table(title, ["network", "tap", *heads], rows, notes).distinct()
+
+
+def _metrics(run: Run) -> set[str]:
+    """Return the names of the metrics that the retraining reports."""
+    results = [result for one in run.retrained["contenders"] for result in one["results"]]
+    return {name.removeprefix("test_") for result in results for name in result}
+
+
+def _mean(repeats: Sequence[Mapping[str, float]], name: str) -> str:
+    """Return mean and spread of a metric; ``-`` where a training has none."""
+    values = [one[name] for one in repeats if name in one]
+    if not values:
+        return "-"
+    spread = statistics.stdev(values) if len(values) > 1 else None
+    return with_spread(statistics.fmean(values), spread)
 
 
 def _limits(run: Run) -> str:

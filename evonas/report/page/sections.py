@@ -97,4 +97,5 @@ def _no_blocks(run: Run) -> str:
 
 
 def _outcome_tables(run: Run) -> list[Table]:
-    return [table for table in (facts.contenders(run), facts.retrained(run)) if table]
+    found = (facts.contenders(run), facts.retrained(run), *facts.tested(run))
+    return [table for table in found if table]

@@ -95,6 +95,7 @@ def text(runs: Sequence[Run]) -> str:
         found = (
             facts.contenders(run),
             facts.retrained(run),
+            *facts.tested(run),
             facts.front(run, 6),
             facts.failures(run),
         )

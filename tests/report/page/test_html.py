@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,22 @@ def test_the_trade_off_shows_front_winner_rival_and_limits(run: Run) -> None:
     assert f"width {best.architecture['settings']['width']}" in hover
 
 
+@pytest.mark.parametrize("far", [{"macs": 10**9}, {"metrics": {"mae": 1e6}}])
+def test_a_rival_beyond_the_edge_is_said_and_has_no_entry_in_the_legend(
+    run: Run, far: dict[str, object]
+) -> None:
+    (near,) = [one for one in run.best["baselines"] if "mae" in one["metrics"]]
+    rows = [changed(run.trials[0], metrics={"mae": 5000.0}), *run.trials[1:]]  # an outlier
+    alone = replace(run, trials=rows, best={**run.best, "baselines": [{**near, **far}]})
+    assert "hand-made" not in [one.name for one in chart(alone, "trade_off").series]
+    note = chart(alone, "trade_off").note
+    assert f"Hand-made, beyond the edge, not drawn: {near['name']} (" in note
+    both = replace(alone, best={**run.best, "baselines": [near, {**near, **far}]})
+    drawn = {one.name: one for one in chart(both, "trade_off").series}
+    assert list(drawn["hand-made"].y) == [9.0]
+    assert "beyond the edge" in chart(both, "trade_off").note
+
+
 def test_where_latency_was_measured_it_has_a_chart_of_its_own(tmp_path: Path) -> None:
     objective = {"cost": "latency", "target_ms": 0.4, "weight": 0.06}
     rows = [changed(one, latency=0.1 * (1 + n % 7)) for n, one in enumerate(trials())]
@@ -151,6 +168,22 @@ def test_the_gene_that_decides_is_found_and_one_that_does_nothing_is_not() -> No
     assert abs(means["rate"]) < 0.05
     assert importance(SPACE, rows[: LEAST - 1]) is None
     assert importance(SPACE, [rows[0]] * 30) is None  # nothing varies
+
+
+def test_genes_that_hardly_varied_are_named(tmp_path: Path) -> None:
+    rows = trials(40)
+    for number, one in enumerate(rows[:]):
+        width = 64 if number == 3 else 16
+        settled = {**one.architecture["settings"], "width": width}
+        rows[number] = changed(one, architecture={**one.architecture, "settings": settled})
+    drawn = list(genes.figures(Run.read(run_folder(tmp_path / "settled", rows))))
+    trained = len({one.digest for one in rows if one.status == "ok"})
+    assert (
+        "Hardly varied, so their importance is not known: width (16 in "
+        f"{trained - 1} of {trained} networks, 2 of 4 values tried)."
+    ) in drawn[0].note
+    free = list(genes.figures(Run.read(run_folder(tmp_path / "free"))))
+    assert "Hardly varied" not in free[0].note
 
 
 def test_noise_is_said_to_be_noise(tmp_path: Path) -> None:
