@@ -97,7 +97,7 @@ def test_a_network_of_the_front_and_folds(
 def test_the_networks_are_tested_on_data_sets(model: evonas.RetrainedModel) -> None:
     found = model.evaluate("synthetic_faces", **{**DATA, "seed": 5})
     own = {row["network"]: row for row in found.table}
-    assert set(own) == {"winner", "pooled features + linear"}
+    assert set(own) == {"winner", "winner, refitted", "pooled features + linear"}
     written = json.loads((found.folder / "test.json").read_text("utf-8"))
     assert own["winner"]["images"] == written[0]["images"]
     errors = [one["mae"] for one in written[0]["repeats"]]
@@ -109,7 +109,7 @@ def test_the_networks_are_tested_on_data_sets(model: evonas.RetrainedModel) -> N
         flip=True,
         published=True,
     )
-    assert len(both.table) == 4
+    assert len(both.table) == 6
     assert all("FLIP TEST" in table.title for table in both.tables if "Errors" in table.title)
     assert any(table.title == "Published on synthetic_faces" for table in both.tables)
 

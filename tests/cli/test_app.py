@@ -288,7 +288,7 @@ def test_the_winner_is_retrained_beside_its_baselines(evonas: Cli, finished: Pat
     assert "written: " in out
     contenders = json.loads((folder / "comparison.json").read_text())["contenders"]
     results = {c["name"]: c["results"] for c in contenders}
-    assert [len(found) for found in results.values()] == [2, 2, 2]
+    assert [len(found) for found in results.values()] == [2, 2, 2, 2]
     assert results["winner"][0] != results["winner"][1]
     assert results["constant"][0] == results["constant"][1]
     assert all("test_mae" in result for found in results.values() for result in found)

@@ -166,7 +166,7 @@ def test_one_network_of_a_front_is_picked(front_json: Path, pick: str, chosen: i
     assert {key: found[key] for key in COMMON} == COMMON
 
 
-PICKS = "knee, cheapest:ERROR or best:MACS"
+PICKS = "knee, cheapest:ERROR or best:MACS, or the first digits of a digest"
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_a_best_json_has_nothing_to_pick(best_json: Path) -> None:
     with pytest.raises(InputError) as caught:
         results.read(best_json, "knee")
     assert str(caught.value) == (
-        f"{best_json}: --pick chooses from a front.json, and this holds one network"
+        f"{best_json}: --pick knee chooses from a front.json, and this holds one network"
     )
 
 

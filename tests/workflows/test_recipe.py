@@ -209,7 +209,8 @@ def test_a_winner_is_retrained_with_its_recipe_and_so_are_baselines(
     model: RetrainedModel,
 ) -> None:
     content = json.loads((model.folder / "comparison.json").read_text("utf-8"))
-    winner, probe, angles, constant = content["contenders"]
+    winner, refitted, probe, angles, constant = content["contenders"]
+    assert refitted["architecture"] == winner["architecture"]
     rate = recipe_of(winner["architecture"])["training.learning_rate"]
     assert content["task"][1] == winner["task"] == probe["task"] == {"output": "bins"}
     assert recipe_of(probe["architecture"]) == recipe_of(winner["architecture"])
