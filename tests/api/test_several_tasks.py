@@ -72,6 +72,12 @@ def experiment(tiny: dict[str, Any], tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(autouse=True)
+def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies of one round: they are not looked at here."""
+    monkeypatch.setattr("evonas.estimation.cost.latency.ROUNDS", 1)
+
+
 def test_from_the_search_to_predictions(evonas: Cli, experiment: Path, tmp_path: Path) -> None:
     code, out, err = evonas("search", experiment, "--run-dir", "run", "execution.executor=local")
     assert code == 0, err
