@@ -156,7 +156,7 @@ def test_from_pruning_to_predictions(
     assert listener.labels["epochs"] == (1, 1)
     assert pruned.notes[0].startswith("pruned equals whole with zeros within")
     small = pruned.quantize(backend="onnx", images=16)
-    assert small.table[0]["network"] == "winner, int8"
+    assert small.table[0]["network"] == "winner, refitted, int8"
     settings = json.loads((small.folder / "quantize.json").read_text("utf-8"))["settings"]
     assert (settings["road"], settings["images"]) == ("onnx", 16)
     file = small.export(tmp_path / "head.onnx")

@@ -61,7 +61,7 @@ def test_retraining_testing_and_reporting_follow(evonas: Cli, tiny_file: Path) -
     code, out, err = evonas("retrain", folder / "best.json", "--ranking", 4)
     assert code == 0, err
     assert "held_out_loss: the task's loss on these images, without a unit" in out
-    assert "Do short trainings rank as long ones? 4 networks are too few" in out
+    assert "networks are too few to say" in " ".join(out.split())
     content = read(folder / "retrained" / "comparison.json")
     winner = content["contenders"][0]
     (result,) = winner["results"]
