@@ -28,7 +28,7 @@ import evonas
 from evonas.core import experiment as config
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.report import image_drawing as drawing
-from evonas.report.live_view import SearchView
+from evonas.report.live_view import SearchView, Work
 from evonas.workflows.evaluation import Retrained
 
 _SHOWN = 0.6  # share of the search that the live view shows
@@ -48,7 +48,7 @@ def live_view(run: Path, path: Path) -> None:
         record=True, width=84, file=io.StringIO(), force_terminal=True, color_system="truecolor"
     )
     spent = [0.0]  # as if they were trained just now
-    view = SearchView(console, budget, (result.metric, result.unit), clock=lambda: spent[0])
+    view = SearchView(console, Work(budget), (result.metric, result.unit), clock=lambda: spent[0])
     for trial in result.trials:
         if view.trained < _SHOWN * budget:
             view.show(trial)
