@@ -225,9 +225,12 @@ class _Fit:
         under = read_json(self.folder / "search" / "best.json").get("backbone_cost")
         head, counts = rows["winner"]["head"], self.experiment.objective.counts
         cost = price(head["macs"], head["params"], under, counts)
-        file = self.folder / "model.onnx"
+        file, verdict = self.folder / "model.onnx", model.verdict
+        if verdict and REFITTED in named:
+            plain = f"{verdict[0].lower()}{verdict[1:]}"
+            verdict = f"Before it learnt the validation photos too: {plain}"
         return [
-            " ".join(filter(None, [first, mine.get("warning"), model.verdict])),
+            " ".join(filter(None, [first, mine.get("warning"), verdict])),
             cost or f"The head has {head['macs']:,} multiply-adds.",
             f"{file} takes photos and answers: evonas predict {file} PHOTOS",
         ]

@@ -91,7 +91,8 @@ def test_from_the_search_to_predictions(evonas: Cli, experiment: Path, tmp_path:
     folder = tmp_path / "run/retrained"
     entry = Retrained(folder).contender()
     assert Retrained(folder).task.n_outputs == 3 + 1 + 2 + 2
-    assert {"relative_error", "looks.map"} <= entry["results"][0].keys()
+    assert entry["name"] == "winner, refitted"
+    assert {"test_relative_error", "test_looks.map"} <= entry["results"][0].keys()
 
     shares = "shares={train: 0.6, validation: 0.2, test: 0.2}"
     code, out, err = evonas("evaluate", folder, "--flip", "image_table", "root=faces", shares)

@@ -93,7 +93,7 @@ def test_a_folder_becomes_a_file_that_answers(faces: Path, words: list[str], evo
     folder = faces.parent / "fitted"
     sentences = out.splitlines()[-3:]
     tested = json.loads((folder / "retrained/test.json").read_text("utf-8"))
-    (mine,) = (one for one in tested if one["network"] == "winner")
+    (mine,) = (one for one in tested if one["network"] == "winner, refitted")
     error = mine["repeats"][0]["error"]
     start = f"Error on {mine['images']} photos (test split): {error:.4g} percent"
     assert sentences[0].startswith(start)
