@@ -144,8 +144,8 @@ class Experiment(Settings):
         tap: the tap of networks that choose none (baselines, and spaces without a gene ``tap``).
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
             space has a choice of taps and the strategy an option ``prior``.
-        features, objective, training, fidelity, inherit, finals, retraining, execution, probe,
-            prune, finetune, quantize: see their classes.
+        features, objective, training, fidelity, inherit, finals, retraining: see their classes.
+        execution, probe, prune, finetune, quantize: see their classes.
         baselines: trained beside the winner by ``evonas retrain``.
         standard_baselines: whether baselines on the winner's tap stand beside it besides: residual
             heads at equal cost and at the limit, a linear probe, classical models, a constant. No
