@@ -89,11 +89,15 @@ def run_safely(
         Diverged: loss or outputs became nan or infinite.
     """
     saved = time.monotonic()
-    while not training.over:
-        training.run(training.epoch + 1, on_epoch, graphs)
+
+    def save() -> None:
+        nonlocal saved
         if training.over or time.monotonic() - saved >= SECONDS_AT_RISK:
             pause_if_possible(training, path)
             saved = time.monotonic()
+
+    if not training.over:  # one call for all epochs, whose steps are then one graph on a GPU
+        training.run(on_epoch=on_epoch, graphs=graphs, after=save)
 
 
 def resume(training: Training, path: Path, most: int | None = None) -> bool:

@@ -147,6 +147,7 @@ class Training:
         until: int | None = None,
         on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, metrics: None,
         graphs: Graphs | None = None,
+        after: Callable[[], None] = lambda: None,
     ) -> None:
         """Train to the end, or until a number of epochs is finished.
 
@@ -154,6 +155,7 @@ class Training:
             until: epochs, counted from the start of the training.
             on_epoch: called with the number of the epoch, from 0, and its metrics.
             graphs: CUDA graphs of the worker; by default those of this training.
+            after: called whenever an epoch is finished, and the training may be saved.
 
         Raises:
             Diverged: loss or outputs became nan or infinite.
@@ -181,6 +183,7 @@ class Training:
                 self.outcome.metrics = dict(metrics, epoch=self.epoch + 1)
                 self.outcome.state = kept(module)
             self.epoch += 1
+            after()
         self.step.verify()
         self.average.verify()
 
