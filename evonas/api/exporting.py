@@ -102,7 +102,7 @@ def export_folder(
             ``retrained`` in it; or a file of weights of such a folder.
         out: the file; see ``export``.
         format: of the file; see ``FORMATS``.
-        network: name of the network; empty: the winner, or else the first with weights.
+        network: name of the network; empty: see ``Retrained.contender``.
         repeat: which training of it, from 0; None: the first.
         callbacks: receive progress.
         overrides: changes to the experiment as ``key=value`` words.
@@ -111,13 +111,19 @@ def export_folder(
             ``examples.LANGUAGES``; empty: none is.
 
     Raises:
-        InputError, RunError: as ``export``; or there is no program in this language.
+        InputError, RunError: as ``export``; or there is no program in this language, or none
+            for several tasks.
     """
     check_format(format)
     if example:
         check_language(example, format)
     folder, network, repeat = located(model, network, repeat)
     retrained = Retrained(folder, tuple(overrides))
+    if example and (tasks := retrained.task.members):
+        raise InputError(
+            f"--example {example}: expected a network of one task, got {', '.join(tasks)}, each an "
+            "output of the file: leave it out"
+        )
     callback = CallbackList(callbacks)
     file = export(retrained, format, network, repeat or 0, out, callback, keep_embedding)
     made = ExportedFile(file)

@@ -62,7 +62,7 @@ def finetune(
             downwards, above 0 and at most 1; None: as the experiment says.
         epochs: passes over the training split; None: as the experiment says.
         learning_rate: of the head; None: as the experiment says.
-        network: name in the table; empty: the winner, or else the first with weights.
+        network: name in the table; empty: the refitted winner, or else the first.
         seeds: number of trainings; they start from the trainings of the head in turn. None: one
             for each of those.
         out: folder; by default ``finetuned-TAP`` in that of the network.

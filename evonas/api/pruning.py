@@ -60,7 +60,7 @@ def prune(
 
     Args:
         retrained: what a retraining left, with changes to ``prune`` of its experiment.
-        network: name of a contender; empty: the winner, or else the first.
+        network: name of a contender; empty: the refitted winner, or else the first.
         repeat: number of its training.
         out: folder for the results; by default ``pruned-THRESHOLD`` in that of the retraining.
         callback: receives progress.

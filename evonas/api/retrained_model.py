@@ -161,7 +161,7 @@ class RetrainedModel:
             threshold: of the knee of a characteristic curve, as a share of its range; None: as
                 the experiment says.
             epochs: passes over the training images afterwards; None: as the experiment says.
-            network: name in the table; empty: the winner, or else the first with weights.
+            network: name in the table; empty: the refitted winner, or else the first.
             repeat: which training of it, from 0.
             out: folder; by default ``pruned-THRESHOLD`` in that of the network.
             callbacks: receive progress.
@@ -225,7 +225,7 @@ class RetrainedModel:
                 experiment says.
             qat: train on with simulated rounding first (quantisation-aware training).
             images: of the training split, that ranges of activations are taken from.
-            network: name in the table; empty: the winner, or else the first with weights.
+            network: name in the table; empty: the refitted winner, or else the first.
             repeat: which training of it, from 0.
             compiling: also measure torch.compile, which takes minutes and a C++ compiler.
             out: folder; by default ``int8`` in that of the network.
@@ -278,7 +278,7 @@ class RetrainedModel:
             path: of the file; by default in ``export`` in the folder of the network.
             format: ``onnx`` or ``torch_export``; None: as the ending of ``path`` says (.onnx,
                 .pt2), else ``onnx``.
-            network: name in the table; empty: the winner, or else the first with weights.
+            network: name in the table; empty: the refitted winner, or else the first.
             repeat: which training of it, from 0.
             keep_embedding: whether the file gives the embedding of its backbone as well; for
                 backbones from .onnx files.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from command_line import Cli
+from command_line import Cli, said
 from exported import answers, crops
 from PIL import Image
 
@@ -100,11 +100,14 @@ def test_from_the_search_to_predictions(evonas: Cli, experiment: Path, tmp_path:
     assert "pose.mae" in out
 
     model = folder / "export" / "network.onnx"
+    refused = said(evonas("export", folder, "--example", "python"))
+    assert "expected a network of one task, got pose, open, smiling, looks" in refused
+    assert not model.exists(), "refused before the work"
     code, out, err = evonas("export", folder, "--format", "onnx")
     assert code == 0, err
     shown = [1, 5, 9, 30]
     expected = answers(folder, shown)
-    runtime = library("onnxruntime", "a test", "export")
+    runtime = library("onnxruntime", "a test")
     session = runtime.InferenceSession(str(model))
     ends = {end.name: end.shape[1] for end in session.get_outputs()}
     assert ends == {"pose": 3, "open": 1, "smiling": 2, "looks": 2}
