@@ -44,8 +44,9 @@ def stored(folder: Path, overrides: Sequence[Word]) -> Experiment:
         )
     content = read_yaml(path)
     if isinstance(finals := content.get("finals"), dict):
-        # A run that names no method is older than races, and goes on as it began.
-        content["finals"] = {"method": "fixed", **finals}
+        # A run that names no method is older than races, and one that names no validation is
+        # older than folds: each goes on as it began.
+        content["finals"] = {"method": "fixed", "validation": "search", **finals}
     return config.check(config.merge(content, overrides), str(path))
 
 

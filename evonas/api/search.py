@@ -36,15 +36,15 @@ from evonas.runs.finals import Outcome, decided, planned
 from evonas.runs.logger_group import Loggers
 from evonas.runs.run_store import RunStore, Trial
 from evonas.runs.training_record import FILE, TrainingRecord
-from evonas.space import Architecture
 from evonas.workflows.ask_window import check_window
 from evonas.workflows.base_components import BaseComponents, Ready
+from evonas.workflows.baseline_stage import BaselineStage
 from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import check_limits, cost_statement
 from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.racing import saved
 from evonas.workflows.result_writer import ResultWriter
-from evonas.workflows.standard_baselines import fitted, most_heads, standard_heads
+from evonas.workflows.standard_baselines import most_heads
 from evonas.workflows.time_budget import FeatureTime, TimeBudget, TimePlan, check_time
 from evonas.workflows.warm_start import WarmStart
 from evonas.workflows.warm_start import warm_start as warm_start_from
@@ -264,7 +264,8 @@ class _Run:
         unlimited = experiment.budget >= budgets.UNLIMITED
         executor.expect(done, 0 if unlimited else experiment.budget)
         self._say(executor.notes())
-        rivals = len(components.baselines) + most_heads(components)
+        folds = len(components.final_folds)
+        rivals = len(components.baselines) + most_heads(components) + folds
         finals, workers = components.finals, executor.workers
         further = rivals + (sum(planned(finals, experiment.budget).values()) if finals else 0)
         if experiment.minutes is not None:
@@ -280,6 +281,7 @@ class _Run:
             self._race,
             self._inheritance,
             self._time,
+            folds,
         )
         search = Search(parts, store, callbacks)
         search.begin(self._first_trials(store))
@@ -298,20 +300,7 @@ class _Run:
             search.run_finals(finals, experiment.seed)
         cost_of = components.objective.cost_of
         finalists = Outcome.of(store.trials(), finals, metric, cost_of).finalists
-        winners = [Architecture.from_dict(one.trial.architecture) for one in finalists[:1]]
-        networks = [
-            *components.baselines,
-            *(h for w in winners for h in standard_heads(components, w)),
-        ]
-        named = [(f"{name} on {components.tap_of(one)}", one) for name, one in networks]
-        fit = len(named)
-        if self._time is not None:
-            fit, lines = self._time.plan_baselines(fit)
-            self._say(lines)
-        search.run_baselines(named[:fit], experiment.seed)
-        for winner in winners if fit or not named else ():
-            for baseline in fitted(components, winner, ready.features):
-                callbacks.on_baseline(baseline)
+        BaselineStage(components, parts, ready.features, callbacks).run(finalists)
 
     def _first_trials(self, store: RunStore) -> Sequence[Trial]:
         """Return the trials of generation -1 that the journal lacks.

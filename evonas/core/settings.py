@@ -193,6 +193,9 @@ class FinalsSettings(Settings):
         prefer: what names the winner: ``error``: the lowest mean; ``cost``: the lowest
             ``objective.cost`` among networks with two further seeds or more whose error is within
             seed noise of that (two standard errors).
+        validation: images that judge the further trainings: ``folds``: for each seed another fold
+            of the training images, whole groups together, while all other images of training and
+            validation train; ``search``: the validation images of the search, for every seed.
     """
 
     method: Literal["race", "fixed"] = "race"
@@ -200,6 +203,7 @@ class FinalsSettings(Settings):
     seeds: Annotated[int, Field(ge=1)] = 4
     budget: Annotated[int, Field(ge=1)] | None = None
     prefer: Literal["error", "cost"] = "error"
+    validation: Literal["folds", "search"] = "folds"
 
     @field_validator("budget")
     @classmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from evonas.core.settings import FinalsSettings
 from evonas.estimation.measurement import Measurement
 from evonas.report.tables import multiply_adds
@@ -28,9 +30,10 @@ def winner(
     """
     best = finalists[0]
     error, own = best.metrics()[metric], best.trial.metrics[metric]
-    if constant is not None and not error < constant:
+    judged = best.compared()[metric]  # on the images of the constant
+    if constant is not None and not judged < constant:
         yield (
-            f"NOTHING WAS LEARNED: the winner's {metric} of {error:.3f}{_in(unit)} does not beat "
+            f"NOTHING WAS LEARNED: the winner's {metric} of {judged:.3f}{_in(unit)} does not beat "
             f"the {constant:.3f} of a constant prediction: look at the labels (`evonas data "
             f"check`), lower training.learning_rate, or train for more epochs."
         )
@@ -44,9 +47,16 @@ def winner(
         return
     place = sorted(finalists, key=lambda one: one.trial.value).index(best) + 1
     deviation = noise(finalists, metric)
-    noisy = "" if math.isnan(deviation) else f"; seeds differ by {deviation:.3f}{_in(unit)} (sd)"
+    of = "trainings on one fold" if best.folds else "seeds"
+    noisy = "" if math.isnan(deviation) else f"; {of} differ by {deviation:.3f}{_in(unit)} (sd)"
+    what = (
+        f"mean over {len(best.further)} fold(s) of images which the search trained on, each held "
+        f"out once"
+        if best.folds
+        else f"mean of {len(best.further)} further seed(s)"
+    )
     yield (
-        f"That is the mean of {len(best.further)} further seed(s); of {len(finalists)} "
+        f"That is the {what}; of {len(finalists)} "
         f"finalist(s) it was number {place} in the search with {own:.3f}{noisy}."
     )
 
@@ -71,7 +81,8 @@ def reason(outcome: Outcome, settings: FinalsSettings | None, metric: str) -> st
     if settings is not None and settings.method == "race":
         trainings = sum(len(one.further) for one in outcome.finalists)
         why = (
-            f"It is named as the winner of a race of {count} networks over seeds, {trainings} "
+            f"It is named as the winner of a race of {count} networks over "
+            f"{'folds' if best.folds else 'seeds'}, {trainings} "
             f"further trainings in all"
         )
     else:
@@ -145,7 +156,9 @@ def baselines(
         how = "Trained the same way" if one.digest else "Fitted to the same images"
         beyond = f", beyond {limits}" if one.over_limit else ""
         note = f" ({one.note})" if one.note else ""
-        yield f"{how}, {one.name}: {result} at {_cost(measurement)}{beyond}{note}."
+        again = [further[metric] for further in one.further]
+        folds = f", over the winner's folds {np.mean(again):.3f}" if again else ""
+        yield f"{how}, {one.name}: {result}{folds} at {_cost(measurement)}{beyond}{note}."
 
 
 def search_verdict(
@@ -157,21 +170,32 @@ def search_verdict(
 ) -> str:
     """Return a sentence on what a search was worth; empty without baselines.
 
+    Errors on the same images are compared: of the folds that judged the winner and the best
+    baseline, or of the search.
+
     Args:
         finalists: the winner first.
         rivals, metric, unit, limits: as of ``baselines``.
     """
     best = finalists[0]
-    errors = [one.metrics[metric] for one in best.further or (best.trial,)]
+    on_folds = [one for one in rivals if one.further] if best.folds else []
+    seeds = best.further or (best.trial,)
+    ours: Sequence[Trial] = seeds if on_folds or not best.folds else (best.trial,)
+    errors = [one.metrics[metric] for one in ours]
+
+    def of(one: TrainedBaseline) -> list[float]:
+        results = one.further if on_folds else (one.measurement.metrics,)
+        return [result[metric] for result in results if metric in result]
+
     rated = [
         Rated(
             one.name,
-            [one.measurement.metrics[metric]] if metric in one.measurement.metrics else [],
+            of(one),
             one.measurement.macs,
             over_limit=one.over_limit,
-            fixed=not one.digest,
+            fixed=not (one.digest or one.further),
         )
-        for one in rivals
+        for one in on_folds or rivals
     ]
     winner, deviation = Rated("winner", errors, best.trial.macs), noise(finalists, metric)
     return verdict(winner, rated, unit, limited=bool(limits), noise=deviation)

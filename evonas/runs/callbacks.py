@@ -5,7 +5,7 @@ Result files, loggers and reports of a search are callbacks too; they come befor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -55,6 +55,8 @@ class TrainedBaseline:
         measurement: metrics, costs, and the error if the training failed.
         note: what the fit of a classical model left out; empty if nothing.
         over_limit: its costs are beyond the limits of the candidates.
+        further: metrics on the folds of the winner's further trainings, in their order; the best
+            baseline alone has them, where there are folds.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TrainedBaseline:
     measurement: Measurement
     note: str = ""
     over_limit: bool = False
+    further: Sequence[Mapping[str, float]] = ()
 
 
 class Callback:

@@ -149,7 +149,8 @@ class Block(TypedDict):
 class Baseline(TypedDict):
     """A baseline: a network, trained as briefly as the candidates, or a fit without a digest.
 
-    ``over_limit``: its costs are beyond the limits of the candidates.
+    ``over_limit``: its costs are beyond the limits of the candidates. ``further``: metrics on the
+    folds of the winner's further trainings; the best baseline alone has them.
     """
 
     name: StrictStr
@@ -161,6 +162,7 @@ class Baseline(TypedDict):
     failed: NotRequired[StrictStr]
     over_limit: NotRequired[StrictBool]
     note: NotRequired[StrictStr]
+    further: NotRequired[list[Metrics]]
 
 
 class SearchedMetrics(TypedDict, total=False):

@@ -32,11 +32,17 @@ class Finalist:
 
     Attributes:
         trial: the search's own training.
-        further: trainings with other seeds that worked, in the order of the seeds.
+        further: trainings with other seeds, and on other folds of the images where there are
+            such, that worked, in the order of the seeds.
     """
 
     trial: Trial
     further: tuple[Trial, ...] = ()
+
+    @property
+    def folds(self) -> bool:
+        """Whether folds of the images judged the further trainings, one each."""
+        return any(trial.fold for trial in self.further)
 
     @property
     def fitness(self) -> float:
@@ -47,6 +53,13 @@ class Finalist:
         """Return the mean of each metric, over the further seeds where there are any."""
         results = [trial.metrics for trial in self.further or (self.trial,)]
         return {name: float(np.mean([r[name] for r in results])) for name in results[0]}
+
+    def compared(self) -> dict[str, float]:
+        """Return the metrics that compare with those of networks which were trained once.
+
+        After folds those are of the search's own training, on the same images.
+        """
+        return dict(self.trial.metrics) if self.folds else self.metrics()
 
     def spread(self) -> dict[str, float]:
         """Return the sample standard deviation of each metric and of ``fitness``.
@@ -106,10 +119,10 @@ class Outcome:
 def settings_of(content: Mapping[str, Any]) -> FinalsSettings | None:
     """Return the settings of the finals that an experiment.yaml names; None: none are named.
 
-    A file without a method is older than races.
+    A file without a method is older than races, one without ``validation`` older than folds.
     """
     known = {key: content[key] for key in FinalsSettings.model_fields if key in content}
-    return FinalsSettings(**{"method": "fixed", **known}) if known else None
+    return FinalsSettings(**{"method": "fixed", "validation": "search", **known}) if known else None
 
 
 def rounds(settings: FinalsSettings) -> list[int]:
@@ -237,9 +250,15 @@ def _all_finalists(trials: Sequence[Trial], own: Mapping[str, Trial]) -> list[Fi
 
 
 def noise(finalists: Sequence[Finalist], metric: str) -> float:
-    """Return the standard deviation of a metric between seeds, pooled; nan if unknown."""
-    values = [[trial.metrics[metric] for trial in one.further] for one in finalists]
-    return finals_race.pooled_deviation(values)[0]
+    """Return the standard deviation of a metric between seeds, pooled; nan if unknown.
+
+    Where each seed has a fold of its own, what is common to all networks on a fold is left out.
+    """
+    results = {
+        one.trial.digest: {trial.repeat: trial.metrics[metric] for trial in one.further}
+        for one in finalists
+    }
+    return finals_race.deviation(results, paired=any(one.folds for one in finalists))[0]
 
 
 def statistically_tied(
@@ -251,7 +270,9 @@ def statistically_tied(
     """Return networks that are cheaper than the winner and statistically tied with it.
 
     Their error is within ``DOUBT`` standard errors of the winner's, or lower. One that was
-    trained once counts with that one training, so it is a hint, not a result.
+    trained once counts with that one training, so it is a hint, not a result. Where folds judged,
+    errors on the same images are compared: of the folds that both were trained on, or of the
+    search.
 
     Args:
         finalists: as ``rank_finalists`` returns them.
@@ -275,8 +296,24 @@ def statistically_tied(
     for other in known.values():
         if price(other.trial) >= price(winner.trial):
             continue
-        shares = 1.0 / len(winner.further) + 1.0 / max(len(other.further), 1)
-        gap = other.metrics()[metric] - winner.metrics()[metric]
+        ours, theirs = _comparable(winner, other)
+        shares = 1.0 / len(ours) + 1.0 / len(theirs)
+        gap = np.mean([t.metrics[metric] for t in theirs]) - np.mean(
+            [t.metrics[metric] for t in ours]
+        )
         if gap <= DOUBT * deviation * math.sqrt(shares):
             found.append(other)
     return sorted(found, key=lambda finalist: price(finalist.trial))
+
+
+def _comparable(one: Finalist, other: Finalist) -> tuple[list[Trial], list[Trial]]:
+    """Return the trainings of two networks whose mean errors can be compared."""
+    if not (one.folds or other.folds):
+        return [*one.further], [*(other.further or (other.trial,))]
+    common = {trial.repeat for trial in one.further} & {trial.repeat for trial in other.further}
+    if not common:
+        return [one.trial], [other.trial]
+    first, second = (
+        [trial for trial in which.further if trial.repeat in common] for which in (one, other)
+    )
+    return first, second

@@ -1,5 +1,8 @@
 """Race of the finals: rounds of further seeds, after each of which the worse networks are dropped.
 
+Each round may also have a fold of the images of its own, so that the people who chose the finalists
+do not choose among them.
+
 Successive halving (Jamieson and Talwalkar 2016, https://arxiv.org/abs/1502.07943) over seeds, with
 a t-test that drops networks earlier, as races of models do (Maron and Moore 1994). In round n every
 network that is left is trained with its n-th further seed. All networks that are compared have as
@@ -17,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -47,12 +51,31 @@ class Standing:
     at_most: int = 0
 
 
-def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """Return the pooled standard deviation of groups and its degrees of freedom; nan without."""
-    known = [group for group in groups if len(group) > 1]
-    freedom = sum(len(group) - 1 for group in known)
-    squares = sum(float(np.var(group)) * len(group) for group in known)
-    return (math.sqrt(squares / freedom) if freedom else math.nan), freedom
+def deviation(
+    results: Mapping[str, Mapping[int, float]], paired: bool = False
+) -> tuple[float, int]:
+    """Return the standard deviation of a network's results and its degrees of freedom.
+
+    It is that of the residuals of a linear model with an effect of each network, pooled over the
+    networks. nan without a degree of freedom.
+
+    Args:
+        results: network -> round -> result.
+        paired: whether all networks of a round were judged on a fold of its own, so that the model
+            also has an effect of each round (two-way analysis of variance).
+    """
+    rows = [(one, at, value) for one, done in results.items() for at, value in done.items()]
+    effects: list[Any] = [[row[0] for row in rows]]
+    effects += [[row[1] for row in rows]] if paired else []
+    columns = [np.array(e)[:, None] == np.unique(e) for e in effects if e]
+    if not columns:
+        return math.nan, 0
+    design, values = np.hstack(columns).astype(float), np.array([row[2] for row in rows])
+    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    freedom = len(rows) - int(rank)
+    if freedom < 1:
+        return math.nan, 0
+    return math.sqrt(float(np.sum((values - design @ solution) ** 2)) / freedom), freedom
 
 
 def round_sizes(networks: int, seeds: int, budget: int | None = None) -> list[int]:
@@ -69,8 +92,32 @@ def round_sizes(networks: int, seeds: int, budget: int | None = None) -> list[in
     return sizes
 
 
+def residual_deviation(rounds: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
+    """Return the standard deviation around network and round effects, and its freedom; nan without.
+
+    Args:
+        rounds: network -> round -> result; the model is additive (two-way analysis of variance).
+    """
+    rows = [(one, at, value) for one, done in rounds.items() for at, value in done.items()]
+    networks, places = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
+    design = np.zeros((len(rows), len(networks) + len(places)))
+    for line, (one, at, _) in enumerate(rows):
+        design[line, networks.index(one)] = 1.0
+        design[line, len(networks) + places.index(at)] = 1.0
+    values = np.array([row[2] for row in rows])
+    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    freedom = len(rows) - int(rank)
+    if freedom < 1:
+        return math.nan, 0
+    squares = float(np.sum((values - design @ solution) ** 2))
+    return math.sqrt(squares / freedom), freedom
+
+
 def after_round(
-    running: Sequence[str], further: Mapping[str, Sequence[float]], own: Mapping[str, float]
+    running: Sequence[str],
+    further: Mapping[str, Mapping[int, float]],
+    own: Mapping[str, float],
+    paired: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Return the networks that go on after a round and those that do not, each the best first.
 
@@ -79,14 +126,18 @@ def after_round(
 
     Args:
         running: networks that the round trained; of equal ones the first is better.
-        further: fitness of the further seeds that worked, of all networks of the race.
+        further: network -> round -> fitness of the further seed, if it worked, of all networks of
+            the race.
         own: fitness in the search, where it counts; else empty.
+        paired: whether each round has a fold of its own; see ``deviation``.
     """
-    results = {key: [*further[key], *([own[key]] if key in own else [])] for key in running}
+    results = {
+        key: [*further[key].values(), *([own[key]] if key in own else [])] for key in running
+    }
     means = {key: float(np.mean(row)) if row else math.inf for key, row in results.items()}
     ranked = sorted(running, key=lambda key: means[key])
-    deviation, freedom = pooled_deviation([*further.values()])
-    limit = _quantile(freedom) * deviation if freedom else math.inf
+    spread, freedom = deviation(further, paired)
+    limit = _quantile(freedom) * spread if freedom else math.inf
     best = ranked[0]
 
     def goes_on(key: str) -> bool:
@@ -140,8 +191,9 @@ def replay(trials: Sequence[Trial], settings: FinalsSettings) -> Standing:
         worked = [d for d in running if rows[d, repeat].fitness is not None]
         for digest in worked:
             taken[digest].append(rows[digest, repeat])
-        further = {digest: [row.value for row in taken[digest]] for digest in own}
-        kept, worse = after_round(worked or running, further, counted)
+        further = {digest: {row.repeat: row.value for row in taken[digest]} for digest in own}
+        folds = any(row.fold for row in rows.values())
+        kept, worse = after_round(worked or running, further, counted, folds)
         others = [digest for digest in field if digest not in (*kept, *worse)]
         field, dropped = kept, [*worse, *others, *dropped]
     return standing()

@@ -37,6 +37,8 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
         latency: of the head network, milliseconds for one image; 0: not measured.
         latency_noise: half the interquartile range of its passes, as a share of it.
         repeat: which further seed of a ``final``, from 1; else 0.
+        fold: which fold of the images judged a ``final``, from 1; 0: the validation images of the
+            search.
         epochs: that it trained.
         rung: fitness at the first rung; None where there was no race.
         parent: digest of the parent network; empty: none.
@@ -70,6 +72,7 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     inherited: Number = 0.0
     curve: tuple[Number, ...] = ()
     losses: tuple[Number, ...] = ()
+    fold: Whole = 0
     at: Number = 0.0
 
     def __eq__(self, other: object) -> bool:
@@ -100,11 +103,13 @@ class Trial(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     def row(self) -> dict[str, Any]:
         """Return values by name, as a line of the journal holds them; none is copied.
 
-        Without training losses it has no ``losses``, like the lines of earlier versions.
+        Without training losses it has no ``losses``, and without a fold no ``fold``, like the
+        lines of earlier versions.
         """
         row = dict(zip(_NAMES, _values(self), strict=True))
-        if not self.losses:
-            del row["losses"]
+        for name in ("losses", "fold"):
+            if not row[name]:
+                del row[name]
         return row
 
     @property

@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from evonas.core.version import __version__
 from evonas.errors import InputError
 from evonas.estimation.cost.block_summary import Block
 from evonas.estimation.cost.limits import KnownCosts
+from evonas.estimation.estimator import Split
 from evonas.estimation.execution.base import Executor
 from evonas.estimation.features.feature_cache import Features, Progress
 from evonas.estimation.objective import Objective
@@ -194,6 +195,11 @@ class BaseComponents(ABC):
         if self.experiment.table and settings.enabled:
             raise InputError("inherit=true: a table has no weights that could be inherited")
         return WeightInheritance(settings, optimizer, self.tensors, training, run_dir / "weights")
+
+    @property
+    def final_folds(self) -> Sequence[Split]:
+        """Splits of the finals, used in turn; empty: that of the search."""
+        return ()
 
     @property
     def finals(self) -> FinalsSettings | None:

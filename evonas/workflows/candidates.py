@@ -20,6 +20,7 @@ from evonas.runs.run_store import LARGEST
 from evonas.runs.training_curves import training_losses
 from evonas.runs.trial import Trial
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.fold_splits import final_fold
 from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.racing import Race
 from evonas.workflows.time_budget import TimeBudget
@@ -39,6 +40,7 @@ class SearchComponents:
         race: successive halving within a generation; None: every candidate trains to the end.
         inheritance: weight inheritance; None: every candidate starts from random weights.
         time: budget in minutes; None: there is none.
+        final_folds: number of folds that judge the finals in turn; 0: the images of the search do.
     """
 
     space: SearchSpace
@@ -50,6 +52,7 @@ class SearchComponents:
     race: Race | None = None
     inheritance: WeightInheritance | None = None
     time: TimeBudget | None = None
+    final_folds: int = 0
 
 
 class Candidates:
@@ -100,6 +103,8 @@ class Candidates:
             latency=self._objective.timed and not trial.latency,  # a final has its network's
             max_ms=0.0 if trial.repeat else self._objective.settings.max_ms or 0.0,
         )
+        if trial.fold:
+            job = replace(job, split=final_fold(trial.fold))
         if (inheritance := self._parts.inheritance) is not None:
             # Finals compare networks, not their ancestors: there all start from random weights.
             final = replace(job, training=inheritance.fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from evonas.core.array_types import Array
 from evonas.core.experiment import Experiment
 from evonas.core.recipe import overruled
 from evonas.data.base import Dataset
+from evonas.errors import InputError
 from evonas.estimation.cost.latency_cache import Timing
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.execution.base import Executor
@@ -32,6 +34,7 @@ from evonas.space.recipe import (
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
 from evonas.workflows.base_components import BaseComponents, Ready, surroundings
 from evonas.workflows.baselines import checked_baselines
+from evonas.workflows.fold_splits import final_fold, finals_folds
 from evonas.workflows.initial_designs import initial_designs
 from evonas.workflows.network_components import NetworkComponents
 from evonas.workflows.recipe_tasks import Settled
@@ -234,6 +237,28 @@ class Components(NetworkComponents):
         sides, targets = self.dataset.sides(), self.task.targets(self.dataset)
         return tap_errors(features, [str(tap) for tap in taps], sides, self.task, targets)
 
+    @cached_property
+    def final_folds(self) -> list[Split]:
+        """Splits of the finals, used in turn; empty: that of the search.
+
+        It is also empty where a fold lacks labels, so that its errors would not be finite.
+        """
+        finals = self.finals
+        if finals is None or finals.validation == "search":
+            return []
+        found = finals_folds(self.dataset, finals.seeds, self.experiment.seed)
+        return found if all(self._carries_the_task(split) for split in found) else []
+
+    def _carries_the_task(self, split: Split) -> bool:
+        """Whether the labels of a split suffice to train and to judge."""
+        targets = self.task.targets(self.dataset)
+        try:
+            self.tasks.fit_options(split.train)
+        except InputError:
+            return False
+        metrics = self.task.constant_metrics(targets[split.train], targets[split.validation])
+        return all(math.isfinite(value) for value in metrics.values())
+
     def ready(self, progress: Progress) -> Ready:
         """Compute the features that a search may need."""
         features = self.features(self.backbone, self.taps(), progress)
@@ -241,8 +266,10 @@ class Components(NetworkComponents):
         split = Split(sides["train"], sides["validation"])
         chosen = {*all_task_choices(self.experiment.recipe)}
         chosen |= {task_choices(baseline) for _, baseline in self.baselines}
-        settled = self.tasks.settled({"search": split.train}, chosen)
-        context = self.context({"backbone": features}, {"search": split}, settled)
+        folds = {final_fold(n): one for n, one in enumerate(self.final_folds, start=1)}
+        splits = {"search": split, **folds}
+        settled = self.tasks.settled({name: one.train for name, one in splits.items()}, chosen)
+        context = self.context({"backbone": features}, splits, settled)
         environment = {
             **surroundings(),
             **self.fingerprints(),

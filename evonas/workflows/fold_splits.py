@@ -106,6 +106,42 @@ def make_folds(dataset: Dataset, folds: int, fold_by: str, seed: int) -> Folds:
     return Folds(fold_by or "group", splits, _warning(dataset, splits))
 
 
+def final_fold(number: int) -> str:
+    """Return the name of the split of a fold of the finals, from 1."""
+    return f"final fold {number}"
+
+
+def finals_folds(dataset: Dataset, most: int, seed: int) -> list[Split]:
+    """Return the folds on which the finals of a search judge their networks.
+
+    The training images are dealt to folds of about as many images as the validation split, whole
+    groups together. All other images of training and validation train.
+
+    Args:
+        dataset: a test split of it is left out.
+        most: number of folds that are needed.
+        seed: of the deal.
+
+    Returns:
+        Disjoint validation images, none of them in the validation split of the search. Empty: there
+        would be fewer than two folds.
+    """
+    sides = dataset.sides()
+    train, validation = sides["train"], sides["validation"]
+    groups, sizes = np.unique(dataset.groups[train], return_counts=True)
+    count = min(round(len(train) / len(validation)), len(groups))
+    if min(count, most) < 2:
+        return []
+    order = np.random.default_rng(seed).permutation(len(groups))
+    filled, fold_of = np.zeros(count, np.intp), np.empty(len(groups), np.intp)
+    for place in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first
+        fold_of[place] = np.argmin(filled)
+        filled[fold_of[place]] += sizes[place]
+    fold_of_image = fold_of[np.searchsorted(groups, dataset.groups[train])]
+    parts = [train[fold_of_image == number] for number in range(min(count, most))]
+    return [Split(np.setdiff1d(np.union1d(train, validation), part), part) for part in parts]
+
+
 def _warning(dataset: Dataset, splits: Mapping[str, Split]) -> str:
     """Return a warning if images of one group train and judge; empty if none do."""
     groups = dataset.groups

@@ -19,10 +19,9 @@ from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
-from evonas.runs.callbacks import Callback, TrainedBaseline
+from evonas.runs.callbacks import Callback
 from evonas.runs.finals import due
 from evonas.runs.run_store import RunStore, Trial
-from evonas.space import Architecture
 from evonas.workflows.ask_window import AskWindow
 from evonas.workflows.candidates import Candidates, SearchComponents, candidate_seed, repeated
 
@@ -169,6 +168,8 @@ class Search:
             self._callbacks.on_stage("finals", left)
         while waiting:
             rows = sorted(waiting, key=lambda trial: -trial.macs)  # as ``Candidates.jobs``
+            if folds := self._parts.final_folds:
+                rows = [changed(row, fold=(row.repeat - 1) % folds + 1) for row in rows]
             jobs = [self._candidates.job(trial, seed) for trial in rows]
             jobs = [replace(job, index=number) for number, job in enumerate(jobs)]
             for number, measurement in self._executor.evaluate(jobs):
@@ -177,27 +178,6 @@ class Search:
                 self._store.append(trial)
                 self._callbacks.on_trial(trial)
             waiting, _ = due(self._store.trials(), settings)
-
-    def run_baselines(self, baselines: Sequence[tuple[str, Architecture]], seed: int) -> None:
-        """Train hand-made networks as briefly as candidates with random initial weights.
-
-        Args:
-            baselines: name and architecture of each.
-            seed: seed of the run.
-        """
-        self._callbacks.on_stage("baselines", len(baselines))
-        parts, jobs = self._parts, []
-        training = parts.inheritance.fresh if parts.inheritance else parts.training
-        for index, (name, architecture) in enumerate(baselines):
-            own = candidate_seed(seed, architecture.digest, training.epochs)
-            timed = self._objective.timed
-            jobs.append(Job(index, architecture, own, training, name, latency=timed))
-        measured = dict(self._executor.evaluate(jobs))
-        for job in jobs:
-            digest, measurement = job.architecture.digest, measured[job.index]
-            over = not self._objective.admits(job.architecture, measurement.macs)
-            baseline = TrainedBaseline(job.label, digest, measurement, over_limit=over)
-            self._callbacks.on_baseline(baseline)
 
     def _add_warm_start(self) -> None:
         """Pass the trials of generation -1 to the optimizer, before the first ask."""

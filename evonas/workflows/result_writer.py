@@ -15,7 +15,7 @@ from evonas.report import search_summary
 from evonas.report.price import price
 from evonas.runs import result_files
 from evonas.runs.callbacks import Callback, SearchStart, TrainedBaseline
-from evonas.runs.file_schemas import BackboneCost, Block, SearchFile
+from evonas.runs.file_schemas import BackboneCost, Baseline, Block, SearchFile
 from evonas.runs.finals import Finalist, Outcome, decided
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
@@ -98,20 +98,7 @@ class ResultWriter(Callback):
                 f"{errors[0] if errors else 'none'}"
             )
         limits = limits_text(objective.settings.model_dump())
-        self._common["baselines"] = [
-            {
-                "name": one.name,
-                "digest": one.digest,
-                "metrics": dict(one.measurement.metrics),
-                "macs": one.measurement.macs,
-                "params": one.measurement.params,
-                "latency_ms": one.measurement.latency,
-                "failed": one.measurement.error,
-                "over_limit": one.over_limit,
-                "note": one.note,
-            }
-            for one in self._baselines
-        ]
+        self._common["baselines"] = [_entry(one) for one in self._baselines]
         rivals = self._baselines
         self._common["verdict"] = search_summary.search_verdict(
             finalists, rivals, metric, unit, limits
@@ -168,3 +155,22 @@ class ResultWriter(Callback):
     def _write_front(self) -> None:
         content = result_files.front_file(self._front, self._objective, self._common)
         self._store.write("front.json", content)
+
+
+def _entry(baseline: TrainedBaseline) -> Baseline:
+    """Return a baseline as best.json holds it."""
+    measured = baseline.measurement
+    entry: Baseline = {
+        "name": baseline.name,
+        "digest": baseline.digest,
+        "metrics": dict(measured.metrics),
+        "macs": measured.macs,
+        "params": measured.params,
+        "latency_ms": measured.latency,
+        "failed": measured.error,
+        "over_limit": baseline.over_limit,
+        "note": baseline.note,
+    }
+    if baseline.further:
+        entry["further"] = [dict(result) for result in baseline.further]
+    return entry

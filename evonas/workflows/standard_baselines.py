@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from evonas.estimation.estimator import TrainingContext
+from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.features.feature_cache import Features
 from evonas.estimation.measurement import Measurement
 from evonas.runs.callbacks import TrainedBaseline
@@ -105,7 +105,11 @@ def classical_methods(components: BaseComponents, winner: Architecture) -> list[
 
 
 def fitted(
-    components: BaseComponents, winner: Architecture, features: Features | None
+    components: BaseComponents,
+    winner: Architecture,
+    features: Features | None,
+    split: Split | None = None,
+    only: str = "",
 ) -> Iterator[TrainedBaseline]:
     """Yield the classical models on the winner's tap and the constant, each with its measurement.
 
@@ -113,14 +117,15 @@ def fitted(
         components: of the search.
         winner: of the search.
         features: the cached features of the search; they contain the winner's tap.
+        split: images to fit and to judge; None: training and validation images of the search.
+        only: name of the one that is wanted; empty: all.
     """
     if features is None or not isinstance(components, Components) or not enabled(components):
         return
     task, tap, sides = components.task, components.tap_of(winner), components.dataset.sides()
     targets = task.targets(components.dataset)
-    train, validation = (
-        np.intersect1d(sides[side], features.usable) for side in ("train", "validation")
-    )
+    split = (split or Split(sides["train"], sides["validation"])).only(features.usable)
+    train, validation = split.train, split.validation
     maps = features.open(tap)[0]
 
     def baseline(name: str, model: ClassicalModel) -> TrainedBaseline:
@@ -131,9 +136,9 @@ def fitted(
         return TrainedBaseline(name, "", measurement, model.note, over)
 
     for method in classical_methods(components, winner):
-        model = classical.fit(method, task, maps, targets, train)
-        yield baseline(f"{method.name} on {tap}", model)
-    if task.metric != HELD_OUT_LOSS:
+        if (name := f"{method.name} on {tap}") == (only or name):
+            yield baseline(name, classical.fit(method, task, maps, targets, train))
+    if task.metric != HELD_OUT_LOSS and only in ("", CONSTANT):
         yield baseline(CONSTANT, classical.constant(task, targets, train))
 
 

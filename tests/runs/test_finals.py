@@ -169,6 +169,33 @@ def test_one_training_is_as_good_within_two_standard_errors_of_the_difference() 
     assert close(-5.0) == ["b"]
 
 
+def on_folds(one: Finalist) -> Finalist:
+    return Finalist(one.trial, tuple(replace(row, fold=row.repeat) for row in one.further))
+
+
+def test_a_finalist_on_folds_compares_with_others_by_the_search() -> None:
+    one = finalist("a", 9.0, 4.0, 6.0)
+    assert (one.folds, one.compared()) == (False, {"error": 5.0})
+    assert (on_folds(one).folds, on_folds(one).compared()) == (True, {"error": 9.0})
+    assert on_folds(one).metrics() == {"error": 5.0}
+    assert not finalist("a", 9.0).folds
+
+
+def test_ties_after_folds_are_of_errors_on_the_same_images() -> None:
+    # fold 2 is 20 harder than fold 1; residuals of a and b on folds 1 and 2: +-0.5, sd 1
+    a, b = (
+        on_folds(finalist("a", 7.0, 10.0, 31.0)),
+        on_folds(finalist("b", 7.5, 12.0, 31.0, macs=50)),
+    )
+    assert noise([a, b], "error") == pytest.approx(1.0)
+    c = on_folds(finalist("c", 7.0, 12.7, macs=40))  # on fold 1 alone, 2.7 worse: limit 2.83
+    d = on_folds(finalist("d", 7.0, 12.9, macs=30))
+    known = [a, b, c, d]
+    trials = [*(one.trial for one in known), own("e", 9.8, macs=20), own("f", 9.9, macs=10)]
+    found = statistically_tied(known, trials, "error")
+    assert names(found) == ["e", "c", "b"], "in the search e is 2.8 worse than a, f 2.9"
+
+
 def test_only_cheaper_networks_are_told() -> None:
     assert close(0.0, 99) == ["b"]
     assert close(0.0, 100) == close(-9.0, 101) == []

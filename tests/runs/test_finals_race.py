@@ -26,7 +26,7 @@ from evonas.runs.finals import (
     rounds,
     settings_of,
 )
-from evonas.runs.finals_race import ALPHA, after_round, pooled_deviation, replay, round_sizes
+from evonas.runs.finals_race import ALPHA, after_round, deviation, replay, round_sizes
 from evonas.runs.run_store import Trial
 
 RACE = FinalsSettings(networks=6, seeds=4)
@@ -110,7 +110,7 @@ def test_rounds_halve_down_to_two_within_the_budget(
 
 
 def test_the_better_half_goes_on_by_all_its_trainings() -> None:
-    further = {"a": [5.0], "b": [4.0], "c": [3.0], "d": [1.0]}
+    further = {"a": {1: 5.0}, "b": {1: 4.0}, "c": {1: 3.0}, "d": {1: 1.0}}
     assert after_round("abcd", further, {}) == (["d", "c"], ["b", "a"])
     searched = {"a": 0.0, "b": 0.1, "c": 2.0, "d": 6.0}  # means 2.5, 2.05, 2.5, 3.5
     assert after_round("abcd", further, searched) == (["b", "a"], ["c", "d"])
@@ -122,12 +122,49 @@ def test_one_that_is_worse_beyond_noise_is_dropped_before_its_half(
 ) -> None:
     rows = {"a": [10.0, 12.0], "c": [20.0, 21.0, 25.0], "d": [30.0]}
     # sums of squares 2, 14 and that of b, 2; degrees of freedom 1 + 2 + 1
-    deviation = math.sqrt((2 + 14 + 2) / 4)
+    spread = math.sqrt((2 + 14 + 2) / 4)
     assert ALPHA == 0.05
-    gap = float(t.ppf(0.95, 4)) * deviation * math.sqrt(1 / 2 + 1 / 2) + beyond
+    gap = float(t.ppf(0.95, 4)) * spread * math.sqrt(1 / 2 + 1 / 2) + beyond
     rows["b"] = [10.0 + gap, 12.0 + gap]
-    assert pooled_deviation([*rows.values()]) == (pytest.approx(deviation), 4)
-    assert after_round("ab", rows, {})[0] == kept
+    further = {name: dict(enumerate(row, 1)) for name, row in rows.items()}
+    assert deviation(further) == (pytest.approx(spread), 4)
+    assert after_round("ab", further, {})[0] == kept
+
+
+tables = st.integers(2, 5).flatmap(
+    lambda n: st.lists(
+        st.lists(st.floats(-9.0, 9.0), min_size=n, max_size=n), min_size=2, max_size=5
+    )
+)
+
+
+@given(tables)
+def test_the_deviation_on_folds_is_that_of_a_two_way_analysis_of_variance(
+    table: list[list[float]],
+) -> None:
+    """Of a complete table, by the textbook: residuals from the means of rows and columns."""
+    values = np.array(table)
+    residuals = values - values.mean(1, keepdims=True) - values.mean(0) + values.mean()
+    freedom = (len(values) - 1) * (values.shape[1] - 1)
+    expected = math.sqrt(float((residuals**2).sum()) / freedom)
+    results = {str(n): dict(enumerate(row, 1)) for n, row in enumerate(table)}
+    found, free = deviation(results, paired=True)
+    assert (found, free) == (pytest.approx(expected, rel=1e-6, abs=1e-6), freedom)
+
+
+def test_hard_folds_are_no_noise() -> None:
+    """The second fold is ten degrees harder than the first, for every network."""
+    further = {
+        "a": {1: 5.0, 2: 15.1},
+        "b": {1: 6.0, 2: 16.0},
+        "c": {1: 7.1, 2: 17.0},
+        "d": {1: 8.0},
+    }
+    assert deviation(further, paired=True)[0] < 0.2 < 5.0 < deviation(further)[0]
+    assert after_round("abc", further, {}, paired=True) == (["a"], ["b", "c"])
+    assert after_round("abc", further, {}) == (["a", "b"], ["c"])
+    assert math.isnan(deviation({"a": {1: 5.0}, "b": {1: 6.0}}, paired=True)[0])
+    assert math.isnan(deviation({}, paired=True)[0])
 
 
 def test_a_race_ends_early_where_seeds_hardly_differ() -> None:
@@ -135,6 +172,16 @@ def test_a_race_ends_early_where_seeds_hardly_differ() -> None:
     finals = held(trials, RACE, {name: [error] * 4 for name, error in FLAT.items()})
     assert trained(finals) == "abcdef abc"  # after two rounds a alone is left
     assert names([*trials, *finals], RACE) == [*"abcdef"]
+
+
+def test_a_race_over_folds_takes_no_fold_for_noise() -> None:
+    errors = {name: [e, e + 30.0, e + 10.0, e + 20.0] for name, e in FLAT.items()}
+    trials = search(FLAT)
+    finals = [replace(one, fold=one.repeat) for one in held(trials, RACE, errors)]
+    assert trained(finals) == "abcdef abc ab ab", "these were taken for seeds of one split"
+    kept = [one for one in finals if one.repeat < 3]
+    assert due([*trials, *kept], RACE) == ((), 0), "a is better by the same on each fold"
+    assert names([*trials, *kept], RACE) == [*"abcdef"]
 
 
 def test_one_that_was_dropped_cannot_win_whatever_else_the_journal_holds() -> None:
@@ -274,12 +321,13 @@ def test_a_run_without_a_method_ranks_as_it_did() -> None:
     finals = again(trials, "a", 4.0, 6.0, 5.0) + again(trials, "b", 3.0, 3.5, 4.0)
     finals += again(trials, "c", 0.1, None, 0.1) + again(trials, "d", 0.0, 0.0, 0.0)
     old = settings_of({"networks": 3, "seeds": 3})
-    assert old == FinalsSettings(method="fixed", networks=3, seeds=3)
+    assert old == FinalsSettings(method="fixed", networks=3, seeds=3, validation="search")
     assert names([*trials, *finals], old) == ["b", "a", "c"]
     assert due([*trials, *finals], old)[0] == []
     assert rank_finalists([*trials, *finals])[0].trial.digest == "d"  # of all that there are
     assert settings_of({}) is None
-    assert settings_of({"method": "race", "seeds": 2}) == FinalsSettings(seeds=2)
+    before = FinalsSettings(seeds=2, validation="search")
+    assert settings_of({"method": "race", "seeds": 2}) == before
     assert planned(old, 60) == {"in the finals (3 best, 3 more seeds each)": 9}
 
 

@@ -58,11 +58,12 @@ def test_the_loss_of_the_kept_epoch() -> None:
 
 def test_a_line_without_losses_is_that_of_an_earlier_version(tmp_path: Path) -> None:
     """It is written and read as before; with losses it has them before ``at``."""
-    plain, full = trial(0, 0, 1.0), trial(0, 1, 1.0, curve=(2.0, 1.0), losses=(0.5, 0.25))
+    plain, full = trial(0, 0, 1.0), trial(0, 1, 1.0, curve=(2.0, 1.0), losses=(0.5, 0.25), fold=1)
     with RunStore(tmp_path) as store:
         store.append(plain, full)
     first, second = (json.loads(x) for x in (tmp_path / "journal.jsonl").read_text().splitlines())
-    assert list(first) == [name for name in Trial.__struct_fields__ if name != "losses"]
+    optional = ("losses", "fold")
+    assert list(first) == [name for name in Trial.__struct_fields__ if name not in optional]
     assert list(second) == list(Trial.__struct_fields__)
     assert second["losses"] == [0.5, 0.25]
     assert read_journal(tmp_path) == [plain, full]

@@ -27,7 +27,7 @@ from evonas.report.tables import held_out
 from evonas.runs.comparison_schemas import Comparison
 from evonas.runs.file_schemas import checked
 from evonas.workflows.components import Components
-from evonas.workflows.fold_splits import Folds, make_folds
+from evonas.workflows.fold_splits import Folds, finals_folds, make_folds
 
 PROBE = {"name": "probe", "network": "linear_probe", "settings": {"tap": "block3"}}
 
@@ -68,6 +68,39 @@ def test_every_image_judges_once_and_never_trains_then(folds: int, by: str, coun
         shared = set(data.groups[split.train]) & set(data.groups[split.validation])
         assert bool(shared) is (by == "image")
     assert found.warning.startswith("persons are shared between folds") is (by == "image")
+
+
+@pytest.mark.parametrize(
+    ("persons", "most", "count"), [(10, 4, 4), (10, 20, 9), (5, 4, 4), (3, 4, 2)]
+)
+def test_folds_of_finals_are_of_other_groups_than_those_of_the_search(
+    persons: int, most: int, count: int
+) -> None:
+    data = Faces(persons)
+    found = finals_folds(data, most, seed=3)
+    assert len(found) == count
+    seen = np.union1d(data.splits["train"], data.splits["validation"])
+    judged = [split.validation for split in found]
+    assert len(np.unique(np.concatenate(judged))) == sum(map(len, judged)), "each judges once"
+    for split in found:
+        assert len(split.validation) == pytest.approx(len(data.splits["validation"]), abs=4)
+        assert np.array_equal(np.sort([*split.train, *split.validation]), seen)
+        assert set(data.splits["validation"]) <= set(split.train)
+        assert not set(data.groups[split.train]) & set(data.groups[split.validation])
+    again, other = finals_folds(data, most, seed=3), finals_folds(data, most, seed=4)
+    assert all(
+        np.array_equal(a.validation, b.validation) for a, b in zip(found, again, strict=True)
+    )
+    if persons == 10:
+        assert any(
+            not np.array_equal(*pair)
+            for pair in zip(judged, [s.validation for s in other], strict=True)
+        )
+
+
+def test_finals_have_no_folds_where_groups_or_seeds_are_too_few() -> None:
+    assert finals_folds(Faces(2), 4, seed=0) == []
+    assert finals_folds(Faces(10), 1, seed=0) == []
 
 
 def test_groups_are_dealt_in_sorted_order_as_before() -> None:

@@ -55,6 +55,7 @@ def run(
     resume: bool = False,
     begin_with: Sequence[Trial] = (),
     seen: list[Trial] | None = None,
+    folds: int = 0,
     callbacks: Callback | None = None,
     **settings: Any,
 ) -> list[Trial]:
@@ -65,7 +66,7 @@ def run(
     objective = Objective("error", ObjectiveSettings(target_mflops=0.05, **settings))
     with RunStore(folder, resume) as store:
         components = SearchComponents(
-            SPACE, optimizer, executor, objective, TrainingSettings(), cost
+            SPACE, optimizer, executor, objective, TrainingSettings(), cost, final_folds=folds
         )
         search = Search(components, store, callbacks or Watching(seen))
         if begin_with:
@@ -106,6 +107,20 @@ def test_finals_train_the_best_with_other_seeds(tmp_path: Path) -> None:
     assert len({(job.architecture.digest, job.seed) for job in executor.jobs}) == BUDGET + 6
     assert len({job.index for job in jobs}) == 6
     assert all(job.training == TrainingSettings() for job in jobs)
+
+
+def test_each_seed_has_its_fold_in_turn(tmp_path: Path) -> None:
+    executor = Fake()
+    trials = of_finals(run(tmp_path, executor, networks=2, seeds=3, folds=2))
+    assert {(one.repeat, one.fold) for one in trials} == {(1, 1), (2, 2), (3, 1)}
+    splits = {(job.seed, job.split) for job in executor.jobs[BUDGET:]}
+    assert splits == {
+        (candidate_seed(SEED, one.digest, 5, one.repeat), f"final fold {one.fold}")
+        for one in trials
+    }
+    assert {job.split for job in executor.jobs[:BUDGET]} == {"search"}
+    resumed = run(tmp_path, Fake(), networks=2, seeds=3, folds=2, resume=True)
+    assert of_finals(resumed) == trials
 
 
 def test_finals_stand_in_the_journal_at_what_they_repeat(tmp_path: Path) -> None:

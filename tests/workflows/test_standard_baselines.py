@@ -24,6 +24,7 @@ from evonas.estimation.estimator import TrainingContext
 from evonas.estimation.features.feature_cache import Features
 from evonas.report.page import run_tables
 from evonas.report.page.run_data import Run
+from evonas.runs.run_store import read_journal
 from evonas.space import Architecture
 from evonas.workflows import classical_models as classical
 from evonas.workflows.components import Components, components_of
@@ -176,12 +177,43 @@ def test_a_search_ends_beside_the_standard_baselines(run: tuple[Path, str]) -> N
     assert run[1].count(f"of head, beyond objective.max_macs={LIMIT}") == 1
 
 
+def test_the_best_baseline_is_judged_on_the_folds_of_the_winner(run: tuple[Path, str]) -> None:
+    best = json.loads((run[0] / "best.json").read_text("utf-8"))
+    (again,) = (one for one in best["baselines"] if one.get("further"))
+    able = [one for one in best["baselines"] if not one["over_limit"]]
+    assert again["metrics"]["mae"] == min(one["metrics"]["mae"] for one in able)
+    assert len(again["further"]) == best["seeds"] > 1
+    error = np.mean([result["mae"] for result in again["further"]])
+    assert f"{best['metrics']['mae']:.4g} against {error:.4g} degrees" in best["verdict"]
+    assert f"over the winner's folds {error:.3f}" in run[1]
+    trials = read_journal(run[0])
+    assert {trial.fold for trial in trials if trial.status == "final"} == {1, 2}
+    assert {trial.fold for trial in trials if trial.status != "final"} == {0}
+
+
+def test_a_classical_model_on_a_fold_does_not_see_its_images(
+    tiny: dict[str, Any], features: Features
+) -> None:
+    components = made(tiny)
+    split = components.final_folds[0]
+    (one,) = fitted(components, WINNER, features, split, "ridge of pooled features on block4")
+    method = classical_methods(components, WINNER)[0]
+    targets, maps = components.task.targets(components.dataset), features.open("block4")[0]
+    model = classical.fit(method, components.task, maps, targets, split.train)
+    judged = classical.metrics(components.task, model, maps, targets, split.validation)
+    assert one.measurement.metrics == judged
+
+
 def test_the_page_marks_what_is_beyond_the_limit(run: tuple[Path, str]) -> None:
     shown = Run.read(run[0])
     table = run_tables.contenders(shown)
     rows = {row[0]: row for row in table.rows}
     assert rows["costly *"][1] == "block3"
-    assert rows["constant"][1:4:2] == ["-", "fitted"]
+    place = table.columns.index("over folds")
+    assert rows["constant"][1 : place + 2 : place] == ["-", "fitted"]
+    (judged,) = (one["name"] for one in shown.best["baselines"] if one.get("further"))
+    on_folds = [name for name, row in rows.items() if row[place] != "-"]
+    assert on_folds == [next(iter(rows)), judged.rpartition(" on ")[0]]
     legend = f"* beyond the limits of the candidates, objective.max_macs={LIMIT}"
     assert legend in table.notes
     assert sum(name.endswith("*") for name in rows) == 1

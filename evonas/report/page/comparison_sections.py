@@ -69,7 +69,7 @@ def table(runs: Sequence[Run]) -> Table:
         rows.append((best.fitness, [*cells, number(lowest), *end]))
     columns = ["run", "strategy", "seed", "trained", "lowest fitness"]
     columns += [f"{runs[0].axis}, winner", "M multiply-adds", "hours"]
-    note = "The winner's error is the mean over its further seeds, where it has any."
+    note = "The winner's error is the mean over its further trainings, where it has any."
     ordered = [cells for _, cells in sorted(rows, key=lambda row: row[0])]
     return Table(f"{len(runs)} searches", columns, ordered, [note])
 
@@ -108,7 +108,7 @@ def trade_off(runs: Sequence[Run]) -> Chart:
         drawn.append(Series(run.name, x, y, "line", color, size=1.5))
         drawn.append(Series("", x, y, "points", color, hover, size=6))
         for best in run.finalists[:1]:
-            error = best.metrics().get(run.error[0], 0.0)
+            error = best.compared().get(run.error[0], 0.0)
             words = [f"winner of {run.name}\n{architecture(run, best.trial)}"]
             place = [best.trial.macs / 1e6]
             drawn.append(Series("", place, [error], "points", color, words, size=15, symbol="star"))
@@ -118,7 +118,8 @@ def trade_off(runs: Sequence[Run]) -> Chart:
         "million multiply-adds of the head",
         runs[0].axis,
         [series for series in drawn if len(series.x)],
-        note="Errors of one short training each; of winners (stars), means of further seeds.",
+        note="Errors of one short training each; of winners (stars), means of further seeds where "
+        "these were judged on the same images.",
     )
 
 

@@ -26,7 +26,7 @@ class _Training:
 
 
 def learning(run: Run) -> Chart | None:
-    """Return the chart of the winner's trainings in the search, those of further seeds thin."""
+    """Return the chart of the winner's trainings in the search, the further ones thin."""
     digest = run.finalists[0].trial.digest if run.finalists else ""
     own = [trial for trial in run.networks if trial.digest == digest]
     again = [trial for trial in run.trials if trial.status == "final" and trial.digest == digest]

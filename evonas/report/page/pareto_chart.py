@@ -14,7 +14,10 @@ from evonas.report.page.formatting import MOST, architecture, thinned, top
 from evonas.report.page.run_data import Run
 from evonas.runs.run_store import Trial
 
-_NOTE = "Errors of one short training each; of the winner, the mean of its further seeds."
+_NOTE = (
+    "Errors of one short training each; of the winner, the mean of its further seeds where these "
+    "were judged on the same images."
+)
 _WIDE = 20  # ratio of highest to lowest cost from which the axis is logarithmic
 
 
@@ -120,10 +123,10 @@ def _winner(run: Run, cost: Cost) -> Iterator[Series]:
         yield Series(
             "winner",
             [cost.of(run, best.trial)],
-            [best.metrics().get(metric, own or 0.0)],
+            [best.compared().get(metric, own or 0.0)],
             color=charts.RED,
             hover=[f"the winner\n{architecture(run, best.trial)}"],
-            errors=[best.spread().get(metric, 0.0)] if best.further else (),
+            errors=() if best.folds or not best.further else [best.spread().get(metric, 0.0)],
             size=15,
             symbol="star",
         )

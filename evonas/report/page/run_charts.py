@@ -88,7 +88,7 @@ def curves(run: Run) -> Chart | None:
     ]
     again = [t for t in run.trials if t.status == "final" and t.digest == winner and t.curve]
     drawn += [
-        _curve("winner, further seeds" if not number else "", t.curve, charts.RED, 2.0, t, run)
+        _curve("winner, further trainings" if not number else "", t.curve, charts.RED, 2.0, t, run)
         for number, t in enumerate(again)
     ]
     for contender in run.retrained.get("contenders", [])[:1]:

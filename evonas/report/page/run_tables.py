@@ -58,18 +58,21 @@ def contenders(run: Run) -> Table:
     metric = run.error[0]
     rows = []
     timed = any(one.trial.latency for one in run.finalists)
+    folds = any(one.folds for one in run.finalists)
     named = [("winner", one) for one in run.finalists[:1]]
     named += [("as good, cheaper", one) for one in run.outcome.cheaper[:_CHEAPER]]
     for name, one in named:
-        mean = one.metrics().get(metric, float("nan"))
-        error = with_spread(mean, one.spread().get(metric))
+        mean, spread = one.metrics().get(metric, float("nan")), one.spread().get(metric)
+        on_folds = with_spread(mean, spread) if one.folds else "-"
+        alike = with_spread(one.compared().get(metric, mean), None if one.folds else spread)
         settings = one.trial.architecture.get("settings", {})
         tap = "-" if run.replayed else settings.get("tap", run.experiment.get("tap", "-"))
         params = f"{one.trial.params / 1e3:.1f}" if one.trial.params else "-"
         cost = [millions(one.trial.macs), params]
         cost += [f"{one.trial.latency:.3f}"] if timed else []
         seeds = f"{len(one.further)} further" if one.further else "1"
-        rows.append([f"{name} {one.trial.digest[:8]}", str(tap), error, seeds, *cost])
+        words = [f"{name} {one.trial.digest[:8]}", str(tap), alike]
+        rows.append([*words, *([on_folds] if folds else []), seeds, *cost])
     marks, notes = [], []
     for net in run.best.get("baselines", []):
         value = net.get("metrics", {}).get(metric)
@@ -82,10 +85,17 @@ def contenders(run: Run) -> Table:
         cost = cost or ["-", "-"]
         cost += [f"{net['latency_ms']:.3f}" if net.get("latency_ms") else "-"] if timed else []
         seeds = "fitted" if net.get("digest") == "" else "1"
-        rows.append([name, tap, error, seeds, *cost])
-    columns = ["network", "tap", run.axis, "seeds", "M multiply-adds", "k parameters"]
-    columns += ["ms"] if timed else []
+        again = [result[metric] for result in net.get("further", []) if metric in result]
+        on_folds = _mean(net["further"], metric) if again else "-"
+        rows.append([name, tap, error, *([on_folds] if folds else []), seeds, *cost])
+    columns = ["network", "tap", run.axis, *(["over folds"] if folds else []), "seeds"]
+    columns += ["M multiply-adds", "k parameters", *(["ms"] if timed else [])]
     note = "All trained as briefly as in the search; the cost is that of the head network alone."
+    if folds:
+        note += (
+            " Over folds: the mean of trainings that were each judged on other images, of which "
+            "the search had trained on; the best baseline alone was trained so as well."
+        )
     if run.replayed:
         note = "Answers of a table of finished trainings; nothing was trained."
     return Table("What came out", columns, rows, [note, *notes, *legend(_limits(run), marks)])

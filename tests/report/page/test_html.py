@@ -150,7 +150,7 @@ def test_failures_use_and_counts(run: Run) -> None:
 def test_curves_are_those_of_the_best_and_of_the_winners_further_seeds(run: Run) -> None:
     drawn = chart(run, "curves").series
     again = [one for one in drawn if one.color == "#d55e00"]
-    assert [one.name for one in again] == ["winner, further seeds", ""]
+    assert [one.name for one in again] == ["winner, further trainings", ""]
     best = min(run.networks, key=lambda one: one.value)
     assert list(again[0].y) == pytest.approx([best.value + 3.3, best.value + 1.3, best.value + 0.3])
 
