@@ -32,7 +32,7 @@ def test_best_json_tells_its_finalists(run: Path, source: tuple[Path, str]) -> N
     assert {one["macs"] < best["macs"] for one in best["as_good_and_cheaper"]} <= {True}
     assert "Finals: at most 4 further training(s) of the best, with other seeds" in source[1]
     assert "each held out once; of 2 finalist(s) it was number " in source[1]
-    assert "It is named as the winner of a race of 2 networks over seeds, 4 furth" in source[1]
+    assert "It is named as the winner of a race of 2 networks over folds, 4 furth" in source[1]
 
 
 def test_front_json_holds_what_no_other_dominates(run: Path, source: tuple[Path, str]) -> None:
