@@ -1,4 +1,4 @@
-"""``evonas.serve_dashboard``: a local page over all runs of a folder, which follows running ones."""
+"""``evonas.serve_dashboard``: a local page over all runs of a folder, which follows them."""
 
 from __future__ import annotations
 

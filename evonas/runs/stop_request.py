@@ -1,9 +1,9 @@
 """Request to stop a running search: a file in its run directory, which the search looks for.
 
 The search ends as after Ctrl-C, at the next point where nothing that is done is lost: after the
-training in progress. A file needs no process number, so the request also reaches a search on another
-machine with the same disk, one of another user who may read the directory, and one that was started
-in the background and ignores the signal of Ctrl-C.
+training in progress. A file needs no process number, so the request also reaches a search on
+another machine with the same disk, and one that was started in the background and ignores the
+signal of Ctrl-C.
 """
 
 from __future__ import annotations

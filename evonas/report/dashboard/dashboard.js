@@ -1,6 +1,7 @@
 "use strict";
 // Draws what the server says, once a second; the server alone reads files and makes the words.
 const EVERY = 1000; // milliseconds between two questions
+const WORDS = ["strategy", "problem", "done", "error", "unit", "cost", "cost_unit", "spent", "left", "workers", "busy", "started"];
 const place = (id) => document.getElementById(id);
 const lines = new Map(); // key of a run -> the cells of its row
 const watched = new Set(); // runs that this page asked to stop
@@ -40,11 +41,10 @@ function newLine(run) {
   const tick = element("input", { type: "checkbox" });
   const name = element("span", {}, run.key);
   const cells = Object.fromEntries(
-    ["strategy", "spent", "left", "done", "problem"].map((key) => [key, element("span", { class: "small" })]),
+    ["strategy", "left", "done", "problem", "unit", "cost_unit", "busy"].map((key) => [key, element("span", { class: "small" })]),
   );
   Object.assign(cells, { tick, state: element("span"), bar: element("progress", { max: 1 }) });
-  for (const key of ["error", "cost", "workers", "started"]) cells[key] = element("span");
-  cells.spent.className = "";
+  for (const key of ["error", "cost", "spent", "workers", "started"]) cells[key] = element("span");
   name.append(cells.strategy, cells.problem);
   cells.stop = element("button", { type: "button", class: "stop", "aria-label": `Stop ${run.key}` }, "Stop");
   cells.bar.setAttribute("aria-label", `trainings of ${run.key}`);
@@ -52,10 +52,10 @@ function newLine(run) {
     ["run", element("label", {}, tick, name)],
     ["state", cells.state],
     ["trainings", cells.bar, cells.done],
-    ["error of the best", cells.error],
-    ["its cost", cells.cost],
-    ["time spent, left", cells.spent, cells.left],
-    ["workers", cells.workers],
+    ["error of the best", cells.error, cells.unit],
+    ["its cost", cells.cost, cells.cost_unit],
+    ["time", cells.spent, cells.left],
+    ["workers", cells.workers, cells.busy],
     ["started", cells.started],
     ["", cells.stop],
   ];
@@ -68,8 +68,7 @@ function newLine(run) {
 function fill(run) {
   if (!lines.has(run.key)) lines.set(run.key, newLine(run));
   const cells = lines.get(run.key);
-  for (const key of ["strategy", "problem", "done", "error", "cost", "spent", "workers", "started"]) write(cells[key], run[key]);
-  write(cells.left, run.left && `${run.left} left`.replace("not known yet left", "not known yet"));
+  for (const key of WORDS) write(cells[key], run[key]);
   write(cells.state, run.words);
   cells.state.className = `state ${run.state}`;
   cells.bar.hidden = run.share === null;

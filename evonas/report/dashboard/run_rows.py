@@ -26,9 +26,10 @@ class Row(TypedDict):
         strategy: optimizer and seed.
         done: trainings done, and of how many.
         share: what is done, 0..1; None: not known.
-        error, cost: of the winner so far.
+        error, unit: of the winner so far.
+        cost, cost_unit: of the winner so far.
         spent, left: time of searching.
-        workers: their number, and how busy they were.
+        workers, busy: their number, and the share of their time that was training.
         started: when; empty: not known.
         command: that goes on with the run; empty: there is none.
     """
@@ -42,10 +43,13 @@ class Row(TypedDict):
     done: str
     share: float | None
     error: str
+    unit: str
     cost: str
+    cost_unit: str
     spent: str
     left: str
     workers: str
+    busy: str
     started: str
     command: str
 
@@ -69,10 +73,13 @@ def row(run: FollowedRun, tally: Tally | None) -> Row:
         "done": f"{run.trained} networks" if run.trained else "",
         "share": None,
         "error": "",
+        "unit": "",
         "cost": "",
+        "cost_unit": "",
         "spent": "",
         "left": "",
         "workers": "",
+        "busy": "",
         "started": _started(run.folder),
         "command": _command(run, state),
     }
@@ -87,10 +94,11 @@ def row(run: FollowedRun, tally: Tally | None) -> Row:
     if run.running and content.progress:
         before = content.progress.get("seconds", 0.0) if tally.time_budget is None else 0.0
         found["spent"] = duration(max(before + tally.spent, last))
-        found["left"] = "not known yet" if tally.left is None else f"about {duration(tally.left)}"
+        left = "time left: not known yet"
+        found["left"] = left if tally.left is None else f"about {duration(tally.left)} left"
     elif last:
         found["spent"] = duration(last)
-    found["workers"] = _workers(content, last)
+    _set_workers(found, content, last)
     return found
 
 
@@ -143,11 +151,11 @@ def _set_winner(row: Row, run: Run) -> None:
     for best in run.finalists[:1]:
         error = best.metrics().get(metric)
         if error is not None:
-            words = with_spread(error, best.spread().get(metric))
-            row["error"] = f"{words} {unit}".rstrip()
-        row["cost"] = multiply_adds(run.cost_of(best.trial, "macs"))
+            row["error"], row["unit"] = with_spread(error, best.spread().get(metric)), unit
+        amount, _, name = multiply_adds(run.cost_of(best.trial, "macs")).rpartition(" ")
+        row["cost"], row["cost_unit"] = amount, name
         if best.trial.latency:
-            row["cost"] += f", {best.trial.latency:.3f} ms"
+            row["cost_unit"] += f", {best.trial.latency:.3f} ms"
 
 
 def _strategy(run: Run) -> str:
@@ -156,8 +164,8 @@ def _strategy(run: Run) -> str:
     return name if seed is None else f"{name}, seed {seed}"
 
 
-def _workers(run: Run, last: float) -> str:
-    """Return the number of workers and the share of their time in finished trainings."""
+def _set_workers(row: Row, run: Run, last: float) -> None:
+    """Set the number of workers and the share of their time in finished trainings."""
     if run.state == "running":
         workers, begun = run.progress.get("workers", 0), run.progress.get("seconds", 0.0)
         whole = workers * (last - begun)
@@ -166,9 +174,8 @@ def _workers(run: Run, last: float) -> str:
     else:
         workers = run.usage.get("workers") or run.progress.get("workers", 0)
         share = run.usage.get("utilisation")
-    if not workers:
-        return ""
-    return f"{workers}" if share is None else f"{workers}, {100 * share:.0f} % busy"
+    row["workers"] = str(workers or "")
+    row["busy"] = "" if share is None else f"{100 * share:.0f} % busy"
 
 
 def _started(folder: Path) -> str:

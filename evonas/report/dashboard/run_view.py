@@ -40,7 +40,9 @@ def _of_run(run: Run) -> Iterator[Section]:
     yield Section("progress", "Progress", figures=_known(progress([run]), progress([run], True)))
     costs = _known(trade_off(run, MULTIPLY_ADDS), trade_off(run, MILLISECONDS))
     yield Section("trade-off", "Error against cost", tables=[facts.front(run)], figures=costs)
-    found = [table for table in (facts.blocks(run), facts.counts(run), facts.failures(run)) if table]
+    found = [
+        table for table in (facts.blocks(run), facts.counts(run), facts.failures(run)) if table
+    ]
     yield Section("work", "Winner, trials and failures", (), found, _known(kinds(run)))
 
 
@@ -71,7 +73,9 @@ def progress(runs: Sequence[Run], by_time: bool = False) -> Chart | None:
             kept = {id(one) for one in thinned([one for _, one in rows], MOST)}
             own = [row for row in rows if id(row[1]) in kept]
             drawn.append(_points(run, own, by_time))
-        drawn.append(_best(run, rows, by_time, color, "best so far" if len(runs) == 1 else run.name))
+        drawn.append(
+            _best(run, rows, by_time, color, "best so far" if len(runs) == 1 else run.name)
+        )
     if not drawn:
         return None
     values = np.array([float(y) for series in drawn for y in series.y])
