@@ -37,4 +37,13 @@ def serve_dashboard(
     """
     with DashboardServer(Path(runs), port, token) as server, suppress(KeyboardInterrupt):
         on_start(server.url)
-        threading.Event().wait()
+        wait()
+
+
+def wait() -> None:
+    """Wait until Ctrl-C.
+
+    Raises:
+        KeyboardInterrupt: it was pressed.
+    """
+    threading.Event().wait()
