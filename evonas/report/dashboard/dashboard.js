@@ -1,6 +1,6 @@
 "use strict";
-// Draws what the server says, once a second; the server alone reads files and makes the words.
-const EVERY = 1000; // milliseconds between two questions
+// Draws what the server says, time and again; the server alone reads files and makes the words.
+const EVERY = 600; // milliseconds between two questions
 const WORDS = ["strategy", "problem", "done", "error", "unit", "cost", "cost_unit", "spent", "left", "workers", "busy", "started"];
 const place = (id) => document.getElementById(id);
 const lines = new Map(); // key of a run -> the cells of its row

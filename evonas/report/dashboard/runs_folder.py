@@ -17,7 +17,7 @@ from evonas.report.dashboard.run_view import sections
 from evonas.report.live_view import Tally
 from evonas.runs.stop_request import request_stop
 
-_FRESH = 0.3  # seconds for which what was read is shown to every page
+_FRESH = 0.2  # seconds for which what was read is shown to every page
 
 
 class RunsFolder:
@@ -69,6 +69,12 @@ class RunsFolder:
             except Exception as error:  # the table and the other runs are still shown
                 problems, found = [*problems, f"cannot be shown: {one_line(error)}"], []
             return {"versions": versions, "problems": problems, "sections": found}
+
+    def trained(self, key: str) -> int:
+        """Return the number of networks that a run has trained; 0 for an unknown key."""
+        self.overview()
+        with self._lock:
+            return self._runs[key].trained if key in self._runs else 0
 
     def stop(self, key: str) -> None:
         """Ask the search of a run to stop.
