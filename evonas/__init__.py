@@ -14,6 +14,7 @@ from evonas.errors import EvonasError, InputError, RunError
 
 if TYPE_CHECKING:
     from evonas.api.comparison import Comparison, compare
+    from evonas.api.dashboard import serve_dashboard
     from evonas.api.description import NetworkDescription, describe_network
     from evonas.api.evaluation import Evaluation, evaluate
     from evonas.api.exported_model import ExportedModel, Prediction, load_exported
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.runs.callbacks": ("Callback", "SearchStart"),
     "evonas.api.comparison": ("Comparison", "compare"),
+    "evonas.api.dashboard": ("serve_dashboard",),
     "evonas.api.description": ("NetworkDescription", "describe_network"),
     "evonas.api.evaluation": ("Evaluation", "evaluate"),
     "evonas.api.exported_model": ("ExportedModel", "Prediction", "load_exported"),
@@ -174,6 +176,7 @@ __all__ = [
     "probe",
     "retrain",
     "search",
+    "serve_dashboard",
     "write_report",
 ]
 

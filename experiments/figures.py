@@ -28,10 +28,12 @@ import evonas
 from evonas.core import experiment as config
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.report import image_drawing as drawing
+from evonas.report.dashboard.server import DashboardServer
 from evonas.report.live_view import SearchView, Work
 from evonas.workflows.evaluation import Retrained
 
 _SHOWN = 0.6  # share of the search that the live view shows
+_LIVE = 12  # networks that the running search of the dashboard has trained
 _FACES, _COLUMNS, _SIDE = 16, 8, 144
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -78,30 +80,42 @@ def head_axes(run: Path, path: Path) -> None:
 def report_page(run: Path, path: Path) -> None:
     """The page of a finished search, as a browser shows it."""
     page = run / "report.html"
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if not page.is_file():
         raise LeftOut(f"{page} is not there: evonas report {run}")
+    _photograph(page.resolve().as_uri(), path, "1200,1950")
+
+
+def run_dashboard(run: Path, path: Path) -> None:
+    """The dashboard of that search and of one that is running."""
+    folder = run.parent / "dashboard"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(run, folder / "quickstart-surrogate-s0")
+    live = folder / "quickstart-cma-s0"
+    words = ["search", "quickstart", "--optimizer", "cma", "--run-dir", str(live)]
+    search = subprocess.Popen([sys.executable, "-m", "evonas", *words], stdout=subprocess.DEVNULL)
+    try:
+        with DashboardServer(folder, 0) as server:
+            while search.poll() is None and server.runs.trained(live.name) < _LIVE:
+                time.sleep(0.5)
+            chosen = f"#{live.name},quickstart-surrogate-s0"
+            _photograph(server.url + chosen, path, "1300,1330")
+            server.runs.stop(live.name)
+    finally:
+        search.wait()
+
+
+def _photograph(address: str, path: Path, size: str) -> None:
+    """Save what a browser shows.
+
+    Raises:
+        LeftOut: there is no browser.
+    """
+    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if browser is None:
         raise LeftOut(f"none of {', '.join(_BROWSERS)} is installed")
-    subprocess.run(
-        [
-            *(
-                browser,
-                "--headless",
-                "--no-sandbox",
-                "--hide-scrollbars",
-                "--window-size=1200,1950",
-            ),
-            *(
-                "--virtual-time-budget=5000",
-                f"--screenshot={path.resolve()}",
-                page.resolve().as_uri(),
-            ),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
+    flags = ["--headless", "--no-sandbox", "--hide-scrollbars", f"--window-size={size}"]
+    flags += ["--virtual-time-budget=5000", f"--screenshot={path.resolve()}", address]
+    subprocess.run([browser, *flags], check=True, capture_output=True, timeout=120)
 
 
 def ray_dashboard(run: Path, path: Path) -> None:
@@ -119,6 +133,7 @@ FIGURES: dict[str, Callable[[Path, Path], None]] = {
     "live_view.svg": live_view,
     "head_axes.jpg": head_axes,
     "report.png": report_page,
+    "dashboard.png": run_dashboard,
     "ray_dashboard.png": ray_dashboard,
 }
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from unittest import mock
 
 from documents import ROOT, Command
 
@@ -34,6 +35,8 @@ _ADDED = {
     "make.py": ["--people", "8", "--each", "3"],
     "face_files.py": ["--photos", "8"],
 }
+#: The dashboard serves until Ctrl-C, here for a moment, and opens no browser.
+_SERVED = ["--port", "0"]
 _PIPELINE = ["probe.folds=2", "prune.folds=2", "prune.training.epochs=1", "quantize.images=8"]
 _SEARCHING = ("search", "compare", "probe", "pipeline", "validate")
 _EVERY = [
@@ -122,8 +125,11 @@ class Runner:
         if words[0] in _BEGINNING and "--help" not in words:
             words = instead(words, [*_EVERY, f"features.cache={self._cache}", "budget=3"])
         more = [] if "--method" in words else _ADDED.get(words[0], [])
+        if words[0] == "dashboard":
+            words, more = [word for word in words if word != "--open"], _SERVED
         sys.argv = ["evonas", *instead(words, more)]
-        cli.main()
+        with mock.patch("evonas.api.dashboard.wait", side_effect=KeyboardInterrupt):
+            cli.main()
 
     def _latest(self, word: str) -> str:
         """Put the newest run in the place of ``runs/...``, as a reader would."""

@@ -21,7 +21,7 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
                 for name in (
                     *("search", "search_result", "live_view", "retraining"),
                     *("retrained_model", "evaluation", "comparison", "exported_model"),
-                    *("prediction", "probing", "pipeline", "reporting", "description"),
+                    *("prediction", "probing", "pipeline", "reporting", "dashboard", "description"),
                     *("inspection", "feature_cache", "optimization", "parts"),
                 )
             ),

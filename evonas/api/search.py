@@ -34,7 +34,9 @@ from evonas.runs.callbacks import Callback, CallbackList, SearchStart
 from evonas.runs.file_schemas import Environment, checked
 from evonas.runs.finals import Outcome, decided, planned
 from evonas.runs.logger_group import Loggers
+from evonas.runs.progress_file import ProgressFile
 from evonas.runs.run_store import RunStore, Trial
+from evonas.runs.stop_request import StopRequest
 from evonas.runs.training_record import FILE, TrainingRecord
 from evonas.workflows.ask_window import check_window
 from evonas.workflows.base_components import BaseComponents, Ready
@@ -167,6 +169,7 @@ class _Run:
         """
         result = SearchResult(self.folder)
         with RunStore(self.folder, resume, begun=self._begun) as store:
+            self.callback = CallbackList([self.callback, StopRequest(self.folder)])
             with announced(self.callback):
                 if resume:
                     check_same(store, self._experiment, self._components)
@@ -193,6 +196,7 @@ class _Run:
         """Yield the callbacks that write files of the run."""
         experiment, say = self._experiment, self.callback.on_message
         yield ResultWriter(store, experiment, self._components, say)
+        yield ProgressFile(store)
         yield LineageFigure(store, say)
         if experiment.report:
             yield ReportPage(store, say)

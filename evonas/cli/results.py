@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +55,38 @@ def report(
         text = f"written: {written.charts} pictures in {written.figures}"
         console.print(text, soft_wrap=True)
     console.print(f"written: {written.path}", soft_wrap=True)
+
+
+@verbs.command(epilog="Example: evonas dashboard runs --port 8280")
+def dashboard(
+    runs: Annotated[Path, typer.Argument(help="Folder that holds the run directories.")] = Path(
+        "runs"
+    ),
+    port: Annotated[
+        int, typer.Option(help="Port on 127.0.0.1; 0: any that is free.", min=0, max=65535)
+    ] = 8270,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="EVONAS_DASHBOARD_TOKEN",
+            help="Token that the page asks for; a new random one if left out.",
+        ),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+) -> None:
+    """Follow all runs of a folder on a local page: progress, fronts, winners, side by side.
+
+    The page shows running searches as they go on, and stops one cleanly. It is served on this
+    machine alone, to who has the token in its address. Ctrl-C ends it; searches go on.
+    """
+    from evonas.api.dashboard import serve_dashboard
+
+    def say(address: str) -> None:
+        print(f"dashboard of {runs}: {address}\nCtrl-C ends it; searches go on.", flush=True)
+        if open_page:
+            webbrowser.open(address)
+
+    serve_dashboard(runs, port=port, token=token, on_start=say)
 
 
 @verbs.command(epilog="Example: evonas lineage runs/quickstart-evolution-s0 --out lineage.png")

@@ -59,8 +59,9 @@ class Tally:
 
     Args:
         work: what is to be trained.
-        clock: returns monotonic seconds.
+        clock: returns seconds.
         time_budget: budget in seconds; None: there is none.
+        start: seconds of the clock at the start; None: now.
 
     Attributes:
         counts: status -> number of trials.
@@ -76,6 +77,7 @@ class Tally:
         work: Work,
         clock: Callable[[], float] = time.monotonic,
         time_budget: TimeLeft | None = None,
+        start: float | None = None,
     ) -> None:
         self.work, self.time_budget = work, time_budget
         self.budget, self.known, self.further = work.budget, work.known, work.further
@@ -86,7 +88,7 @@ class Tally:
         self.last: Trial | None = None
         self.generation = 0
         self._seconds: list[float] = []  # of each training since the start
-        self._clock, self._start = clock, clock()
+        self._clock, self._start = clock, clock() if start is None else start
 
     def take(self, trial: Trial) -> bool:
         """Count a trial; return whether it is the new best."""

@@ -12,6 +12,7 @@ that is present has a value of the declared type; unknown keys are ignored.
                             also ``evonas.runs.clock_decisions.ClockDecision``
 ``best.json``               ``Best``
 ``front.json``              ``Front``
+``progress.json``           ``Progress``
 ``utilisation.json``        ``Utilisation``
 ``training_record.json``    ``Record``
 ==========================  ================================================================
@@ -269,6 +270,21 @@ class Utilisation(TypedDict, total=False):
     between: Number
     hand_over: Number
     utilisation: Number
+
+
+class Progress(TypedDict, total=False):
+    """Content of progress.json: the last start of a search, at its first training.
+
+    ``started``: seconds since 1970; ``trained`` and ``seconds``: of the starts before it;
+    ``further``: most trainings after those of the budget, finals and baselines.
+    """
+
+    started: Number
+    trained: Count
+    seconds: Number
+    workers: Annotated[int, Field(strict=True, ge=1, le=2**53)]
+    further: Count
+    stage: Literal["search", "finals", "baselines"]
 
 
 class UsedImages(TypedDict):

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from evonas.core.files import read_json, write_file, writing
 from evonas.errors import InputError, RunError
@@ -28,6 +28,7 @@ from evonas.runs.trial import LARGEST, Trial
 __all__ = ["LARGEST", "RunStore", "Trial", "in_order", "is_open", "read_journal", "read_lines"]
 
 _LOG_BYTES = 1_000_000
+_TRIES, _PAUSE = 4, 0.02  # of locking a run directory, and seconds between them
 _LEFT = ("rungs", "weights")  # folders of a run that hold files named after networks
 _DIGEST = re.compile(r"\.?[0-9a-f]{16}\.safetensors")  # such a file, or its draft
 
@@ -64,7 +65,7 @@ class RunStore:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = (folder / "lock").open("a+")
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(self._lock)
         except OSError as error:
             self._lock.seek(0)
             owner = self._lock.read().strip() or "unknown"
@@ -217,6 +218,21 @@ class RunStore:
                 (self.folder / name).unlink(missing_ok=True)
             with suppress(OSError):
                 self.folder.rmdir()
+
+
+def _take(lock: IO[str]) -> None:
+    """Lock a file for this process alone.
+
+    ``is_open`` of another process holds it for less than a millisecond, so one try is not enough.
+
+    Raises:
+        OSError: another process has the run directory open.
+    """
+    for _ in range(_TRIES - 1):
+        with suppress(BlockingIOError):
+            return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        time.sleep(_PAUSE)
+    return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def is_open(folder: Path) -> bool:

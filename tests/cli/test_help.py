@@ -18,7 +18,17 @@ from evonas.core import registry
 VERBS = [
     *("init", "fit"),
     *("search", "retrain", "finetune", "evaluate", "compare", "lineage", "validate", "list"),
-    *("probe", "prune", "quantize", "pipeline", "report", "export", "predict", "cache"),
+    *(
+        "probe",
+        "prune",
+        "quantize",
+        "pipeline",
+        "report",
+        "dashboard",
+        "export",
+        "predict",
+        "cache",
+    ),
 ]
 INNER = ["data check", "backbones show", "show space"]
 

@@ -22,6 +22,7 @@ SCHEMAS: dict[str, Any] = {
     "environment.json": file_schemas.Environment,
     "best.json": file_schemas.Best,
     "front.json": file_schemas.Front,
+    "progress.json": file_schemas.Progress,
     "utilisation.json": file_schemas.Utilisation,
     "training_record.json": file_schemas.Record,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from evonas.errors import InputError
+from evonas.runs import run_store
 from evonas.runs.run_store import RunStore, Trial, read_journal, read_json
 
 
@@ -292,3 +294,14 @@ def test_whole_numbers_come_back_as_they_were_written(tmp_path: Path) -> None:
         store.append(written)
     (found,) = read_journal(tmp_path / "run")
     assert json.dumps(found.row()) == json.dumps(written.row())
+
+
+def test_who_looks_whether_a_run_is_open_keeps_no_search_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunStore(tmp_path).close()
+    looking = (tmp_path / "lock").open("rb")
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    monkeypatch.setattr(run_store.time, "sleep", lambda seconds: looking.close())
+    RunStore(tmp_path, resume=True).close()
+    assert looking.closed

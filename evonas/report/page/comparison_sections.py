@@ -77,7 +77,7 @@ def table(runs: Sequence[Run]) -> Table:
 def progress(runs: Sequence[Run], by_time: bool = False) -> Chart:
     """Return the chart of the best fitness so far over distinct trainings or minutes."""
     drawn, values = [], []
-    for run, color in zip(runs, _colors(runs), strict=True):
+    for run, color in zip(runs, colors(runs), strict=True):
         rows = [(n, trial) for n, trial in enumerate(run.trained, 1) if trial.fitness is not None]
         if by_time:
             rows.sort(key=lambda row: row[1].at)
@@ -101,7 +101,7 @@ def progress(runs: Sequence[Run], by_time: bool = False) -> Chart:
 def trade_off(runs: Sequence[Run]) -> Chart:
     """Return the chart of the Pareto front and the winner of every run."""
     drawn = []
-    for run, color in zip(runs, _colors(runs), strict=True):
+    for run, color in zip(runs, colors(runs), strict=True):
         x = [trial.macs / 1e6 for trial in run.front]
         y = [run.error_of(trial) or 0.0 for trial in run.front]
         hover = [f"{run.name}\n{architecture(run, trial)}" for trial in run.front]
@@ -135,7 +135,7 @@ def differences(runs: Sequence[Run]) -> Table:
     return Table("Settings", ["setting", *(run.name for run in runs)], rows, names=1)
 
 
-def _colors(runs: Sequence[Run]) -> list[str]:
+def colors(runs: Sequence[Run]) -> list[str]:
     """Return a colour per run: that of its optimizer if the optimizers differ."""
     names = [run.experiment.get("optimizer", {}).get("name", "-") for run in runs]
     kinds = list(dict.fromkeys(names))

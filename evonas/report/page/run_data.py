@@ -22,6 +22,7 @@ from evonas.runs.file_schemas import (
     Environment,
     ExperimentFile,
     Metrics,
+    Progress,
     Utilisation,
     checked,
 )
@@ -58,6 +59,7 @@ class Run:
         environment: content of environment.json.
         best: content of best.json.
         usage: content of utilisation.json.
+        progress: content of progress.json.
         retrained: content of retrained/comparison.json.
         tested: content of retrained/test.json.
         decisions: of the clock, of a run with a budget in minutes.
@@ -70,6 +72,7 @@ class Run:
     environment: Mapping[str, Any] = field(default_factory=dict)
     best: Mapping[str, Any] = field(default_factory=dict)
     usage: Mapping[str, Any] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
     retrained: Mapping[str, Any] = field(default_factory=dict)
     decisions: Sequence[ClockDecision] = ()
     tested: Sequence[Mapping[str, Any]] = ()
@@ -88,6 +91,22 @@ class Run:
             raise InputError(
                 f"{folder}: no trial has finished yet: wait for the first, or read log.txt there"
             )
+        return cls.of(folder, trials, decisions)
+
+    @classmethod
+    def of(
+        cls, folder: Path, trials: Sequence[Trial], decisions: Sequence[ClockDecision] = ()
+    ) -> Run:
+        """Return the run of a directory whose journal was read already.
+
+        Args:
+            folder: the run directory.
+            trials: of its journal, sorted; at least one.
+            decisions: of its journal.
+
+        Raises:
+            InputError: a file is damaged, or files are of different runs.
+        """
 
         def content(name: str, schema: type[Schema], place: Path = folder) -> Schema:
             file = place / name
@@ -118,6 +137,7 @@ class Run:
             environment=content("environment.json", Environment),
             best=best,
             usage=content("utilisation.json", Utilisation),
+            progress=content("progress.json", Progress),
             retrained=retrained,
             tested=tested,
             decisions=decisions,
@@ -155,7 +175,7 @@ class Run:
                         f"in environment.json ({gene.name}): restore the files of one run"
                     )
 
-    @property
+    @cached_property
     def error(self) -> tuple[str, str]:
         """Name and unit of the metric that counts as the error."""
         metric = self.environment.get("error", {})

@@ -1,0 +1,1 @@
+"""Dashboard: a local page over all runs of a folder, which follows running searches."""
