@@ -12,7 +12,7 @@ from evonas.estimation.measurement import Measurement
 from evonas.report.tables import multiply_adds
 from evonas.report.verdict import Rated, verdict
 from evonas.runs.callbacks import TrainedBaseline
-from evonas.runs.finals import DOUBT, Finalist, Outcome, noise
+from evonas.runs.finals import DOUBT, Finalist, Outcome, difference, noise
 from evonas.runs.run_store import Trial
 
 _NAMED = 3  # networks as good and cheaper that are named one by one
@@ -111,8 +111,14 @@ def statistically_tied(outcome: Outcome, metric: str, run: str) -> str:
     if not cheaper or leader is None:
         return ""
     of = "it" if leader is outcome.finalists[0] else leader.trial.digest
+
+    def error(one: Finalist) -> str:
+        if leader.folds:  # a mean over other folds says nothing
+            return f"{difference(one, leader, metric)[0]:+.3f} on the same images"
+        return f"{one.metrics()[metric]:.3f}"
+
     named = [
-        f"{one.trial.digest} {one.metrics()[metric]:.3f} at {_cost(one.trial)} "
+        f"{one.trial.digest} {error(one)} at {_cost(one.trial)} "
         f"({len(one.further) or 1} seed{'s' if len(one.further) > 1 else ''})"
         for one in cheaper[:_NAMED]
     ]

@@ -296,24 +296,24 @@ def statistically_tied(
     for other in known.values():
         if price(other.trial) >= price(winner.trial):
             continue
-        ours, theirs = _comparable(winner, other)
-        shares = 1.0 / len(ours) + 1.0 / len(theirs)
-        gap = np.mean([t.metrics[metric] for t in theirs]) - np.mean(
-            [t.metrics[metric] for t in ours]
-        )
+        gap, shares = difference(other, winner, metric)
         if gap <= DOUBT * deviation * math.sqrt(shares):
             found.append(other)
     return sorted(found, key=lambda finalist: price(finalist.trial))
 
 
-def _comparable(one: Finalist, other: Finalist) -> tuple[list[Trial], list[Trial]]:
-    """Return the trainings of two networks whose mean errors can be compared."""
-    if not (one.folds or other.folds):
-        return [*one.further], [*(other.further or (other.trial,))]
-    common = {trial.repeat for trial in one.further} & {trial.repeat for trial in other.further}
-    if not common:
-        return [one.trial], [other.trial]
-    first, second = (
-        [trial for trial in which.further if trial.repeat in common] for which in (one, other)
-    )
-    return first, second
+def difference(one: Finalist, other: Finalist, metric: str) -> tuple[float, float]:
+    """Return how much higher the error of one network is than that of another.
+
+    Where folds judged, errors are of the folds that both were trained on, or of the search.
+
+    Returns:
+        The difference, and its variance as a multiple of that of one training.
+    """
+    first, second = ([*(finalist.further or (finalist.trial,))] for finalist in (one, other))
+    if one.folds or other.folds:
+        common = {row.repeat for row in one.further} & {row.repeat for row in other.further}
+        first = [row for row in one.further if row.repeat in common] or [one.trial]
+        second = [row for row in other.further if row.repeat in common] or [other.trial]
+    means = [float(np.mean([row.metrics[metric] for row in rows])) for rows in (first, second)]
+    return means[0] - means[1], 1.0 / len(first) + 1.0 / len(second)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from evonas.runs.finals import DOUBT, Finalist, noise, rank_finalists, statistically_tied
+from evonas.runs.finals import DOUBT, Finalist, difference, noise, rank_finalists, statistically_tied
 from evonas.runs.run_store import Trial
 
 
@@ -194,6 +194,8 @@ def test_ties_after_folds_are_of_errors_on_the_same_images() -> None:
     trials = [*(one.trial for one in known), own("e", 9.8, macs=20), own("f", 9.9, macs=10)]
     found = statistically_tied(known, trials, "error")
     assert names(found) == ["e", "c", "b"], "in the search e is 2.8 worse than a, f 2.9"
+    gaps = [difference(one, a, "error") for one in (b, c, found[0])]
+    assert gaps == [(pytest.approx(gap), 2 / n) for gap, n in ((1.0, 2), (2.7, 1), (2.8, 1))]
 
 
 def test_only_cheaper_networks_are_told() -> None:
