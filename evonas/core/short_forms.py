@@ -1,6 +1,6 @@
 """Short and older forms of an experiment's keys.
 
-``budget: {minutes: 10}``, ``tasks: {...}``, and ``objective.target_mflops``, whose floating point
+``budget: {minutes: 10}``, ``tasks: {...}``, ``datasets: {...}``, and ``objective.target_mflops``, whose floating point
 operations are two for a multiply-add.
 """
 
@@ -15,8 +15,8 @@ from evonas.core import budget
 from evonas.core.overrides import Override, Word, plain
 from evonas.errors import InputError
 
-#: Key of an experiment, which is short for the same key of the task of this name.
-_TASKS, SEVERAL = "tasks", "several"
+#: Key of an experiment that is short for the same key of a part -> section and name of the part.
+_OF_PARTS = {"tasks": ("task", "several"), "datasets": ("data", "union")}
 _OBJECTIVE, _MACS, _MFLOPS = "objective", "target_macs", "target_mflops"
 
 
@@ -24,15 +24,19 @@ def written_out(data: Any) -> Any:
     """Return the content of an experiment file without short forms.
 
     Raises:
-        InputError: as ``budget.split`` and ``in_macs``, or both ``task`` and ``tasks`` are given.
+        InputError: as ``budget.split`` and ``in_macs``, or both ``task`` and ``tasks``
+            are given, or ``data`` and ``datasets``.
     """
     data = in_macs(budget.split(data))
-    if not isinstance(data, Mapping) or _TASKS not in data:
-        return data
-    if "task" in data:
-        raise InputError("tasks: expected either task or tasks, got both: leave one out")
-    rest = {key: value for key, value in data.items() if key != _TASKS}
-    return {**rest, "task": {"name": SEVERAL, _TASKS: data[_TASKS]}}
+    for key, (section, name) in _OF_PARTS.items() if isinstance(data, Mapping) else ():
+        if key in data:
+            if section in data:
+                raise InputError(
+                    f"{key}: expected either {section} or {key}, got both: leave one out"
+                )
+            rest = {other: value for other, value in data.items() if other != key}
+            data = {**rest, section: {"name": name, key: data[key]}}
+    return data
 
 
 def in_macs(data: Any) -> Any:
@@ -74,6 +78,8 @@ def _macs(key: Any, value: Any) -> tuple[Any, Any]:
 def overrides(words: Iterable[Word]) -> Sequence[Override]:
     """Return overrides without short forms; those of ``tasks`` choose the task ``several``.
 
+    Those of ``datasets`` choose the data set ``union``.
+
     Raises:
         InputError: as ``budget.amounts`` and ``in_macs``.
     """
@@ -84,9 +90,10 @@ def overrides(words: Iterable[Word]) -> Sequence[Override]:
             found.append(replace(one, path=(_OBJECTIVE, key), value=value))
         elif one.path == (_OBJECTIVE,):
             found.append(replace(one, value=in_macs({_OBJECTIVE: one.value})[_OBJECTIVE]))
-        elif one.path[0] == _TASKS:
-            found.append(Override(("task", "name"), SEVERAL, one.said))
-            found.append(replace(one, path=("task", *one.path)))
+        elif one.path[0] in _OF_PARTS:
+            section, name = _OF_PARTS[one.path[0]]
+            found.append(Override((section, "name"), name, one.said))
+            found.append(replace(one, path=(section, *one.path)))
         else:
             found.append(one)
     return found

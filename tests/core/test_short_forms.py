@@ -37,20 +37,21 @@ def test_older_files_have_millions_of_operations(tiny: dict[str, Any]) -> None:
 @pytest.mark.parametrize("nested", [False, True])
 def test_both_targets_are_refused(tiny: dict[str, Any], nested: bool) -> None:
     both = {"target_mflops": 0.2, "target_macs": 100_000}
+    words = [f"objective={both}"] if nested else []
+    content = {} if nested else {"objective": both}
     with pytest.raises(InputError, match=r"objective: expected target_macs alone, got target_mf"):
-        if nested:
-            config.load("quickstart", [f"objective={both}"])
-        else:
-            config.check(tiny | {"objective": both}, "a file")
+        config.merge(tiny | content, words)
 
 
 def test_targets_that_differ_contradict_each_other() -> None:
     words = ["objective.target_mflops=1", "objective.target_macs=7"]
-    with pytest.raises(InputError, match="contradict each other: both set 'objective.target_macs'"):
+    with pytest.raises(
+        InputError, match=r"contradict each other: both set .objective\.target_macs"
+    ):
         config.load("quickstart", words)
 
 
 @pytest.mark.parametrize("value", ["0", "-1", ".inf", ".nan", "few", "[2]", "1e-7"])
 def test_no_number_of_operations(value: str) -> None:
-    with pytest.raises(InputError, match=r"^objective.target_mflops: expected millions of fl"):
+    with pytest.raises(InputError, match=r"^objective\.target_mflops: expected millions of fl"):
         config.load("quickstart", [f"objective.target_mflops={value}"])
