@@ -1,7 +1,7 @@
 """Short and older forms of an experiment's keys.
 
-``budget: {minutes: 10}``, ``tasks: {...}``, ``datasets: {...}``, and ``objective.target_mflops``, whose floating point
-operations are two for a multiply-add.
+``budget: {minutes: 10}``, ``tasks: {...}``, ``datasets: {...}``, and ``objective.target_mflops``,
+whose floating point operations are two for a multiply-add.
 """
 
 from __future__ import annotations

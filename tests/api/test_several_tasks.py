@@ -173,7 +173,7 @@ def test_tasks_of_several_data_sets(evonas: Cli, union: Path, tmp_path: Path) ->
     heads, mouths = Components(config.load(tmp_path / "run/experiment.yaml")).dataset.sets.values()
     assert isinstance(heads, SyntheticFaces)
     assert np.isfinite(mouths.labels["mouth"]).sum() < len(mouths), "gaps within a set"
-    other = "{heads: {name: synthetic_faces, identities: 5, images_per_identity: 4, seed: 2,"
+    other = "{heads: {name: synthetic_faces, identities: 10, images_per_identity: 4, seed: 2,"
     other += " rename: {smile: smiling}}, mouths: {name: image_table, root: faces,"
     other += " targets: [mouth, smile], shares: {train: 0.6, validation: 0.2, test: 0.2}}}"
     code, out, err = evonas("evaluate", "run/retrained", "union", f"datasets={other}")
