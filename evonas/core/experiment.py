@@ -139,9 +139,8 @@ class Experiment(Settings):
             the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best;
             ``space.tap=auto`` are those that the backbone itself selects, ``tap=auto`` the last.
         optimizer, backbone, data, task: a registered part with its options; without a name the
-            optimizer's are those of the default. ``tasks: {pose: ..., age: ...}`` in the place of
-            ``task`` is short for the task ``several`` with these, ``datasets: {...}`` in the
-            place of ``data`` for the data set ``union``.
+            optimizer's are those of the default. ``tasks: {pose: ..., age: ...}`` for ``task`` is
+            short for the task ``several``, ``datasets: {...}`` for ``data`` for the set ``union``.
         tap: the tap of networks that choose none (baselines, and spaces without a gene ``tap``).
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
             space has a choice of taps and the strategy an option ``prior``.
