@@ -157,9 +157,9 @@ class Experiment(Settings):
             list of them; ``none`` by default.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
-        recipe: genes of the training and the task beside those of ``space``: ``training.KEY``,
-            ``task.KEY`` or, of one of several tasks, ``tasks.NAME.KEY`` -> choices, as in
-            ``{training.learning_rate: [1.0e-3, 2.0e-3], task.output: [bins, rotation6d]}``. The value of a gene replaces that of ``training``,
+        recipe: genes of the training and the task: ``training.KEY``, ``task.KEY``, or of one of
+            several tasks ``tasks.NAME.KEY`` -> choices, as in ``{training.ema: [0.9, 0.98],
+            task.output: [bins, rotation6d]}``. The value of a gene replaces that of ``training``,
             ``retraining`` or ``task``. ``{}``: none.
     """
 

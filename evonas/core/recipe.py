@@ -34,7 +34,7 @@ def is_recipe(name: str) -> bool:
 
 
 def is_of_task(name: str) -> bool:
-    """Return whether a setting of an architecture is an option of its task, or of one of several."""
+    """Return whether a setting is an option of the task, or of one of several tasks."""
     return name.startswith((TASK, TASKS))
 
 
@@ -46,9 +46,11 @@ def as_lists(recipe: Any) -> Any:
     if not isinstance(recipe, Mapping):
         return {} if recipe is None else recipe
     return {
-        f"{TASKS}{key.removeprefix(TASK + TASKS)}"
-        if str(key).startswith(TASK + TASKS)
-        else key: [value] if isinstance(value, str | int | float) else value
+        f"{TASKS}{key.removeprefix(TASK + TASKS)}" if str(key).startswith(TASK + TASKS) else key: [
+            value
+        ]
+        if isinstance(value, str | int | float)
+        else value
         for key, value in recipe.items()
     }
 

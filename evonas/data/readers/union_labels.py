@@ -73,9 +73,10 @@ def joined(
     Raises:
         InputError: a label has other classes in one set than in another.
     """
-    labels, missing = {}, {}
+    labels: dict[str, NDArray[np.float32]] = {}
+    missing: dict[str, str] = {}
     first = {  # label -> first set that has it
-        label: name for name, one in reversed(sets.items()) for label in one.labels
+        label: name for name, one in reversed([*sets.items()]) for label in one.labels
     }
     names = dict.fromkeys(label for one in sets.values() for label in one.labels)
     classes = {
