@@ -129,17 +129,24 @@ class Union(Dataset):
         Raises:
             InputError: one is, or there is no training or no validation split.
         """
-        owners: dict[str, int] = {}
-        for number, (start, end) in enumerate(zip(self._starts, self._starts[1:], strict=False)):
-            for row, value in enumerate(self._hashes[start:end].tolist(), start):
-                if number and owners.get(value, end) < start:
-                    raise InputError(
-                        f"data.datasets: expected each photo in one data set, got "
-                        f"{self.describe(owners[value])} as {self.describe(row)} again: leave it "
-                        f"out of one, or give it all its labels in one table"
-                    )
-                owners.setdefault(value, row)
+        if self._repeated is not None:
+            one, other = map(self.describe, self._repeated)
+            raise InputError(
+                f"data.datasets: expected each photo in one data set, got {one} as {other} again: "
+                f"leave it out of one, or give it all its labels in one table"
+            )
         return super().sides()
+
+    @cached_property
+    def _repeated(self) -> tuple[int, int] | None:
+        """The first two images of one photo that are in different data sets."""
+        owners: dict[str, int] = {}
+        starts = np.repeat(self._starts[:-1], np.diff(self._starts)).tolist()
+        for row, (start, value) in enumerate(zip(starts, self._hashes.tolist(), strict=True)):
+            first = owners.setdefault(value, row)
+            if first < start:
+                return first, row
+        return None
 
     def _place(self, index: int) -> tuple[str, Dataset, int]:
         """Return the data set of an image, with its name, and the image's index there."""
