@@ -81,17 +81,19 @@ def test_the_target_is_in_multiply_adds() -> None:
     target=st.integers(1, 10**6),
     error=st.floats(0.1, 1e3),
     mode=st.sampled_from(MODES),
+    weight=st.sampled_from([0.06, 1.0]),
 )
 def test_a_fitness_has_the_bits_that_it_has_in_floating_point_operations(
-    macs: int, target: int, error: float, mode: str
+    macs: int, target: int, error: float, mode: str, weight: float
 ) -> None:
     """The ratio of two counts does not depend on their unit; older runs are ranked as they were."""
     mflops = target / 100
-    settings = written_out({"objective": {"target_mflops": mflops, "mode": mode}})["objective"]
+    given = {"target_mflops": mflops, "mode": mode, "weight": weight}
+    settings = written_out({"objective": given})["objective"]
     ratio = 2.0 * macs / round(mflops * 1e6)
     if mode == "one_sided":
         ratio = max(1.0, ratio)
-    assert objective(**settings)(measured(macs, error)) == error * ratio**0.06
+    assert objective(**settings)(measured(macs, error)) == error * ratio**weight
 
 
 @pytest.mark.parametrize(
