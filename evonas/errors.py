@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import difflib
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 #: Number of known names that a message lists at most.
 _LISTED = 60
@@ -45,6 +46,21 @@ def nearest(name: str, known: Iterable[str]) -> str:
     listing = "known: " + ", ".join(names) if names else "none is known"
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}? ({listing})" if close else listing
+
+
+@contextmanager
+def placed(section: str, place: str) -> Iterator[None]:
+    """Say in errors of a part among others which one it is: ``SECTION.key`` becomes ``PLACE.key``.
+
+    Raises:
+        InputError: with these words.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = str(error)
+        own = text.removeprefix(f"{section}.")
+        raise InputError(f"{place}.{own}" if own != text else f"{place}: {text}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -92,7 +92,12 @@ def run_folder(folder: Path, rows: list[Trial] | None = None, **experiment: Any)
             "optimizer": {"name": "cma"},
             "data": {"name": "image_table", "root": f"{SECRET}/faces"},
             "tap": "block3",
-            "objective": {"cost": "macs", "target_mflops": 0.2, "weight": 0.06, "max_macs": 180000},
+            "objective": {
+                "cost": "macs",
+                "target_macs": 100_000,
+                "weight": 0.06,
+                "max_macs": 180000,
+            },
             "finals": {"networks": 3, "seeds": 2},
             **experiment,
         }

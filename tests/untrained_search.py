@@ -111,7 +111,7 @@ def search(
     optimizer = registry.create(
         "optimizer", name, options, SPACE, budget=budget, seed=seed, macs=cost, max_macs=max_macs
     )
-    objective = Objective("error", ObjectiveSettings(target_mflops=0.05, max_macs=max_macs))
+    objective = Objective("error", ObjectiveSettings(target_macs=25_000, max_macs=max_macs))
     with RunStore(folder, resume) as store:
         components = SearchComponents(
             SPACE, optimizer, executor or Fake(), objective, TrainingSettings(), cost

@@ -95,7 +95,7 @@ def timed(
     """Search on the clock of an executor, with finals; return the trials and the time budget."""
     options = {"window": window} if window else {}
     optimizer = registry.create("optimizer", name, options, SPACE, budget=budget, seed=5, macs=cost)
-    objective = Objective("error", ObjectiveSettings(target_mflops=0.05))
+    objective = Objective("error", ObjectiveSettings(target_macs=25_000))
     with RunStore(folder, resume, executor.clock) as store:
         time = None
         if minutes is not None:

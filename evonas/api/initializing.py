@@ -263,7 +263,7 @@ def _limits(described: BackboneDescription, share: float, max_ms: float | None) 
     megabytes = float(f"{max(share * whole.params * _MEGABYTES, 1e-3):.3g}")
     objective: dict[str, Any] = {
         "mode": "one_sided",
-        "target_mflops": float(f"{max(macs / 1e6, 1e-3):.3g}"),  # half of the limit, 2 a MAC
+        "target_macs": max(1, round(float(f"{macs:.3g}") / 2)),  # half of the limit
         "weight": 0.06,
         "max_macs": macs,
         "max_mb": megabytes,

@@ -139,8 +139,8 @@ class Experiment(Settings):
             the taps that ``evonas probe`` recommends there, ``tap=@probe.json`` the best;
             ``space.tap=auto`` are those that the backbone itself selects, ``tap=auto`` the last.
         optimizer, backbone, data, task: a registered part with its options; without a name the
-            optimizer's are those of the default. ``tasks: {pose: ..., age: ...}`` in the place of
-            ``task`` is short for the task ``several`` with these.
+            optimizer's are those of the default. ``tasks: {pose: ..., age: ...}`` for ``task`` is
+            short for the task ``several``, ``datasets: {...}`` for ``data`` for the set ``union``.
         tap: the tap of networks that choose none (baselines, and spaces without a gene ``tap``).
         tap_prior: whether a quick probe of the taps becomes a prior of the strategy, where the
             space has a choice of taps and the strategy an option ``prior``.
@@ -157,8 +157,8 @@ class Experiment(Settings):
             list of them; ``none`` by default.
         table: a file of finished trainings to search in, instead of training; space,
             backbone, data, task and tap are then not asked for.
-        recipe: genes of the training and the task beside those of ``space``: ``training.KEY`` or
-            ``task.KEY`` -> choices, as in ``{training.learning_rate: [1.0e-3, 2.0e-3],
+        recipe: genes of the training and the task: ``training.KEY``, ``task.KEY``, or of one of
+            several tasks ``tasks.NAME.KEY`` -> choices, as in ``{training.ema: [0.9, 0.98],
             task.output: [bins, rotation6d]}``. The value of a gene replaces that of ``training``,
             ``retraining`` or ``task``. ``{}``: none.
     """

@@ -1,7 +1,8 @@
 """Names and values of recipe genes: settings of the training and options of the task.
 
-A recipe gene is named ``training.KEY`` or ``task.KEY``. Options of a task are checked where the
-task is known, see ``evonas.workflows.recipe_tasks``.
+A recipe gene is named ``training.KEY``, ``task.KEY``, or ``tasks.NAME.KEY`` for an option of one of
+several tasks. Options of a task are checked where the task is known, see
+``evonas.workflows.recipe_tasks``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from evonas.core.settings import TrainingSettings
 from evonas.errors import InputError, nearest
 
-TRAINING, TASK = "training.", "task."
+TRAINING, TASK, TASKS = "training.", "task.", "tasks."
 #: Settings of the training that are no genes, and why.
 FIXED = {
     "epochs": "networks are compared, raced and timed at equal epochs",
@@ -24,20 +25,32 @@ FIXED = {
     "keep": "it decides which epoch an error is of",
     "patience": "trainings of other lengths have other costs",
 }
-_FORM = "expected training.KEY or task.KEY, such as training.learning_rate"
+_FORM = "expected training.KEY, task.KEY or tasks.NAME.KEY, such as training.learning_rate"
 
 
 def is_recipe(name: str) -> bool:
     """Return whether a setting of an architecture is one of its recipe."""
-    return name.startswith((TRAINING, TASK))
+    return name.startswith((TRAINING, TASK, TASKS))
+
+
+def is_of_task(name: str) -> bool:
+    """Return whether a setting is an option of the task, or of one of several tasks."""
+    return name.startswith((TASK, TASKS))
 
 
 def as_lists(recipe: Any) -> Any:
-    """Return a recipe in which a single value is a list of one; nothing is no recipe."""
+    """Return a recipe in which a single value is a list of one; nothing is no recipe.
+
+    ``task.tasks.NAME.KEY`` is ``tasks.NAME.KEY``.
+    """
     if not isinstance(recipe, Mapping):
         return {} if recipe is None else recipe
     return {
-        key: [value] if isinstance(value, str | int | float) else value
+        f"{TASKS}{key.removeprefix(TASK + TASKS)}" if str(key).startswith(TASK + TASKS) else key: [
+            value
+        ]
+        if isinstance(value, str | int | float)
+        else value
         for key, value in recipe.items()
     }
 
@@ -94,6 +107,10 @@ def overruled(
     default, given = TrainingSettings().model_dump(), training.model_dump()
     own = {f"{TRAINING}{k}": value for k, value in given.items() if value != default[k]}
     own |= {f"{TASK}{key}": value for key, value in task.items()}
+    members = task.get("tasks")
+    for member, options in members.items() if isinstance(members, Mapping) else ():
+        if isinstance(options, Mapping):
+            own |= {f"{TASKS}{member}.{key}": value for key, value in options.items()}
     return [
         f"{name}={own[name]} has no effect, since {name} is a gene of the recipe: set "
         f"recipe.{name} instead, or leave the gene out"
@@ -121,7 +138,7 @@ def check(
             raise InputError(f"{name!r}: {_FORM}")
         if not choices:
             raise InputError(f"{name}: expected at least one choice, got []: leave the gene out")
-        if name.startswith(TASK) and error == "loss":
+        if is_of_task(name) and error == "loss":
             raise InputError(
                 f"{name}: losses of different tasks cannot be compared: leave the gene out, or "
                 f"use objective.error=metric"

@@ -132,11 +132,11 @@ class ObjectiveSettings(Settings):
             et al. (2021). It also selects the epoch whose weights are kept, in the search and in
             retraining, and is the error in races, finals and Pareto fronts.
         mode: ``one_sided`` or ``soft``.
-        cost: F, the penalised cost: ``macs`` (as floating point operations), ``params``, or
-            ``latency`` of the head network for one image, which is measured on the training
-            machine and therefore not exactly repeatable.
-        target_mflops: T for ``macs``, in millions of floating point operations (2 per
-            multiply-add) of the head network.
+        cost: F, the penalised cost: ``macs`` (multiply-adds), ``params``, or ``latency`` of the
+            head network for one image, which is measured on the training machine and therefore
+            not exactly repeatable.
+        target_macs: T for ``macs``: multiply-adds of the head network. Older files have
+            ``target_mflops`` in its place, see ``evonas.core.short_forms``.
         target_mparams: T for ``params``, in millions.
         target_ms: T for ``latency``, in milliseconds.
         latency_threads: CPU threads of a network while its latency is measured.
@@ -159,7 +159,7 @@ class ObjectiveSettings(Settings):
     error: Literal["metric", "loss"] = "metric"
     mode: Literal["one_sided", "soft"] = "one_sided"
     cost: Literal["macs", "params", "latency"] = "macs"
-    target_mflops: Annotated[float, Field(gt=0.0)] = 10.0
+    target_macs: Annotated[int, Field(ge=1)] = 5_000_000
     target_mparams: Annotated[float, Field(gt=0.0)] = 5.0
     target_ms: Annotated[float, Field(gt=0.0)] = 1.0
     latency_threads: Annotated[int, Field(ge=1, le=1024)] = 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from evonas.core.registry import name_of
 from evonas.data.images.image_io import HASH_BYTES
 from evonas.errors import InputError, UnreadableImage
 
@@ -74,6 +75,10 @@ class Dataset(ABC):
             UnreadableImage: the file is damaged.
         """
 
+    def margin_of(self, index: int) -> float:
+        """Return the ``margin`` of image ``index``; by default that of the data set."""
+        return self.margin
+
     def describe(self, index: int) -> str:
         """Return a name of image ``index`` for messages, such as its file name."""
         return f"image {index}"
@@ -103,6 +108,14 @@ class Dataset(ABC):
         its own group.
         """
         return self.groups if len(np.unique(self.groups)) < len(self) else None
+
+    def recorded_groups(self) -> NDArray[np.str_]:
+        """Return ``reader/name`` of each image's group, (n,), or blanks; see ``known_groups``."""
+        known = self.known_groups()
+        if known is None:
+            return np.full(len(self), "", np.str_)
+        reader = name_of(type(self))
+        return np.array([f"{reader}/{name}" for name in known.tolist()], np.str_)
 
     def schema(self) -> dict[str, tuple[str, ...]]:
         """Return label name -> names of its classes; empty for a quantity."""

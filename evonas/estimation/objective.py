@@ -1,12 +1,12 @@
 """Objective: fitness as error times a penalty on the cost of the head network.
 
-fitness = error * (F / T) ** w, with F the floating point operations of the head
-network (2 a multiply-add), or its parameters, or its latency, and T the target.
+fitness = error * (F / T) ** w, with F the multiply-adds of the head network, or its
+parameters, or its latency, and T the target.
 ``soft`` applies it always (Matak's code 2020; MnasNet, Tan et al. 2019, arXiv
 1807.11626, section 3, as a maximisation, with latency for F); ``one_sided`` only
 above T, which makes T the largest cost that is not penalised (Matak's article 2020).
-With ``counts=total``, operations and parameters are those of the head and of the backbone up
-to its tap. McNally et al. (2021, arXiv 2011.08446) take parameters for F, with T = 5 million and
+With ``counts=total``, multiply-adds and parameters are those of the head and of the backbone
+up to its tap. McNally et al. (2021, arXiv 2011.08446) take parameters for F, with T = 5 million and
 w = 0.07, always, and for the error the least loss of an epoch on the validation images:
 ``error=loss``. By default the error is the task's own metric, as in Matak's code (mean
 absolute error of the angles).
@@ -86,7 +86,7 @@ class Objective:
         elif self.settings.cost == "params":
             ratio = params / (self.settings.target_mparams * 1e6)
         else:
-            ratio = 2.0 * macs / (self.settings.target_mflops * 1e6)
+            ratio = macs / self.settings.target_macs
         if self.settings.mode == "one_sided":
             ratio = max(1.0, ratio)
         return float(ratio**self.settings.weight)

@@ -124,7 +124,8 @@ class Survey:
 def panel(dataset: Dataset, index: int, image: NDArray[np.uint8]) -> Image.Image:
     """Return the standard crop of an image with its labels drawn on it."""
     height, width = image.shape[:2]
-    x, y = round(width * dataset.margin), round(height * dataset.margin)
+    margin = dataset.margin_of(index)
+    x, y = round(width * margin), round(height * margin)
     inner = Image.fromarray(image[y : height - y, x : width - x])
     picture = inner.resize((_PANEL, _PANEL), Image.Resampling.BICUBIC)
     labels = dataset.labels

@@ -69,7 +69,7 @@ class _FinalsPart(TypedDict, total=False):
 
 class _ObjectivePart(TypedDict, total=False):
     cost: Annotated[str, Field(pattern="^(macs|params|latency)$")]
-    target_mflops: Number
+    target_macs: Count
     target_ms: Number
     weight: Number
     max_macs: Count | None

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.files import keep
-from evonas.core.registry import name_of
 from evonas.data.base import Dataset
 from evonas.runs import file_schemas
 from evonas.runs.file_schemas import Record, UsedImages
@@ -99,7 +98,7 @@ class TrainingRecord:
         Raises:
             InputError: it has no training or no validation split, or a file cannot be read.
         """
-        sides, hashes, groups = dataset.sides(), dataset.image_hashes(), _groups(dataset)
+        sides, hashes, groups = dataset.sides(), dataset.image_hashes(), dataset.recorded_groups()
         train, validation = (
             Use(frozenset(hashes[sides[side]].tolist()), frozenset(groups[sides[side]].tolist()))
             for side in ("train", "validation")
@@ -170,22 +169,14 @@ class TrainingRecord:
         Raises:
             InputError: a file cannot be read.
         """
-        hashes, groups = dataset.image_hashes()[rows].tolist(), _groups(dataset)[rows].tolist()
+        hashes = dataset.image_hashes()[rows].tolist()
+        groups = dataset.recorded_groups()[rows].tolist()
         return Overlap(
             _among(hashes, self.train.images),
             _among(hashes, self.validation.images),
             _among(groups, self.train.groups),
             _among(groups, self.validation.groups),
         )
-
-
-def _groups(dataset: Dataset) -> NDArray[np.str_]:
-    """Return ``reader/name`` of each image's group, (n,) or, where none has a name, (n,) blanks."""
-    known = dataset.known_groups()
-    if known is None:
-        return np.full(len(dataset), "", np.str_)
-    reader = name_of(type(dataset))
-    return np.array([f"{reader}/{name}" for name in known.tolist()], np.str_)
 
 
 def _among(names: list[str], known: frozenset[str]) -> Mask:

@@ -11,13 +11,14 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from evonas.core.recipe import TASK, is_recipe, trained_with
+from evonas.core.recipe import TASK, TASKS, is_of_task, is_recipe, trained_with
 from evonas.core.settings import TrainingSettings
 from evonas.space.architecture import Architecture
 from evonas.space.gene import Gene, Value
 from evonas.space.search_space import SearchSpace
 
-#: Options of the task in the recipe of an architecture: (option, value), sorted.
+#: Options of the task in the recipe of an architecture: (option, value), sorted. That of one of
+#: several tasks is ``tasks.NAME.OPTION``.
 TaskChoices = tuple[tuple[str, Value], ...]
 
 
@@ -47,19 +48,34 @@ def task_choices(architecture: Architecture) -> TaskChoices:
         sorted(
             (name.removeprefix(TASK), value)
             for name, value in architecture.settings.items()
-            if name.startswith(TASK)
+            if is_of_task(name)
         )
     )
 
 
 def task_options(options: Mapping[str, Any], architecture: Architecture) -> dict[str, Any]:
     """Return the options of a task with those in the recipe of an architecture."""
-    return {**options, **dict(task_choices(architecture))}
+    return with_choices(options, task_choices(architecture))
+
+
+def with_choices(options: Mapping[str, Any], chosen: TaskChoices) -> dict[str, Any]:
+    """Return the options of a task with those of a recipe.
+
+    Those of one of several tasks become ``chosen: {NAME: {OPTION: value}}``, see ``Several``.
+    """
+    found, members = dict(options), dict[str, dict[str, Any]]()
+    for name, value in chosen:
+        if name.startswith(TASKS):
+            _, member, option = name.split(".", 2)
+            members.setdefault(member, {})[option] = value
+        else:
+            found[name] = value
+    return found | ({"chosen": members} if members else {})
 
 
 def all_task_choices(recipe: Mapping[str, list[Any]]) -> Iterator[TaskChoices]:
     """Yield all combinations of the task genes of a recipe; one, empty, if it has none."""
-    names = sorted(name for name in recipe if name.startswith(TASK))
+    names = sorted(filter(is_of_task, recipe))
     for values in product(*(recipe[name] for name in names)):
         yield tuple(zip((name.removeprefix(TASK) for name in names), values, strict=True))
 

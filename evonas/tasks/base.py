@@ -77,13 +77,14 @@ class Task(ABC):
         """Return the labels to learn, (n, k), in the units of the data set."""
 
     def refuse_missing(self, dataset: Dataset) -> None:
-        """Refuse a data set in which images lack labels, unless the task allows it.
+        """Refuse a data set in which images lack labels of the task, unless it allows that.
 
         Raises:
             InputError: the data set's message on the first such image.
         """
-        for message in () if self.takes_missing else dataset.missing.values():
-            raise InputError(message)
+        for name, message in () if self.takes_missing else dataset.missing.items():
+            if name in self.labels or name.rpartition(".")[0] in self.labels:
+                raise InputError(message)
 
     @abstractmethod
     def flip_targets(self, targets: Array) -> Array:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evonas.core.array_types import Array
 from evonas.data.base import Dataset
-from evonas.errors import InputError
+from evonas.errors import InputError, nearest
 from evonas.tasks.base import Labels, Matrix, Task
 from evonas.tasks.common.prediction_format import Answer
 from evonas.tasks.composite.constant_loss import constant_loss
@@ -92,6 +92,7 @@ class Several(Task):
         combine: ``mean``: the weighted mean of the relative errors; ``worst``: the largest.
         weights: name -> weight of the task in the loss and in the mean; 1 for those that are not
             named.
+        chosen: name -> options of a recipe, in the place of those in ``tasks``.
         fitted: name -> what follows from the training labels: the task's options, the scales of
             loss and error, and whether every image is labelled.
 
@@ -113,9 +114,15 @@ class Several(Task):
         tasks: dict[str, Any] | tuple[str, ...] | None = None,
         combine: Literal["mean", "worst"] = "mean",
         weights: dict[str, float] | None = None,
+        chosen: dict[str, dict[str, Any]] | None = None,
         fitted: dict[str, dict[str, Any]] | None = None,
     ) -> None:
         self._specs, self._schema = specs(schema, tasks), schema
+        for name, values in (chosen or {}).items():
+            if name not in self._specs:
+                raise InputError(f"task.tasks: no task {name!r}: {nearest(name, self._specs)}")
+            kind, options = self._specs[name]
+            self._specs[name] = kind, {**options, **values}
         self._scales: dict[str, _Scales] = {}
         for name, values in (fitted or {}).items():
             known = name in self._specs and isinstance(values, dict)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
 
 from evonas.core import registry
 from evonas.core.experiment import Part
+from evonas.core.recipe import TASK, TASKS
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.runs.training_record import Indices
-from evonas.space.recipe import TaskChoices
+from evonas.space.recipe import TaskChoices, with_choices
 from evonas.tasks.base import Error, Task
 
 #: (split name, options of a recipe) -> all options of the task; see ``TrainingContext``.
@@ -59,7 +61,7 @@ class RecipeTasks:
         """
         draft = self._draft(chosen)
         fitted = draft.fit_options(draft.targets(self._dataset)[train])
-        return fitted | self._part.options | dict(chosen)
+        return with_choices(fitted | self._part.options, chosen)
 
     def settled(self, splits: Mapping[str, Indices], recipes: Iterable[TaskChoices]) -> Settled:
         """Return the options of the task by split and recipe.
@@ -78,19 +80,32 @@ class RecipeTasks:
     def _draft(self, chosen: TaskChoices) -> Task:
         """Return the task without what the training labels settle."""
         name = self._part.name
-        known = registry.options("task", name)[1:]  # the labels come first
-        for key, _ in chosen:
-            if key not in known:
-                raise InputError(
-                    f"recipe: task {name} has no option {key!r}: {nearest(key, known)}"
-                )
-        options = self._part.options | dict(chosen)
+        for path, _ in chosen:
+            self._check_option(path)
+        options = with_choices(self._part.options, chosen)
         try:
             made: Task = registry.create("task", name, options, self._dataset.schema())
         except InputError as error:
             raise InputError(f"recipe: {error}" if chosen else str(error)) from error
         made.refuse_missing(self._dataset)
         return made
+
+    def _check_option(self, path: str) -> None:
+        """Refuse an option that the task, or one of several tasks, does not have.
+
+        Raises:
+            InputError: there is no such option, or no such task.
+        """
+        kind, key = self._part.name, path
+        if path.startswith(TASKS):
+            member, _, key = path.removeprefix(TASKS).partition(".")
+            members = self._draft(()).members
+            if member not in members:
+                raise InputError(f"recipe: no task {member!r} in tasks: {nearest(member, members)}")
+            kind = registry.name_of(type(members[member]))
+        known = registry.options("task", kind)[1:]  # the labels come first
+        if key not in known:
+            raise InputError(f"recipe: task {kind} has no option {key!r}: {nearest(key, known)}")
 
     def _refuse_incomparable(self, chosen: TaskChoices) -> None:
         """Refuse options with which errors are not those of the experiment's own task.
@@ -99,14 +114,17 @@ class RecipeTasks:
             InputError: metric, unit, labels or targets differ, or the labels do not fit.
         """
         task, own, dataset = self._draft(chosen), self._draft(()), self._dataset
-        given = ", ".join(f"task.{key}={value}" for key, value in chosen)
+        given = ", ".join(
+            f"{key if key.startswith(TASKS) else TASK + key}={value}" for key, value in chosen
+        )
         if self._error == "loss":
             raise InputError(
                 f"recipe: {given}: losses of different tasks cannot be compared: leave this out, "
                 f"or use objective.error=metric"
             )
-        for what in ("metric", "unit", "labels", "dense"):
-            here, there = getattr(task, what), getattr(own, what)
+        pairs = [(task, own), *zip(task.members.values(), own.members.values(), strict=True)]
+        for what, (one, other) in product(("metric", "unit", "labels", "dense", "combine"), pairs):
+            here, there = getattr(one, what, ""), getattr(other, what, "")
             if here != there:
                 raise InputError(
                     f"recipe: expected the {what} {there!r} of the experiment's own task, since "

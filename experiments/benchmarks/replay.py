@@ -198,7 +198,7 @@ class SyntheticProblem:
         return macs
 
     def value(self, architecture: Architecture) -> float:
-        """Return degrees x max(1, FLOPs / 10 M)^0.06."""
+        """Return degrees x max(1, multiply-adds / 5 M)^0.06."""
         return _penalised(*self.axes(architecture))
 
     def axes(self, architecture: Architecture) -> tuple[float, float]:

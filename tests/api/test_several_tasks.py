@@ -14,9 +14,11 @@ from command_line import Cli, said
 from exported import answers, crops
 from PIL import Image
 
+from evonas.core import experiment as config
 from evonas.core.optional_imports import library
 from evonas.data.synthetic_faces import SyntheticFaces
 from evonas.deployment.export.exported_model import ExportedNetwork
+from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,67 @@ def test_from_the_search_to_predictions(evonas: Cli, experiment: Path, tmp_path:
     assert line["smiling"]["scores"] == pytest.approx(scores, abs=1e-4)
     assert [*line["looks"].values()] == pytest.approx(expected[1, 6:].tolist(), abs=1e-4)
     assert (tmp_path / "pictures/005.png").is_file()
+
+
+@pytest.fixture
+def union(tiny: dict[str, Any], tmp_path: Path) -> Path:
+    """The tiny experiment with a task for each of two data sets: no image has all labels."""
+    write_table(tmp_path / "faces")
+    plain = {key: value for key, value in tiny.items() if key not in ("task", "data")}
+    # other people than those of the table, which has no angles here
+    heads = {"name": "synthetic_faces", "identities": 10, "images_per_identity": 4, "seed": 1}
+    mouths = {"name": "image_table", "root": "faces", "targets": ["mouth", "smile"]}
+    plain |= {
+        "datasets": {
+            "heads": heads | {"rename": {"smile": "smiling"}},
+            "mouths": mouths | {"shares": {"train": 0.6, "validation": 0.2, "test": 0.2}},
+        },
+        "tasks": ["pose", "mouth", "smile"],
+        "budget": 2,
+        "finals": {"networks": 0},
+        "retraining": {"epochs": 2},
+        "standard_baselines": True,
+    }
+    path = tmp_path / "union.yaml"
+    path.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
+    return path
+
+
+def test_tasks_of_several_data_sets(evonas: Cli, union: Path, tmp_path: Path) -> None:
+    words = ("--run-dir", "run", "execution.executor=local")
+    code, out, err = evonas("search", union, *words)
+    assert code == 0, err
+    code, out, err = evonas("retrain", "run/best.json", "execution.executor=local")
+    assert code == 0, err
+    entries = {
+        one["name"]: one["results"][0]
+        for one in Retrained(tmp_path / "run/retrained").content["contenders"]
+    }
+    assert {"test_pose.mae", "test_mouth.mae", "test_smile.error"} <= entries["winner"].keys()
+    assert "ridge of pooled features" in entries
+
+    heads, mouths = Components(config.load(tmp_path / "run/experiment.yaml")).dataset.sets.values()
+    assert isinstance(heads, SyntheticFaces)
+    assert np.isfinite(mouths.labels["mouth"]).sum() < len(mouths), "gaps within a set"
+    other = "{heads: {name: synthetic_faces, identities: 10, images_per_identity: 4, seed: 2,"
+    other += " rename: {smile: smiling}}, mouths: {name: image_table, root: faces,"
+    other += " targets: [mouth, smile], shares: {train: 0.6, validation: 0.2, test: 0.2}}}"
+    code, out, err = evonas("evaluate", "run/retrained", "union", f"datasets={other}")
+    assert code == 0, err
+    for name in ("pose.mae", "mouth.mae", "smile.error", "pose.relative_error"):
+        assert name in out, name
+    refused = said(evonas("evaluate", "run/retrained", "synthetic_faces", "seed=2"))
+    assert "test set synthetic_faces: its classes of 'smile' are none" in refused
+
+    assert evonas("report", "run")[0] == 0
+    code, out, err = evonas("export", "run/retrained", "--out", "both.onnx")
+    assert code == 0, err
+    card = json.loads((tmp_path / "both.json").read_text("utf-8"))
+    assert card["data"] == "union"
+    assert "heads: " in card["protocol"]
+    code, out, err = evonas("predict", "both.onnx", "faces/005.png")
+    assert code == 0, err
+    assert json.loads(out).keys() >= {"pose", "mouth", "smile"}
 
 
 def test_an_empty_cell_is_an_error_for_a_task_that_needs_every_label(

@@ -98,12 +98,26 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 }
 
 
+FACES = {"identities": 12, "images_per_identity": 2}
+
+
 class TestDatasets(DatasetConformance):
     """Data sets of files read small ones that are written here."""
 
     names = tuple(registry.names("data"))
     options: ClassVar[dict[str, Any]] = {
-        "synthetic_faces": {"identities": 12, "images_per_identity": 2}
+        "synthetic_faces": FACES,
+        "union": {
+            "datasets": {
+                "heads": {"name": "synthetic_faces", **FACES},
+                "smiles": {
+                    "name": "synthetic_faces",
+                    **FACES,
+                    "seed": 1,
+                    "rename": {"yaw": "turn"},
+                },
+            }
+        },
     }
 
     @classmethod

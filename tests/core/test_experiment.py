@@ -73,8 +73,8 @@ def test_a_number_is_a_number_in_any_notation(tiny_file: Path, text: str) -> Non
 
 def test_a_number_in_the_file_is_one_too(tiny: dict[str, Any], tmp_path: Path) -> None:
     path = tmp_path / "e.yaml"
-    path.write_text(yaml.safe_dump(tiny) + "objective: {target_mflops: 2e1}\n", encoding="utf-8")
-    assert config.load(path).objective.target_mflops == 20.0
+    path.write_text(yaml.safe_dump(tiny) + "objective: {target_ms: 2e1}\n", encoding="utf-8")
+    assert config.load(path).objective.target_ms == 20.0
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,9 @@ def test_an_unknown_key_is_answered_with_the_nearest(
         "training.ema=-0.1",
         "training.decay=0",
         "objective.mode=both",
-        "objective.target_mflops=0",
-        "objective.target_mflops=.inf",
+        "objective.target_macs=0",
+        "objective.target_macs=1.5",
+        "objective.target_macs=.inf",
         "objective.weight=-0.06",
         "objective.weight=.nan",
         "objective.weight=.inf",

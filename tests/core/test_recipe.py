@@ -25,6 +25,10 @@ def test_keys_of_a_recipe_have_dots_on_the_command_line_and_in_python(tiny_file:
     dotted = {f"recipe.{name}": tuple(choices) for name, choices in BOTH.items()}
     assert Experiment.load(tiny_file, **dotted).recipe == BOTH
     assert load(tiny_file, ["recipe.task.output=bins"]).recipe == {"task.output": ["bins"]}
+    member = {"tasks.pose.output": ["bins"]}
+    for key in member, {"task.tasks.pose.output": "bins"}:
+        assert load(tiny_file, [f"recipe={key}"]).recipe == member
+    assert load(tiny_file, ["recipe.tasks.pose.output=bins"]).recipe == member
 
 
 def test_a_recipe_can_be_replaced_and_switched_off(tiny: dict[str, Any]) -> None:
@@ -40,8 +44,8 @@ def test_a_recipe_can_be_replaced_and_switched_off(tiny: dict[str, Any]) -> None
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["recipe.foo.bar=[1]"], "'foo.bar': expected training.KEY or task.KEY"),
-        (["recipe.output=[1]"], "'output': expected training.KEY or task.KEY"),
+        (["recipe.foo.bar=[1]"], "'foo.bar': expected training.KEY, task.KEY or tasks.NAME.KEY"),
+        (["recipe.output=[1]"], "'output': expected training.KEY, task.KEY or tasks.NAME.KEY"),
         (["recipe={task: {output: [bins]}}"], "recipe.task: input should be a valid list"),
         (["recipe=[1]"], "recipe: input should be a valid dictionary"),
         (
@@ -134,3 +138,6 @@ def test_values_that_a_gene_replaces_are_named() -> None:
         "training.weight_decay=0.5",
     ]
     assert not overruled(BOTH, training, {"delta": 3})
+    tasks = {"tasks": {"pose": {"name": "head_pose", "output": "angles"}, "age": "regression"}}
+    (line,) = overruled({"tasks.pose.output": ["bins"]}, training, tasks)
+    assert line.startswith("tasks.pose.output=angles has no effect")

@@ -67,7 +67,7 @@ def test_cells_of_targets_may_be_empty_for_tasks_that_allow_it(tmp_path: Path) -
     assert data.missing == {"age": f"{place} 3: age {remedy}", "mood": f"{place} 4: mood {remedy}"}
     for name, options in (("regression", {"labels": ["age"]}), ("classification", {})):
         task = create("task", name, options, data.schema())
-        with pytest.raises(InputError, match=f"^{re.escape(data.missing['age'])}$"):
+        with pytest.raises(InputError, match=f"^{re.escape(data.missing[task.labels[0]])}$"):
             task.refuse_missing(data)
     create("task", "several", {"tasks": ["age", "mood"]}, data.schema()).refuse_missing(data)
     full = ImageTable(str(write(tmp_path / "full")))

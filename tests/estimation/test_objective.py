@@ -1,4 +1,4 @@
-"""The fitness: error x (F / T)^w, F = 2 x multiply-adds; one sided or soft."""
+"""The fitness: error x (F / T)^w, F the multiply-adds; one sided or soft."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 
 from evonas.core.settings import ObjectiveSettings
+from evonas.core.short_forms import written_out
 from evonas.estimation.cost.limits import BackboneShare, KnownCosts
 from evonas.estimation.measurement import Measurement
 from evonas.estimation.objective import Objective
 from evonas.models.weight_count import WeightCount
 from evonas.runs.trial import Trial
 
-TARGET = 5_000_000  # multiply-adds of the 10 MFLOPs that are the default target
+TARGET = 5_000_000  # the default target, multiply-adds
 MODES = ["one_sided", "soft"]
 
 
@@ -70,9 +71,29 @@ def test_no_weight_no_penalty(mode: str) -> None:
     assert objective(mode, weight=0.0)(measured(10**9)) == 4.0
 
 
-def test_the_target_is_in_millions_of_flops() -> None:
-    assert objective(target_mflops=2.0).penalty(1_000_000) == 1.0
-    assert objective(target_mflops=2.0, weight=1.0).penalty(2_000_000) == 2.0
+def test_the_target_is_in_multiply_adds() -> None:
+    assert objective(target_macs=1_000_000).penalty(1_000_000) == 1.0
+    assert objective(target_macs=1_000_000, weight=1.0).penalty(2_000_000) == 2.0
+
+
+@given(
+    macs=st.integers(0, 10**10),
+    target=st.integers(1, 10**6),
+    error=st.floats(0.1, 1e3),
+    mode=st.sampled_from(MODES),
+    weight=st.sampled_from([0.06, 1.0]),
+)
+def test_a_fitness_has_the_bits_that_it_has_in_floating_point_operations(
+    macs: int, target: int, error: float, mode: str, weight: float
+) -> None:
+    """The ratio of two counts does not depend on their unit; older runs are ranked as they were."""
+    mflops = target / 100
+    given = {"target_mflops": mflops, "mode": mode, "weight": weight}
+    settings = written_out({"objective": given})["objective"]
+    ratio = 2.0 * macs / round(mflops * 1e6)
+    if mode == "one_sided":
+        ratio = max(1.0, ratio)
+    assert objective(**settings)(measured(macs, error)) == error * ratio**weight
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from evonas.runs.finals import DOUBT, Finalist, difference, noise, rank_finalists, statistically_tied
+from evonas.runs.finals import (
+    DOUBT,
+    Finalist,
+    difference,
+    noise,
+    rank_finalists,
+    statistically_tied,
+)
 from evonas.runs.run_store import Trial
 
 

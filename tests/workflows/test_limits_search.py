@@ -191,7 +191,7 @@ def test_a_resumed_run_with_slow_networks_is_that_which_was_not_stopped(
 def test_counting_in_total_penalises_the_tap_and_says_the_whole_cost(
     evonas: Cli, tiny_file: Path, components: Components, features: Features
 ) -> None:
-    words = ("objective.counts=total", "objective.target_mflops=22", "objective.weight=1")
+    words = ("objective.counts=total", "objective.target_macs=11000000", "objective.weight=1")
     folder, out = new(evonas, tiny_file, *words)
     assert {trial.architecture["settings"]["tap"] for trial in of(folder, "ok")} == {
         "block3",

@@ -60,7 +60,7 @@ class Twice(Optimizer):
 
 def test_a_repeat_carries_the_first_measurement(tmp_path: Path) -> None:
     optimizer = Twice(SPACE, budget=30, seed=5, macs=cost)
-    objective = Objective("error", ObjectiveSettings(target_mflops=0.05))
+    objective = Objective("error", ObjectiveSettings(target_macs=25_000))
     with RunStore(tmp_path) as store:
         components = SearchComponents(SPACE, optimizer, Fake(), objective, TrainingSettings(), cost)
         Search(components, store).run(5)

@@ -63,7 +63,7 @@ def run(
     optimizer = registry.create(
         "optimizer", name, {}, SPACE, budget=budget, seed=SEED, macs=cost, max_macs=limit
     )
-    objective = Objective("error", ObjectiveSettings(target_mflops=0.05, **settings))
+    objective = Objective("error", ObjectiveSettings(target_macs=25_000, **settings))
     with RunStore(folder, resume) as store:
         components = SearchComponents(
             SPACE, optimizer, executor, objective, TrainingSettings(), cost, final_folds=folds

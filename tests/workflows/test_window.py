@@ -100,7 +100,7 @@ class Watched(Random):
 def test_ask_k_knows_the_results_up_to_k_minus_the_window(tmp_path: Path, workers: int) -> None:
     optimizer = Watched(SPACE, budget=20, seed=5, macs=cost, window=WINDOW)
     optimizer.known = []
-    objective = Objective("error", ObjectiveSettings(target_mflops=0.05))
+    objective = Objective("error", ObjectiveSettings(target_macs=25_000))
     executor = VirtualWorkers(Clock(), workers)
     with RunStore(tmp_path) as store:
         parts = SearchComponents(SPACE, optimizer, executor, objective, TrainingSettings(), cost)
@@ -133,7 +133,7 @@ def test_a_repeat_of_a_network_in_training_waits_for_its_result(tmp_path: Path) 
     journals = []
     for order in (as_asked, backwards):
         optimizer = Old(SPACE, budget=8, seed=5, macs=cost, window=4)
-        objective, executor = Objective("error", ObjectiveSettings(target_mflops=0.05)), Fake(order)
+        objective, executor = Objective("error", ObjectiveSettings(target_macs=25_000)), Fake(order)
         with RunStore(tmp_path / order.__name__) as store:
             parts = SearchComponents(
                 SPACE, optimizer, executor, objective, TrainingSettings(), cost
@@ -162,7 +162,7 @@ def test_callbacks_receive_trials_as_they_end_and_asks_in_order(tmp_path: Path) 
             self.asks.append(generation)
 
     callback, executor = Both(), VirtualWorkers(Clock(), 3)
-    objective = Objective("error", ObjectiveSettings(target_mflops=0.05))
+    objective = Objective("error", ObjectiveSettings(target_macs=25_000))
     optimizer = Random(SPACE, budget=16, seed=5, macs=cost, window=WINDOW)
     with RunStore(tmp_path) as store:
         parts = SearchComponents(SPACE, optimizer, executor, objective, TrainingSettings(), cost)

@@ -171,7 +171,7 @@ class Export:
             except UnreadableImage as error:
                 last_error = str(error)
             else:
-                crops.append(View().apply(image, index, self.side, dataset.margin))
+                crops.append(View().apply(image, index, self.side, dataset.margin_of(index)))
         if not crops:
             raise InputError(
                 f"data: no image of the {self.network.side} split can be read: {last_error}"

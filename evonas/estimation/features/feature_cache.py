@@ -204,7 +204,7 @@ class FeatureCache:
             except UnreadableImage as error:
                 unreadable[index] = str(error)
             else:
-                crops[row] = view.apply(image, index, size, images.dataset.margin)
+                crops[row] = view.apply(image, index, size, images.dataset.margin_of(index))
         return crops
 
 

@@ -22,8 +22,8 @@ from evonas.space import Architecture
 class ResidualHead(Network):
     """The family of residual heads.
 
-    Settings: ``width``, the channels of the first block (default 45: 9.0 MFLOPs at 128x8x8
-    with 3 outputs; at 64x17x17, 20 gives 8.5 and 21 gives 9.4 MFLOPs), and ``end``
+    Settings: ``width``, the channels of the first block (default 45: 4.5 M multiply-adds at 128x8x8
+    with 3 outputs; at 64x17x17, 20 gives 4.2 M and 21 gives 4.7 M), and ``end``
     (``flatten`` by default, ``pool`` or ``depthwise``).
     """
 

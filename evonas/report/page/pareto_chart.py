@@ -193,7 +193,7 @@ def _whole(run: Run, cost: Cost, words: str) -> str:
 
 def _limits(run: Run, cost: Cost) -> Iterator[tuple[float, str]]:
     spec = run.experiment.get("objective", {})
-    targets = {"macs": spec.get("target_mflops", 0.0) / 2, "latency": spec.get("target_ms", 0.0)}
+    targets = {"macs": spec.get("target_macs", 0) / 1e6, "latency": spec.get("target_ms", 0.0)}
     found: dict[float, list[str]] = {}
     if cost is MULTIPLY_ADDS and spec.get("max_macs"):
         found.setdefault(spec["max_macs"] / 1e6, []).append("limit")

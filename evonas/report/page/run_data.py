@@ -14,6 +14,7 @@ import numpy as np
 
 from evonas.core.files import read_json, read_yaml
 from evonas.core.settings import FinalsSettings
+from evonas.core.short_forms import in_macs
 from evonas.errors import InputError
 from evonas.runs.clock_decisions import ClockDecision
 from evonas.runs.comparison_schemas import Comparison, read_tests
@@ -112,7 +113,7 @@ class Run:
             file = place / name
             if not file.is_file():
                 return cast(Schema, {})
-            found = read_yaml(file) if file.suffix == ".yaml" else read_json(file)
+            found = in_macs(read_yaml(file)) if file.suffix == ".yaml" else read_json(file)
             return checked(found, schema, file)
 
         best = content("best.json", Best)

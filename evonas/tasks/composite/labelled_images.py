@@ -31,6 +31,10 @@ class LabelledImages(Dataset):
         """Return an image of the data set."""
         return self._dataset.image(int(self._rows[index]))
 
+    def margin_of(self, index: int) -> float:
+        """Return the margin of an image in the data set."""
+        return self._dataset.margin_of(int(self._rows[index]))
+
     def describe(self, index: int) -> str:
         """Return the name of an image in the data set."""
         return self._dataset.describe(int(self._rows[index]))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from evonas.core import registry
-from evonas.errors import InputError, nearest
+from evonas.errors import InputError, nearest, placed
 from evonas.tasks.base import Labels, Task
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -92,19 +92,9 @@ def weights_of(members: Mapping[str, Task], given: Mapping[str, float] | None) -
     return {name: float((given or {}).get(name, 1.0)) for name in members}
 
 
-@contextmanager
-def within(name: str) -> Iterator[None]:
-    """Say in errors of a task which one it is: ``task.label`` becomes ``task.tasks.NAME.label``.
-
-    Raises:
-        InputError: with these words.
-    """
-    try:
-        yield
-    except InputError as error:
-        text, place = str(error), f"task.tasks.{name}"
-        own = text.removeprefix("task.")
-        raise InputError(f"{place}.{own}" if own != text else f"{place}: {text}") from error
+def within(name: str) -> AbstractContextManager[None]:
+    """Say in errors of a task which one it is: ``task.label`` becomes ``task.tasks.NAME.label``."""
+    return placed("task", f"task.tasks.{name}")
 
 
 def _guessed(name: str, schema: Labels) -> dict[str, Any] | str:

@@ -69,6 +69,16 @@ def test_the_charts_are_what_plotly_takes(run: Run) -> None:
         go.Figure(json.loads(json.dumps(interactive.plain(one), allow_nan=False)))  # it validates
 
 
+def test_an_older_run_has_its_target_in_operations(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "toy-run")
+    file = folder / "experiment.yaml"
+    newer = file.read_text("utf-8")
+    older = newer.replace("target_macs: 100000", "target_mflops: 0.2")
+    assert older != newer
+    file.write_text(older, "utf-8")
+    assert list(chart(Run.read(folder), "trade_off").limits)[1] == (0.1, "target T")
+
+
 def test_progress_is_the_running_minimum(run: Run) -> None:
     each, best = chart(run, "progress").series
     values = [one.value for one in run.trained if one.fitness is not None]
