@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from evonas.core.optional_imports import library
 from evonas.data.images.cropping import Framing
@@ -87,6 +88,25 @@ class ExportedNetwork:
         """
         image, picture, inner = self.framing.image(photo, box)
         return View().apply(image, 0, self.side, self.framing.margin), picture, inner
+
+    def crop_picture(
+        self, picture: Image.Image, box: Box | None, name: object
+    ) -> tuple[NDArray[np.uint8], Box]:
+        """Crop an upright RGB picture as ``crop`` does a photo.
+
+        Args:
+            picture: the picture.
+            box: box in it, pixels; None: all of it.
+            name: of the picture, for messages.
+
+        Returns:
+            (side, side, 3) RGB input of the network; the standard crop in pixels.
+
+        Raises:
+            UnreadableImage: the box lies outside the picture.
+        """
+        image, inner = self.framing.crop(picture, box, name)
+        return View().apply(image, 0, self.side, self.framing.margin), inner
 
     def answers(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return the predictions for crops, (n, k) or (n, k, 3); see ``Answer``."""
