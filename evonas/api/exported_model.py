@@ -164,8 +164,9 @@ def load_exported(path: str | Path, *, threads: int | None = None) -> ExportedMo
     """Open a network that was exported to a file.
 
     Args:
-        path: .onnx or .pt2; or a folder with one, itself or in ``export`` below.
-        threads: of ONNX Runtime; None: all cores.
+        path: .onnx, .pt2, .xml (OpenVINO) or .tflite (LiteRT); or a folder with
+            one, itself or in ``export`` below.
+        threads: of the runtime; None: all cores.
 
     Raises:
         InputError: there is no such file, it is damaged, could run code, or was not exported by

@@ -20,6 +20,9 @@ from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
 
+#: Format -> name of its file, if that is not ``network`` with the format's suffix.
+_NAMES = {"torch_export": "program.pt2"}
+
 
 def export(
     retrained: Retrained,
@@ -37,8 +40,8 @@ def export(
         kind: of the file; see ``FORMATS``.
         network: name of the network; see ``Retrained.contender``.
         repeat: number of its training.
-        out: the file; by default ``export/network.onnx`` or ``export/program.pt2`` in the
-            folder of the network.
+        out: the file; by default ``export/network.onnx`` (.xml, .tflite) or
+            ``export/program.pt2`` in the folder of the network.
         callback: receives progress.
         keep_embedding: whether the file gives the embedding of its backbone, an .onnx file, too.
 
@@ -49,7 +52,7 @@ def export(
     """
     check_format(kind)
     folder = retrained.folder
-    file = out or folder / "export" / {"onnx": "network.onnx"}.get(kind, "program.pt2")
+    file = out or folder / "export" / _NAMES.get(kind, f"network{FORMATS[kind]}")
     if file.suffix != FORMATS[kind]:
         raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
     if file.resolve().parent == folder.resolve():

@@ -85,7 +85,12 @@ def export(
     ],
     overrides: Overrides = None,
     kind: Annotated[
-        str, typer.Option("--format", help="onnx (ONNX Runtime) or torch_export (a .pt2 of torch).")
+        str,
+        typer.Option(
+            "--format",
+            help="onnx (ONNX Runtime), torch_export (a .pt2 of torch), openvino (an .xml and a "
+            ".bin) or litert (a .tflite of LiteRT).",
+        ),
     ] = "onnx",
     network: Annotated[
         str, typer.Option(help="Name in the table; the winner, or the first, if left out.")

@@ -135,9 +135,7 @@ def test_smoothing_lags_and_calms(evonas: Cli, pose: Path) -> None:
 
 
 def test_ctrl_c_leaves_a_file_that_plays(pose: Path, tmp_path: Path) -> None:
-    found = package.predict_video(
-        pose, pose / "film.mp4", boxes="whole", out=tmp_path / "seen.mp4"
-    )
+    found = package.predict_video(pose, pose / "film.mp4", boxes="whole", out=tmp_path / "seen.mp4")
     for one in found:
         if one.frame == 9:
             with pytest.raises(KeyboardInterrupt):
