@@ -114,19 +114,13 @@ def export_folder(
             ``examples.LANGUAGES``; empty: none is.
 
     Raises:
-        InputError, RunError: as ``export``; or there is no program in this language, or none
-            for several tasks.
+        InputError, RunError: as ``export``; or there is no program in this language.
     """
     check_format(format)
     if example:
         check_language(example, format)
     folder, network, repeat = located(model, network, repeat)
     retrained = Retrained(folder, tuple(overrides))
-    if example and (tasks := retrained.task.members):
-        raise InputError(
-            f"--example {example}: expected a network of one task, got {', '.join(tasks)}, each an "
-            "output of the file: leave it out"
-        )
     callback = CallbackList(callbacks)
     file = export(retrained, format, network, repeat or 0, out, callback, keep_embedding)
     made = ExportedFile(file)
