@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from command_line import Cli, said
+from command_line import Cli
 from exported import answers, crops
 from PIL import Image
 

@@ -110,7 +110,7 @@ def test_a_video_is_drawn_and_a_table_lies_beside_it(
         pixels = np.asarray(frame.picture).astype(int)
         for left, right in boxes:
             part = pixels[:, left:right]
-            for colour in AXES:
+            for colour in AXES[:2]:  # blue points at the viewer
                 assert (np.abs(part - colour).max(-1) < 70).sum() > 3, (left, colour)
 
 

@@ -149,6 +149,7 @@ class Export:
             RunError: the predictions of the file differ from PyTorch's.
         """
         start = time.perf_counter()
+        _ = self.network.head  # refuses a training that there is not
         card, images = model_card(self.network, self.quantised), self.images
         if self._graph is not None and self.keep_embedding:
             sizes = self._graph.sizes_of(embedding_of(self._graph))
