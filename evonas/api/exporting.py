@@ -20,8 +20,11 @@ from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
 
-#: Format -> name of its file, if that is not ``network`` with the format's suffix.
-_NAMES = {"torch_export": "program.pt2"}
+#: Format -> name of its file; a .json of the same stem lies beside each.
+_NAMES = {
+    **{"onnx": "network.onnx", "torch_export": "program.pt2"},
+    **{"openvino": "openvino.xml", "litert": "litert.tflite"},
+}
 
 
 def export(
@@ -40,8 +43,7 @@ def export(
         kind: of the file; see ``FORMATS``.
         network: name of the network; see ``Retrained.contender``.
         repeat: number of its training.
-        out: the file; by default ``export/network.onnx`` (.xml, .tflite) or
-            ``export/program.pt2`` in the folder of the network.
+        out: the file; by default in ``export`` in the folder of the network; see ``_NAMES``.
         callback: receives progress.
         keep_embedding: whether the file gives the embedding of its backbone, an .onnx file, too.
 
@@ -52,7 +54,7 @@ def export(
     """
     check_format(kind)
     folder = retrained.folder
-    file = out or folder / "export" / _NAMES.get(kind, f"network{FORMATS[kind]}")
+    file = out or folder / "export" / _NAMES[kind]
     if file.suffix != FORMATS[kind]:
         raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
     if file.resolve().parent == folder.resolve():

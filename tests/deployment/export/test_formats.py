@@ -22,7 +22,7 @@ from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
 SHOWN = [1, 8, 15, 22]
-FILES = {"openvino": "network.xml", "litert": "network.tflite"}
+FILES = {"openvino": "openvino.xml", "litert": "litert.tflite"}
 PACKAGES = {"openvino": "openvino", "litert": "litert_torch"}
 KINDS = [
     pytest.param(
