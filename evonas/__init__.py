@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from evonas.api.retraining import retrain
     from evonas.api.search import search
     from evonas.api.search_result import EvaluatedNetwork, SearchResult, load_run
+    from evonas.api.video_prediction import FramePrediction, predict_video
     from evonas.core.description import ExperimentDescription
     from evonas.core.experiment import Experiment
     from evonas.optimizers.base import Optimizer
@@ -96,6 +97,7 @@ _PUBLIC: dict[str, tuple[str, ...]] = {
     "evonas.api.retraining": ("retrain",),
     "evonas.api.search": ("search",),
     "evonas.api.search_result": ("EvaluatedNetwork", "SearchResult", "load_run"),
+    "evonas.api.video_prediction": ("FramePrediction", "predict_video"),
     "evonas.core.description": ("ExperimentDescription",),
     "evonas.core.experiment": ("Experiment",),
     "evonas.optimizers.base": ("Optimizer",),
@@ -125,6 +127,7 @@ __all__ = [
     "ExperimentDescription",
     "ExportedModel",
     "FitResult",
+    "FramePrediction",
     "Gene",
     "InitialExperiment",
     "InputError",
@@ -173,6 +176,7 @@ __all__ = [
     "minimize",
     "pipeline",
     "predict_photos",
+    "predict_video",
     "probe",
     "retrain",
     "search",

@@ -67,6 +67,22 @@ def write_pointing04(root: Path, people: int = 12, each: int = 1) -> None:
             table.writerow([name, index // each + 1, *angles, *np.round(box)])
 
 
+def write_film(folder: Path, frames: int = 6) -> None:
+    """Write a video of a face that is turned upright, and the table of its boxes."""
+    import av
+
+    with av.open(str(folder / "film.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width = stream.height = 128
+        stream.pix_fmt = "yuv420p"
+        face = Image.fromarray(heads(1, 1, 4).image(0)).resize((128, 128))
+        for _ in range(frames):
+            container.mux(stream.encode(av.VideoFrame.from_image(face)))
+        container.mux(stream.encode(None))
+    rows = [f"{frame},20,20,108,108" for frame in range(frames)]
+    (folder / "boxes.csv").write_text("\n".join(["frame,left,top,right,bottom", *rows]) + "\n")
+
+
 def write_leeds_sports(root: Path, photos: int = 15) -> None:
     """Write photos and the table of joints as the reader ``leeds_sports`` expects them."""
     rng = np.random.default_rng(0)
@@ -167,5 +183,6 @@ _MAKERS: dict[str, Callable[[Path], object]] = {
     "FOLDER": lambda folder: write_photos(folder / "FOLDER", people=8, each=3, seed=5),
     "OTHER_FOLDER": lambda folder: write_photos(folder / "OTHER_FOLDER", people=4, each=3, seed=6),
     "my.yaml": write_my_net,
+    "film.mp4": write_film,
     "photo.jpg": lambda folder: Image.fromarray(heads(1, 1, 4).image(0)).save(folder / "photo.jpg"),
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from evonas.data.images.image_io import Box
 from evonas.deployment.export import prediction_drawing as answered
@@ -122,14 +123,27 @@ class ExportedModel:
                 found[number] = Prediction(photo, box, {}, one_line(error).partition(": ")[2])
             else:
                 cropped.append((number, crop, whole, inner))
-        values = self._run([crop for _, crop, _, _ in cropped]) if cropped else ()
+        values = self.run([crop for _, crop, _, _ in cropped]) if cropped else ()
         for (number, _, whole, inner), own in zip(cropped, values, strict=True):
             answer = answered.row(self.answer, own, top, inner)
             found[number] = Prediction(*photos[number], answer, "", own, whole, inner)
         return [found[number] for number in range(len(photos))]
 
-    def _run(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return the numbers of a batch, checked."""
+    def crop(
+        self, picture: Image.Image, box: Box | None, name: object
+    ) -> tuple[NDArray[np.uint8], Box]:
+        """Return the input of the network for a picture; see ``ExportedNetwork.crop_picture``."""
+        return self._network.crop_picture(picture, box, name)
+
+    def run(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return the numbers behind the answers for a batch of crops, (n, k) or (n, k, 3).
+
+        Args:
+            crops: (side, side, 3) RGB each; see ``crop``.
+
+        Raises:
+            InputError: the file of the network does not do what it says.
+        """
         try:
             found = self._network.answers(crops)
         except Exception as error:  # a file that was changed fails anywhere in its runtime
@@ -150,8 +164,9 @@ def load_exported(path: str | Path, *, threads: int | None = None) -> ExportedMo
     """Open a network that was exported to a file.
 
     Args:
-        path: .onnx or .pt2; or a folder with one, itself or in ``export`` below.
-        threads: of ONNX Runtime; None: all cores.
+        path: .onnx, .pt2, .xml (OpenVINO) or .tflite (LiteRT); or a folder with
+            one, itself or in ``export`` below.
+        threads: of the runtime; None: all cores.
 
     Raises:
         InputError: there is no such file, it is damaged, could run code, or was not exported by

@@ -20,6 +20,12 @@ from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
 
+#: Format -> name of its file; a .json of the same stem lies beside each.
+_NAMES = {
+    **{"onnx": "network.onnx", "torch_export": "program.pt2"},
+    **{"openvino": "openvino.xml", "litert": "litert.tflite"},
+}
+
 
 def export(
     retrained: Retrained,
@@ -37,8 +43,7 @@ def export(
         kind: of the file; see ``FORMATS``.
         network: name of the network; see ``Retrained.contender``.
         repeat: number of its training.
-        out: the file; by default ``export/network.onnx`` or ``export/program.pt2`` in the
-            folder of the network.
+        out: the file; by default in ``export`` in the folder of the network; see ``_NAMES``.
         callback: receives progress.
         keep_embedding: whether the file gives the embedding of its backbone, an .onnx file, too.
 
@@ -49,7 +54,7 @@ def export(
     """
     check_format(kind)
     folder = retrained.folder
-    file = out or folder / "export" / {"onnx": "network.onnx"}.get(kind, "program.pt2")
+    file = out or folder / "export" / _NAMES[kind]
     if file.suffix != FORMATS[kind]:
         raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
     if file.resolve().parent == folder.resolve():
@@ -111,19 +116,13 @@ def export_folder(
             ``examples.LANGUAGES``; empty: none is.
 
     Raises:
-        InputError, RunError: as ``export``; or there is no program in this language, or none
-            for several tasks.
+        InputError, RunError: as ``export``; or there is no program in this language.
     """
     check_format(format)
     if example:
         check_language(example, format)
     folder, network, repeat = located(model, network, repeat)
     retrained = Retrained(folder, tuple(overrides))
-    if example and (tasks := retrained.task.members):
-        raise InputError(
-            f"--example {example}: expected a network of one task, got {', '.join(tasks)}, each an "
-            "output of the file: leave it out"
-        )
     callback = CallbackList(callbacks)
     file = export(retrained, format, network, repeat or 0, out, callback, keep_embedding)
     made = ExportedFile(file)

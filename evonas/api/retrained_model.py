@@ -276,8 +276,8 @@ class RetrainedModel:
 
         Args:
             path: of the file; by default in ``export`` in the folder of the network.
-            format: ``onnx`` or ``torch_export``; None: as the ending of ``path`` says (.onnx,
-                .pt2), else ``onnx``.
+            format: ``onnx``, ``torch_export``, ``openvino`` or ``litert``; None: as the ending of
+                ``path`` says (.onnx, .pt2, .xml, .tflite), else ``onnx``.
             network: name in the table; empty: the refitted winner, or else the first.
             repeat: which training of it, from 0.
             keep_embedding: whether the file gives the embedding of its backbone as well; for
@@ -301,7 +301,8 @@ class RetrainedModel:
 
         file = _path(path)
         if format is None:
-            format = "torch_export" if file is not None and file.suffix == ".pt2" else "onnx"
+            endings = {".pt2": "torch_export", ".xml": "openvino", ".tflite": "litert"}
+            format = "onnx" if file is None else endings.get(file.suffix, "onnx")
         retrained = self._retrained([*overrides, *given(changes)])
         callback = CallbackList(callbacks)
         return export(retrained, format, network, repeat, file, callback, keep_embedding)

@@ -6,15 +6,18 @@ import json
 import sys
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 from rich.console import Console
 
 from evonas.cli.options import Overrides
 from evonas.errors import InputError
+
+if TYPE_CHECKING:
+    from evonas.cli.printing import QuietView
 
 verbs = typer.Typer()
 
@@ -115,7 +118,12 @@ def export(
     ],
     overrides: Overrides = None,
     kind: Annotated[
-        str, typer.Option("--format", help="onnx (ONNX Runtime) or torch_export (a .pt2 of torch).")
+        str,
+        typer.Option(
+            "--format",
+            help="onnx (ONNX Runtime), torch_export (a .pt2 of torch), openvino (an .xml and a "
+            ".bin) or litert (a .tflite of LiteRT).",
+        ),
     ] = "onnx",
     network: Annotated[
         str, typer.Option(help="Name in the table; the winner, or the first, if left out.")
@@ -167,11 +175,12 @@ def predict(
     model: Annotated[
         Path, typer.Argument(help="File that `evonas export` wrote, or a folder with one.")
     ],
-    images: Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.")],
+    images: Annotated[list[Path], typer.Argument(help="Photos, folders of photos, or one video.")],
     boxes: Annotated[
         Path | None,
         typer.Option(
-            help="CSV with file, left, top, right, bottom, pixels; else whole photos are taken."
+            help="CSV with file (of a video: frame, from 0), left, top, right, bottom, pixels; "
+            "else whole photos are taken. Of a video: `whole`, or what a detector finds."
         ),
     ] = None,
     top: Annotated[int, typer.Option(help="Classes to name, the likeliest first.", min=1)] = 3,
@@ -179,30 +188,92 @@ def predict(
         Path | None, typer.Option(help="Folder for the photos with the answers drawn on them.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="File for the JSON lines, instead of printing them.")
+        Path | None,
+        typer.Option(
+            help="File for the JSON lines, instead of printing them; of a video also a .mp4, with "
+            "the answers drawn on it and a .csv beside it."
+        ),
     ] = None,
+    smooth: Annotated[
+        float, typer.Option(help="Of a video: time constant of smoothing, seconds.", min=0.0)
+    ] = 0.0,
 ) -> None:
-    """Run an exported network on photos: a line of JSON for each photo, or box."""
-    from evonas.api.prediction import predict_photos
+    """Run an exported network on photos or a video: a line of JSON for each photo, box or frame."""
     from evonas.cli.printing import QuietView
+    from evonas.deployment.video.video_files import is_video
 
-    read = failed = 0
     with QuietView(Console(stderr=True)) as view:
-        found = predict_photos(
-            model, images, boxes=boxes, top=top, pictures=pictures, callbacks=[view]
-        )
-        with _lines(out) as stream:
-            for one in found:
-                if one.error:
-                    failed += 1
-                    view.on_message(one.error)
-                    continue
-                read += 1
-                box = one.box and list(one.box)
-                stream.write(json.dumps({"file": str(one.photo), "box": box, **one.answer}) + "\n")
-                stream.flush()
+        if any(map(is_video, images)):
+            if len(images) > 1 or pictures is not None:
+                raise InputError(
+                    f"{next(filter(is_video, images))}: expected one video alone, without "
+                    "--pictures: --out annotated.mp4 draws the answers"
+                )
+            _predict_video(model, images[0], boxes, top, out, smooth, view)
+            return
+        if smooth:
+            raise InputError(f"--smooth {smooth:g}: smooths a video, got photos: leave it out")
+        read, failed = _predict_photos(model, images, boxes, top, pictures, out, view)
     if failed or not read:
         raise typer.Exit(1 if read else 2)
+
+
+def _predict_photos(
+    model: Path,
+    images: list[Path],
+    boxes: Path | None,
+    top: int,
+    pictures: Path | None,
+    out: Path | None,
+    view: QuietView,
+) -> tuple[int, int]:
+    """Print the answers for photos; return how many could be read, and how many not."""
+    from evonas.api.prediction import predict_photos
+
+    read = failed = 0
+    found = predict_photos(model, images, boxes=boxes, top=top, pictures=pictures, callbacks=[view])
+    with _lines(out) as stream:
+        for one in found:
+            if one.error:
+                failed += 1
+                view.on_message(one.error)
+                continue
+            read += 1
+            box = one.box and list(one.box)
+            stream.write(json.dumps({"file": str(one.photo), "box": box, **one.answer}) + "\n")
+            stream.flush()
+    return read, failed
+
+
+def _predict_video(
+    model: Path,
+    video: Path,
+    boxes: Path | None,
+    top: int,
+    out: Path | None,
+    smooth: float,
+    view: QuietView,
+) -> None:
+    """Print the answers for a video, or write them into one; Ctrl-C keeps what is finished."""
+    from evonas.api.video_prediction import predict_video
+    from evonas.deployment.video.video_files import is_video
+
+    drawn = out if out is not None and is_video(out) else None
+    answers = predict_video(
+        model, video, boxes=boxes, out=drawn, smooth=smooth, top=top, callbacks=[view]
+    )
+    faces = 0
+    with closing(answers), _lines(None if drawn else out) as stream:
+        for one in answers:
+            faces += 1
+            if drawn is None:
+                place = {"frame": one.frame, "time": one.time, "face": one.face}
+                box = one.box and list(one.box)
+                stream.write(json.dumps({**place, "box": box, **one.answer}) + "\n")
+    if not faces:
+        view.on_message(f"{video}: no face in any frame: give their boxes with --boxes")
+    if drawn is not None:
+        view.console.print(f"written: {drawn}, {drawn.with_suffix('.csv')}", soft_wrap=True)
 
 
 @contextmanager

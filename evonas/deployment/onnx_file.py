@@ -148,14 +148,23 @@ def save(proto: Any, path: Path, notes: Mapping[str, str]) -> None:
     Raises:
         InputError: the model is too large for one file.
     """
+    path.write_bytes(sealed(content(proto, notes)))
+
+
+def content(proto: Any, notes: Mapping[str, str]) -> bytes:
+    """Return the content of an .onnx file with metadata, name -> text, without a checksum.
+
+    Raises:
+        InputError: the model is too large for one file.
+    """
     helper = library("onnx.helper", _WHAT)
     helper.set_model_props(proto, dict(notes))
     if proto.ByteSize() > LARGEST:
         raise InputError(
-            f"{path.name}: expected a network of at most 2 GB, the limit of an .onnx file, got "
+            f"expected a network of at most 2 GB, the limit of an .onnx file, got "
             f"{proto.ByteSize() / 1e9:.1f} GB: use --format torch_export"
         )
-    path.write_bytes(sealed(proto.SerializeToString()))
+    return bytes(proto.SerializeToString())
 
 
 def bare(model: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from evonas.core.rotations import matrices
 
@@ -89,6 +89,25 @@ def bars(picture: Image.Image, shares: Mapping[str, float], box: Box | None = No
         full = left + share * (right - left)
         pen.rectangle((left, low - _BAR, max(full, left), low - 1), fill=(150, 200, 250))
         pen.text((left + 2, low - _BAR), f"{name} {100 * share:.0f} %", fill=(20, 20, 20))
+
+
+def label(picture: Image.Image, text: Sequence[str], place: tuple[float, float]) -> None:
+    """Write lines of text on a dark ground, in place, in a size that fits the picture.
+
+    Args:
+        picture: RGB.
+        text: the lines.
+        place: left and top of the text, pixels; it is moved into the picture.
+    """
+    if not text:
+        return
+    pen, joined = ImageDraw.Draw(picture), "\n".join(text)
+    font = ImageFont.load_default(max(10, min(picture.size) // 30))
+    left, top, right, bottom = pen.multiline_textbbox((0, 0), joined, font)
+    x = max(0.0, min(place[0], picture.width - right - 4))
+    y = max(0.0, min(place[1], picture.height - bottom - 4))
+    pen.rectangle((x + left - 2, y + top - 2, x + right + 2, y + bottom + 2), fill=(20, 20, 20))
+    pen.multiline_text((x, y), joined, (250, 250, 250), font)
 
 
 def captioned(picture: Image.Image, text: Sequence[str], line: int = 12) -> Image.Image:

@@ -27,6 +27,65 @@ CARD: dict[str, Any] = {
 }
 
 
+#: Where Debian puts the headers of libonnxruntime-dev and libstb-dev; others by CPATH.
+INCLUDES = ["-I/usr/include/onnxruntime", "-isystem", "/usr/include/stb"]
+HEADERS = (
+    "#include <onnxruntime_cxx_api.h>\n#include <stb_image.h>\n#include <stb_image_resize2.h>\n"
+)
+
+
+def cpp_misses() -> str:
+    """Return what is missing for the program in C++; empty if nothing is."""
+    if shutil.which("g++") is None:
+        return "g++ is not installed"
+    words = ["g++", "-std=c++17", *INCLUDES, "-fsyntax-only", "-x", "c++", "-"]
+    done = subprocess.run(words, input=HEADERS, capture_output=True, text=True, check=False)
+    return "no headers of ONNX Runtime or stb (CPATH)" if done.returncode else ""
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
+    """A network of two tasks, whose file has an output for each."""
+    tasks = {"pose": {"name": "head_pose"}, "mouth": {"name": "regression", "labels": "mouth_open"}}
+    folder = tmp_path_factory.mktemp("several")
+    return retrained(components, folder, task={"name": "several", "tasks": tasks})
+
+
+def numbers(text: str) -> dict[str, float]:
+    return {name: float(value) for name, value, *_ in map(str.split, text.splitlines())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", ["python", "cpp"])
+def test_a_program_gives_the_answers_of_several_tasks(
+    evonas: Cli, several: Path, tmp_path: Path, language: str
+) -> None:
+    """The program in C++ is compiled against the library of the Python package."""
+    if language == "cpp" and (missing := cpp_misses()):
+        pytest.skip(missing)
+    words = ("--out", tmp_path / "head.onnx", "--example", language)
+    code, _, err = evonas("export", several, *words)
+    assert (code, err) == (0, "")
+    photo = pictures(several, tmp_path / "photos", [3])[0]
+    run = [sys.executable, str(tmp_path / "head_example.py")]
+    if language == "cpp":
+        import onnxruntime
+
+        (library,) = (Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*")
+        run = [str(tmp_path / "example")]
+        program = str(tmp_path / "head_example.cpp")
+        warn = ["-Wall", "-Werror", "-std=c++17"]
+        (tmp_path / "libonnxruntime.so.1").symlink_to(library)
+        link = [str(library), f"-Wl,-rpath,{tmp_path}", "-o", run[0]]
+        subprocess.run(["g++", *warn, program, *INCLUDES, *link], check=True, timeout=120)
+    done = subprocess.run(
+        [*run, str(photo)], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+    )
+    expected = load_exported(tmp_path / "head.onnx").predict(photo)
+    flat = {f"{task}.{name}": v for task, part in expected.items() for name, v in part.items()}
+    assert numbers(done.stdout) == pytest.approx(flat, abs=0.02)
+
+
 @pytest.mark.slow
 def test_the_python_program_answers_as_predict_does(
     evonas: Cli, components: Components, tmp_path: Path

@@ -216,7 +216,7 @@ def test_a_mistake_is_one_line(evonas: Cli, pose: Path, tmp_path: Path) -> None:
             ("empty", photo),
             "expected a folder with an exported network, there is none: export a network",
         ),
-        ((photo, photo), "expected an exported network, .onnx or .pt2, got '.png'"),
+        ((photo, photo), "expected an exported network, .onnx, .pt2, .xml, .tflite, got '.png'"),
         (("lost.onnx", photo), "there is no such file"),
         (("damaged.onnx", photo), "cannot be read as ONNX"),
         (("damaged.pt2", photo), "cannot be read as a .pt2 archive"),

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evonas.data.images.image_io import Box, crop, read_photo, sampled, squared, widened
+from evonas.data.images.image_io import Box, read_photo, sampled, squared, widened
+from evonas.data.images.image_io import crop as cropped
 from evonas.data.images.key_point_crops import standard_crops
 from evonas.errors import InputError, UnreadableImage
 
@@ -119,23 +120,39 @@ class Framing:
             UnreadableImage: the photo is damaged, or the box is outside it.
         """
         photo = read_photo(path, upright=box is None)
+        taken, inner = self.crop(photo, box, path)
+        return taken, photo, inner
+
+    def crop(
+        self, photo: Image.Image, box: Box | None, name: object
+    ) -> tuple[NDArray[np.uint8], Box]:
+        """Return the image and the standard crop of a photo; see ``image``.
+
+        Args:
+            photo: RGB.
+            box: as for ``image``.
+            name: of the photo, for messages.
+
+        Raises:
+            UnreadableImage: the box is outside the photo.
+        """
         width, height = photo.size
         if box is None and self.shape == "image":
             x, y = width * self.margin, height * self.margin
-            return np.asarray(photo), photo, (x, y, width - x, height - y)
+            return np.asarray(photo), (x, y, width - x, height - y)
         inner = squared((0, 0, width, height)) if box is None else self.standard(box, width, height)
         left, top, right, bottom = inner
         if min(right, width) - max(left, 0) < 1 or min(bottom, height) - max(top, 0) < 1:
-            raise UnreadableImage(f"{path}: the box is outside the photo: correct or remove it")
+            raise UnreadableImage(f"{name}: the box is outside the photo: correct or remove it")
         if max(right - left, bottom - top) > _LARGEST * max(width, height):
             raise UnreadableImage(
-                f"{path}: expected a box in pixels, got one larger than {_LARGEST} photos: "
+                f"{name}: expected a box in pixels, got one larger than {_LARGEST} photos: "
                 f"correct it"
             )
         outer = widened(inner, self.margin)
         side = self.size or max(1, round(outer[2] - outer[0]))
-        taken = crop(photo, outer, side, side) if self.smooth else sampled(photo, outer, side)
-        return taken, photo, inner
+        taken = cropped(photo, outer, side, side) if self.smooth else sampled(photo, outer, side)
+        return taken, inner
 
     def standard(self, box: Box, width: int, height: int) -> Box:
         """Return the standard crop, in pixels, for a box in a photo of the given size."""

@@ -8,21 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from evonas.core.optional_imports import library
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import Box
 from evonas.errors import InputError
 from evonas.estimation.features.views import View
+from evonas.models.files import litert_session, openvino_session
 from evonas.models.files.onnx_session import Run, session, unsealed
 from evonas.tasks.common.prediction_format import Answer
 
-#: Place of the model card: key of the metadata of an .onnx file, name of a file in a .pt2.
+#: Place of the model card: key of the metadata of an .onnx or .xml file, name of a file in a .pt2
+#: or .tflite.
 CARD, CARD_FILE = "evonas", "evonas.json"
-SUFFIXES = (".onnx", ".pt2")
+SUFFIXES = (".onnx", ".pt2", ".xml", ".tflite")
 FORMAT = 1
 _LARGEST_CARD = 10_000_000  # bytes; larger cards are refused
 
@@ -52,8 +56,9 @@ class ExportedNetwork:
         """Load an exported network.
 
         Args:
-            path: .onnx or .pt2 file, or a folder that contains one, directly or in ``export``.
-            threads: number of threads of ONNX Runtime; torch's is set with
+            path: .onnx, .pt2, .xml or .tflite file, or a folder that contains one,
+                directly or in ``export``.
+            threads: number of threads of the runtime; torch's is set with
                 ``torch.set_num_threads``.
 
         Raises:
@@ -88,6 +93,25 @@ class ExportedNetwork:
         image, picture, inner = self.framing.image(photo, box)
         return View().apply(image, 0, self.side, self.framing.margin), picture, inner
 
+    def crop_picture(
+        self, picture: Image.Image, box: Box | None, name: object
+    ) -> tuple[NDArray[np.uint8], Box]:
+        """Crop an upright RGB picture as ``crop`` does a photo.
+
+        Args:
+            picture: the picture.
+            box: box in it, pixels; None: all of it.
+            name: of the picture, for messages.
+
+        Returns:
+            (side, side, 3) RGB input of the network; the standard crop in pixels.
+
+        Raises:
+            UnreadableImage: the box lies outside the picture.
+        """
+        image, inner = self.framing.crop(picture, box, name)
+        return View().apply(image, 0, self.side, self.framing.margin), inner
+
     def answers(self, crops: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return the predictions for crops, (n, k) or (n, k, 3); see ``Answer``."""
         return self.run(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32))
@@ -97,16 +121,20 @@ def load_runner(file: Path, answer: Answer, threads: int = 1) -> Run:
     """Return the network of an exported file as a function on numpy images.
 
     Args:
-        file: .onnx or .pt2.
+        file: one of ``SUFFIXES``.
         answer: description of its predictions; those of several tasks, which are one output each
-            of an .onnx file, are returned side by side.
-        threads: number of threads of ONNX Runtime.
+            of an .onnx or .xml file, are returned side by side.
+        threads: number of threads of the runtime.
 
     Raises:
         InputError: the file is damaged, or could run code; or a library is missing.
     """
     if file.suffix == ".onnx":
         return session(file, threads, tuple(answer.parts))
+    if file.suffix == ".xml":
+        return openvino_session.session(file, threads, tuple(answer.parts))
+    if file.suffix == ".tflite":
+        return litert_session.session(file, threads)
     # Imports torch, which .onnx files do not need.
     from evonas.models.files.quantized_network import load_quantized
 
@@ -132,7 +160,7 @@ def find_file(path: Path) -> Path:
             f"with `evonas export {path}`"
         )
     what = f"got {path.suffix or 'no suffix'!r}" if path.is_file() else "there is no such file"
-    raise InputError(f"{path}: expected an exported network, .onnx or .pt2, {what}")
+    raise InputError(f"{path}: expected an exported network, {', '.join(SUFFIXES)}, {what}")
 
 
 def _card(file: Path) -> dict[str, Any]:
@@ -157,11 +185,19 @@ def _text(file: Path) -> str:
         except Exception as error:  # damaged files raise many kinds of errors
             raise InputError(f"{file}: cannot be read as ONNX: export again") from error
         return next((entry.value for entry in properties if entry.key == CARD), "")
+    if file.suffix == ".xml":
+        try:
+            return openvino_session.note(file, CARD)
+        except (OSError, ElementTree.ParseError) as error:
+            raise InputError(f"{file}: cannot be read as XML: export again") from error
+    place = CARD_FILE if file.suffix == ".tflite" else f"/extra/{CARD_FILE}"
     try:
         with zipfile.ZipFile(file) as archive:
-            names = [n for n in archive.namelist() if n.endswith(f"/extra/{CARD_FILE}")]
+            names = [n for n in archive.namelist() if n.endswith(place)]
             if not names or archive.getinfo(names[0]).file_size > _LARGEST_CARD:
                 return ""
             return archive.read(names[0]).decode("utf-8")
     except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-        raise InputError(f"{file}: cannot be read as a .pt2 archive: export again") from error
+        raise InputError(
+            f"{file}: cannot be read as a {file.suffix} archive: export again"
+        ) from error

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -19,13 +19,20 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.export import ExportedProgram
 
-from evonas.core.files import draft_of, writing
+from evonas.core.files import draft_of, move_into_place, writing
 from evonas.core.optional_imports import library
 from evonas.deployment import onnx_file
-from evonas.deployment.export.exported_model import CARD, CARD_FILE, load_runner
+from evonas.deployment.export import litert_file
+from evonas.deployment.export.exported_model import (
+    CARD,
+    CARD_FILE,
+    ExportedNetwork,
+    load_runner,
+)
 from evonas.deployment.export.model_card import model_card
 from evonas.deployment.export.parity_check import PARITY, check_parity
 from evonas.deployment.merged_onnx import EMBEDDING, embedding_of, merged
@@ -36,15 +43,29 @@ from evonas.errors import InputError, RunError, UnreadableImage
 from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.estimation.features.views import View
 from evonas.models.backbones.onnx import Onnx
+from evonas.models.files import openvino_session
 from evonas.models.files.exported_programs import unlifted
 from evonas.models.files.onnx_session import session
 from evonas.models.files.quantized_network import SUFFIXES, Quantized
 from evonas.tasks.base import Task
 
-Format = Literal["onnx", "torch_export"]
+Format = Literal["onnx", "torch_export", "openvino", "litert"]
 #: Format -> suffix of the file.
-FORMATS: Mapping[str, str] = {"onnx": ".onnx", "torch_export": ".pt2"}
-_RUNTIMES = {"onnx": "ONNX Runtime", "torch_export": "torch.export"}
+FORMATS: Mapping[str, str] = {
+    **{"onnx": ".onnx", "torch_export": ".pt2"},
+    **{"openvino": ".xml", "litert": ".tflite"},
+}
+_RUNTIMES = {
+    **{"onnx": "ONNX Runtime", "torch_export": "torch.export"},
+    **{"openvino": "OpenVINO", "litert": "LiteRT"},
+}
+#: Packages of a format whose versions are reported.
+_PACKAGES = {
+    "onnx": ("onnx", "onnxruntime"),
+    "torch_export": (),
+    "openvino": ("onnx", "openvino"),
+    "litert": ("litert-torch", "ai-edge-litert"),
+}
 #: Number of images on which the file is compared with PyTorch.
 IMAGES = 32
 
@@ -88,14 +109,19 @@ class Export:
         self.quantised = source in SUFFIXES
         if self.quantised and source != FORMATS[self.kind]:
             other, backend = ("onnx", "pt2e") if source == ".onnx" else ("torch_export", "onnx")
+            again = self.kind in ("onnx", "torch_export")
             raise InputError(
                 f"--format {self.kind}: this network is quantised into {source}, expected --format "
-                f"{other}; or quantise it again with --backend {backend}"
+                f"{other}" + (f"; or quantise it again with --backend {backend}" if again else "")
             )
         backbone = self.network.components.backbone
-        if self.kind == "torch_export":
-            backbone.require_torch("--format torch_export")
+        if self.kind in ("torch_export", "litert"):
+            backbone.require_torch(f"--format {self.kind}")
         self._graph = backbone if isinstance(backbone, Onnx) else None
+        if self.keep_embedding and self.kind != "onnx":
+            raise InputError(
+                f"--keep-embedding: needs --format onnx, got {self.kind}: leave it out"
+            )
         if self.keep_embedding and self._graph is None:
             raise InputError(
                 "--keep-embedding: expected a backbone from an .onnx file (backbone 'onnx'), got "
@@ -123,6 +149,7 @@ class Export:
             RunError: the predictions of the file differ from PyTorch's.
         """
         start = time.perf_counter()
+        _ = self.network.head  # refuses a training that there is not
         card, images = model_card(self.network, self.quantised), self.images
         if self._graph is not None and self.keep_embedding:
             sizes = self._graph.sizes_of(embedding_of(self._graph))
@@ -139,9 +166,10 @@ class Export:
                 image = images[:1]
                 runs = {self._original: partial(self._decoded, image)}
                 runs[f"{_RUNTIMES[self.kind]}, the file"] = partial(run, image.numpy())
+                runs |= self._others(path, card, image.numpy())
                 times = compared(runs)
-            size = draft.stat().st_size
-        packages = ("torch", *(("onnx", "onnxruntime") if self.kind == "onnx" else ()))
+            size = sum(file.stat().st_size for file in (draft, *_weights(draft)))
+        packages = ("torch", *_PACKAGES[self.kind])
         return {
             "file": path.name,
             "kind": self.kind,
@@ -192,7 +220,7 @@ class Export:
 
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
         text = json.dumps(card)
-        if self.kind == "onnx":
+        if self.kind in ("onnx", "openvino"):
             answer = self.task.answer
             if self.quantised:
                 model = onnx_file.joined(
@@ -219,20 +247,45 @@ class Export:
                 "unit": answer.unit,
                 "task": str(card["task"]),
             }
-            onnx_file.save(model, path, {CARD: text, **facts})
+            if self.kind == "onnx":
+                onnx_file.save(model, path, {CARD: text, **facts})
+            else:
+                openvino_session.save(onnx_file.content(model, facts), path, {CARD: text})
             return
         module: nn.Module = self._decoded
         if self.quantised:
             quantised: Quantized = self.network.head  # type: ignore[assignment]
             assert quantised.program is not None
             module = DecodedNetwork(quantised.program, self.task)
+        if self.kind == "litert":
+            self._note_single_images("as LiteRT fixes its input's shape")
         if self.task.members:
             self.notes.append("the predictions of the tasks are columns of one output")
+        if self.kind == "litert":
+            litert_file.save(module, self.images[:1], path, {CARD_FILE: text})
+            return
         program = self._program(module)
         _check_operators(program)
         # The second trace removes the weights that the network does not use.
         smaller = self._program(unlifted(program))
         pt2e.save(smaller, path, {CARD_FILE: text})
+
+    def _others(
+        self, path: Path, card: Mapping[str, Any], image: NDArray[np.float32]
+    ) -> dict[str, Any]:
+        """Return what runs the other formats of this network that lie in the file's folder.
+
+        Files that cannot be opened, perhaps because their runtime is not installed, are left out.
+        """
+        same = ("architecture", "network", "repeat", "tap", "quantised", "hashes")
+        found: dict[str, Any] = {}
+        for kind, suffix in FORMATS.items():
+            for file in sorted(path.parent.glob(f"[!.]*{suffix}")) if kind != self.kind else ():
+                with suppress(InputError):
+                    other = ExportedNetwork.load(file)
+                    if all(other.card.get(key) == card[key] for key in same):
+                        found[f"{_RUNTIMES[kind]}, {file.name}"] = partial(other.run, image)
+        return found
 
     @property
     def _source(self) -> Path:
@@ -252,8 +305,8 @@ class Export:
             self._note_single_images()
             return program
 
-    def _note_single_images(self) -> None:
-        note = "the file takes one image at a time, as its backbone does"
+    def _note_single_images(self, why: str = "as its backbone does") -> None:
+        note = f"the file takes one image at a time, {why}"
         self.notes += [note] if note not in self.notes else []
 
     def _parity(self, run: Any, images: Tensor) -> dict[str, Any]:
@@ -316,4 +369,16 @@ def _draft(path: Path) -> Iterator[Path]:
     with writing(path, "choose another file with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(path, f".draft{path.suffix}") as draft:
-            yield draft
+            try:
+                yield draft
+                for weights in _weights(draft):
+                    move_into_place(weights, path.with_suffix(weights.suffix))
+            finally:
+                for weights in _weights(draft):
+                    weights.unlink()
+
+
+def _weights(file: Path) -> list[Path]:
+    """Return the file of weights that belongs to an .xml file of OpenVINO, if there is one."""
+    weights = file.with_suffix(".bin")
+    return [weights] if file.suffix == ".xml" and weights.exists() else []

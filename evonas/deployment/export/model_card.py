@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,30 @@ def model_card(network: RetrainedNetwork, quantised: bool) -> dict[str, Any]:
         "quantised": quantised,
         "data": experiment.data.name,
         "protocol": parts.dataset.protocol,
+        "hashes": _hashes(network),
         "evonas": __version__,
         "commit": commit(),
         "torch": torch.__version__,
     }
+
+
+def _hashes(network: RetrainedNetwork) -> dict[str, Any]:
+    """Return hashes of what the network was made of, in hexadecimal.
+
+    ``data`` and ``backbone`` are the fingerprints of a search (BLAKE2b of images and labels, and
+    of class and weights). ``files`` holds the SHA-256, as ``sha256sum`` prints it, of the files
+    that the experiment's backbone names, and of the head's weights.
+    """
+    parts = network.components
+    settings = parts.experiment.backbone.model_dump(mode="json").values()
+    named = {Path(value) for value in settings if isinstance(value, str)}
+    weights = network.contender["weights"][network.repeat]
+    named.add(network.retrained.folder / Path(weights).name)
+    files = {}
+    for file in sorted(file for file in named if file.is_file()):
+        with file.open("rb") as stream:
+            files[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {**parts.fingerprints(), "files": files}
 
 
 def commit() -> str:

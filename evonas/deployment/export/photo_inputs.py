@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evonas.core.files import reading
 from evonas.data.images.image_io import Box
-from evonas.data.readers.csv_table import read_table
+from evonas.data.readers.csv_table import Table, read_table
 from evonas.errors import InputError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-_BOX = ("left", "top", "right", "bottom")
+#: Columns of a box in a table.
+BOX = ("left", "top", "right", "bottom")
 
 
 def listed(paths: Sequence[Path]) -> dict[Path, set[str]]:
@@ -56,19 +60,14 @@ def boxes_of(table: Path, photos: dict[Path, set[str]]) -> dict[Path, list[Box]]
     """
     rows = read_table(table)
     names = rows.texts("file")
-    numbers = [rows.numbers(column) for column in _BOX]
+    numbers = [rows.numbers(column) for column in BOX]
     boxes: dict[Path, list[Box]] = {photo: [] for photo in photos}
     by_name: dict[str, list[Path]] = {}
     for photo, photo_names in photos.items():
         for name in photo_names:
             by_name.setdefault(name, []).append(photo)
     for row, name in enumerate(names):
-        left, top, right, bottom = (float(column[row]) for column in numbers)
-        if right <= left or bottom <= top:
-            raise InputError(
-                f"{rows.place(row)}: the box {[left, top, right, bottom]} has no area: expected "
-                f"{', '.join(_BOX)} in pixels, correct or remove the row"
-            )
+        box = box_in(rows, numbers, row)
         matches = by_name.get(name, [])
         if len(matches) > 1:
             raise InputError(
@@ -76,13 +75,33 @@ def boxes_of(table: Path, photos: dict[Path, set[str]]) -> dict[Path, list[Box]]
                 "folder too"
             )
         for photo in matches:
-            boxes[photo].append((left, top, right, bottom))
+            boxes[photo].append(box)
     if not any(boxes.values()):
         raise InputError(
             f"{table}: expected boxes of the photos, such as {next(iter(photos)).name!r}, got only "
             f"rows of others, such as {names[0]!r}: write the photos' names into column file"
         )
     return boxes
+
+
+def box_in(rows: Table, numbers: Sequence[NDArray[np.float64]], row: int) -> Box:
+    """Return the box in a row of a table.
+
+    Args:
+        rows: the table, for messages.
+        numbers: its columns left, top, right and bottom, in pixels.
+        row: number of the row.
+
+    Raises:
+        InputError: the box has no area.
+    """
+    left, top, right, bottom = (float(column[row]) for column in numbers)
+    if right <= left or bottom <= top:
+        raise InputError(
+            f"{rows.place(row)}: the box {[left, top, right, bottom]} has no area: expected "
+            f"{', '.join(BOX)} in pixels, correct or remove the row"
+        )
+    return left, top, right, bottom
 
 
 def _names(photo: Path) -> set[str]:

@@ -287,7 +287,7 @@ def test_differences_are_the_largest_but_for_heads_in_profile() -> None:
     ("words", "message"),
     [
         (["--format", "onxx"], "--format 'onxx': no such format: did you mean 'onnx'?"),
-        (["--format", "tflite"], "known: onnx, torch_export"),
+        (["--format", "tflite"], "known: litert, onnx, openvino, torch_export"),
         (["--network", "linaer head"], "did you mean 'linear head'?"),
         (["--repeat", "2"], "there is no repeat 2: expected 0 to 1"),
         (["--out", "pose.pt2"], "--out pose.pt2: expected a file with the ending .onnx"),

@@ -1,0 +1,1 @@
+"""Exported networks on videos: reading, boxes, smoothing, drawing and writing of frames."""
