@@ -167,7 +167,7 @@ def replay(trials: Sequence[Trial], settings: FinalsSettings) -> Standing:
     counted = {digest: trial.value for digest, trial in own.items()} if alike else {}
     taken: dict[str, list[Trial]] = {digest: [] for digest in own}
     field, dropped = list(own), list[str]()
-    left = len(own) * settings.seeds if settings.budget is None else settings.budget
+    left = sum(round_sizes(len(own), settings.seeds, settings.budget))
 
     def standing(waiting: Sequence[Trial] = (), at_most: int = 0) -> Standing:
         ranked = [(own[digest], tuple(taken[digest])) for digest in (*field, *dropped)]

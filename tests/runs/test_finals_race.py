@@ -273,6 +273,12 @@ def test_a_race_goes_on_the_same_from_any_part_of_its_trainings(
     assert len(found[0].further) == max(len(one.further) for one in found)
 
 
+def test_failures_do_not_lengthen_a_race() -> None:
+    trials = search({"a": 1.0, "b": 2.0})
+    settings = FinalsSettings(networks=2, seeds=2, budget=3)
+    assert trained(held(trials, settings, {"a": [None], "b": [1.0, 1.0]})) == "ab"
+
+
 # ------------------------------------------------------------------------- who is named
 
 TWO = {"a": [4.0, 6.0, 5.0], "b": [5.0, 6.0, 5.5], "c": [9.0, 9.0, 9.0]}
