@@ -52,8 +52,9 @@ are of trainings on the training images alone. The variant
 Rows of 2026-11-29 are of the space before `stride1` was a gene. They and that of the quickstart of
 2026-11-30 are of the same two commands, given by hand (`quickstart` by `make quality RECORD=1`,
 `own_faces` as the tutorial says, `pointing04` with the judging persons named). Minutes are those of
-a machine with other programs on the same two cores, two to eight times those of a quiet one; only
-persons 10-12 of Pointing'04 were searched without. Persons 1-3 have not judged yet.
+a machine with other programs on the same two cores, up to eight times those of a quiet one; only
+persons 10-12 of Pointing'04 were searched without, as `shipped`. `finals.validation=folds` is the
+default since; before, finals were judged on the validation images of the search.
 
 ![error of winners as a share of hand-made heads'](quality.png)
 """
@@ -269,18 +270,19 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def over_folds(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the lines of a table of means over the folds of a task, of searches of one commit."""
+    """Return the lines of a table of means over the folds of a task, each fold's latest search."""
     names = ("error", "refitted", "hand_made", "linear_probe", "constant")
     lines = ["", "Means over folds, each with a search of its own; no image judges twice:", ""]
     heads = ("task", "variant", "seed", "folds", *(name.replace("_", " ") for name in names))
     lines += ["| " + " | ".join((*heads, "largest cost, M multiply-adds / MB in all")) + " |"]
     lines += ["|" + " --- |" * (len(heads) + 1)]
-    found: dict[tuple[str, str, int, str], list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str, int], dict[str, dict[str, Any]]] = {}
     for row in rows:
         variant, _, fold = row["variant"].rpartition(", ")
         if fold in {task.name: task for task in TASKS}[row["task"]].folds and variant:
-            found.setdefault((row["task"], variant, row["seed"], row["commit"]), []).append(row)
-    for (task, variant, seed, _), some in found.items():
+            found.setdefault((row["task"], variant, row["seed"]), {})[fold] = row
+    for (task, variant, seed), by_fold in found.items():
+        some = [*by_fold.values()]
         values = [fmean(row[name] for row in some) for name in names]
         means = ["-" if value != value else f"{value:.2f}" for value in values]
         macs, size = (max(row[name] for row in some) for name in ("macs_total", "mb_total"))
@@ -298,7 +300,8 @@ def cells(row: dict[str, Any]) -> list[str]:
     others = ["-" if value != value else f"{value:.2f}" for value in known]
     macs = f"{row['macs_head'] / 1e6:.2f} / {row['macs_total'] / 1e6:.1f}"
     size = f"{row['mb_head']:.2f} / {row['mb_total']:.2f}"
-    minutes = [f"{row[f'{name}_seconds'] / 60:.1f}" for name in ("search", "retrain")]
+    seconds = [row[f"{name}_seconds"] for name in ("search", "retrain")]
+    minutes = ["-" if value != value else f"{value / 60:.1f}" for value in seconds]
     busy, when = f"{100 * row['busy']:.0f} %", f"{row['commit']}, {row['date']}"
     first = [row["task"], row["variant"], str(row["seed"]), error]
     return [*first, *others, row["tap"], macs, size, *minutes, busy, when]
