@@ -125,6 +125,8 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         cache = _cache(plan)
         trainings |= planned(experiment.finals, experiment.budget)
         trainings["baselines"] = len(plan.baselines) + most_heads(plan)
+        if folds := len(plan.final_folds):
+            trainings["at most of the best baseline on the folds of the finals"] = folds
     return ExperimentDescription(
         name=experiment.name,
         space=space.name,

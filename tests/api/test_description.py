@@ -74,11 +74,15 @@ def test_images_and_trainings_are_counted(components: Components) -> None:
     experiment = changed(components.experiment, ["budget=7", "finals.networks=2", "finals.seeds=3"])
     found = experiment.describe()
     assert found.images == {side: len(rows) for side, rows in components.dataset.sides().items()}
-    assert list(found.trainings.values()) == [7, 6, len(components.baselines)]
+    folds = len(Components(experiment).final_folds)
+    assert folds == 2, "for three seeds: there are no more images"
+    assert list(found.trainings.values()) == [7, 6, len(components.baselines), folds]
+    alike = changed(experiment, ["finals.validation=search"]).describe()
+    assert list(alike.trainings.values()) == [7, 6, len(components.baselines)]
     standard = changed(experiment, ["standard_baselines=true"]).describe()
-    assert list(standard.trainings.values()) == [7, 6, len(components.baselines) + 2]
+    assert list(standard.trainings.values()) == [7, 6, len(components.baselines) + 2, folds]
     limited = changed(experiment, ["standard_baselines=true", "objective.max_macs=9000000"])
-    assert list(limited.describe().trainings.values())[-1] == len(components.baselines) + 3
+    assert list(limited.describe().trainings.values())[-2] == len(components.baselines) + 3
     assert found.max_macs is None
     assert (found.share, found.excluding) == (1.0, None)
     assert "limit: none on multiply-adds" in str(found)
