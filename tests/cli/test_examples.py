@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,10 @@ HEADERS = (
 )
 
 
+#: Packages of npm.
+MODULES = Path(os.environ.get("NODE_PATH", "node_modules"))
+
+
 def cpp_misses() -> str:
     """Return what is missing for the program in C++; empty if nothing is."""
     if shutil.which("g++") is None:
@@ -41,6 +46,14 @@ def cpp_misses() -> str:
     words = ["g++", "-std=c++17", *INCLUDES, "-fsyntax-only", "-x", "c++", "-"]
     done = subprocess.run(words, input=HEADERS, capture_output=True, text=True, check=False)
     return "no headers of ONNX Runtime or stb (CPATH)" if done.returncode else ""
+
+
+def node_misses() -> str:
+    """Return what is missing for the program in JavaScript; empty if nothing is."""
+    if shutil.which("node") is None:
+        return "node is not installed"
+    found = all((MODULES / name).is_dir() for name in ("onnxruntime-node", "sharp"))
+    return "" if found else "no onnxruntime-node and sharp in NODE_PATH"
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +69,13 @@ def numbers(text: str) -> dict[str, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("language", ["python", "cpp"])
+@pytest.mark.parametrize("language", ["python", "cpp", "js"])
 def test_a_program_gives_the_answers_of_several_tasks(
     evonas: Cli, several: Path, tmp_path: Path, language: str
 ) -> None:
     """The program in C++ is compiled against the library of the Python package."""
-    if language == "cpp" and (missing := cpp_misses()):
+    misses = {"cpp": cpp_misses, "js": node_misses}
+    if language in misses and (missing := misses[language]()):
         pytest.skip(missing)
     words = ("--out", tmp_path / "head.onnx", "--example", language)
     code, _, err = evonas("export", several, *words)
@@ -78,6 +92,9 @@ def test_a_program_gives_the_answers_of_several_tasks(
         (tmp_path / "libonnxruntime.so.1").symlink_to(library)
         link = [str(library), f"-Wl,-rpath,{tmp_path}", "-o", run[0]]
         subprocess.run(["g++", *warn, program, *INCLUDES, *link], check=True, timeout=120)
+    if language == "js":
+        (tmp_path / "node_modules").symlink_to(MODULES.resolve())
+        run = ["node", str(tmp_path / "head_example.mjs")]
     done = subprocess.run(
         [*run, str(photo)], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
     )
