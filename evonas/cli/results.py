@@ -80,7 +80,7 @@ def dashboard(
     """Follow all runs of a folder on a local page: progress, fronts, winners, side by side.
 
     The page shows running searches as they go on, and stops one cleanly. It is served on this
-    machine alone, to who has the token in its address. Ctrl-C ends it; searches go on.
+    machine alone; its address holds a token. Ctrl-C ends it; searches go on.
     """
     from evonas.api.dashboard import serve_dashboard
 

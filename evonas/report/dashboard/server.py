@@ -1,4 +1,4 @@
-"""Server of the dashboard: one page and its data on 127.0.0.1, for who has the token."""
+"""Server of the dashboard: one page and its data on 127.0.0.1, guarded by a token."""
 
 from __future__ import annotations
 
