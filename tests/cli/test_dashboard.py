@@ -33,7 +33,13 @@ def test_it_prints_its_address_and_ends_by_ctrl_c(tmp_path: Path, token: str) ->
     words = [sys.executable, "-m", "evonas", "dashboard", "runs", "--port", "0"]
     words += ["--token", token] if token else []
     process = subprocess.Popen(
-        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # As from a terminal: jobs that a script starts in the background ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     line = process.stdout.readline()
