@@ -312,7 +312,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw the winner's error as a share of the hand-made head's, by task and run."""
     rows = [row for row in rows if row["hand_made"] == row["hand_made"]]
     names = list(dict.fromkeys((row["task"], row["variant"]) for row in rows))
-    figure, axes = plt.subplots(figsize=(7, 0.6 + 0.4 * len(names)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 0.6 + 0.4 * len(names)), layout="constrained")
     for place, (task, variant) in enumerate(names):
         found = [r for r in rows if (r["task"], r["variant"]) == (task, variant)]
         shares = [row["error"] / row["hand_made"] for row in found]
@@ -320,7 +320,7 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     axes.axvline(1.0, color="0.5", linewidth=1)
     axes.set_yticks(range(len(names)), [f"{task}, {variant}" for task, variant in names])
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel("error of the winner / of the best hand-made head")
+    axes.set_xlabel("error of the winner / of the best hand-made head", loc="right")
     figure.savefig(path, dpi=120)
     plt.close(figure)
 
