@@ -92,27 +92,6 @@ def round_sizes(networks: int, seeds: int, budget: int | None = None) -> list[in
     return sizes
 
 
-def residual_deviation(rounds: Mapping[str, Mapping[int, float]]) -> tuple[float, int]:
-    """Return the standard deviation around network and round effects, and its freedom; nan without.
-
-    Args:
-        rounds: network -> round -> result; the model is additive (two-way analysis of variance).
-    """
-    rows = [(one, at, value) for one, done in rounds.items() for at, value in done.items()]
-    networks, places = sorted({row[0] for row in rows}), sorted({row[1] for row in rows})
-    design = np.zeros((len(rows), len(networks) + len(places)))
-    for line, (one, at, _) in enumerate(rows):
-        design[line, networks.index(one)] = 1.0
-        design[line, len(networks) + places.index(at)] = 1.0
-    values = np.array([row[2] for row in rows])
-    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
-    freedom = len(rows) - int(rank)
-    if freedom < 1:
-        return math.nan, 0
-    squares = float(np.sum((values - design @ solution) ** 2))
-    return math.sqrt(squares / freedom), freedom
-
-
 def after_round(
     running: Sequence[str],
     further: Mapping[str, Mapping[int, float]],
@@ -165,6 +144,7 @@ def replay(trials: Sequence[Trial], settings: FinalsSettings) -> Standing:
     # A training that began with weights of a parent is not one of the kind of the finals.
     alike = not any(trial.inherited for trial in own.values())
     counted = {digest: trial.value for digest, trial in own.items()} if alike else {}
+    folds = any(row.fold for row in rows.values())
     taken: dict[str, list[Trial]] = {digest: [] for digest in own}
     field, dropped = list(own), list[str]()
     left = sum(round_sizes(len(own), settings.seeds, settings.budget))
@@ -192,7 +172,6 @@ def replay(trials: Sequence[Trial], settings: FinalsSettings) -> Standing:
         for digest in worked:
             taken[digest].append(rows[digest, repeat])
         further = {digest: {row.repeat: row.value for row in taken[digest]} for digest in own}
-        folds = any(row.fold for row in rows.values())
         kept, worse = after_round(worked or running, further, counted, folds)
         others = [digest for digest in field if digest not in (*kept, *worse)]
         field, dropped = kept, [*worse, *others, *dropped]
