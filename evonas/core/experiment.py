@@ -58,11 +58,11 @@ SHORT: dict[str, tuple[str, type]] = {
 }
 #: What an experiment on a table says of the parts that training needs.
 _NO_TRAINING = dict.fromkeys(("space", "backbone", "data", "task", "tap"), "table")
-#: What may differ when a run is resumed: where it runs and how long. The number of threads may
-#: not: it changes the last bits of results.
+#: What may differ on resume; not the threads (last bits of results) nor the images of finals.
 FREE_ON_RESUME = (
-    *("budget", "minutes", "retraining", "baselines", "standard_baselines", "finals"),
-    *("features.cache", "probe", "prune", "finetune", "quantize", "report", "logger"),
+    *("budget", "minutes", "retraining", "baselines", "standard_baselines", "features.cache"),
+    *(f"finals.{name}" for name in ("method", "networks", "seeds", "budget", "prefer")),
+    *("probe", "prune", "finetune", "quantize", "report", "logger"),
     *(f"execution.{name}" for name in ("executor", "workers", "device", "address")),
     *(f"execution.time_limit.{name}" for name in ("times", "least", "most")),
 )

@@ -123,14 +123,14 @@ def finals_folds(dataset: Dataset, most: int, seed: int) -> list[Split]:
         seed: of the deal.
 
     Returns:
-        Disjoint validation images, none of them in the validation split of the search. Empty: there
-        would be fewer than two folds.
+        Disjoint validation images, none of them in the validation split of the search; the first
+        folds are the same for any ``most``. Empty: the images do not make two folds.
     """
     sides = dataset.sides()
     train, validation = sides["train"], sides["validation"]
     groups, sizes = np.unique(dataset.groups[train], return_counts=True)
     count = min(round(len(train) / len(validation)), len(groups))
-    if min(count, most) < 2:
+    if count < 2:
         return []
     order = np.random.default_rng(seed).permutation(len(groups))
     filled, fold_of = np.zeros(count, np.intp), np.empty(len(groups), np.intp)

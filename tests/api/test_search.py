@@ -335,6 +335,17 @@ def test_a_run_that_is_older_than_races_goes_on_with_fixed_finals(
     assert stored(tmp_path, []) == small
 
 
+def test_finals_keep_the_images_that_judge_them(small: Experiment, tmp_path: Path) -> None:
+    few = small.changed(budget=2, finals={"networks": 1, "seeds": 1})
+    evonas.search(few, run_dir=tmp_path / "run")
+    other = few.changed(finals={"networks": 1, "seeds": 2, "validation": "search"})
+    with pytest.raises(InputError, match=r"finals\.validation: 'folds' -> 'search'"):
+        evonas.search(other, run_dir=tmp_path / "run", resume=True)
+    more = few.changed(finals={"networks": 1, "seeds": 2})
+    evonas.search(more, run_dir=tmp_path / "run", resume=True)
+    assert [row.fold for row in rows(tmp_path / "run") if row.repeat] == [1, 2]
+
+
 def test_a_probe_of_the_taps_is_a_hint_that_a_resumed_run_keeps(
     small: Experiment, features: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,9 +98,13 @@ def test_folds_of_finals_are_of_other_groups_than_those_of_the_search(
         )
 
 
-def test_finals_have_no_folds_where_groups_or_seeds_are_too_few() -> None:
+def test_finals_have_no_folds_where_groups_are_too_few() -> None:
     assert finals_folds(Faces(2), 4, seed=0) == []
-    assert finals_folds(Faces(10), 1, seed=0) == []
+
+
+def test_more_seeds_add_folds_and_change_none() -> None:
+    (one,), four = (finals_folds(Faces(10), most, seed=0) for most in (1, 4))
+    assert np.array_equal(one.validation, four[0].validation)
 
 
 def test_groups_are_dealt_in_sorted_order_as_before() -> None:
