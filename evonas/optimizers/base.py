@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -26,16 +26,18 @@ from evonas.optimizers.common.arguments import (
     Cost,
     Excess,
     checked_space,
+    checked_steps,
     checked_window,
     clipped,
     number_in,
     observed_axes,
     observed_fitness,
-    unit_cube,
     whole_number,
 )
+from evonas.optimizers.common.earlier_results import EarlierResults
 from evonas.optimizers.common.evaluated_archive import AskedGeneration, EvaluatedArchive
 from evonas.optimizers.common.global_state_guards import guarded_global_rng
+from evonas.optimizers.common.learning_curves import LearningCurves
 from evonas.optimizers.common.sampling import GenomeIdentifier, Sampler
 from evonas.optimizers.common.staleness import Staleness
 from evonas.optimizers.common.training_limit import TrainingLimit
@@ -44,7 +46,7 @@ from evonas.space import Genome, SearchSpace
 __all__ = ["Common", "Cost", "Optimizer", "guarded_global_rng", "number_in"]
 
 
-class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
+class Optimizer(EarlierResults, TrainingLimit, ABC, metaclass=CheckedCall):
     """Minimise a fitness over a search space by ask and tell, reproducibly for a given seed.
 
     Args:
@@ -60,6 +62,8 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         window: number of asks, of one genome each, that may wait for their fitness at once: ask k
             knows the fitness up to ask k - window and no other. 0: every ask is a generation,
             whose fitness comes before the next ask.
+        steps: epochs at which a training pauses, increasing; the last is its end. An architecture
+            that is asked again goes on to its next step. Empty: trainings never pause.
 
     A strategy with its own options declares them as keyword-only parameters with defaults and
     passes the rest on as ``**common``. A user's keys and values are checked against the
@@ -67,7 +71,9 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
 
     Attributes:
         archive: the evaluated architectures, with their fitness and axes.
-        trained: number of distinct feasible architectures asked so far.
+        trained: number of distinct feasible architectures asked so far; with ``steps``, of whole
+            trainings that the epochs asked so far amount to.
+        curves: the learning curves so far; none without ``steps``.
         restarts: number of restarts of the strategy.
         stop_reason: one sentence on why the search ended; empty while it goes on.
 
@@ -78,6 +84,8 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
     least_population_size: ClassVar[int] = 2
     #: Whether the strategy can be asked while the fitness of earlier asks is missing.
     asks_ahead: ClassVar[bool] = False
+    #: Whether the strategy decides which paused trainings go on.
+    resumes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -90,6 +98,7 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         max_macs: int | None = None,
         excess: Excess | None = None,
         window: int = 0,
+        steps: Sequence[int] = (),
     ) -> None:
         self.space = checked_space(space)
         self.budget = whole_number("budget", budget, 1)
@@ -101,6 +110,7 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         self.max_macs = None if max_macs is None else whole_number("max_macs", max_macs, 1)
         self.excess = excess
         self.window = checked_window(type(self).__name__, window, population_size, self.asks_ahead)
+        self.curves = LearningCurves(checked_steps(type(self).__name__, steps, self.resumes))
         if self.window:
             self.population_size = 1
         elif population_size is None:
@@ -112,8 +122,7 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         seen = self.archive.seen
         self._identifier = GenomeIdentifier(space, macs, self.max_macs, seen, excess)
         self._sampler = Sampler(self.rng, self._identifier)
-        self.trained = 0
-        self.limit(None)
+        self.begin_count(self.budget)
         self.restarts = 0
         self.stop_reason = ""
         self._begun = False
@@ -133,43 +142,6 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
     def best_fitness(self) -> float:
         """The lowest fitness so far; inf before the first success."""
         return self.archive.best_fitness
-
-    def add_observations(
-        self, genomes: ArrayLike, fitness: ArrayLike, axes: ArrayLike | None = None
-    ) -> None:
-        """Add evaluations of an earlier search; call before the first ask.
-
-        These architectures use no budget, now or later, and the strategy starts from the
-        best of them.
-
-        Args:
-            genomes: (n, dim) values in [0, 1].
-            fitness: (n,) on the scale of the fitness given to ``tell``; nan or inf: failed.
-            axes: (n, m), as in ``tell``.
-
-        Raises:
-            InputError: ask() was called before, or a shape is wrong.
-        """
-        observed = self._before_first_ask("add_observations", genomes)
-        values = observed_fitness("add_observations", fitness, len(observed))
-        objectives = observed_axes("add_observations", axes, values, self.archive.width)
-        identified = [self.identify(genome) for genome in observed]
-        self.archive.seen.update(identified)
-        values[[violation > 0.0 for _, violation in identified]] = np.nan
-        self.archive.record([digest for digest, _ in identified], observed, values, objectives)
-
-    def enqueue(self, genomes: ArrayLike) -> None:
-        """Queue genomes that are asked, in this order, before those of the strategy.
-
-        They use budget like all others. Call before the first ask.
-
-        Args:
-            genomes: (n, dim) values in [0, 1].
-
-        Raises:
-            InputError: ask() was called before, or the shape is wrong.
-        """
-        self._queue = [*self._before_first_ask("enqueue", genomes)]
 
     def preload(self, known: Mapping[bytes, tuple[str, int]]) -> None:
         """Give the digest and multiply-adds of genomes, so that they need not be decoded.
@@ -209,17 +181,24 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         self._asked.append(self._register(genomes, own))
         return self._asked[-1].genomes.copy()
 
-    def tell(self, fitness: ArrayLike, axes: ArrayLike | None = None) -> None:
+    def tell(
+        self,
+        fitness: ArrayLike,
+        axes: ArrayLike | None = None,
+        curves: Sequence[Sequence[float]] | None = None,
+    ) -> None:
         """Report the fitness of the genomes of the last ask; with a ``window``, of the oldest one.
 
         Args:
             fitness: (n,) in the order of the ask, smaller is better; nan or inf: failed.
             axes: (n, m) objectives to trade off, such as error and cost, smaller is better.
                 Only multi-objective strategies use them; None: the fitness is the only one.
+            curves: fitness after each epoch of each training, from its first one; needed with
+                ``steps``, and ignored without.
 
         Raises:
-            InputError: ask() was not called, or a shape is wrong; tell() can then be called
-                again for the same generation.
+            InputError: ask() was not called, curves are missing, or a shape is wrong; tell() can
+                then be called again for the same generation.
         """
         if not self._asked:
             raise InputError(
@@ -229,11 +208,14 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         values = observed_fitness("tell", fitness, len(asked.genomes))
         values[asked.violations > 0.0] = np.nan
         objectives = observed_axes("tell", axes, values, self.archive.width)
+        if self.curves.steps:
+            self.curves.update(asked.digests, values, curves)
         self._asked.popleft()
-        self.archive.record(asked.digests, asked.genomes, values, objectives)
+        again = bool(self.curves.steps)
+        self.archive.record(asked.digests, asked.genomes, values, objectives, again)
         if self.limit_reached:
             self._finish(f"The budget of {self._most} distinct architectures is spent.")
-        elif len(self.archive.seen) >= self.space.size:
+        elif len(self.archive.seen) >= self.space.size and not self.curves.any_paused:
             count = len(self.archive.seen)
             self._finish(f"The space is exhausted: all {count} architectures have been seen.")
         elif asked.own and not self.archive.any_success:
@@ -276,30 +258,6 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
 
     def _default_population_size(self) -> int:
         return 10
-
-    def _preferred(
-        self, fitness: NDArray[np.float64], axes: NDArray[np.float64]
-    ) -> NDArray[np.intp]:
-        """Return (n,) indices of successes, the preferred starting points first.
-
-        Args:
-            fitness: (n,) fitness of the successes.
-            axes: (n, m) their axes.
-        """
-        return np.argsort(fitness, kind="stable")
-
-    def initial_genomes(self, n: int) -> NDArray[np.float64]:
-        """Return (m, dim) genomes to start from, m <= n: the best known before the first ask.
-
-        They come from ``add_observations`` and ``enqueue``, so most searches have none. Each
-        is returned once.
-        """
-        if self._initial is None:
-            genomes, fitness, axes = self.archive.successes()
-            order = self._preferred(fitness, axes).tolist() if len(fitness) else []
-            self._initial = [genomes[i] for i in order[: self.population_size]]
-        taken, self._initial = self._initial[:n], self._initial[n:]
-        return np.array(taken, dtype=np.float64).reshape(-1, self.space.dim)
 
     def sample(self, n: int) -> NDArray[np.float64]:
         """Return (n, dim) genomes to start from: ``initial_genomes``, then random ones.
@@ -369,31 +327,25 @@ class Optimizer(TrainingLimit, ABC, metaclass=CheckedCall):
         digests: list[str] = []
         violations: list[float] = []
         seen = self.archive.seen
-        seen_before, trained_before = len(seen), self.trained
+        seen_before, counted = len(seen), 0
         for genome in genomes:
             digest, violation = self.identify(genome)
-            if digest not in seen:
+            if digest not in seen or self.curves.paused(digest):
                 if violation == 0.0:
-                    if self.trained == self._most:
+                    if self.limit_reached:
                         break
-                    self.trained += 1
+                    self.count(digest)
+                    counted += 1
                 seen[digest] = violation
             digests.append(digest)
             violations.append(violation)
-        self._staleness.asked(self.trained > trained_before, len(seen) > seen_before)
+        self._staleness.asked(counted > 0, len(seen) > seen_before)
         return AskedGeneration(
             genomes[: len(digests)],
             tuple(digests),
             np.array(violations, dtype=np.float64),
             own=own and len(digests) == len(genomes) and not self._staleness.at_random,
         )
-
-    def _before_first_ask(self, method: str, genomes: ArrayLike) -> NDArray[np.float64]:
-        """Return checked (n, dim) genomes; refuse them after the first ask."""
-        if self._begun:
-            told = "expected it before the first ask; create a new optimizer"
-            raise InputError(f"{method}() came after ask(): {told}")
-        return unit_cube(method, genomes, self.space.dim)
 
     def _finish(self, reason: str) -> None:
         self.stop_reason = reason

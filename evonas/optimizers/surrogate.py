@@ -17,7 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from evonas.errors import InputError
 from evonas.optimizers.base import Common, Optimizer
-from evonas.optimizers.bayesian.acquisition import normal_scores, variance_reductions
+from evonas.optimizers.bayesian.acquisition import (
+    normal_scores,
+    score_deviations,
+    variance_reductions,
+)
 from evonas.optimizers.bayesian.encoding import Encoding
 from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
 from evonas.optimizers.bayesian.gene_prior import Prior, prior_offsets
@@ -49,6 +53,8 @@ CONTINUOUS_STEP = 0.1
 GAIN, QUIET = 0.1, 8
 #: The hyperparameters are fitted again after this share of new evaluations.
 REFIT = 0.04
+#: Share of a whole training, after its first step, that a new architecture is expected to take.
+GOES_ON = 0.25
 
 
 class Surrogate(Optimizer):
@@ -74,6 +80,7 @@ class Surrogate(Optimizer):
 
     least_population_size = 1
     asks_ahead = True
+    resumes = True
 
     def __init__(
         self,
@@ -134,9 +141,11 @@ class Surrogate(Optimizer):
         if not batch:
             batch = list(self.sample_new(self.population_size))
         genomes, points = self._encoding.feasible(np.array(batch).reshape(-1, self.space.dim))
-        self._digests += [self.identify(genome)[0] for genome in genomes]
-        self._genomes = np.concatenate([self._genomes, genomes])
-        self._points = np.concatenate([self._points, points])
+        digests = [self.identify(genome)[0] for genome in genomes]
+        new = [not self.curves.epochs(digest) for digest in digests]
+        self._digests += [digest for digest, fresh in zip(digests, new, strict=True) if fresh]
+        self._genomes = np.concatenate([self._genomes, genomes[new]])
+        self._points = np.concatenate([self._points, points[new]])
         return genomes
 
     def _tell(self, genomes: Array, fitness: Array) -> None:
@@ -219,11 +228,11 @@ class Surrogate(Optimizer):
     def _improvements(self, models: ModelAverage, told: NDArray[np.intp]) -> list[Genome]:
         """Return up to population_size new genomes of greatest expected improvement."""
         known, fitness = self._points[told], self._fitness(told)
-        scores = normal_scores(fitness)
+        scores, extra = self._scores(told, fitness)
         if self._fitted == 0 or len(scores) - self._fitted > REFIT * len(scores):
-            models.fit(known, scores)
+            models.fit(known, scores, extra)
             self._fitted = len(scores)
-        models.condition(known, scores)
+        models.condition(known, scores, extra)
         good = np.array([self.success(self._digests[index]) is not None for index in told])
         genomes, points = self._pool()
         if self._listing is None:
@@ -231,7 +240,34 @@ class Surrogate(Optimizer):
             mutants, near = self._encoding.feasible(self._mutants(self._genomes[told[order]]))
             genomes, points = np.concatenate([mutants, genomes]), np.concatenate([near, points])
         pending = np.delete(self._points, told, axis=0)
+        paused = [index for index in told if self.curves.paused(self._digests[index])]
+        genomes = np.concatenate([self._genomes[paused], genomes])
+        points = np.concatenate([self._points[paused], points])
         return self._filled([], models, known[good], genomes, points, pending)
+
+    def _scores(self, told: NDArray[np.intp], fitness: Array) -> tuple[Array, Array | float]:
+        """Return normal scores of the fitness, and what is known of their noise variances.
+
+        The fitness of a paused training is that of its forecast.
+        """
+        if not self.curves.steps:
+            return normal_scores(fitness), 0.0
+        digests = [self._digests[index] for index in told]
+        ends, deviations = self.curves.forecast(dict(zip(digests, fitness.tolist(), strict=True)))
+        scores = normal_scores(ends)
+        return scores, score_deviations(ends, deviations, scores) ** 2
+
+    def _price(self, genomes: Array) -> Array:
+        """Return logarithms of the epochs that it takes to know what each of n genomes is worth.
+
+        A paused training goes on to its end; a new one is expected to end after its first step,
+        but for a share of GOES_ON.
+        """
+        if not self.curves.steps:
+            return np.zeros(len(genomes))
+        first, whole = self.curves.steps[0], self.curves.steps[-1]
+        done = np.array([self.curves.epochs(self.identify(genome)[0]) for genome in genomes])
+        return np.log(np.where(done, whole - done, first + GOES_ON * (whole - first)))
 
     def _filled(
         self,
@@ -265,8 +301,9 @@ class Surrogate(Optimizer):
             low = posterior.scores()[ahead:].max() < np.log(GAIN * models.noise)
             self._quiet = self._quiet + self.population_size if low else 0
         batch = {self.identify(genome)[0]: genome for genome in begun}
+        price = self._price(genomes)
         while len(batch) < self.population_size:
-            index = self._first_new(posterior.scores()[ahead:], genomes, batch)
+            index = self._first_new(posterior.scores()[ahead:] - price, genomes, batch)
             if index is None:
                 break
             if len(batch) < self.population_size:
@@ -311,7 +348,8 @@ class Surrogate(Optimizer):
         """Add the best-scored new genome to a batch; return its index, or None if all are known."""
         for index in np.argsort(-scores, kind="stable").tolist():
             digest, violation = self.identify(genomes[index])
-            if violation == 0.0 and digest not in batch and self.is_new(digest):
+            open_ = self.is_new(digest) or self.curves.paused(digest)
+            if violation == 0.0 and digest not in batch and open_:
                 batch[digest] = genomes[index]
                 return int(index)
         return None

@@ -25,6 +25,27 @@ def normal_scores(fitness: Array) -> Array:
     return scores
 
 
+def score_deviations(values: Array, deviations: Array, scores: Array) -> Array:
+    """Return (n,) standard deviations of normal scores, from those of the values.
+
+    Args:
+        values: (n,) whose ranks gave the scores.
+        deviations: (n,) standard deviations of the values.
+        scores: (n,) of ``normal_scores``.
+    """
+    order = np.argsort(values, kind="stable")
+    low, high = values[order[0]], values[order[-1]]
+    # The slope over all values holds beyond their ends, where no rank says more.
+    slope = (scores[order[-1]] - scores[order[0]]) / max(float(high - low), 1e-12)
+    ends = np.interp(
+        [values - deviations, values + deviations], values[order], scores[order]
+    ) + slope * np.array(
+        [np.minimum(values - deviations - low, 0.0), np.maximum(values + deviations - high, 0.0)]
+    )
+    found: Array = (ends[1] - ends[0]) / 2.0
+    return found
+
+
 def log_expected_improvement(mean: Array, variance: Array, best: float) -> Array:
     """Return the (m,) logarithms of the expected improvement below ``best``.
 

@@ -24,7 +24,7 @@ REACH = 6.0
 
 
 class GaussianProcess:
-    """Gaussian process regression with homoscedastic noise.
+    """Gaussian process regression, with the same noise on all targets and a known one on some.
 
     Args:
         kernel: covariance function, with its hyperparameters and their priors.
@@ -37,7 +37,7 @@ class GaussianProcess:
         self.kernel = kernel
         self.log = kernel.prior_mean.copy()
 
-    def fit(self, points: Array, targets: Array) -> float:
+    def fit(self, points: Array, targets: Array, extra: Array | float = 0.0) -> float:
         """Maximise marginal likelihood times prior over the hyperparameters, starting at ``log``.
 
         A single start: under these priors, other starts ended at the same optimum.
@@ -45,6 +45,7 @@ class GaussianProcess:
         Args:
             points: (n, d) inputs of the kernel.
             targets: (n,) approximately standardised values.
+            extra: (n,) known noise variances of the targets, beside the one that is fitted.
 
         Returns:
             The negative log posterior at the optimum, up to a constant; see ``objective``.
@@ -53,7 +54,7 @@ class GaussianProcess:
         optimum = minimize(
             self.objective,
             self.log,
-            args=(distances, points, targets - self.kernel.mean(points)),
+            args=(distances, points, targets - self.kernel.mean(points), extra),
             jac=True,
             method="L-BFGS-B",
             bounds=[(mean - REACH, mean + REACH) for mean in self.kernel.prior_mean.tolist()],
@@ -63,7 +64,12 @@ class GaussianProcess:
         return float(optimum.fun)
 
     def objective(
-        self, log: Array, distances: Array, points: Array, targets: Array
+        self,
+        log: Array,
+        distances: Array,
+        points: Array,
+        targets: Array,
+        extra: Array | float = 0.0,
     ) -> tuple[float, Array]:
         """Return the negative log posterior of the hyperparameters, up to a constant, and gradient.
 
@@ -72,10 +78,11 @@ class GaussianProcess:
             distances: (d, n, n) from ``Kernel.distances``.
             points: (n, d) inputs.
             targets: (n,) values minus their prior means.
+            extra: as in ``fit``.
         """
         covariance, gradient = self.kernel.with_gradient(log, distances, points)
         n = len(targets)
-        covariance[np.diag_indices(n)] += np.exp(log[-1])
+        covariance[np.diag_indices(n)] += np.exp(log[-1]) + extra
         factor = _factor(covariance)
         weights = cho_solve((factor, True), targets, check_finite=False)
         inverse = cho_solve((factor, True), np.eye(n), check_finite=False)
@@ -91,11 +98,11 @@ class GaussianProcess:
         """Noise variance of one evaluation."""
         return float(np.exp(self.log[-1]))
 
-    def condition(self, points: Array, targets: Array) -> None:
-        """Condition the process on (n, d) points and their (n,) targets."""
+    def condition(self, points: Array, targets: Array, extra: Array | float = 0.0) -> None:
+        """Condition the process on (n, d) points and (n,) targets; ``extra`` as in ``fit``."""
         self._points = points
         covariance = self.kernel(self.log, points, points)
-        covariance[np.diag_indices(len(points))] += self.noise
+        covariance[np.diag_indices(len(points))] += self.noise + extra
         self._lower = _factor(covariance)
         residuals = targets - self.kernel.mean(points)
         self._weights = cho_solve((self._lower, True), residuals, check_finite=False)

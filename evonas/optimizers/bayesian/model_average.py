@@ -36,7 +36,7 @@ class ModelAverage:
         self._prior = np.array([ODDS] + [0.0] * (len(self.processes) - 1))
         self.log_weights: Array = log_softmax(self._prior)
 
-    def fit(self, points: Array, targets: Array) -> None:
+    def fit(self, points: Array, targets: Array, extra: Array | float = 0.0) -> None:
         """Fit the hyperparameters of each process, and compute the weights.
 
         The evidence of a process is its marginal likelihood times prior at the fitted
@@ -45,8 +45,9 @@ class ModelAverage:
         Args:
             points: (n, d) inputs.
             targets: (n,) approximately standardised values.
+            extra: (n,) known noise variances of the targets, beside the one that is fitted.
         """
-        evidence = np.array([-process.fit(points, targets) for process in self.processes])
+        evidence = np.array([-process.fit(points, targets, extra) for process in self.processes])
         self.log_weights = log_softmax(self._prior + evidence)
 
     @property
@@ -55,10 +56,10 @@ class ModelAverage:
         noise = np.array([process.noise for process in self.processes])
         return float(np.sqrt(np.exp(self.log_weights) @ noise))
 
-    def condition(self, points: Array, targets: Array) -> None:
-        """Condition each process on (n, d) points and their (n,) targets."""
+    def condition(self, points: Array, targets: Array, extra: Array | float = 0.0) -> None:
+        """Condition each process on (n, d) points and (n,) targets; ``extra`` as in ``fit``."""
         for process in self.processes:
-            process.condition(points, targets)
+            process.condition(points, targets, extra)
 
 
 class AveragedPosterior:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Required, TypedDict
 
 import numpy as np
@@ -26,6 +26,7 @@ class Common(TypedDict, total=False):
     max_macs: int | None
     excess: Excess | None
     window: int
+    steps: Sequence[int]
 
 
 def checked_space(space: SearchSpace) -> SearchSpace:
@@ -91,6 +92,28 @@ def checked_window(strategy: str, window: int, population_size: int | None, able
         raise InputError(
             f"population_size: expected 1 beside window={window}, got {population_size}: leave one "
             "of them out"
+        )
+    return checked
+
+
+def checked_steps(strategy: str, steps: Sequence[int], able: bool) -> tuple[int, ...]:
+    """Return the argument ``steps``.
+
+    Args:
+        strategy: its name, for messages.
+        steps: the argument.
+        able: whether the strategy decides which trainings go on.
+
+    Raises:
+        InputError: the steps do not increase from 1 on, or the strategy knows no paused trainings.
+    """
+    checked = tuple(whole_number("steps", step, 1) for step in steps)
+    if list(checked) != sorted(set(checked)):
+        raise InputError(f"steps: expected epochs that increase, got {', '.join(map(str, steps))}")
+    if checked and not able:
+        raise InputError(
+            f"steps: expected none for {strategy}, which has no model of learning curves, got "
+            f"{', '.join(map(str, steps))}: leave them out, or take the strategy surrogate"
         )
     return checked
 

@@ -63,7 +63,14 @@ class EvaluatedArchive:
         """Whether any evaluation succeeded; before that, nothing can be ranked."""
         return bool(np.isfinite(self.worst))
 
-    def record(self, digests: Sequence[str], genomes: Array, fitness: Array, axes: Array) -> None:
+    def record(
+        self,
+        digests: Sequence[str],
+        genomes: Array,
+        fitness: Array,
+        axes: Array,
+        again: bool = False,
+    ) -> None:
         """Add evaluations; a later success replaces a failure, nothing replaces a success.
 
         Args:
@@ -71,6 +78,7 @@ class EvaluatedArchive:
             genomes: (n, dim); the rows are kept without a copy.
             fitness: (n,), nan for failed evaluations.
             axes: (n, m).
+            again: whether a later evaluation replaces any, since trainings go on.
         """
         if not digests:
             return
@@ -80,9 +88,9 @@ class EvaluatedArchive:
         rows = zip(digests, genomes, fitness.tolist(), bounded, complete.tolist(), strict=True)
         for index, (digest, genome, value, row, has_axes) in enumerate(rows):
             self.genomes.setdefault(digest, genome)
-            if math.isnan(self._fitness.get(digest, math.nan)):
+            if again or math.isnan(self._fitness.get(digest, math.nan)):
                 self._fitness[digest] = value
-            if has_axes and digest not in self._axes:
+            if has_axes and (again or digest not in self._axes):
                 self._axes[digest] = row
                 new.append(index)
         if new:
