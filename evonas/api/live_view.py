@@ -14,6 +14,7 @@ from evonas.core.progress_bars import progress_bars
 from evonas.report.live_view import SearchView, TimeLeft, Work
 from evonas.runs.callbacks import Callback, SearchStart, Stage
 from evonas.runs.run_store import Trial
+from evonas.workflows.paused_trainings import whole_epochs
 
 
 class LiveView(Callback):
@@ -63,7 +64,8 @@ class LiveView(Callback):
         minutes = start.experiment.minutes
         budget = start.experiment.budget if start.experiment.budget < UNLIMITED else None
         time_budget = None if minutes is None else TimeLeft(60.0 * minutes, start.seconds)
-        work = Work(budget, start.trained, start.workers, start.further)
+        epochs = whole_epochs(start.experiment)
+        work = Work(budget, start.trained, start.workers, start.further, epochs)
         view = SearchView(self.console, work, metric, time_budget=time_budget)
         view.catch_up(start.trials)
         self._view = self._drawing.enter_context(view)

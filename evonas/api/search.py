@@ -44,7 +44,7 @@ from evonas.workflows.baseline_stage import BaselineStage
 from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import check_limits, cost_statement
 from evonas.workflows.loop import Search, SearchComponents
-from evonas.workflows.racing import saved
+from evonas.workflows.paused_trainings import statement, whole_epochs
 from evonas.workflows.result_writer import ResultWriter
 from evonas.workflows.standard_baselines import most_heads
 from evonas.workflows.time_budget import FeatureTime, TimeBudget, TimePlan, check_time
@@ -157,6 +157,7 @@ class _Run:
         if line := already_searched(earlier, self._experiment, self.folder):
             self._headlines.insert(0, line)
         self._race = self._components.race(self.folder)
+        self._paused = self._components.paused_trainings(self.folder)
         self._inheritance = self._components.inheritance(self._optimizer, self.folder)
         self._time: TimeBudget | None = None
 
@@ -273,7 +274,8 @@ class _Run:
         finals, workers = components.finals, executor.workers
         further = rivals + (sum(planned(finals, experiment.budget).values()) if finals else 0)
         if experiment.minutes is not None:
-            self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals)
+            whole = whole_epochs(experiment)
+            self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals, whole)
             callbacks = CallbackList([callbacks, TimePlan(self._time, self.callback.on_message)])
         parts = SearchComponents(
             components.space,
@@ -283,6 +285,7 @@ class _Run:
             experiment.training,
             components.cost,
             self._race,
+            self._paused,
             self._inheritance,
             self._time,
             folds,
@@ -329,7 +332,7 @@ class _Run:
         if self._time is not None:
             spent = duration(store.elapsed)
             yield f"{spent} of {self._time.minutes:g} min are spent, over all starts of this run."
-        if self._race and (line := saved(store.trials(), experiment.training.epochs)):
+        if line := statement(store.trials(), experiment.training.epochs):
             yield line
         if usage.wall and not experiment.table:
             store.write("utilisation.json", usage.to_dict())  # of the last start that trained

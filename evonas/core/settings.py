@@ -214,16 +214,17 @@ class FinalsSettings(Settings):
 
 
 class FidelitySettings(Settings):
-    """Full trainings, or races that stop the worse candidates of a generation early.
+    """Full trainings, or trainings that pause and go on only where it is worth it.
 
     Attributes:
         name: ``full``: every training is complete; ``racing``: only the better candidates of a
-            generation continue after a first rung.
+            generation continue after a first rung; ``curves``: the strategy weighs each paused
+            training against new candidates, by a forecast of its learning curve.
         rung: share of the epochs in the first rung, at least one epoch.
-        go_on: share of a generation that continues, at least one candidate.
+        go_on: share of a generation that continues, at least one candidate (``racing``).
     """
 
-    name: Literal["full", "racing"] = "full"
+    name: Literal["full", "racing", "curves"] = "full"
     rung: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.25
     go_on: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
 

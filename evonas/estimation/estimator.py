@@ -90,6 +90,7 @@ class Job:
             parent's outputs are of a task with other options.
         paused: checkpoint of a paused training, written at a pause and read at the start if it
             exists; none if empty.
+        done: epochs that ``paused`` has, if it exists.
         safe: whether ``paused`` is also written every few seconds and at the end, so that the same
             job goes on from there in another process.
     """
@@ -109,6 +110,7 @@ class Job:
     parent: str = ""
     fresh_outputs: bool = False
     paused: str = ""
+    done: int = 0
     safe: bool = False
 
     def __post_init__(self) -> None:

@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from evonas.errors import InputError
 from evonas.optimizers.base import Common, Optimizer
 from evonas.optimizers.bayesian.acquisition import (
+    Forecasts,
     normal_scores,
     score_deviations,
     variance_reductions,
@@ -236,22 +237,29 @@ class Surrogate(Optimizer):
         good = np.array([self.success(self._digests[index]) is not None for index in told])
         genomes, points = self._pool()
         if self._listing is None:
-            order = np.argsort(fitness, kind="stable")[: min(BEST, int(good.sum()))]
+            order = np.argsort(scores, kind="stable")[: min(BEST, int(good.sum()))]
             mutants, near = self._encoding.feasible(self._mutants(self._genomes[told[order]]))
             genomes, points = np.concatenate([mutants, genomes]), np.concatenate([near, points])
         pending = np.delete(self._points, told, axis=0)
-        paused = [index for index in told if self.curves.paused(self._digests[index])]
-        genomes = np.concatenate([self._genomes[paused], genomes])
-        points = np.concatenate([self._points[paused], points])
-        return self._filled([], models, known[good], genomes, points, pending)
+        if not self.curves.steps:
+            return self._filled([], models, known[good], genomes, points, pending)
+        paused = np.array([self.curves.paused(self._digests[index]) for index in told])
+        own = Forecasts(scores[paused], extra[paused])
+        genomes = np.concatenate([self._genomes[told[paused]], genomes])
+        points = np.concatenate([known[paused], points])
+        if (whole := good & ~paused).any() or not paused.any():
+            return self._filled([], models, known[whole], genomes, points, pending, own)
+        # Until a training has ended, the most promising goes on: nothing else can be improved on.
+        first = genomes[[own.scores.argmin()]]
+        return self._filled([*first], models, known[good], genomes, points, pending, own)
 
-    def _scores(self, told: NDArray[np.intp], fitness: Array) -> tuple[Array, Array | float]:
+    def _scores(self, told: NDArray[np.intp], fitness: Array) -> tuple[Array, Array]:
         """Return normal scores of the fitness, and what is known of their noise variances.
 
         The fitness of a paused training is that of its forecast.
         """
         if not self.curves.steps:
-            return normal_scores(fitness), 0.0
+            return normal_scores(fitness), np.zeros(len(fitness))
         digests = [self._digests[index] for index in told]
         ends, deviations = self.curves.forecast(dict(zip(digests, fitness.tolist(), strict=True)))
         scores = normal_scores(ends)
@@ -267,7 +275,9 @@ class Surrogate(Optimizer):
             return np.zeros(len(genomes))
         first, whole = self.curves.steps[0], self.curves.steps[-1]
         done = np.array([self.curves.epochs(self.identify(genome)[0]) for genome in genomes])
-        return np.log(np.where(done, whole - done, first + GOES_ON * (whole - first)))
+        return np.log(
+            np.where(done, np.maximum(whole - done, 1), first + GOES_ON * (whole - first))
+        )
 
     def _filled(
         self,
@@ -277,6 +287,7 @@ class Surrogate(Optimizer):
         genomes: Array,
         points: Array,
         pending: Array | None = None,
+        own: Forecasts | None = None,
     ) -> list[Genome]:
         """Fill up a batch with the candidates of greatest expected improvement.
 
@@ -288,6 +299,7 @@ class Surrogate(Optimizer):
             points: (m, d) their points.
             pending: (p, d) points of architectures whose fitness is missing: they count as members
                 of the batch, with the model's mean as their fitness.
+            own: forecasts of the first candidates, whose trainings are paused.
         """
         if len(genomes) == 0:
             return begun
@@ -295,6 +307,8 @@ class Surrogate(Optimizer):
         if pending is not None and ahead:
             points = np.concatenate([pending, points])
         posterior = AveragedPosterior(models, points, known)
+        if own is not None:
+            posterior.use(own)
         for place in range(ahead):
             posterior.take(place)
         if self._until_converged and pending is not None:  # some results are known

@@ -46,12 +46,14 @@ class Work:
         known: trainings in the journal at the start; they do not count for the rate.
         workers: that train at once.
         further: most trainings after those of the budget: finals and baselines.
+        epochs: of a whole training, if trainings pause; else 0.
     """
 
     budget: int | None
     known: int = 0
     workers: int = 1
     further: int = 0
+    epochs: int = 0
 
 
 class Tally:
@@ -64,7 +66,8 @@ class Tally:
         start: seconds of the clock at the start; None: now.
 
     Attributes:
-        counts: status -> number of trials.
+        counts: status -> number of trials; of a training that pauses, the last one.
+        known: whole trainings that what was known at the start amounts to.
         failures: kind, such as ``diverged`` -> number of failed trainings.
         best: the trial of lowest fitness; None before the first success.
         history: lowest fitness after each training since the first success.
@@ -80,7 +83,9 @@ class Tally:
         start: float | None = None,
     ) -> None:
         self.work, self.time_budget = work, time_budget
-        self.budget, self.known, self.further = work.budget, work.known, work.further
+        self.budget, self.further = work.budget, work.further
+        self.known: float = work.known
+        self._epochs: dict[str, int] = {}  # digest -> epochs, of trainings that pause
         self.counts: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
         self.best: Trial | None = None
@@ -93,6 +98,12 @@ class Tally:
     def take(self, trial: Trial) -> bool:
         """Count a trial; return whether it is the new best."""
         self.counts[trial.status] += 1
+        if self.work.epochs and trial.trained:
+            if trial.digest in self._epochs:  # it was stopped, and went on
+                self.counts["stopped"] -= 1
+            self._epochs[trial.digest] = trial.epochs
+            if self.trained == self.work.known:
+                self.known = self.done
         self.generation = max(trial.generation, self.generation)
         if trial.status == "failed":
             self.failures[trial.error.partition(":")[0] or "unknown"] += 1
@@ -103,7 +114,7 @@ class Tally:
             self.best = trial
         if trial.trained and self.best is not None:
             self.history.append(self.best.value)
-        if trial.trained and self.trained > self.known and trial.seconds > 0:
+        if trial.trained and self.done > self.known and trial.seconds > 0:
             self._seconds.append(trial.seconds)
         return better
 
@@ -111,6 +122,13 @@ class Tally:
     def trained(self) -> int:
         """Distinct networks trained so far."""
         return self.counts["ok"] + self.counts["failed"] + self.counts["stopped"]
+
+    @property
+    def done(self) -> float:
+        """Whole trainings that the epochs so far amount to."""
+        if not self.work.epochs:
+            return self.trained
+        return sum(self._epochs.values()) / self.work.epochs
 
     @property
     def spent(self) -> float:
@@ -121,8 +139,8 @@ class Tally:
     @property
     def rate(self) -> float | None:
         """Trainings per minute since the start; None before the first."""
-        new, spent = self.trained - self.known, self._here
-        return None if new < 1 or spent <= 0 else 60 * new / spent
+        new, spent = self.done - self.known, self._here
+        return None if new <= 0 or spent <= 0 else 60 * new / spent
 
     @property
     def left(self) -> float | None:
@@ -135,11 +153,11 @@ class Tally:
             return max(0.0, self.time_budget.seconds - self.spent)
         if self.rate is None or self.budget is None:
             return None
-        rest = self.budget - self.trained + max(0, self.further - self.counts["final"])
+        rest = max(0, self.budget - self.done) + max(0, self.further - self.counts["final"])
         each = 60 / self.rate
-        if self._seconds:
+        if self._seconds and not self.work.epochs:
             alone = sum(self._seconds) / len(self._seconds) / self.work.workers
-            new = self.trained - self.known
+            new = self.done - self.known
             each = alone + (each - alone) * new / (new + _TRUSTED * self.work.workers)
         return rest * each
 
@@ -148,7 +166,15 @@ class Tally:
         """What is used up of what, for a bar: seconds or trainings."""
         if self.time_budget is not None:
             return min(self.spent, self.time_budget.seconds), self.time_budget.seconds
-        return self.trained, self.budget or 1
+        return min(self.done, self.budget or 1), self.budget or 1
+
+    @property
+    def words(self) -> str:
+        """What is trained of what, such as ``7/32 trained``."""
+        if self.work.epochs:
+            of = "" if self.budget is None else f"of {self.budget} "
+            return f"{self.trained} networks for {self.done:.3g} {of}whole trainings"
+        return f"{self.trained}{'' if self.budget is None else f'/{self.budget}'} trained"
 
     @property
     def _here(self) -> float:
@@ -213,9 +239,9 @@ class SearchView:
         better = self._tally.take(trial)
         if self._terminal or trial.status == "final":
             return
-        if (trained := self._tally.trained) <= self._tally.known:
+        if self._tally.done <= self._tally.known:
             return
-        last = trial.trained and trained == self._tally.budget
+        last = trial.trained and self._tally.done == self._tally.budget
         if better or trial.status == "failed" or last:
             loss = f"; training loss {_losses(trial)}" if trial.losses else ""
             self._print(f"{self._progress()}; best {', '.join(self._best())}{loss}")
@@ -246,7 +272,8 @@ class SearchView:
         beside = f"{counts['repeat']} repeats, {counts['infeasible']} over the limit"
         stopped = f", {counts['stopped']} stopped" if counts["stopped"] else ""
         of = "" if tally.budget is None else f" / {tally.budget}"
-        done = f"{self.trained}{of}  (generation {tally.generation + 1}; "
+        done = tally.words if tally.work.epochs else f"{self.trained}{of}"
+        done += f"  (generation {tally.generation + 1}; "
         yield "trained", f"{done}{beside}{stopped})"
         error, *cost = self._best()
         yield "best", error
@@ -274,10 +301,9 @@ class SearchView:
         yield "time", f"{words}; {rate} a minute"
 
     def _progress(self) -> str:
-        counts, budget = self._tally.counts, self._tally.budget
-        of = "" if budget is None else f"/{budget}"
+        counts = self._tally.counts
         return (
-            f"{self.trained}{of} trained, {counts['repeat']} repeats, "
+            f"{self._tally.words}, {counts['repeat']} repeats, "
             f"{counts['failed']} failed, {self._left()} left"
         )
 

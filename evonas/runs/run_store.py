@@ -149,14 +149,18 @@ class RunStore:
     @property
     def trained(self) -> int:
         """How many networks were trained so far."""
-        return sum(trial.trained for trial in self._trials)
+        return sum(trial.trained for trial in last_steps(self._trials))
 
-    def trials(self) -> list[Trial]:
-        """Return all trials, sorted by generation, index and repeat."""
+    def rows(self) -> list[Trial]:
+        """Return the trials of all lines, sorted by generation, index and repeat."""
         if not self._sorted:
             self._trials.sort(key=lambda trial: trial.place)
             self._sorted = True
         return self._trials.copy()
+
+    def trials(self) -> list[Trial]:
+        """Return the trials as ``in_order`` does."""
+        return last_steps(self.rows())
 
     def best(self) -> Trial | None:
         """Return the trial of lowest fitness with one seed; the earliest among equals."""
@@ -248,8 +252,16 @@ def is_open(folder: Path) -> bool:
 
 
 def in_order(trials: Iterable[Trial]) -> list[Trial]:
-    """Return trials sorted by generation, index and repeat."""
-    return sorted(trials, key=lambda trial: trial.place)
+    """Return trials sorted by generation, index and repeat; of a training that paused, the last."""
+    return last_steps(sorted(trials, key=lambda trial: trial.place))
+
+
+def last_steps(trials: list[Trial]) -> list[Trial]:
+    """Return trials without those of trainings that were stopped and went on later."""
+    if not any(trial.status == "stopped" for trial in trials):
+        return trials
+    last = {trial.digest: trial.place for trial in trials if trial.trained}
+    return [t for t in trials if t.status != "stopped" or last[t.digest] == t.place]
 
 
 def read_journal(folder: Path) -> list[Trial]:

@@ -32,6 +32,7 @@ from evonas.runs.run_store import Trial
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.inheritance import WeightInheritance
+from evonas.workflows.paused_trainings import PausedTrainings, steps_of
 from evonas.workflows.racing import Race
 
 _NONE: Mapping[str, float] = MappingProxyType({})
@@ -179,11 +180,14 @@ class BaseComponents(ABC):
             InputError: trainings are too short, or there are none.
         """
         experiment = self.experiment
-        if experiment.fidelity.name == "full":
+        if experiment.fidelity.name != "racing":
             return None
-        if experiment.table:
-            raise InputError("fidelity=racing: a table has one answer for each, and no epochs")
         return Race(experiment.fidelity, experiment.training, run_dir / "rungs")
+
+    def paused_trainings(self, run_dir: Path) -> PausedTrainings | None:
+        """Return the paused trainings of a search; None: its strategy does not decide on them."""
+        steps = steps_of(self.experiment.fidelity, self.experiment.training)
+        return PausedTrainings(run_dir / "rungs", steps) if steps else None
 
     def inheritance(self, optimizer: Optimizer, run_dir: Path) -> WeightInheritance:
         """Return the weight inheritance of a search.
@@ -215,8 +219,17 @@ def make_optimizer(
     max_macs: int | None,
     excess: Excess | None = None,
 ) -> Optimizer:
-    """Return a new optimizer with the experiment's options, budget and seed."""
-    further = {} if excess is None else {"excess": excess}
+    """Return a new optimizer with the experiment's options, budget and seed.
+
+    Raises:
+        InputError: an option is unusable, or the strategy or a table knows no paused trainings.
+    """
+    further: dict[str, Any] = {} if excess is None else {"excess": excess}
+    if experiment.table and experiment.fidelity.name != "full":
+        name = experiment.fidelity.name
+        raise InputError(f"fidelity={name}: a table has one answer for each, and no epochs")
+    if steps := steps_of(experiment.fidelity, experiment.training):
+        further["steps"] = steps
     made: Optimizer = registry.create(
         "optimizer",
         experiment.optimizer.name,

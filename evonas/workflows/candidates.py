@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from evonas.runs.trial import Trial
 from evonas.space import Architecture, SearchSpace
 from evonas.workflows.fold_splits import final_fold
 from evonas.workflows.inheritance import WeightInheritance
+from evonas.workflows.paused_trainings import PausedTrainings
 from evonas.workflows.racing import Race
 from evonas.workflows.time_budget import TimeBudget
 
@@ -37,7 +38,8 @@ class SearchComponents:
         objective: computes fitness and axes from a measurement.
         training: how a candidate is trained.
         cost: multiply-adds of an architecture, without building it.
-        race: successive halving within a generation; None: every candidate trains to the end.
+        race: successive halving within a generation; None: there is none.
+        paused: trainings that go on when the optimizer asks again; None: it asks none again.
         inheritance: weight inheritance; None: every candidate starts from random weights.
         time: budget in minutes; None: there is none.
         final_folds: number of folds that judge the finals in turn; 0: the images of the search do.
@@ -50,6 +52,7 @@ class SearchComponents:
     training: TrainingSettings
     cost: Callable[[Architecture], int]
     race: Race | None = None
+    paused: PausedTrainings | None = None
     inheritance: WeightInheritance | None = None
     time: TimeBudget | None = None
     final_folds: int = 0
@@ -137,6 +140,14 @@ class Candidates:
             losses=tuple(training_losses(measurement.history)),
         )
 
+    def fitness_curve(self, trial: Trial) -> list[float]:
+        """Return the fitness of a trial after each epoch; empty for a failed one."""
+        if trial.fitness is None or not trial.curve:
+            return []
+        # Its fitness is that of its lowest error, and the same multiple of every error.
+        lowest = min(trial.curve)
+        return [error * trial.fitness / lowest if lowest else error for error in trial.curve]
+
     def _errors(self, measurement: Measurement) -> Iterable[float]:
         return (row[self._objective.metric] for row in measurement.history)
 
@@ -181,3 +192,19 @@ def _with_finite_metrics(measurement: Measurement) -> Measurement:
     name, value = next(iter(wrong.items()))
     error = f"the task's metric {name} is {value}, expected a finite number"
     return replace(measurement, status="failed", metrics={}, error_kind="nan", error=error)
+
+
+def identified(
+    trials: Sequence[Trial], dim: int, objective: Objective
+) -> dict[bytes, tuple[str, int]]:
+    """Return digest and multiply-adds by the bytes of the genome; see ``Optimizer.preload``."""
+    whole = [trial for trial in trials if len(trial.genome) == dim]
+    points = np.array([trial.genome for trial in whole], dtype=np.float64)
+    content, size = points.tobytes(), points.itemsize * dim
+    return {
+        content[n * size : (n + 1) * size]: (
+            trial.digest,
+            objective.counted(trial, trial.architecture)[0],
+        )
+        for n, trial in enumerate(whole)
+    }

@@ -18,12 +18,18 @@ from evonas.core.settings import FinalsSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
 from evonas.estimation.measurement import Measurement
-from evonas.estimation.objective import Objective
 from evonas.runs.callbacks import Callback
 from evonas.runs.finals import due
 from evonas.runs.run_store import RunStore, Trial
 from evonas.workflows.ask_window import AskWindow
-from evonas.workflows.candidates import Candidates, SearchComponents, candidate_seed, repeated
+from evonas.workflows.candidates import (
+    Candidates,
+    SearchComponents,
+    candidate_seed,
+    identified,
+    repeated,
+)
+from evonas.workflows.paused_trainings import PausedTrainings
 
 __all__ = ["Search", "SearchComponents", "candidate_seed"]
 
@@ -49,10 +55,10 @@ class Search:
         self._callbacks = callbacks or Callback()
         self._objective, self._executor = components.objective, components.executor
         self._rows: dict[int, dict[int, Trial]] = {}  # of the journal, until they are replayed
-        for trial in store.trials():
+        for trial in store.rows():
             if not trial.repeat:
                 self._rows.setdefault(trial.generation, {})[trial.index] = trial
-        self._expected = _identified(store.trials(), components.space.dim, self._objective)
+        self._expected = identified(store.rows(), components.space.dim, self._objective)
         components.optimizer.preload(self._expected)
         self._known: dict[str, Trial] = {}
         self._lowest = float("inf")
@@ -100,6 +106,8 @@ class Search:
             if new:
                 self._callbacks.on_generation(generation, trials)
             generation += 1
+        if self._parts.paused is not None:
+            self._parts.paused.clear()
 
     def _run_window(self, seed: int) -> None:
         """Search by asks that need no fitness of the ``optimizer.window`` - 1 asks before.
@@ -196,7 +204,12 @@ class Search:
     def _tell(self, trials: Sequence[Trial]) -> None:
         """Report the trials of an ask to the optimizer."""
         axes = np.array([self._objective.axes(trial) for trial in trials])
-        self._parts.optimizer.tell(np.array([trial.value for trial in trials]), axes)
+        values = np.array([trial.value for trial in trials])
+        curves = None
+        if self._parts.paused is not None:
+            known = [self._known.get(trial.digest, trial) for trial in trials]
+            curves = [self._candidates.fitness_curve(trial) for trial in known]
+        self._parts.optimizer.tell(values, axes, curves)
 
     def _ask(self, ask: int, replayed: bool, pending: int = 0) -> NDArray[np.float64]:
         """Return the genomes of an ask, none if the search ends: as many as fit its minutes.
@@ -274,8 +287,11 @@ class Search:
         proposal = self._candidates.proposal(generation, index, genome)
         if proposal.status == "infeasible":
             return self._record(proposal), "done"
-        known = proposal.digest in self._known or proposal.digest in waiting
-        return proposal, "repeat" if known else "fresh"
+        known = self._known.get(proposal.digest)
+        goes_on = self._parts.paused is not None and known is not None and known.status == "stopped"
+        if proposal.digest in waiting or (known is not None and not goes_on):
+            return proposal, "repeat"
+        return proposal, "fresh"
 
     def _trained(
         self, generation: int, fresh: Mapping[int, Trial], done: Mapping[int, Trial], seed: int
@@ -283,6 +299,8 @@ class Search:
         """Train the new candidates of a generation; ``done``: its trials in the journal."""
         jobs, race = self._candidates.jobs(fresh.values(), seed), self._parts.race
         evaluated = self._candidates.evaluated
+        if self._parts.paused is not None:
+            return self._next_steps(generation, fresh, done, seed, self._parts.paused)
         if race is None:
             return {
                 index: self._record(evaluated(fresh[index], measurement))
@@ -309,6 +327,33 @@ class Search:
             trial = changed(trial, fitness=max(trial.value, worst))
             found[index] = self._record(trial)
         race.clear()
+        return found
+
+    def _next_steps(
+        self,
+        generation: int,
+        fresh: Mapping[int, Trial],
+        done: Mapping[int, Trial],
+        seed: int,
+        paused: PausedTrainings,
+    ) -> dict[int, Trial]:
+        """Train the candidates of a generation up to their next steps."""
+        before = {index: self._known.get(trial.digest) for index, trial in fresh.items()}
+        jobs = [
+            paused.next_step(job, before[job.index])
+            for job in self._candidates.jobs(fresh.values(), seed)
+        ]
+        found: dict[int, Trial] = {}
+        for index, measurement in self._measured(generation, jobs, done):
+            trial = self._candidates.evaluated(fresh[index], measurement)
+            earlier = before[index]
+            if earlier is not None:
+                trial = changed(trial, seconds=round(trial.seconds + earlier.seconds, 3))
+            if trial.status == "ok" and trial.epochs < self._parts.training.epochs:
+                trial = changed(trial, status="stopped")
+            else:
+                paused.ended(trial.digest)
+            found[index] = self._record(trial)
         return found
 
     def _measured(
@@ -352,19 +397,3 @@ class Search:
             self._executor.observe(trial.status, trial.seconds, self._lowest)
         self._callbacks.on_trial(trial)
         return trial
-
-
-def _identified(
-    trials: Sequence[Trial], dim: int, objective: Objective
-) -> dict[bytes, tuple[str, int]]:
-    """Return digest and multiply-adds by the bytes of the genome; see ``Optimizer.preload``."""
-    whole = [trial for trial in trials if len(trial.genome) == dim]
-    points = np.array([trial.genome for trial in whole], dtype=np.float64)
-    content, size = points.tobytes(), points.itemsize * dim
-    return {
-        content[n * size : (n + 1) * size]: (
-            trial.digest,
-            objective.counted(trial, trial.architecture)[0],
-        )
-        for n, trial in enumerate(whole)
-    }

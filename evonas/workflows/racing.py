@@ -10,15 +10,12 @@ worker continues from there.
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from evonas.core.settings import FidelitySettings, TrainingSettings
-from evonas.errors import InputError
 from evonas.estimation.estimator import Job
-from evonas.runs.run_store import Trial
+from evonas.workflows.paused_trainings import PausedTrainings, first_rung
 
 
 class Race:
@@ -39,21 +36,21 @@ class Race:
     def __init__(
         self, settings: FidelitySettings, training: TrainingSettings, folder: Path
     ) -> None:
-        self.rung = max(1, round(settings.rung * training.epochs))
-        if self.rung >= training.epochs:
-            raise InputError(
-                f"fidelity=racing: expected more than {self.rung} training.epochs, as that many "
-                f"are the first rung, got {training.epochs}: train longer, or take fidelity=full"
-            )
-        self._share, self._folder = settings.go_on, folder
+        self.rung = first_rung(settings, training)
+        self._share, self._epochs = settings.go_on, training.epochs
+        self._paused = PausedTrainings(folder)
 
     def first_rung(self, jobs: Iterable[Job]) -> list[Job]:
         """Return the jobs, each up to the rung."""
-        return [self._paused(job, self.rung) for job in jobs]
+        return [self._paused.part(job, 0, self.rung) for job in jobs]
 
     def second_rung(self, jobs: Iterable[Job], survivors: set[int]) -> list[Job]:
         """Return the jobs of the survivors, from the rung to the end."""
-        return [self._paused(job, 0) for job in jobs if job.index in survivors]
+        return [
+            self._paused.part(job, self.rung, self._epochs)
+            for job in jobs
+            if job.index in survivors
+        ]
 
     def survivors(self, fitness: Mapping[int, float]) -> set[int]:
         """Return the indices of the candidates that train to the end.
@@ -70,28 +67,4 @@ class Race:
 
     def clear(self) -> None:
         """Remove the paused trainings."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _paused(self, job: Job, until: int) -> Job:
-        path = self._folder.absolute() / f"{job.architecture.digest}.safetensors"
-        return replace(job, until=until, paused=str(path))
-
-
-def saved(trials: Sequence[Trial], epochs: int) -> str:
-    """Return a line on the epochs that racing saved; empty if no candidate was stopped.
-
-    Args:
-        trials: trials of the search.
-        epochs: epochs of a whole training.
-    """
-    trained = [trial for trial in trials if trial.trained]
-    stopped = [trial for trial in trained if trial.status == "stopped"]
-    if not stopped:
-        return ""
-    spared = sum(epochs - trial.epochs for trial in stopped)
-    whole = epochs * len(trained)
-    return (
-        f"Racing: {len(stopped)} of {len(trained)} networks were stopped after "
-        f"{stopped[0].epochs} of {epochs} epochs: {spared} of {whole} epochs saved "
-        f"({100 * spared / whole:.0f} %)."
-    )
+        self._paused.clear()

@@ -41,6 +41,8 @@ class TimeBudget:
         workers: trainings at once.
         finals: settings of the finals; None: there are none.
         baselines: networks that are trained as baselines, at most.
+        epochs: of a whole training, if trainings pause: then what fits is whole trainings, and
+            those that were stopped count as parts of one; else 0.
 
     Attributes:
         limited: whether the clock has limited the search.
@@ -53,9 +55,10 @@ class TimeBudget:
         workers: int = 1,
         finals: FinalsSettings | None = None,
         baselines: int = 0,
+        epochs: int = 0,
     ) -> None:
         self.minutes, self._store, self._workers = minutes, store, workers
-        self._finals, self._baselines = finals, baselines
+        self._finals, self._baselines, self._epochs = finals, baselines, epochs
         held = standing(store.decisions, "search", minutes)
         self._held = {decision.ask: decision for decision in held}
         self.limited = False
@@ -177,9 +180,11 @@ class TimeBudget:
         return self._workers * int(seconds / each) if each > 0.0 else None
 
     def _mean(self) -> float | None:
-        """Return the mean seconds of a training; None before the first."""
-        seconds = [trial.seconds for trial in self._store.trials() if _took(trial)]
-        return sum(seconds) / len(seconds) if seconds else None
+        """Return the mean seconds of a whole training; None before the first."""
+        took = [trial for trial in self._store.trials() if _took(trial)]
+        whole = self._epochs
+        amount = sum(trial.epochs for trial in took) / whole if whole else len(took)
+        return sum(trial.seconds for trial in took) / amount if amount else None
 
     def _between(self) -> float:
         """Return wall time over the time of trainings on all workers, from 1 to MOST_BETWEEN."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erfcx, ndtr, ndtri
@@ -70,6 +72,19 @@ def log_expected_improvement(mean: Array, variance: Array, best: float) -> Array
     return logs + np.log(deviation)
 
 
+@dataclass(frozen=True)
+class Forecasts:
+    """Forecasts of the ends of paused trainings.
+
+    Attributes:
+        scores: (n,) normal scores of the forecasts, on which the process is conditioned.
+        variances: (n,) their variances.
+    """
+
+    scores: Array
+    variances: Array
+
+
 class CandidatePosterior:
     """Posterior at the candidates of a batch, updated with each candidate that is taken.
 
@@ -92,6 +107,21 @@ class CandidatePosterior:
     def scores(self) -> Array:
         """Return the (m,) current logarithms of the expected improvement."""
         return log_expected_improvement(self._mean, self._variance, self._best)
+
+    def use(self, own: Forecasts) -> None:
+        """Let the first candidates, whose trainings are paused, be what these trainings reach.
+
+        The fitness at the end of a training is the function plus the noise of that training, of
+        which its own forecast tells more than the process: it is combined with the posterior that
+        the process has without it (Gaussian product; Rasmussen and Williams 2006, equation 5.12).
+        """
+        n, noise = len(own.scores), self._process.noise
+        mean, variance, told = self._mean[:n], self._variance[:n], noise + own.variances
+        without = 1.0 / np.maximum(1.0 / variance - 1.0 / told, 1e-3)
+        mean = without * (mean / variance - own.scores / told)
+        model, forecast = 1.0 / (without + noise), 1.0 / np.maximum(own.variances, 1e-6)
+        self._mean[:n] = (model * mean + forecast * own.scores) / (model + forecast)
+        self._variance[:n] = 1.0 / (model + forecast)
 
     def take(self, index: int) -> None:
         """Condition the posterior on candidate ``index`` having its mean as fitness."""

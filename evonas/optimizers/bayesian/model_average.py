@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax, logsumexp
 
-from evonas.optimizers.bayesian.acquisition import CandidatePosterior
+from evonas.optimizers.bayesian.acquisition import CandidatePosterior, Forecasts
 from evonas.optimizers.bayesian.gaussian_process import GaussianProcess
 
 Array = NDArray[np.float64]
@@ -84,6 +84,11 @@ class AveragedPosterior:
         scores = np.array([posterior.scores() for posterior in self._posteriors])
         averaged: Array = logsumexp(scores + self._log_weights[:, None], axis=0)
         return averaged
+
+    def use(self, own: Forecasts) -> None:
+        """Let the first candidates in each process be what their paused trainings reach."""
+        for posterior in self._posteriors:
+            posterior.use(own)
 
     def take(self, index: int) -> None:
         """Assume in each process that candidate ``index`` has its mean as fitness."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from evonas.errors import EvonasError, InputError, one_line
 from evonas.report.page.run_data import Run
 from evonas.runs.clock_decisions import ClockDecision
-from evonas.runs.run_store import in_order, is_open
+from evonas.runs.run_store import in_order, is_open, last_steps
 from evonas.runs.stop_request import stop_requested
 from evonas.runs.trial import Trial
 
@@ -110,7 +110,7 @@ class FollowedRun:
     @property
     def trained(self) -> int:
         """Number of networks that the journal says were trained."""
-        return sum(trial.trained for trial in self._journal.trials)
+        return sum(trial.trained for trial in last_steps(self._journal.trials))
 
     def refresh(self) -> None:
         """Read what has changed; a damaged file becomes a ``problem``."""
