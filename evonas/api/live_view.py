@@ -9,12 +9,11 @@ from typing import Self
 from rich.console import Console
 
 from evonas.api.search_result import SearchResult
-from evonas.core.budget import UNLIMITED
+from evonas.core.budget import UNLIMITED, whole_epochs
 from evonas.core.progress_bars import progress_bars
 from evonas.report.live_view import SearchView, TimeLeft, Work
 from evonas.runs.callbacks import Callback, SearchStart, Stage
 from evonas.runs.run_store import Trial
-from evonas.workflows.paused_trainings import whole_epochs
 
 
 class LiveView(Callback):
@@ -64,7 +63,7 @@ class LiveView(Callback):
         minutes = start.experiment.minutes
         budget = start.experiment.budget if start.experiment.budget < UNLIMITED else None
         time_budget = None if minutes is None else TimeLeft(60.0 * minutes, start.seconds)
-        epochs = whole_epochs(start.experiment)
+        epochs = whole_epochs(start.experiment.fidelity.name, start.experiment.training.epochs)
         work = Work(budget, start.trained, start.workers, start.further, epochs)
         view = SearchView(self.console, work, metric, time_budget=time_budget)
         view.catch_up(start.trials)

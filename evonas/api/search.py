@@ -44,7 +44,7 @@ from evonas.workflows.baseline_stage import BaselineStage
 from evonas.workflows.components import components_of
 from evonas.workflows.feasibility import check_limits, cost_statement
 from evonas.workflows.loop import Search, SearchComponents
-from evonas.workflows.paused_trainings import statement, whole_epochs
+from evonas.workflows.paused_trainings import statement
 from evonas.workflows.result_writer import ResultWriter
 from evonas.workflows.standard_baselines import most_heads
 from evonas.workflows.time_budget import FeatureTime, TimeBudget, TimePlan, check_time
@@ -274,7 +274,7 @@ class _Run:
         finals, workers = components.finals, executor.workers
         further = rivals + (sum(planned(finals, experiment.budget).values()) if finals else 0)
         if experiment.minutes is not None:
-            whole = whole_epochs(experiment)
+            whole = budgets.whole_epochs(experiment.fidelity.name, experiment.training.epochs)
             self._time = TimeBudget(experiment.minutes, store, workers, finals, rivals, whole)
             callbacks = CallbackList([callbacks, TimePlan(self._time, self.callback.on_message)])
         parts = SearchComponents(
@@ -285,10 +285,10 @@ class _Run:
             experiment.training,
             components.cost,
             self._race,
-            self._paused,
             self._inheritance,
             self._time,
             folds,
+            self._paused,
         )
         search = Search(parts, store, callbacks)
         search.begin(self._first_trials(store))

@@ -86,6 +86,16 @@ def statement(trainings: int, minutes: float | None) -> str:
     return f"{trainings} networks or as many as fit {minutes:g} min"
 
 
+def whole_epochs(fidelity: str, epochs: int) -> int:
+    """Return the epochs of a whole training, of which paused trainings are parts; 0: none pauses.
+
+    Args:
+        fidelity: name of the fidelity.
+        epochs: ``training.epochs``.
+    """
+    return epochs if fidelity == "curves" else 0
+
+
 def _key(key: Any) -> str:
     """Return the key of the experiment for a key inside ``budget``.
 

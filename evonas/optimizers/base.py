@@ -214,7 +214,8 @@ class Optimizer(EarlierResults, TrainingLimit, ABC, metaclass=CheckedCall):
         again = bool(self.curves.steps)
         self.archive.record(asked.digests, asked.genomes, values, objectives, again)
         if self.limit_reached:
-            self._finish(f"The budget of {self._most} distinct architectures is spent.")
+            what = "whole trainings" if self.curves.steps else "distinct architectures"
+            self._finish(f"The budget of {self._most} {what} is spent.")
         elif len(self.archive.seen) >= self.space.size and not self.curves.any_paused:
             count = len(self.archive.seen)
             self._finish(f"The space is exhausted: all {count} architectures have been seen.")

@@ -247,11 +247,12 @@ class Surrogate(Optimizer):
         own = Forecasts(scores[paused], extra[paused])
         genomes = np.concatenate([self._genomes[told[paused]], genomes])
         points = np.concatenate([known[paused], points])
-        if (whole := good & ~paused).any() or not paused.any():
-            return self._filled([], models, known[whole], genomes, points, pending, own)
-        # Until a training has ended, the most promising goes on: nothing else can be improved on.
-        first = genomes[[own.scores.argmin()]]
-        return self._filled([*first], models, known[good], genomes, points, pending, own)
+        whole = good & ~paused
+        share = self.curves.steps[0] / self.curves.steps[-1]
+        due = paused.any() and whole.sum() < share * good.sum()
+        first = [genomes[own.scores.argmin()]] if due else []
+        best = known[whole] if whole.any() else known[good]
+        return self._filled(first, models, best, genomes, points, pending, own)
 
     def _scores(self, told: NDArray[np.intp], fitness: Array) -> tuple[Array, Array]:
         """Return normal scores of the fitness, and what is known of their noise variances.

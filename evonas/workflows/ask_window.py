@@ -66,7 +66,7 @@ def check_window(experiment: Experiment, optimizer: Optimizer, workers: int) -> 
             f"the others would never train: raise it, or take execution.workers={window}"
         )
     needs = {
-        "fidelity=racing": experiment.fidelity.name == "racing",
+        f"fidelity={experiment.fidelity.name}": experiment.fidelity.name != "full",
         "inherit=true": experiment.inherit.enabled,
     }
     for word in (word for word, given in needs.items() if given):

@@ -185,8 +185,17 @@ class BaseComponents(ABC):
         return Race(experiment.fidelity, experiment.training, run_dir / "rungs")
 
     def paused_trainings(self, run_dir: Path) -> PausedTrainings | None:
-        """Return the paused trainings of a search; None: its strategy does not decide on them."""
+        """Return the paused trainings of a search; None: its strategy does not decide on them.
+
+        Raises:
+            InputError: networks inherit weights, or trainings are too short.
+        """
         steps = steps_of(self.experiment.fidelity, self.experiment.training)
+        if steps and self.experiment.inherit.enabled:
+            raise InputError(
+                "inherit=true: expected fidelity=full or racing, got fidelity=curves, which "
+                "compares trainings by equal epochs: leave one of them out"
+            )
         return PausedTrainings(run_dir / "rungs", steps) if steps else None
 
     def inheritance(self, optimizer: Optimizer, run_dir: Path) -> WeightInheritance:
@@ -226,9 +235,15 @@ def make_optimizer(
     """
     further: dict[str, Any] = {} if excess is None else {"excess": excess}
     if experiment.table and experiment.fidelity.name != "full":
-        name = experiment.fidelity.name
-        raise InputError(f"fidelity={name}: a table has one answer for each, and no epochs")
+        given = experiment.fidelity.name
+        raise InputError(f"fidelity={given}: a table has one answer for each, and no epochs")
     if steps := steps_of(experiment.fidelity, experiment.training):
+        name = experiment.optimizer.name
+        if not registry.load("optimizer", name).resumes:
+            raise InputError(
+                "fidelity=curves: expected a strategy that forecasts learning curves, such as "
+                f"surrogate, got optimizer={name}: take that, or fidelity=racing"
+            )
         further["steps"] = steps
     made: Optimizer = registry.create(
         "optimizer",

@@ -39,10 +39,10 @@ class SearchComponents:
         training: how a candidate is trained.
         cost: multiply-adds of an architecture, without building it.
         race: successive halving within a generation; None: there is none.
-        paused: trainings that go on when the optimizer asks again; None: it asks none again.
         inheritance: weight inheritance; None: every candidate starts from random weights.
         time: budget in minutes; None: there is none.
         final_folds: number of folds that judge the finals in turn; 0: the images of the search do.
+        paused: trainings that go on when the optimizer asks again; None: it asks none again.
     """
 
     space: SearchSpace
@@ -52,10 +52,10 @@ class SearchComponents:
     training: TrainingSettings
     cost: Callable[[Architecture], int]
     race: Race | None = None
-    paused: PausedTrainings | None = None
     inheritance: WeightInheritance | None = None
     time: TimeBudget | None = None
     final_folds: int = 0
+    paused: PausedTrainings | None = None
 
 
 class Candidates:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evonas.core.experiment import Experiment
 from evonas.core.settings import FidelitySettings, TrainingSettings
 from evonas.errors import InputError
 from evonas.estimation.estimator import Job
@@ -68,11 +67,6 @@ def steps_of(fidelity: FidelitySettings, training: TrainingSettings) -> tuple[in
     if fidelity.name != "curves":
         return ()
     return first_rung(fidelity, training), training.epochs
-
-
-def whole_epochs(experiment: Experiment) -> int:
-    """Return the epochs of a whole training of a search whose trainings pause; 0 for any other."""
-    return experiment.training.epochs if experiment.fidelity.name == "curves" else 0
 
 
 def first_rung(fidelity: FidelitySettings, training: TrainingSettings) -> int:

@@ -105,9 +105,16 @@ def processes() -> Iterator[list[Toys]]:
 
 
 @pytest.mark.parametrize(
-    "further", [(), ("inherit=true", "fidelity=racing", "training.epochs=8")], ids=["", "carrying"]
+    ("name", "further"),
+    [
+        *((name, ()) for name in registry.names("optimizer")),
+        *(
+            (name, ("inherit=true", "fidelity=racing", "training.epochs=8"))
+            for name in registry.names("optimizer")
+        ),
+        ("surrogate", ("fidelity=curves", "training.epochs=8")),
+    ],
 )
-@pytest.mark.parametrize("name", registry.names("optimizer"))
 def test_no_strategy_depends_on_the_order_of_sets(
     processes: list[Toys], name: str, further: tuple[str, ...], tmp_path: Path
 ) -> None:

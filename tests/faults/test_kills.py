@@ -38,6 +38,8 @@ SETS = [
     ("optimizer=surrogate",),
     ("optimizer=ga", "fidelity=racing", "training.epochs=8"),
     ("optimizer={name: cma}", "fidelity=racing", "training.epochs=8"),
+    ("optimizer=surrogate", "fidelity=curves", "training.epochs=8"),
+    ("optimizer=surrogate", "fidelity=curves", "training.epochs=8", "minutes=600", "budget=12"),
     ("optimizer=evolution", "inherit=true"),
     ("optimizer={name: cma}", "inherit=true", "fidelity=racing", "training.epochs=8"),
     ("optimizer=random", "minutes=600"),

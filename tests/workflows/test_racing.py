@@ -26,7 +26,8 @@ from evonas.runs import run_store as store
 from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import SearchSpace
 from evonas.workflows.loop import Search, SearchComponents
-from evonas.workflows.racing import Race, saved
+from evonas.workflows.paused_trainings import statement
+from evonas.workflows.racing import Race
 
 RACING = FidelitySettings(name="racing")
 TRAINING = TrainingSettings(epochs=8)
@@ -142,11 +143,12 @@ def test_a_race_that_was_broken_off_goes_on(tmp_path: Path, name: str, most: int
 def test_the_saved_epochs_are_told(tmp_path: Path) -> None:
     trials = search(tmp_path / "run", "random", Fake())
     stopped = sum(trial.status == "stopped" for trial in trials)
-    assert saved(trials, 8) == (
-        f"Racing: {stopped} of 30 networks were stopped after 2 of 8 epochs: {6 * stopped} of "
-        f"240 epochs saved ({100 * 6 * stopped / 240:.0f} %)."
+    spent = 240 - 6 * stopped - sum(8 - t.epochs for t in trials if t.status == "failed")
+    assert statement(trials, 8) == (
+        f"Fidelity: {stopped} of 30 networks were stopped before 8 epochs: {240 - spent} of 240 "
+        f"epochs saved ({100 * (1 - spent / 240):.0f} %)."
     )
-    assert saved([trial for trial in trials if trial.status == "ok"], 8) == ""
+    assert statement([trial for trial in trials if trial.status == "ok"], 8) == ""
 
 
 def test_on_the_command_line(evonas: Cli, tiny_file: Path) -> None:
@@ -161,7 +163,7 @@ def test_on_the_command_line(evonas: Cli, tiny_file: Path) -> None:
     # to the bit, though they were written down at the rung
     assert all(trial.metrics == first[trial.digest] for trial in went)
     stopped = [t for t in raced if t.status == "stopped"]
-    assert f"Racing: {len(stopped)} of 6 networks were stopped after 1 of 4 epochs" in out
+    assert f"Fidelity: {len(stopped)} of 6 networks were stopped before 4 epochs" in out
     best = json.loads((tiny_file.parent / "race" / "best.json").read_text())
     assert best["digest"] not in {trial.digest for trial in stopped}
     front = json.loads((tiny_file.parent / "race" / "front.json").read_text())["front"]
@@ -266,7 +268,7 @@ def test_what_a_rung_found_out_is_not_taken_over(evonas: Cli, tiny_file: Path) -
     [
         (("fidelity=racing", "training.epochs=1"), "expected more than 1 training.epochs"),
         (("fidelity=racing", "fidelity.rung=1.5"), "fidelity.rung: input should be less than 1"),
-        (("fidelity=raced",), "fidelity.name: input should be 'full' or 'racing'"),
+        (("fidelity=raced",), "fidelity.name: input should be 'full', 'racing' or 'curves'"),
     ],
 )
 def test_bad_input(evonas: Cli, tiny_file: Path, words: tuple[str, ...], expected: str) -> None:

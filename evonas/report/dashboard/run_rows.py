@@ -134,13 +134,13 @@ def tally_of(run: Run, clock: Callable[[], float]) -> Tally:
     start, minutes = run.progress, run.experiment.get("minutes")
     budget = run.experiment.get("budget", len(run.trained))
     before = start.get("seconds", 0.0)
-    pauses = run.experiment.get("fidelity", {}).get("name") == "curves"
+    fidelity = run.experiment.get("fidelity", {}).get("name", "full")
     work = Work(
         budget,
         start.get("trained", 0),
         start.get("workers", 1),
         start.get("further", 0),
-        run.experiment["training"]["epochs"] if pauses else 0,
+        whole_epochs(fidelity, run.experiment.get("training", {}).get("epochs", 0)),
     )
     time_budget = None if minutes is None else TimeLeft(60.0 * minutes, before)
     if run.state != "running":  # it has used what its journal says, and no more
