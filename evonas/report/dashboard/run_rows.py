@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypedDict
 
+from evonas.core.budget import whole_epochs
 from evonas.report.dashboard.followed_run import FollowedRun
 from evonas.report.live_view import Tally, TimeLeft, Work, duration
 from evonas.report.page.run_data import Run
