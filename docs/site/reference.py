@@ -99,7 +99,8 @@ PAGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
             for name in (
                 *("workflows.loop", "workflows.components", "runs.finals"),
                 *("runs.finals_race",),
-                *("workflows.racing", "workflows.inheritance", "workflows.time_budget"),
+                *("workflows.paused_trainings", "workflows.racing"),
+                *("workflows.inheritance", "workflows.time_budget"),
             )
         ),
     ),

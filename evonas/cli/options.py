@@ -56,7 +56,10 @@ Workers = Annotated[int | None, typer.Option(help="Candidates trained at once.")
 ExecutorName = Annotated[str | None, typer.Option("--executor", help="local, ray or auto.")]
 Fidelity = Annotated[
     str | None,
-    typer.Option(help="full, or racing: only the better part of a generation trains on."),
+    typer.Option(
+        help="full; curves: the strategy pauses trainings and goes on with what promises most; "
+        "or racing: only the better part of a generation trains on."
+    ),
 ]
 Inherit = Annotated[
     bool | None,
