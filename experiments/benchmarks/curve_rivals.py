@@ -179,6 +179,7 @@ def smac_hyperband(stopwatch: GuardedStopwatch, seed: int) -> None:
     example of a perceptron's epochs.
     """
     from smac import MultiFidelityFacade, Scenario
+    from smac.main.exceptions import ConfigurationSpaceExhaustedException
     from smac.runhistory import TrialValue
 
     names = list(stopwatch.table.genes)
@@ -199,10 +200,11 @@ def smac_hyperband(stopwatch: GuardedStopwatch, seed: int) -> None:
             logging_level=False,
             overwrite=True,
         )
-        while True:
-            info = smac.ask()
-            error = stopwatch.error_at([info.config[name] for name in names], info.budget)
-            smac.tell(info, TrialValue(cost=error), save=False)  # no file of every trial
+        with contextlib.suppress(ConfigurationSpaceExhaustedException):
+            while True:
+                info = smac.ask()
+                error = stopwatch.error_at([info.config[name] for name in names], info.budget)
+                smac.tell(info, TrialValue(cost=error), save=False)  # no file of every trial
 
 
 @curve_rival("DEHB", "dehb", "ConfigSpace")
