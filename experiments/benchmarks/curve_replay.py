@@ -93,7 +93,7 @@ def main() -> None:
     console = Console(stderr=True)
     one_thread_each()  # before the workers start
     try:
-        jobs, notes = plan(args.table, args.seeds, args.seconds, args.only)
+        jobs, notes = plan(args.table, args.seeds, args.seconds, args.only, args.slow_seeds)
         for note in notes:
             console.print(note, markup=False, soft_wrap=True)
         rows, failures = measure(jobs, args.out / "replays.csv", args.workers, console)
@@ -107,9 +107,20 @@ def main() -> None:
 
 
 def plan(
-    path: Path, seeds: int, seconds: float, only: list[str] | None = None
+    path: Path,
+    seeds: int,
+    seconds: float,
+    only: list[str] | None = None,
+    slow_seeds: int | None = None,
 ) -> tuple[list[Job], list[str]]:
     """Return the replays, seed by seed, and what has to stand beside the page.
+
+    Args:
+        path: the table.
+        seeds: how many of each searcher.
+        seconds: of training, of each replay.
+        only: names of the searchers; all of them if there are none.
+        slow_seeds: at most so many of rivals that compute for minutes; None: no fewer.
 
     Raises:
         InputError: a name is unknown, or the table is none.
@@ -132,6 +143,9 @@ def plan(
         Job(label, name, version, seed, seconds, path)
         for seed in range(seeds)
         for name, version in versions.items()
+        if slow_seeds is None
+        or seed < slow_seeds
+        or not (name in CURVE_RIVALS and CURVE_RIVALS[name].slow)
     ]
     return jobs, notes
 
@@ -234,13 +248,14 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", help=", ".join([*EVONAS, *CURVE_RIVALS])
     )
+    parser.add_argument("--slow-seeds", type=int, default=10, help="at most so many of slow rivals")
     parser.add_argument("--seconds", type=float, default=1500.0, help="of training, of each search")
     parser.add_argument("--margin", type=float, default=MARGIN, help="degrees above the best")
     parser.add_argument("--page", action="store_true", help="print a table and draw the curves")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("experiments/headbench"))
     args = parser.parse_args()
-    at_least(parser, args, {"seeds": 1, "seconds": 1, "margin": 0, "workers": 0})
+    at_least(parser, args, {"seeds": 1, "slow_seeds": 0, "seconds": 1, "margin": 0, "workers": 0})
     return args
 
 

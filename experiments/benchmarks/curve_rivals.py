@@ -6,6 +6,12 @@ Trainings continue where they paused: the stopwatch counts new epochs only, so a
 from the start at a higher budget is charged as if it had kept a checkpoint. Choice genes are
 categorical, ordinal genes ordered. A rival that ends, or only repeats itself, starts anew with
 other random numbers; its repeats cost nothing.
+
+All libraries are optional; a rival whose library is missing is left out. ``optuna`` is in the extra
+``bench``; ``smac``, ``DEHB`` and ``neural-pipeline-search`` are installed by their names, and
+``syne-tune<0.14``, since later releases have no MOBSTER. The last two pin older versions of numpy,
+pandas and others than evonas runs with, and work with newer ones: install them with ``--no-deps``,
+or elsewhere. NePS' ``ifbo`` is left out: its model is a pickle that is downloaded at the first ask.
 """
 
 from __future__ import annotations
@@ -85,11 +91,13 @@ class CurveRival(NeedsLibraries):
         label: its name in tables.
         libraries: packages that it needs, as they are imported.
         body: function that searches until ``TimeUp``, given the stopwatch and a seed.
+        slow: whether a search computes for minutes rather than seconds.
     """
 
     label: str
     libraries: tuple[str, ...]
     body: Body
+    slow: bool = False
 
     def __call__(self, stopwatch: GuardedStopwatch, seed: int) -> None:
         """Search until the stopwatch's seconds are spent."""
@@ -108,11 +116,11 @@ class CurveRival(NeedsLibraries):
 CURVE_RIVALS: dict[str, CurveRival] = {}
 
 
-def curve_rival(label: str, *libraries: str) -> Callable[[Body], Body]:
+def curve_rival(label: str, *libraries: str, slow: bool = False) -> Callable[[Body], Body]:
     """Enter a function among the rivals, under its own name."""
 
     def enter(body: Body) -> Body:
-        CURVE_RIVALS[body.__name__] = CurveRival(label, libraries, body)
+        CURVE_RIVALS[body.__name__] = CurveRival(label, libraries, body, slow)
         return body
 
     return enter
@@ -246,7 +254,7 @@ def neps_priorband(stopwatch: GuardedStopwatch, seed: int) -> None:
     _neps(stopwatch, seed, neps.algorithms.priorband)
 
 
-@curve_rival("NePS PriorBand + BO, uniform prior", "neps")
+@curve_rival("NePS PriorBand + BO, uniform prior", "neps", slow=True)
 def neps_model(stopwatch: GuardedStopwatch, seed: int) -> None:
     """PriorBand whose samples come from a Gaussian process later; Mallik et al. 2023, appendix E.4.
 
@@ -287,7 +295,7 @@ def syne_asha(stopwatch: GuardedStopwatch, seed: int) -> None:
     _syne(stopwatch, seed, ASHA)
 
 
-@curve_rival("Syne Tune MOBSTER", "syne_tune.optimizer.schedulers.hyperband", "autograd")
+@curve_rival("Syne Tune MOBSTER", "syne_tune.optimizer.schedulers.hyperband", "autograd", slow=True)
 def syne_mobster(stopwatch: GuardedStopwatch, seed: int) -> None:
     """ASHA of a Gaussian process over rungs, Klein et al. 2020, arXiv 2003.10865."""
     from syne_tune.optimizer.baselines import MOBSTER
@@ -295,7 +303,9 @@ def syne_mobster(stopwatch: GuardedStopwatch, seed: int) -> None:
     _syne(stopwatch, seed, MOBSTER)
 
 
-@curve_rival("Syne Tune Hyper-Tune", "syne_tune.optimizer.schedulers.hyperband", "autograd")
+@curve_rival(
+    "Syne Tune Hyper-Tune", "syne_tune.optimizer.schedulers.hyperband", "autograd", slow=True
+)
 def syne_hypertune(stopwatch: GuardedStopwatch, seed: int) -> None:
     """Models of each rung, weighted as they rank the highest; Li et al. 2022, arXiv 2201.06834."""
     from syne_tune.optimizer.baselines import HyperTune

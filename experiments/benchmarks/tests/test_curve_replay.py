@@ -25,9 +25,10 @@ from evonas.errors import InputError
 GENES = {"kind": ("conv", "pool", "residual"), "width": (2, 4, 8), "depth": (1, 2)}
 KEYS = list(itertools.product(*GENES.values()))
 EPOCHS, BEST, LIMIT = 8, ("residual", 8, 1), 30.0
-#: A search of these takes many seconds of computing.
-SLOW = ("neps_model", "syne_mobster", "syne_hypertune")
-NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in CURVE_RIVALS]
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow) if rival.slow else name
+    for name, rival in CURVE_RIVALS.items()
+]
 
 
 def curve(kind: str, width: int, depth: int) -> list[float]:
@@ -238,6 +239,13 @@ def test_replays_resume(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert all(float(row["seconds_to"]) < 40 for row in full)
     curve_replay.measure(curve_replay.plan(path, 1, 41.0, ["random"])[0], file, 0, console)
     assert len(ran) == 3  # of another length
+
+
+def test_slow_rivals_have_fewer_seeds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(curve_rivals.CurveRival, "missing", lambda self: [])
+    monkeypatch.setattr(curve_rivals.CurveRival, "version", lambda self: "1")
+    jobs, _ = curve_replay.plan(path, 3, 9.0, ["syne_mobster", "dehb"], slow_seeds=1)
+    assert [job.searcher for job in jobs] == ["syne_mobster", "dehb", "dehb", "dehb"]
 
 
 def test_a_search_ends_with_the_best_of_the_table(table: CurveTable) -> None:
