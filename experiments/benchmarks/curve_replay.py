@@ -16,7 +16,6 @@ import hashlib
 import inspect
 import math
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,9 +28,9 @@ from curve_rivals import CURVE_RIVALS, GuardedStopwatch
 from curve_table import CurveTable, TimeUp
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from search_quality import own_version
 from searches import at_least, finished, one_thread_each, results
 
+from evonas import optimizers
 from evonas.core import registry
 from evonas.errors import EvonasError, InputError, nearest
 
@@ -66,8 +65,6 @@ def random(stopwatch: GuardedStopwatch, seed: int) -> None:
 
 #: Searchers of evonas: name -> function that searches until ``TimeUp``, or ends.
 EVONAS: dict[str, Callable[[GuardedStopwatch, int], None]] = {"full": full, "random": random}
-#: Strategies of evonas whose sources a searcher depends on; part of its version.
-STRATEGIES = {"full": "surrogate"}
 
 
 @dataclass(frozen=True)
@@ -131,9 +128,7 @@ def plan(
         if name not in known:
             raise InputError(f"unknown searcher {name!r}: {nearest(name, known)}")
         if name in EVONAS:
-            mark = f"{zlib.crc32(inspect.getsource(EVONAS[name]).encode()):08x}"
-            strategy = own_version(STRATEGIES[name]) if name in STRATEGIES else ""
-            versions[name] = f"{strategy} {mark}".strip()
+            versions[name] = _own_version(name)
         elif missing := CURVE_RIVALS[name].missing():
             notes.append(f"{CURVE_RIVALS[name].label} is left out: {missing[0]} not installed.")
         else:
@@ -221,6 +216,13 @@ def labels() -> dict[str, str]:
     return {name: f"**evonas {name}**" for name in EVONAS} | {
         name: rival.label for name, rival in CURVE_RIVALS.items()
     }
+
+
+def _own_version(name: str) -> str:
+    """Return a mark of a searcher of evonas and of the sources of all strategies."""
+    sources = [path.read_bytes() for path in sorted(Path(optimizers.__file__).parent.rglob("*.py"))]
+    text = b"".join([*sources, inspect.getsource(EVONAS[name]).encode()])
+    return hashlib.sha256(text).hexdigest()[:8]
 
 
 @lru_cache(maxsize=2)

@@ -177,15 +177,17 @@ def test_who_only_repeats_starts_anew_and_is_stopped_in_the_end(table: CurveTabl
 
 
 def test_hyperband_trains_as_published(table: CurveTable) -> None:
-    asked: list[int] = []
+    asked: list[tuple[int, int]] = []
 
     class Recorder(GuardedStopwatch):
         def error(self, row: int, epochs: int) -> float:
-            asked.append(epochs)
+            asked.append((row, epochs))
             return super().error(row, epochs)
 
     CURVE_RIVALS["random_hyperband"](Recorder(table, 30.0), 0)
-    assert asked[:8] == [3, 3, 3, 8, 8, 8, 3, 3]  # 8 epochs: two brackets
+    # two brackets of 8 epochs: three networks, the best of which goes on, and two whole ones
+    assert [epochs for _, epochs in asked[:8]] == [3, 3, 3, 8, 8, 8, 3, 3]
+    assert asked[3][0] == min((row for row, _ in asked[:3]), key=lambda row: table.errors[row, 2])
 
 
 def rows_of(table: str = "small-0") -> list[dict[str, str]]:
