@@ -30,8 +30,37 @@ from evonas.optimizers.common.global_state_guards import guarded_global_rng, no_
 from evonas.space import SearchSpace
 
 
+class NeedsLibraries:
+    """A contender and the libraries that it needs, as they are imported."""
+
+    label: str
+    libraries: tuple[str, ...]
+    body: Callable[..., None]
+
+    def missing(self) -> list[str]:
+        """Return the needed libraries that are not installed."""
+        return [name for name in self.libraries if not _installed(name)]
+
+    def load(self) -> None:
+        """Import the libraries, so that a search is not charged for it."""
+        with quiet(0):
+            for name in self.libraries:
+                importlib.import_module(name)
+
+    def version(self) -> str:
+        """Return versions of the libraries and a mark of the settings used here."""
+        mark = f"{zlib.crc32(inspect.getsource(self.body).encode()):08x}"
+        return " ".join(
+            [
+                f"{name.split('.')[0]} {importlib.metadata.version(DISTRIBUTIONS.get(name, name))}"
+                for name in self.libraries
+            ]
+            + [mark]
+        )
+
+
 @dataclass(frozen=True)
-class Rival:
+class Rival(NeedsLibraries):
     """One general optimizer.
 
     Attributes:
@@ -76,27 +105,13 @@ class Rival:
         """Return how many it asks before it is told."""
         return batch if batch > 1 else self.serial
 
-    def missing(self) -> list[str]:
-        """Return the needed libraries that are not installed."""
-        return [name for name in self.libraries if importlib.util.find_spec(name) is None]
-
-    def load(self) -> None:
-        """Import the libraries, so that a search is not charged for it."""
-        with quiet(0):
-            for name in self.libraries:
-                importlib.import_module(name)
-
-    def version(self) -> str:
-        """Return versions of the libraries and a mark of the settings used here."""
-        mark = f"{zlib.crc32(inspect.getsource(self.body).encode()):08x}"
-        return " ".join(
-            [f"{n} {importlib.metadata.version(DISTRIBUTIONS.get(n, n))}" for n in self.libraries]
-            + [mark]
-        )
-
 
 #: import name -> name of the distribution, where they differ
-DISTRIBUTIONS = {"pybobyqa": "Py-BOBYQA"}
+DISTRIBUTIONS = {
+    "pybobyqa": "Py-BOBYQA",
+    "neps": "neural-pipeline-search",
+    "syne_tune.optimizer.schedulers.hyperband": "syne-tune",
+}
 
 RIVALS: dict[str, Rival] = {}
 #: Those that look for a whole front of error and cost.
@@ -140,6 +155,14 @@ def quiet(seed: int) -> Iterator[None]:
         logging.disable(level)
 
 
+def _installed(name: str) -> bool:
+    try:
+        with quiet(0):  # a module's package is imported, and may print
+            return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # of a package that a module is in
+        return False
+
+
 @rival("Optuna TPE", "optuna")
 def optuna_tpe(memo: Memo, seed: int, batch: int, noisy: bool) -> None:
     """Tree-structured Parzen estimator, Bergstra et al. 2011; Optuna, arXiv 1907.10902."""
@@ -165,12 +188,13 @@ def _optuna(memo: Memo, batch: int, sampler: Any) -> None:
         trials = [study.ask() for _ in range(batch)]
         asked = []
         for trial in trials:  # all of a batch before the first is told
-            asked.append(_suggested(trial, memo.space))
+            asked.append(suggested(trial, memo.space))
         for trial, indices in zip(trials, asked, strict=True):
             study.tell(trial, memo.at(indices))
 
 
-def _suggested(trial: Any, space: SearchSpace) -> list[int]:
+def suggested(trial: Any, space: SearchSpace) -> list[int]:
+    """Return the index of each gene's value that a trial of Optuna suggests."""
     return [
         trial.suggest_categorical(gene.name, list(range(len(gene.values))))
         if gene.kind == "choice"
@@ -338,7 +362,7 @@ def _optuna_front(memo: Memo, seed: int, population: int) -> None:
     study = optuna.create_study(directions=["minimize", "minimize"], sampler=sampler)
     while True:
         trial = study.ask()
-        study.tell(trial, list(memo.axes_at(_suggested(trial, memo.space))))
+        study.tell(trial, list(memo.axes_at(suggested(trial, memo.space))))
 
 
 @rival("plain NSGA-II (pymoo)", "pymoo", serial=20, among=FRONT_RIVALS)
