@@ -32,7 +32,9 @@ from searches import at_least, finished, one_thread_each, results
 
 from evonas import optimizers
 from evonas.core import registry
+from evonas.core.settings import FidelitySettings, TrainingSettings
 from evonas.errors import EvonasError, InputError, nearest
+from evonas.workflows.paused_trainings import steps_of
 
 #: What tells two replays apart; a line with another version is of other code.
 KEY = ("table", "searcher", "version", "seed", "limit")
@@ -42,18 +44,33 @@ MARGIN = 0.2
 
 
 def full(stopwatch: GuardedStopwatch, seed: int) -> None:
-    """Train each network that the strategy ``surrogate`` asks to the full length."""
+    """Train each network that the default strategy asks to the full length."""
+    _search(stopwatch, seed)
+
+
+def curves(stopwatch: GuardedStopwatch, seed: int) -> None:
+    """Let the default strategy pause trainings, as with ``--fidelity curves``."""
+    training = TrainingSettings(epochs=stopwatch.table.epochs)
+    _search(stopwatch, seed, steps_of(FidelitySettings(name="curves"), training))
+
+
+def _search(stopwatch: GuardedStopwatch, seed: int, steps: tuple[int, ...] = ()) -> None:
     table = stopwatch.table
     optimizer = registry.load("optimizer", "surrogate")(
         table.space,
         budget=len(table.seconds),
         seed=seed,
         macs=lambda architecture: int(table.macs[table.row(architecture)]),
-        population_size=1,
+        steps=steps,
     )
     while len(genomes := optimizer.ask()):
-        rows = [table.row(table.space.decode(genome)) for genome in genomes]
-        optimizer.tell([stopwatch.error(row, table.epochs) for row in rows])
+        told = []
+        for row in [table.row(table.space.decode(genome)) for genome in genomes]:
+            done = stopwatch.trained.get(row, 0)
+            until = next((step for step in steps if step > done), table.epochs)
+            stopwatch.error(row, until)
+            told.append(table.errors[row, :until].tolist())
+        optimizer.tell([curve[-1] for curve in told], curves=told)
 
 
 def random(stopwatch: GuardedStopwatch, seed: int) -> None:
@@ -64,7 +81,11 @@ def random(stopwatch: GuardedStopwatch, seed: int) -> None:
 
 
 #: Searchers of evonas: name -> function that searches until ``TimeUp``, or ends.
-EVONAS: dict[str, Callable[[GuardedStopwatch, int], None]] = {"full": full, "random": random}
+EVONAS: dict[str, Callable[[GuardedStopwatch, int], None]] = {
+    "curves": curves,
+    "full": full,
+    "random": random,
+}
 
 
 @dataclass(frozen=True)
