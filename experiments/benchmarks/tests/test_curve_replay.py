@@ -121,7 +121,7 @@ def installed(name: str) -> CurveRival:
 
 
 def replayed(name: str, table: CurveTable, seed: int, limit: float = LIMIT) -> GuardedStopwatch:
-    stopwatch = GuardedStopwatch(table, limit / 4 if CURVE_RIVALS[name].slow else limit)
+    stopwatch = GuardedStopwatch(table, limit / 3 if CURVE_RIVALS[name].slow else limit)
     installed(name)(stopwatch, seed)
     return stopwatch
 
@@ -155,7 +155,8 @@ def test_rival_depends_on_the_seed_and_trains_briefly(name: str, table: CurveTab
     limit = LIMIT if CURVE_RIVALS[name].slow else 10.0
     asked = {tuple(replayed(name, table, seed, limit).trained.items()) for seed in range(3)}
     assert len(asked) >= 2
-    if name != "optuna_whole":  # shorter trainings are more
+    # in the seconds of the slow ones there are only the first trainings, which none of them stops
+    if name != "optuna_whole" and not CURVE_RIVALS[name].slow:
         assert any(
             epochs < EPOCHS for epochs in list(replayed(name, table, 0).trained.values())[:-1]
         )
