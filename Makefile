@@ -41,7 +41,7 @@ test: install  ## run the tests that protect a change (JOBS=1: one after the oth
 test-all: install  ## run every test, also slow ones and pages in Chromium (SELECT="ray": of a marker)
 	$(PYTEST) $(if $(SELECT),-m "$(SELECT)")
 
-faults: install  ## break searches off at many moments (TRIES=16 of each set)
+faults: install  ## break searches and trainings off at many moments (TRIES=16 of each set)
 	EVONAS_TRIES=$(or $(TRIES),16) $(BIN)/pytest tests/faults tests/faults/at_length.py -rP
 
 audit: .venv-audit/installed  ## ask whether a tested version has a known hole (needs the network)

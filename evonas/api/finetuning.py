@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
-from evonas.api.network_folders import network_folder
+from evonas.api.network_folders import network_folder, refuse_own_folder
+from evonas.api.resuming import resumable_trainings
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import experiment as config
 from evonas.core.files import keep, make_folder
@@ -95,8 +95,7 @@ def finetune(
     callback = CallbackList(callbacks)
     work = FineTuning(Retrained(folder, tuple(words)), network, callback.on_progress)
     target = Path(out) if out is not None else folder / f"finetuned-{work.frozen_up_to}"
-    if target.resolve() == folder.resolve():
-        raise InputError(f"--out {target}: holds the network itself: choose another folder")
+    refuse_own_folder(target, folder)
     return _Run(work, target, callback).train(seeds)
 
 
@@ -134,22 +133,10 @@ class _Run:
             )
         for note in notes:
             self._callback.on_message(f"note: {note}")
-        found: list[FineTuned] = []
-        for number in range(count):
-            checkpoint = self._target / f"stopped-{number}.safetensors"
-            try:
-                found.append(work.run(number, count, checkpoint))
-            except KeyboardInterrupt:
-                self._callback.on_message(
-                    f"stopped in training {number + 1} of {count}: the same command goes on from "
-                    "its last seconds"
-                )
-                raise
-        model = self._written(found)
-        for file in self._target.glob("stopped-*.safetensors"):
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
-        return model
+        with resumable_trainings(self._target, self._callback) as unfinished:
+            return self._written(
+                [work.run(n, count, unfinished / f"{n}.safetensors") for n in range(count)]
+            )
 
     def _written(self, found: Sequence[FineTuned]) -> RetrainedModel:
         """Write weights, tables and all figures."""

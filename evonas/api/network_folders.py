@@ -41,6 +41,16 @@ def network_folder(place: Path) -> Path:
     )
 
 
+def refuse_own_folder(target: Path, folder: Path) -> None:
+    """Refuse to write results into the folder of the network that they are made from.
+
+    Raises:
+        InputError: both folders are one.
+    """
+    if target.resolve() == folder.resolve():
+        raise InputError(f"--out {target}: holds the network itself: choose another folder")
+
+
 def located(model: Path, network: str, repeat: int | None) -> tuple[Path, str, int | None]:
     """Return the folder of a network, its name and the number of its training.
 

@@ -9,6 +9,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from evonas.api.network_folders import refuse_own_folder
+from evonas.api.resuming import resumable_trainings
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core import experiment as config
 from evonas.core import registry
@@ -58,12 +60,14 @@ def prune(
 ) -> RetrainedModel:
     """Prune the backbone below a retrained head, train both on, and write them.
 
+    A call that was stopped goes on from its last finished epoch when it is repeated.
+
     Args:
         retrained: what a retraining left, with changes to ``prune`` of its experiment.
         network: name of a contender; empty: the refitted winner, or else the first.
         repeat: number of its training.
         out: folder for the results; by default ``pruned-THRESHOLD`` in that of the retraining.
-        callback: receives progress.
+        callback: receives progress and messages.
 
     Returns:
         The pruned network.
@@ -76,44 +80,51 @@ def prune(
     progress = callback.on_progress
     settings = retrained.components.experiment.prune
     target = out or retrained.folder / f"pruned-{settings.threshold:g}"
+    refuse_own_folder(target, retrained.folder)
     whole = RetrainedNetwork(retrained, network, repeat, progress)
-    work = Pruning(whole, settings)
-    plan, choices = work.plan()
-    graph, head, missed = work.pruned(plan)
-    difference = work.difference(plan, graph)
-    if not difference <= _EXACT:
-        raise EvonasError(
-            f"the pruned backbone differs from the whole one with zeros by {difference:.1e} of "
-            f"the largest value, expected at most {_EXACT:g}: a step of it is not followed "
-            f"rightly, please report the backbone"
+    with resumable_trainings(target, callback) as unfinished:
+        work = Pruning(whole, settings)
+        plan, choices = work.plan()
+        graph, head, missed = work.pruned(plan)
+        difference = work.difference(plan, graph)
+        if not difference <= _EXACT:
+            raise EvonasError(
+                f"the pruned backbone differs from the whole one with zeros by {difference:.1e} of "
+                f"the largest value, expected at most {_EXACT:g}: a step of it is not followed "
+                f"rightly, please report the backbone"
+            )
+        metrics = {"whole": whole.judge(whole.full_network)}
+        pruned = nn.Sequential(graph, head)
+        metrics["cut"] = whole.judge(pruned)
+        make_folder(target)
+        whole.train(
+            pruned,
+            settings.training,
+            lambda done, total: progress("epochs", done, total),
+            checkpoint=unfinished / "training.safetensors",
         )
-    metrics = {"whole": whole.judge(whole.full_network)}
-    pruned = nn.Sequential(graph, head)
-    metrics["cut"] = whole.judge(pruned)
-    whole.train(pruned, settings.training, lambda done, n: progress("epochs", done, n))
-    metrics["pruned"] = whole.judge(pruned)
-    backbone = _written(graph, head, target, whole)
-    cost = costs(backbone, whole.tap, head)
-    own = work.reduction(*cost)
-    rows = {
-        "up to the last tap": own.unpruned,
-        "up to the tap, with head": work.reduction(
-            *costs(whole.components.backbone, whole.tap, whole.head)
-        ),
-        "pruned, with head": own,
-    }
-    found = _Found(choices, rows, metrics, difference, missed)
-    tables, exact = _write_tables(target, work, found)
-    if whole.record:
-        whole.record.save(target)
-    # last: it says that all is there
-    _write_comparison(target, whole, cost, metrics["pruned"])
+        metrics["pruned"] = whole.judge(pruned)
+        backbone = _written(graph, head, target, whole)
+        cost = costs(backbone, whole.tap, head)
+        own = work.reduction(*cost)
+        rows = {
+            "up to the last tap": own.unpruned,
+            "up to the tap, with head": work.reduction(
+                *costs(whole.components.backbone, whole.tap, whole.head)
+            ),
+            "pruned, with head": own,
+        }
+        found = _Found(choices, rows, metrics, difference, missed)
+        tables, exact = _write_tables(target, work, found)
+        if whole.record:
+            whole.record.save(target)
+        # last: it says that all is there
+        _write_comparison(target, whole, cost, metrics["pruned"])
     return RetrainedModel(target, tables=tables, notes=(exact,))
 
 
 def _written(graph: nn.Module, head: nn.Module, folder: Path, whole: RetrainedNetwork) -> Backbone:
     """Write backbone and head; return the backbone as it is read again."""
-    make_folder(folder)
     path, tap = folder / "pruned.pt2", whole.tap
     save(graph, whole.example, path)
     keep(folder / "head.safetensors", packed(kept(head)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import cast
 
+from evonas.api.network_folders import refuse_own_folder
+from evonas.api.resuming import resumable_trainings
 from evonas.api.retrained_model import RetrainedModel
 from evonas.core.files import keep, writing
 from evonas.core.version import __version__
@@ -12,7 +14,6 @@ from evonas.deployment.quantization.backends import FILES
 from evonas.deployment.quantization.run_quantization import Quantization
 from evonas.deployment.quantization.tables import tables
 from evonas.deployment.retrained_network import RetrainedNetwork
-from evonas.errors import InputError
 from evonas.models.backbones.none import PIXELS
 from evonas.report.tables import markdown
 from evonas.runs.callbacks import Callback
@@ -51,23 +52,24 @@ def quantize(
     """
     folder = retrained.folder
     target = out or folder / "int8"
-    if target.resolve() == folder.resolve():
-        raise InputError(f"--out {target}: holds the network itself: choose another folder")
+    refuse_own_folder(target, folder)
     work = Quantization(
         RetrainedNetwork(retrained, network, repeat, callback.on_progress), compiling
     )
-    with writing(target, "choose another folder with --out"):
-        target.mkdir(parents=True, exist_ok=True)
-        found = work.run(target / FILES[work.settings.road])
-    again = _content(retrained, work, found)
-    made = tuple(tables(found, retrained.metrics, retrained.task.unit))
-    found = {**found, "format": FORMAT, "evonas": __version__}
-    keep(target / "quantize.md", "\n".join(map(markdown, made)))
-    if work.network.record:
-        work.network.record.save(target)
-    write_json(target / "comparison.json", again)
-    # last: it says that all is there
-    write_json(target / "quantize.json", found)
+    with resumable_trainings(target, callback) as unfinished:
+        with writing(target, "choose another folder with --out"):
+            target.mkdir(parents=True, exist_ok=True)
+            path = target / FILES[work.settings.road]
+            found = work.run(path, unfinished / "training.safetensors")
+        again = _content(retrained, work, found)
+        made = tuple(tables(found, retrained.metrics, retrained.task.unit))
+        found = {**found, "format": FORMAT, "evonas": __version__}
+        keep(target / "quantize.md", "\n".join(map(markdown, made)))
+        if work.network.record:
+            work.network.record.save(target)
+        write_json(target / "comparison.json", again)
+        # last: it says that all is there
+        write_json(target / "quantize.json", found)
     return RetrainedModel(target, tables=made)
 
 

@@ -1,8 +1,9 @@
-"""Resuming a search: check that the experiment and its data are those of the run directory."""
+"""Resuming: searches, after a check that experiment and data are those of the run; trainings."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -127,6 +128,28 @@ def resumable(store: RunStore, callback: Callback) -> Iterator[None]:
         store.log(f"ended: {one_line(error)}")
         callback.on_stop(error, f"Nothing that is done is lost, go on with {again}")
         raise
+
+
+@contextmanager
+def resumable_trainings(folder: Path, callback: Callback) -> Iterator[Path]:
+    """Yield a folder for checkpoints of trainings, and remove it once their results are written.
+
+    After Ctrl-C a message says how to go on, and after any error the checkpoints stay.
+
+    Args:
+        folder: of the results; the checkpoints are in a folder inside, which need not exist.
+        callback: receives the message.
+    """
+    unfinished = folder / "unfinished"
+    try:
+        yield unfinished
+    except KeyboardInterrupt:
+        callback.on_message(
+            "stopped: the same command goes on from the trainings that are finished, and from the "
+            "last seconds of the others"
+        )
+        raise
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 @contextmanager

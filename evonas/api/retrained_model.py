@@ -157,6 +157,8 @@ class RetrainedModel:
     ) -> RetrainedModel:
         """Take out of the backbone what a network does not need, and train both on.
 
+        A call that was stopped goes on when it is repeated.
+
         Args:
             threshold: of the knee of a characteristic curve, as a share of its range; None: as
                 the experiment says.
@@ -219,6 +221,8 @@ class RetrainedModel:
         **changes: Any,
     ) -> RetrainedModel:
         """Turn a network, backbone and head, into 8-bit integers.
+
+        A training that was stopped goes on when the call is repeated.
 
         Args:
             backend: ``onnx`` (ONNX Runtime) or ``pt2e`` (a program of torch); None: as the

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from evonas.api.resuming import resumable_trainings
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.search_result import SearchResult
 from evonas.core import experiment as config
@@ -191,26 +191,17 @@ class _Work:
         kind = folds.folder if folds else "retrained"
         folder = out or runs / (f"{kind}-{_folder_ending(best, pick)}" if pick else kind)
         make_folder(folder)
-        unfinished = folder / "unfinished"
-        work = Retraining(components, winner, progress, others, searched, unfinished)
 
         def done(number: int, total: int) -> None:
             progress("trainings", number, total)
 
-        try:
+        with resumable_trainings(folder, self._callback) as unfinished:
+            work = Retraining(components, winner, progress, others, searched, unfinished)
             if folds:
                 contenders = work.cross_validate(folds.splits, done)
             else:
                 contenders = work.compare(repeats, folder, done, refit)
-        except KeyboardInterrupt:
-            self._callback.on_message(
-                "stopped: the same command goes on from the trainings that are finished, and from "
-                "the last seconds of the others"
-            )
-            raise
-        model = self._written(folder, contenders, folds, repeats, bool(ranking))
-        shutil.rmtree(unfinished, ignore_errors=True)
-        return model
+            return self._written(folder, contenders, folds, repeats, bool(ranking))
 
     def _written(
         self,

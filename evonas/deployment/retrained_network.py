@@ -28,7 +28,7 @@ from evonas.estimation.training.batches import TrainingData
 from evonas.estimation.training.checkpoint import resume, run_safely
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import weights_hash
-from evonas.estimation.training.training import Diverged, Training, predict
+from evonas.estimation.training.training import Diverged, Training, predict, restore
 from evonas.estimation.training.training_step import EQUAL
 from evonas.models.backbone_cut import IMAGE
 from evonas.models.backbones.none import PIXELS, NoBackbone
@@ -161,7 +161,7 @@ class RetrainedNetwork:
                     f"{self.contender['name']!r}: training on {_INPUTS[self.reads == IMAGE]} "
                     f"diverged ({error}): lower the learning rate"
                 ) from error
-        network.load_state_dict(training.outcome.state)
+        restore(network, training.outcome.state)
         network.to("cpu").eval()
         return training.outcome.history
 

@@ -1,4 +1,4 @@
-"""Gives orders to ``toy_search.py``, and holds what became of a run against an undisturbed one."""
+"""Gives orders to children, and holds what became of a run against an undisturbed one."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class Toys:
     """A process that does toy searches, each in a child of its own.
 
     Args:
+        script: that the process runs.
         given: further variables of its environment.
     """
 
-    def __init__(self, **given: str) -> None:
+    def __init__(self, script: str = "toy_search.py", **given: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "toy_search.py")],
+            [sys.executable, str(HERE / script)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -51,10 +52,14 @@ class Toys:
             given = ["--resume"]
         else:
             given = ["quickstart", *beside(words)]
+        return self.order(folder, given, **order)
+
+    def order(self, folder: Path, words: Sequence[str], **order: Any) -> tuple[int, str]:
+        """Have a command given; return exit status and output."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        line = json.dumps({"folder": str(folder), "words": given, **order})
+        line = json.dumps({"folder": str(folder), "words": list(words), **order})
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
         reply = json.loads(self._process.stdout.readline())

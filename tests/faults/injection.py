@@ -1,9 +1,9 @@
-"""Faults at a chosen moment of a process: killed, without power, with a full disk.
+"""Faults at a chosen moment of a process: killed, without power, stopped, with a full disk.
 
 Everything that a search does to its folder passes here: writes, fsyncs, renames, trainings. Each
 is a moment with a number. At the chosen one the process ends by SIGKILL, the write in
-between half done; or it loses what no fsync had brought to the disk first; or from then on
-every write fails as on a full disk.
+between half done; or it loses what no fsync had brought to the disk first; or Ctrl-C is pressed;
+or from then on every write fails as on a full disk.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Faults:
 
     Args:
         folder: of the run; other files are left alone.
-        kind: ``kill``, ``power`` or ``full``; empty: nothing, moments are only counted.
+        kind: ``kill``, ``power``, ``stop`` (Ctrl-C) or ``full``; empty: nothing, moments are
+            only counted.
         at: number of the moment, from 1.
         part: share of the bytes of a write that still get through, 0..1.
     """
@@ -48,6 +49,8 @@ class Faults:
 
     def die(self) -> NoReturn:
         """End here, as the fault does."""
+        if self.kind == "stop":
+            raise KeyboardInterrupt
         if self.kind == "power":
             for path, safe in self._sizes.values():
                 if path.exists():

@@ -122,7 +122,12 @@ def child(order: Mapping[str, Any], toy: Callable[..., Toy] = Toy) -> int:
         return toy(experiment, folder=folder, faults=faults)
 
     Optimizer.tell, library.components_of = told, planned  # type: ignore[method-assign, assignment]
-    sys.argv = ["evonas", "search", *order["words"], "--run-dir", str(folder)]
+    return command(["search", *order["words"], "--run-dir", str(folder)], faults)
+
+
+def command(words: Sequence[str], faults: Faults) -> int:
+    """Give a command; return the exit status. Without a fault the moments are written down."""
+    sys.argv = ["evonas", *words]
     faults.install()
     try:
         cli.main()
@@ -130,16 +135,21 @@ def child(order: Mapping[str, Any], toy: Callable[..., Toy] = Toy) -> int:
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
     if not faults.kind:
-        (folder.parent / "moments.json").write_text(json.dumps(faults.moments))
+        (faults.folder.parent / "moments.json").write_text(json.dumps(faults.moments))
     return code
 
 
 def main() -> None:
-    """Do orders until there are no more."""
+    """Do searches until there are no more orders."""
     for name in registry.names("optimizer"):  # their libraries are imported when first asked
         asked = registry.load("optimizer", name)(SPACE, budget=12, seed=0)
         while len(genomes := asked.ask()):
             asked.tell(genomes[:, 0])
+    serve(child)
+
+
+def serve(child: Callable[[Mapping[str, Any]], int]) -> None:
+    """Do orders until there are no more, each in a child of its own."""
     gc.freeze()
     for line in sys.stdin:
         order = json.loads(line)

@@ -156,6 +156,7 @@ class Pruning:
         _, height, width = self.network.components.backbone.taps[self.network.tap]
         family = registry.load("network", self.network.architecture.network)()
         shape, outputs = (int(kept.sum()), height, width), self.network.task.n_outputs
+        torch.manual_seed(self.network.components.experiment.seed)  # new weights, if there are any
         head: nn.Module = family.build(self.network.architecture, shape, outputs)
         missed = fit(head, self.network.head, kept)
         return self.prunable.pruned(plan), head.eval(), missed

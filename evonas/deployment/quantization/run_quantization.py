@@ -81,13 +81,14 @@ class Quantization:
         """The settings of the quantization."""
         return self._components.experiment.quantize
 
-    def run(self, path: Path) -> QuantizeResult:
+    def run(self, path: Path, checkpoint: Path) -> QuantizeResult:
         """Write the quantised network, and return errors, size and latency before and after.
 
         The values after quantization are measured with the network loaded from the file.
 
         Args:
             path: file to write.
+            checkpoint: file from which quantization-aware training goes on if it was stopped.
 
         Returns:
             The content of quantize.json.
@@ -106,7 +107,7 @@ class Quantization:
             trained = None
             if settings.aware:
                 with self._timed("training"):
-                    trained, history = self._train(captured, images)
+                    trained, history = self._train(captured, images, checkpoint)
                 self.notes.append(
                     "the backbone was trained as well, which is a part of the change; other heads "
                     "cannot use this backbone"
@@ -182,7 +183,7 @@ class Quantization:
         return list(torch.split(self.network.images(chosen), _BATCH))
 
     def _train(
-        self, captured: Captured, images: list[Tensor]
+        self, captured: Captured, images: list[Tensor], checkpoint: Path
     ) -> tuple[QATNetwork, list[dict[str, float]]]:
         """Return the network after quantization-aware training, and the training's history."""
         network, label = QATNetwork(captured, images), "epochs of quantisation-aware training"
@@ -190,6 +191,7 @@ class Quantization:
             network,
             self.settings.training,
             lambda done, total: self.network.progress(label, done, total),
+            checkpoint=checkpoint,
         )
         return network, history
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from evonas.core.files import draft_of
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.identity import differences, identity
-from evonas.estimation.training.training import Training
+from evonas.estimation.training.training import Training, restore
 from evonas.models.files.safetensors_files import load_file, load_notes, save_file
 
 #: Seconds of training that a killed process loses at most, apart from its last epoch.
@@ -142,8 +142,8 @@ def resume(training: Training, path: Path, most: int | None = None) -> bool:
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         _log.warning("%s: a paused training cannot be read: it starts anew (%s)", path, error)
         return False
-    training.module.load_state_dict(states[0])
-    training.average.module.load_state_dict(states[1])
+    restore(training.module, states[0])
+    restore(training.average.module, states[1])
     training.average.steps = int(plain["average_steps"])
     training.step.optimizer.load_state_dict({**own, "state": moments})
     training.epoch, training.best = int(plain["epoch"]), float(plain["best"])

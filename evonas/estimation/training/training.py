@@ -269,6 +269,17 @@ def kept(module: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu().clone(memory_format=plain) for k, v in module.state_dict().items()}
 
 
+def restore(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load what ``kept`` returned into the module, or into another of the same layers.
+
+    Without the version of each layer torch takes the state for one of an old version, and changes
+    it: the smallest scale of observers of quantization-aware training would be another.
+    """
+    whole = module.state_dict()  # has the versions
+    whole.update(state)
+    module.load_state_dict(whole)
+
+
 class _Average:
     """Exponential moving average of a module's weights; with decay 0 the module itself."""
 

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,14 @@ from evonas.api.retraining import retrain
 from evonas.core import registry
 from evonas.deployment.probing.characteristic_curves import curve
 from evonas.deployment.probing.targets import read as read_target
+from evonas.deployment.pruning import task_pruning
 from evonas.deployment.pruning.task_pruning import Pruning
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, RunError
 from evonas.estimation.features.views import View
+from evonas.estimation.training import checkpoint
+from evonas.estimation.training import training as training_module
+from evonas.runs.callbacks import Callback
 from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
@@ -161,6 +166,73 @@ def test_training_on_changes_the_backbone_and_lowers_the_error(retrained: Path) 
     assert whole.judge(network)["mae"] < before["mae"]
 
 
+class Listener(Callback):
+    """Notes what is said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def on_message(self, message: str) -> None:
+        self.said.append(message)
+
+
+@pytest.mark.slow
+def test_training_on_that_was_stopped_goes_on_and_with_other_settings_begins_anew(
+    retrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    real, epochs, listener = training_module.validate, [0, 9], Listener()  # trained, the last
+
+    def validated(*arguments: Any, **options: Any) -> Any:
+        epochs[0] += 1
+        if epochs[0] == epochs[1]:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    def prune(out: str, last: int = 9, *changes: str) -> int:
+        epochs[:] = [0, last]
+        RetrainedModel(retrained).prune(
+            threshold=0.2,
+            epochs=2,
+            out=tmp_path / out,
+            overrides=changes,
+            callbacks=[listener],
+        )
+        return epochs[0]
+
+    monkeypatch.setattr(checkpoint, "SECONDS_AT_RISK", 0.0)
+    monkeypatch.setattr(training_module, "validate", validated)
+    assert prune("whole") == 2
+    with pytest.raises(KeyboardInterrupt):
+        prune("broken", 2)
+    assert "stopped: the same command goes on" in listener.said[-1]
+    assert [path.name for path in (tmp_path / "broken").iterdir()] == ["unfinished"]
+    shutil.copytree(tmp_path / "broken", tmp_path / "other")
+    assert prune("broken") == 1
+    assert "paused training" not in caplog.text
+    names = [{path.name for path in (tmp_path / one).iterdir()} for one in ("whole", "broken")]
+    assert names[0] == names[1]
+    whole, broken = (load_file(tmp_path / one / "head.safetensors") for one in ("whole", "broken"))
+    assert all(torch.equal(whole[key], broken[key]) for key in whole)
+    assert read(tmp_path / "whole" / "prune.json") == read(tmp_path / "broken" / "prune.json")
+    assert prune("other", 9, "prune.training.learning_rate=0.002") == 2
+    assert "a paused training of another run: it starts anew (what differs: " in caplog.text
+    assert "training.learning_rate (0.001, here 0.002)" in caplog.text
+    assert not (tmp_path / "other" / "unfinished").exists()
+
+
+def test_weights_that_start_afresh_are_the_same_each_time(
+    work: Pruning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a training that was stopped would not be recognised."""
+    monkeypatch.setattr(task_pruning, "fit", lambda child, *others: ("all of them",))
+    plan, _ = work.plan()
+    first, second = (work.pruned(plan)[1].state_dict() for _ in range(2))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
 def test_images_are_the_crops_themselves(retrained: Path) -> None:
     whole = RetrainedNetwork(Retrained(retrained))
     images = whole.images(whole.learners[:20])
@@ -197,13 +269,15 @@ def test_the_command_prunes_and_says_where_the_result_is(retrained: Path, evonas
         (["--network", "heat"], "has no trained network 'heat': did you mean 'head'"),
         (["--repeat", "7"], "'head' was trained 2 times, there is no repeat 7"),
         (["--threshold", "1.5"], "prune.threshold"),
+        (["--out", "OWN"], "holds the network itself: choose another folder"),
         (["prune.shared=first"], "prune.shared"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
     retrained: Path, evonas: Cli, words: list[str], message: str
 ) -> None:
-    code, _, wrong = evonas("prune", retrained, *words)
+    own = [str(retrained) if word == "OWN" else word for word in words]
+    code, _, wrong = evonas("prune", retrained, *own)
     assert code == 2
     assert message in wrong
     assert wrong.count("\n") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,11 +23,13 @@ from evonas.deployment.quantization.capture import capture
 from evonas.deployment.quantization.qat import QATNetwork
 from evonas.deployment.quantization.weight_rounding import WeightRounding
 from evonas.estimation.training.batches import TrainingData
+from evonas.estimation.training.checkpoint import pause, resume
 from evonas.estimation.training.cuda_graphs import Graphs
 from evonas.estimation.training.training import Training
 from evonas.tasks.head_pose import HeadPose
 
 SIDE = 8
+TASK = HeadPose(("yaw", "pitch"))
 
 
 class Net(nn.Module):
@@ -51,6 +54,13 @@ def images(n: int, seed: int) -> Tensor:
 def aware() -> QATNetwork:
     torch.manual_seed(0)
     return QATNetwork(capture(Net(), SIDE), [images(8, 1)])
+
+
+def data() -> TrainingData:
+    rng = np.random.default_rng(3)
+    maps = [images(40, 4).half().numpy()]
+    targets = (30 * rng.normal(size=(1, 40, 2))).astype(np.float32)
+    return TrainingData(maps, targets, np.arange(32), np.arange(32, 40))
 
 
 class NoWaiting(TorchDispatchMode):
@@ -110,14 +120,10 @@ def test_weights_are_rounded_as_torchao_does() -> None:
 
 def test_its_steps_are_captured_and_give_the_same_bits() -> None:
     """On a GPU they would be a CUDA graph, as those of any other network."""
-    rng = np.random.default_rng(3)
-    maps = [images(40, 4).half().numpy()]
-    targets = (30 * rng.normal(size=(1, 40, 2))).astype(np.float32)
-    data = TrainingData(maps, targets, np.arange(32), np.arange(32, 40))
     settings = TrainingSettings(epochs=15, batch_size=8, ema=0.9)
     tape, states = OpTape(), []
     for graphs in (Graphs("cpu"), Graphs("cpu", tape)):
-        training = Training(copy.deepcopy(aware()), data, HeadPose(("yaw", "pitch")), settings, 5)
+        training = Training(copy.deepcopy(aware()), data(), TASK, settings, 5)
         rate = torch.full((), settings.learning_rate, dtype=torch.float64)  # as on a GPU
         if graphs._recorder:
             for group in training.step.optimizer.param_groups:
@@ -126,3 +132,17 @@ def test_its_steps_are_captured_and_give_the_same_bits() -> None:
         states.append(training.module.state_dict())
     assert (tape.captures, tape.replays) == (1, 60)
     assert [key for key, value in states[0].items() if not torch.equal(value, states[1][key])] == []
+
+
+def test_a_paused_training_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    """Ranges of activations, and the smallest scale of each observer, are among them."""
+    settings = TrainingSettings(epochs=3, batch_size=8)
+    whole, begun, other = (Training(aware(), data(), TASK, settings, 5) for _ in range(3))
+    whole.run()
+    begun.run(until=2)
+    pause(begun, tmp_path / "paused.safetensors")
+    assert resume(other, tmp_path / "paused.safetensors")
+    other.run()
+    expected, found = whole.module.state_dict(), other.module.state_dict()
+    assert [key for key, value in expected.items() if not torch.equal(value, found[key])] == []
+    assert whole.outcome.history == other.outcome.history
