@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import tiers
 import yaml
+from hypothesis import settings
 from rich.console import Console
 
 from evonas.api.search import search
@@ -20,6 +21,10 @@ from evonas.core.experiment import Experiment, changed, check
 from evonas.estimation.estimator import Split, TrainingContext
 from evonas.estimation.features.feature_cache import Features
 from evonas.workflows.components import Components
+
+# Machines that others use as well have slow moments.
+settings.register_profile("unhurried", settings(), deadline=None)
+settings.load_profile("unhurried")
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

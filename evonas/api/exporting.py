@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from evonas.api.network_folders import located
 from evonas.core.files import read_json
 from evonas.core.overrides import Word
 from evonas.deployment.export.examples import check_language, write_example
-from evonas.deployment.export.exporter import FORMATS, Export, Format
+from evonas.deployment.export.exporter import Export
+from evonas.deployment.export.formats import FORMATS, name_of
 from evonas.deployment.export.tables import tables
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, nearest
@@ -20,16 +20,10 @@ from evonas.runs.callbacks import Callback, CallbackList
 from evonas.runs.file_schemas import write_json
 from evonas.workflows.evaluation import Retrained
 
-#: Format -> name of its file; a .json of the same stem lies beside each.
-_NAMES = {
-    **{"onnx": "network.onnx", "torch_export": "program.pt2"},
-    **{"openvino": "openvino.xml", "litert": "litert.tflite"},
-}
-
 
 def export(
     retrained: Retrained,
-    kind: str,
+    kind: str | None,
     network: str,
     repeat: int,
     out: Path | None,
@@ -40,10 +34,11 @@ def export(
 
     Args:
         retrained: what a retraining, fine-tuning, pruning or quantising left.
-        kind: of the file; see ``FORMATS``.
+        kind: of the file; see ``FORMATS``; None: as the ending of ``out`` says, else onnx.
         network: name of the network; see ``Retrained.contender``.
         repeat: number of its training.
-        out: the file; by default in ``export`` in the folder of the network; see ``_NAMES``.
+        out: the file; by default in ``export`` in the folder of the network; a .json of the
+            same stem lies beside it.
         callback: receives progress.
         keep_embedding: whether the file gives the embedding of its backbone, an .onnx file, too.
 
@@ -52,15 +47,16 @@ def export(
             no form in the file, or it cannot be written.
         RunError: the file answers otherwise than PyTorch.
     """
+    kind = kind or (name_of(out.suffix) if out else "") or "onnx"
     check_format(kind)
-    folder = retrained.folder
-    file = out or folder / "export" / _NAMES[kind]
-    if file.suffix != FORMATS[kind]:
-        raise InputError(f"--out {file}: expected a file with the ending {FORMATS[kind]}")
+    folder, form = retrained.folder, FORMATS[kind]
+    file = out or folder / "export" / form.file
+    if file.suffix != form.suffix:
+        raise InputError(f"--out {file}: expected a file with the ending {form.suffix}")
     if file.resolve().parent == folder.resolve():
         raise InputError(f"--out {file}: lies among the networks themselves: choose another folder")
     deployed = RetrainedNetwork(retrained, network, repeat, callback.on_progress)
-    content = Export(deployed, cast(Format, kind), keep_embedding).run(file)
+    content = Export(deployed, kind, keep_embedding).run(file)
     write_json(file.with_suffix(".json"), content)
     return file
 

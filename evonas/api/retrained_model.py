@@ -303,13 +303,9 @@ class RetrainedModel:
         """
         from evonas.api.exporting import export
 
-        file = _path(path)
-        if format is None:
-            endings = {".pt2": "torch_export", ".xml": "openvino", ".tflite": "litert"}
-            format = "onnx" if file is None else endings.get(file.suffix, "onnx")
         retrained = self._retrained([*overrides, *given(changes)])
         callback = CallbackList(callbacks)
-        return export(retrained, format, network, repeat, file, callback, keep_embedding)
+        return export(retrained, format, network, repeat, _path(path), callback, keep_embedding)
 
     def distinctiveness(
         self,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Overrides, RetrainedFolder, RunDir, settings
+from evonas.cli.options import (
+    AsJson,
+    ExperimentName,
+    Overrides,
+    RetrainedFolder,
+    RunDir,
+    changes,
+)
 from evonas.errors import InputError
-
-if TYPE_CHECKING:
-    from evonas.core.overrides import Word
 
 verbs = typer.Typer()
 
@@ -22,7 +26,7 @@ verbs = typer.Typer()
     '--also "face_recognition random=1"'
 )
 def probe(
-    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    experiment: ExperimentName,
     overrides: Overrides = None,
     labels: Annotated[
         str, typer.Option(help="Labels of the data set, separated by commas; else the task's.")
@@ -44,13 +48,10 @@ def probe(
     from evonas.cli.printing import show_all, show_file
 
     names = [name.strip() for name in labels.split(",") if name.strip()]
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(("--labels", "probe.labels", names or None)),
-    ]
+    words = changes(overrides, ("--labels", "probe.labels", names or None))
     console = Console(stderr=as_json)
     with LiveView(console) as view:
-        found = api.probe(experiment, also=also or [], out=out, callbacks=[view], overrides=changes)
+        found = api.probe(experiment, also=also or [], out=out, callbacks=[view], overrides=words)
     lines = [*found.notes, f"Next: evonas search with space.tap=@{found.file}"]
     show_all(console, found.tables, lines)
     if as_json:
@@ -88,18 +89,16 @@ def prune(
     from evonas.api.retrained_model import RetrainedModel
     from evonas.cli.printing import show_all
 
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(
-            ("--threshold", "prune.threshold", threshold),
-            ("--epochs", "prune.training.epochs", epochs),
-        ),
-    ]
+    words = changes(
+        overrides,
+        ("--threshold", "prune.threshold", threshold),
+        ("--epochs", "prune.training.epochs", epochs),
+    )
     model, console = RetrainedModel.load(folder), Console()
     if method == "lasso":
         with LiveView(console) as view:
             pruned = model.prune(
-                network=network, repeat=repeat, out=out, callbacks=[view], overrides=changes
+                network=network, repeat=repeat, out=out, callbacks=[view], overrides=words
             )
         show_all(console, pruned.tables, [*pruned.notes, f"written: {pruned.folder}"])
     elif method == "distinctiveness":
@@ -109,7 +108,7 @@ def prune(
                 "looks at all trainings, trains nothing, and writes FOLDER/distinctiveness"
             )
         with LiveView(console) as view:
-            found = model.distinctiveness(network=network, callbacks=[view], overrides=changes)
+            found = model.distinctiveness(network=network, callbacks=[view], overrides=words)
         show_all(console, found.tables, [f"written: {found.folder}"])
     else:
         raise InputError(f"--method {method!r}: expected lasso or distinctiveness")
@@ -137,7 +136,7 @@ def quantize(
         bool, typer.Option("--compile", help="Also measure torch.compile: minutes, needs a g++.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder of the result; FOLDER/int8.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     road: Annotated[str | None, typer.Option(hidden=True, help="Former --backend.")] = None,
     aware: Annotated[
         bool | None, typer.Option("--aware", hidden=True, help="Former --qat.")
@@ -148,16 +147,14 @@ def quantize(
     from evonas.api.retrained_model import RetrainedModel
     from evonas.cli.printing import show_all, show_file
 
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(
-            ("--backend", "quantize.road", backend),
-            ("--road", "quantize.road", road),
-            ("--qat", "quantize.aware", qat),
-            ("--aware", "quantize.aware", aware),
-            ("--images", "quantize.images", images),
-        ),
-    ]
+    words = changes(
+        overrides,
+        ("--backend", "quantize.road", backend),
+        ("--road", "quantize.road", road),
+        ("--qat", "quantize.aware", qat),
+        ("--aware", "quantize.aware", aware),
+        ("--images", "quantize.images", images),
+    )
     console = Console(stderr=as_json)
     with LiveView(console) as view:
         small = RetrainedModel.load(folder).quantize(
@@ -166,7 +163,7 @@ def quantize(
             out=out,
             compiling=compiling,
             callbacks=[view],
-            overrides=changes,
+            overrides=words,
         )
     if as_json:
         show_file(small.folder / "quantize.json")
@@ -178,7 +175,7 @@ def quantize(
     epilog="Example: evonas pipeline low_cost_pointing04 data.root=DIR backbone.weights=DIR2"
 )
 def pipeline(
-    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    experiment: ExperimentName,
     overrides: Overrides = None,
     run_dir: RunDir = None,
 ) -> None:

@@ -9,19 +9,12 @@ import typer
 from rich.console import Console
 
 from evonas.cli.options import (
-    Address,
-    Budget,
-    ExecutorName,
-    Fidelity,
-    Inherit,
-    Minutes,
-    OptimizerName,
+    AsJson,
+    ExperimentName,
     Overrides,
-    Seed,
-    UntilConverged,
-    Workers,
+    SearchOptions,
+    grouped,
     print_json,
-    search_changes,
 )
 from evonas.errors import InputError
 
@@ -33,26 +26,17 @@ verbs.add_typer(_show, name="show")
 verbs.add_typer(_data, name="data")
 verbs.add_typer(_backbones, name="backbones")
 
-_JSON = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _Options = Annotated[list[str] | None, typer.Argument(help="Its options, such as root=DIR.")]
 
 
 @verbs.command(
     epilog="Example: evonas validate experiments/pointing04.yaml --budget 40 data.root=DIR"
 )
+@grouped
 def validate(
-    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
-    overrides: Overrides = None,
-    optimizer: OptimizerName = None,
-    budget: Budget = None,
-    minutes: Minutes = None,
-    until_converged: UntilConverged = None,
-    seed: Seed = None,
-    workers: Workers = None,
-    executor: ExecutorName = None,
-    fidelity: Fidelity = None,
-    inherit: Inherit = None,
-    address: Address = None,
+    experiment: ExperimentName,
+    *,
+    options: SearchOptions,
 ) -> None:
     """Check an experiment and describe it, training nothing.
 
@@ -62,22 +46,9 @@ def validate(
     """
     from evonas.core import experiment as config
 
-    changes = search_changes(
-        overrides,
-        address,
-        optimizer=optimizer,
-        budget=budget,
-        minutes=minutes,
-        until_converged=until_converged,
-        seed=seed,
-        workers=workers,
-        executor=executor,
-        fidelity=fidelity,
-        inherit=inherit,
-    )
     console = Console()
     try:
-        description = config.load(experiment, changes).describe()
+        description = config.load(experiment, options.changes()).describe()
     except InputError as error:
         for complaint in error.args[1:]:
             console.print(complaint, soft_wrap=True, highlight=False, markup=False)
@@ -126,7 +97,7 @@ def list_parts(
             help="optimizer, network, backbone, data, task, executor, experiment, space."
         ),
     ] = None,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what there is to choose from."""
     from rich.table import Table
@@ -152,7 +123,7 @@ def check_data(
     sheet: Annotated[
         Path | None, typer.Option(help="File of the contact sheet; NAME.png if left out.")
     ] = None,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Read a data set from end to end: counts, labels, what was dropped, a contact sheet."""
     from evonas.api.inspection import describe_data
@@ -182,7 +153,7 @@ def show_backbone(
     everything: Annotated[
         bool, typer.Option("--all", help="Also the taps deep inside, which may be hundreds.")
     ] = False,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a backbone's taps: shape, cost up to each, and how much its features take."""
     from evonas.api.inspection import describe_backbone
@@ -214,7 +185,7 @@ def cache(
         float, typer.Option(help="Only what no process used for so many days.", min=0.0)
     ] = 0.0,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: _JSON = False,
+    as_json: AsJson = False,
 ) -> None:
     """List what cached features take, with size and age, and remove them.
 

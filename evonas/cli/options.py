@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -31,61 +33,114 @@ RetrainedFolder = Annotated[
 ]
 RunDir = Annotated[Path | None, typer.Option("--run-dir", help="Folder of the run.")]
 
-# What `search` changes in an experiment, and `validate` looks at.
-OptimizerName = Annotated[
-    str | None,
-    typer.Option("--optimizer", help="Search strategy: see `evonas list optimizer`."),
-]
-Budget = Annotated[int | None, typer.Option(help="Distinct networks to train.")]
-Minutes = Annotated[
-    float | None,
-    typer.Option(
-        help="Minutes for all of it, from the features to the report; instead of a number of "
-        "networks, or with --budget whichever is spent first."
-    ),
-]
-UntilConverged = Annotated[
-    bool | None,
-    typer.Option(
-        "--until-converged",
-        help="End when the strategy's model expects no gain beyond the noise between seeds.",
-    ),
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of the run.")]
-Workers = Annotated[int | None, typer.Option(help="Candidates trained at once.")]
-ExecutorName = Annotated[str | None, typer.Option("--executor", help="local, ray or auto.")]
-Fidelity = Annotated[
-    str | None,
-    typer.Option(
-        help="full; curves: the strategy pauses trainings and goes on with what promises most; "
-        "or racing: only the better part of a generation trains on."
-    ),
-]
-Inherit = Annotated[
-    bool | None,
-    typer.Option(
-        "--inherit", help="Networks start with the weights of their parent, or the nearest."
-    ),
-]
-_SEARCH_KEYS = {
-    "optimizer": "optimizer",
-    "budget": "budget",
-    "minutes": "minutes",
-    "until_converged": "optimizer.until_converged",
-    "seed": "seed",
-    "workers": "execution.workers",
-    "executor": "execution.executor",
-    "fidelity": "fidelity",
-    "inherit": "inherit",
-}
+ExperimentName = Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def settings(*options: tuple[str, str, object]) -> list[Override]:
-    """Return an override for each named option that was given.
+@dataclass(frozen=True)
+class SearchOptions:
+    """What `search` changes in an experiment, and `validate` looks at."""
+
+    overrides: Overrides = None
+    optimizer: Annotated[
+        str | None, typer.Option(help="Search strategy: see `evonas list optimizer`.")
+    ] = None
+    budget: Annotated[int | None, typer.Option(help="Distinct networks to train.")] = None
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes for all of it, from the features to the report; instead of a number of "
+            "networks, or with --budget whichever is spent first."
+        ),
+    ] = None
+    until_converged: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-converged",
+            help="End when the strategy's model expects no gain beyond the noise between seeds.",
+        ),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of the run.")] = None
+    workers: Annotated[int | None, typer.Option(help="Candidates trained at once.")] = None
+    executor: Annotated[str | None, typer.Option(help="local, ray or auto.")] = None
+    fidelity: Annotated[
+        str | None,
+        typer.Option(
+            help="full; curves: the strategy pauses trainings and goes on with what promises most; "
+            "or racing: only the better part of a generation trains on."
+        ),
+    ] = None
+    inherit: Annotated[
+        bool | None,
+        typer.Option(
+            "--inherit", help="Networks start with the weights of their parent, or the nearest."
+        ),
+    ] = None
+    address: Address = None
+
+    def changes(self) -> list[Word]:
+        """Return all changes to an experiment that the words and options say."""
+        options = [
+            ("--optimizer", "optimizer", self.optimizer),
+            ("--budget", "budget", self.budget),
+            ("--minutes", "minutes", self.minutes),
+            ("--until-converged", "optimizer.until_converged", self.until_converged),
+            ("--seed", "seed", self.seed),
+            ("--workers", "execution.workers", self.workers),
+            ("--executor", "execution.executor", self.executor),
+            ("--fidelity", "fidelity", self.fidelity),
+            ("--inherit", "inherit", self.inherit),
+        ]
+        return changes(self.overrides, *options, address=self.address)
+
+
+def grouped(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the fields of its arguments that are dataclasses as options of its own.
+
+    typer reads the options of a command from its signature, and has no groups of them.
+    """
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in hints.items() if is_dataclass(kind)}
+    parameters = []
+    for name, parameter in inspect.signature(verb).parameters.items():
+        if name not in groups:
+            parameters.append(parameter.replace(annotation=hints[name]))
+            continue
+        kinds = get_type_hints(groups[name], include_extras=True)
+        parameters += [
+            parameter.replace(name=one.name, default=one.default, annotation=kinds[one.name])
+            for one in fields(groups[name])
+        ]
+
+    @wraps(verb)
+    def called(**given: Any) -> None:
+        for name, kind in groups.items():
+            given[name] = kind(**{one.name: given.pop(one.name) for one in fields(kind)})
+        verb(**given)
+
+    called.__annotations__ = {one.name: one.annotation for one in parameters}
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return called
+
+
+def changes(
+    overrides: Sequence[Word] | None,
+    *options: tuple[str, str, object],
+    address: str | None = None,
+) -> list[Word]:
+    """Return all changes to an experiment that the words and options of a verb say.
 
     Args:
+        overrides: ``key=value`` words.
         options: name (``--budget``), key that it sets, and value; None: it was not given.
+        address: of a Ray cluster.
     """
+    words: list[Word] = [*(overrides or []), *_settings(*options)]
+    return [*words, *_joining(address, words)]
+
+
+def _settings(*options: tuple[str, str, object]) -> list[Override]:
+    """Return an override for each named option that was given."""
     from evonas.core.overrides import Override
 
     return [
@@ -95,24 +150,7 @@ def settings(*options: tuple[str, str, object]) -> list[Override]:
     ]
 
 
-def search_changes(
-    overrides: Sequence[Word] | None, address: str | None, **given: object
-) -> list[Word]:
-    """Return all changes to an experiment that the words and options of a search say.
-
-    Args:
-        overrides: ``key=value`` words.
-        address: of a Ray cluster.
-        given: options by their names, with ``_`` for ``-``; None: it was not given.
-    """
-    named = [
-        (f"--{name.replace('_', '-')}", _SEARCH_KEYS[name], value) for name, value in given.items()
-    ]
-    changes: list[Word] = [*(overrides or []), *settings(*named)]
-    return [*changes, *joining(address, changes)]
-
-
-def joining(address: str | None, words: Sequence[Word]) -> list[Override]:
+def _joining(address: str | None, words: Sequence[Word]) -> list[Override]:
     """Return what ``--address`` is short for; an executor that ``words`` name stays."""
     from evonas.core.experiment import SHORT
     from evonas.core.overrides import saying
@@ -123,7 +161,7 @@ def joining(address: str | None, words: Sequence[Word]) -> list[Override]:
     named = f"--address {address}"
     return [
         replace(override, said=named)
-        for override in settings(
+        for override in _settings(
             ("--address", "execution.address", address),
             ("--address", "execution.executor", executor),
         )

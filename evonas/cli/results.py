@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Overrides
+from evonas.cli.options import AsJson, Overrides
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def export(
         str,
         typer.Option(help="Also write a program that runs the file: python, cpp, js or kotlin."),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a network as one file: images in, degrees (or years, classes, points) out."""
     from evonas.api.exporting import export_folder

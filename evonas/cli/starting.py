@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from evonas.cli.options import Overrides, RunDir
+from evonas.cli.options import Overrides, RunDir, grouped
 
 if TYPE_CHECKING:
     from evonas.api.fitting import FitStep
@@ -21,42 +22,54 @@ verbs = typer.Typer()
 _Folder = Annotated[
     Path, typer.Argument(help="Photos with a table (.csv), or with a folder for each class.")
 ]
-_Backbone = Annotated[
-    str,
-    typer.Option(
-        help="An .onnx, .pt2 or TorchScript file, or a name of `evonas list backbone`; the only "
-        "such file in FOLDER if left out."
-    ),
-]
-_Label = Annotated[
-    str, typer.Option(help="What is learnt: a column, head_pose or key_points; if there are more.")
-]
-_Group = Annotated[str, typer.Option(help="Column of the person; found by its name if left out.")]
-_Table = Annotated[str, typer.Option(help="The table; labels.csv or the only one if left out.")]
-_Share = Annotated[
-    float | None,
-    typer.Option(help="Most that a head may have of the backbone's own cost; 0.1 if left out."),
-]
-_MaxMs = Annotated[
-    float | None, typer.Option(help="Most milliseconds of a head for a photo on this machine.")
-]
-_Minutes = Annotated[
-    float | None, typer.Option(help="Minutes, instead of a search of 32 networks.")
-]
 _Yes = Annotated[bool, typer.Option("--yes", help="Ask nothing, take the defaults.")]
 
 
+@dataclass(frozen=True)
+class _Assumed:
+    """What is assumed of a folder unless it is given; arguments of ``initialize`` and ``fit``."""
+
+    overrides: Overrides = None
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="An .onnx, .pt2 or TorchScript file, or a name of `evonas list backbone`; the "
+            "only such file in FOLDER if left out."
+        ),
+    ] = ""
+    label: Annotated[
+        str,
+        typer.Option(help="What is learnt: a column, head_pose or key_points; if there are more."),
+    ] = ""
+    group: Annotated[
+        str, typer.Option(help="Column of the person; found by its name if left out.")
+    ] = ""
+    table: Annotated[
+        str, typer.Option(help="The table; labels.csv or the only one if left out.")
+    ] = ""
+    share: Annotated[
+        float | None,
+        typer.Option(help="Most that a head may have of the backbone's own cost; 0.1 if left out."),
+    ] = None
+    max_ms: Annotated[
+        float | None,
+        typer.Option(help="Most milliseconds of a head for a photo on this machine."),
+    ] = None
+    minutes: Annotated[
+        float | None, typer.Option(help="Minutes, instead of a search of 32 networks.")
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments by their names."""
+        return {**vars(self), "overrides": self.overrides or []}
+
+
 @verbs.command(epilog="Example: evonas init own_faces --backbone synthetic_face --label smile")
+@grouped
 def init(
     folder: _Folder,
-    overrides: Overrides = None,
-    backbone: _Backbone = "",
-    label: _Label = "",
-    group: _Group = "",
-    table: _Table = "",
-    share: _Share = None,
-    max_ms: _MaxMs = None,
-    minutes: _Minutes = None,
+    *,
+    assumed: _Assumed,
     out: Annotated[
         Path | None, typer.Option(help="The experiment; FOLDER's name .yaml if left out.")
     ] = None,
@@ -74,17 +87,10 @@ def init(
     with LiveView(Console()) as view:
         found = api.initialize(
             folder,
-            backbone,
-            label=label,
-            group=group,
-            table=table,
-            share=share,
-            max_ms=max_ms,
-            minutes=minutes,
+            **assumed.arguments(),
             out=out,
             ask=_asking(yes),
             callbacks=[view],
-            overrides=overrides or [],
         )
     lines = [f"assumed: {line}" for line in found.assumptions]
     _say([*lines, str(found.description), f"written: {found.file}"])
@@ -92,16 +98,11 @@ def init(
 
 
 @verbs.command(epilog="Example: evonas fit own_faces --backbone synthetic_face --label smile --yes")
+@grouped
 def fit(
     folder: _Folder,
-    overrides: Overrides = None,
-    backbone: _Backbone = "",
-    label: _Label = "",
-    group: _Group = "",
-    table: _Table = "",
-    share: _Share = None,
-    max_ms: _MaxMs = None,
-    minutes: _Minutes = None,
+    *,
+    assumed: _Assumed,
     run_dir: RunDir = None,
     yes: _Yes = False,
 ) -> None:
@@ -121,19 +122,12 @@ def fit(
     with SearchPrinter(console) as view:
         found = api.fit(
             folder,
-            backbone,
-            label=label,
-            group=group,
-            table=table,
-            share=share,
-            max_ms=max_ms,
-            minutes=minutes,
+            **assumed.arguments(),
             run_dir=run_dir,
             ask=_asking(yes),
             callbacks=[view],
             on_step=view.on_step,
             on_result=show_step,
-            overrides=overrides or [],
         )
     _say([*(f"written: {file}" for file in found.files), *found.sentences])
 

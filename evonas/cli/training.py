@@ -10,27 +10,19 @@ from rich.console import Console
 
 from evonas.cli.options import (
     Address,
-    Budget,
-    ExecutorName,
-    Fidelity,
-    Inherit,
-    Minutes,
-    OptimizerName,
+    AsJson,
+    ExperimentName,
     Overrides,
     RetrainedFolder,
     RunDir,
-    Seed,
-    UntilConverged,
-    Workers,
-    joining,
+    SearchOptions,
+    changes,
+    grouped,
     print_json,
-    search_changes,
-    settings,
 )
 from evonas.errors import InputError
 
 if TYPE_CHECKING:
-    from evonas.core.overrides import Word
     from evonas.workflows.judging import Include
 
 verbs = typer.Typer()
@@ -39,25 +31,17 @@ verbs = typer.Typer()
 @verbs.command(
     epilog="Example: evonas search experiments/quickstart.yaml --optimizer ga --budget 40 seed=1"
 )
+@grouped
 def search(
     experiment: Annotated[
         str, typer.Argument(help="Experiment: a YAML file or the name of a shipped one.")
     ] = "quickstart",
-    overrides: Overrides = None,
-    optimizer: OptimizerName = None,
-    budget: Budget = None,
-    minutes: Minutes = None,
-    until_converged: UntilConverged = None,
-    seed: Seed = None,
-    workers: Workers = None,
-    executor: ExecutorName = None,
-    fidelity: Fidelity = None,
-    inherit: Inherit = None,
+    *,
+    options: SearchOptions,
     begin_with: Annotated[
         Path | None,
         typer.Option("--from", help="Run whose results this one begins with, whatever searched."),
     ] = None,
-    address: Address = None,
     run_dir: RunDir = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir.")
@@ -72,27 +56,15 @@ def search(
     from evonas.cli.printing import SearchPrinter
     from evonas.core import experiment as config
 
-    changes = search_changes(
-        overrides,
-        address,
-        optimizer=optimizer,
-        budget=budget,
-        minutes=minutes,
-        until_converged=until_converged,
-        seed=seed,
-        workers=workers,
-        executor=executor,
-        fidelity=fidelity,
-        inherit=inherit,
-    )
+    words = options.changes()
     given = experiment != "quickstart"
     if "=" in experiment:  # no experiment was named: the first word is an override already
-        changes, experiment, given = [experiment, *changes], "quickstart", False
+        words, experiment, given = [experiment, *words], "quickstart", False
     check_start(run_dir, resume, begin_with)
     if resume and run_dir is not None and not given:
-        chosen = stored(run_dir, changes)
+        chosen = stored(run_dir, words)
     else:
-        chosen = config.load(experiment, changes)
+        chosen = config.load(experiment, words)
     with SearchPrinter(Console(stderr=as_json)) as view:
         result = api.search(
             chosen, run_dir=run_dir, callbacks=[view], resume=resume, warm_start=begin_with
@@ -155,14 +127,12 @@ def retrain(
     from evonas.api.live_view import LiveView
     from evonas.cli.printing import show_all
 
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(
-            ("--epochs", "retraining.epochs", epochs),
-            ("--schedule", "retraining.schedule", schedule),
-        ),
-    ]
-    changes += joining(address, changes)
+    words = changes(
+        overrides,
+        ("--epochs", "retraining.epochs", epochs),
+        ("--schedule", "retraining.schedule", schedule),
+        address=address,
+    )
     console = Console()
     with LiveView(console) as view:
         model = api.retrain(
@@ -175,7 +145,7 @@ def retrain(
             refit=refit,
             out=out,
             callbacks=[view],
-            overrides=changes,
+            overrides=words,
         )
     lines = [*model.notes, f"written: {model.folder}", *filter(None, [model.verdict])]
     show_all(console, model.tables, lines)
@@ -217,19 +187,17 @@ def finetune(
     from evonas.api.live_view import LiveView
     from evonas.cli.printing import show_all, show_file
 
-    changes: list[Word] = [
-        *(overrides or []),
-        *settings(
-            ("--from", "finetune.frozen_up_to", frozen_up_to),
-            ("--epochs", "finetune.training.epochs", epochs),
-            ("--lr", "finetune.training.learning_rate", rate),
-            ("--rate-decay", "finetune.rate_decay", rate_decay),
-        ),
-    ]
+    words = changes(
+        overrides,
+        ("--from", "finetune.frozen_up_to", frozen_up_to),
+        ("--epochs", "finetune.training.epochs", epochs),
+        ("--lr", "finetune.training.learning_rate", rate),
+        ("--rate-decay", "finetune.rate_decay", rate_decay),
+    )
     console = Console(stderr=as_json)
     with LiveView(console) as view:
         tuned = api.finetune(
-            folder, network=network, seeds=seeds, out=out, callbacks=[view], overrides=changes
+            folder, network=network, seeds=seeds, out=out, callbacks=[view], overrides=words
         )
     if as_json:
         show_file(tuned.folder / "finetune.json")
@@ -262,7 +230,7 @@ def evaluate(
         bool,
         typer.Option("--include-trained", help="Also judge images that were trained on."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Test retrained networks on images that neither training nor validation used."""
     from evonas.api import evaluation as api
@@ -270,7 +238,7 @@ def evaluate(
     from evonas.cli.printing import show_all, show_file
 
     include: Include = "trained" if trained else "validation" if validation else "unused"
-    data, changes = _test_sets(sets or [])
+    data, words = _test_sets(sets or [])
     console = Console(stderr=as_json)
     with LiveView(console) as view:
         found = api.evaluate(
@@ -280,7 +248,7 @@ def evaluate(
             include=include,
             published=beside,
             callbacks=[view],
-            overrides=changes,
+            overrides=words,
         )
     if as_json:
         show_file(found.folder / "test.json")
@@ -298,25 +266,25 @@ def _test_sets(words: list[str]) -> tuple[list[tuple[str, dict[str, Any]]], list
     from evonas.core import experiment as config
 
     sets: list[tuple[str, list[str]]] = []
-    changes = []
+    overrides = []
     for word in words:
         key, equals, _ = word.partition("=")
         if not equals:
             sets.append((word, []))
         elif key.split(".")[0] in config.Experiment.model_fields and "." in key:
-            changes.append(word)
+            overrides.append(word)
         elif sets:
             sets[-1][1].append(word)
         else:
             raise InputError(f"{word!r}: expected the name of a test set first, such as aflw2000")
-    return [(name, config.options(options)) for name, options in sets], changes
+    return [(name, config.options(options)) for name, options in sets], overrides
 
 
 @verbs.command(
     epilog="Example: evonas compare quickstart --optimizers cma,ga,random --seeds 3 budget=40"
 )
 def compare(
-    experiment: Annotated[str, typer.Argument(help="Experiment: a YAML file or a shipped name.")],
+    experiment: ExperimentName,
     overrides: Overrides = None,
     optimizers: Annotated[
         str, typer.Option(help="Strategies, separated by commas; all of them if left out.")
@@ -331,8 +299,7 @@ def compare(
     from evonas.cli.printing import SearchPrinter, show_all
 
     names = [name.strip() for name in optimizers.split(",") if name.strip()]
-    changes: list[Word] = [*(overrides or []), *settings(("--budget", "budget", budget))]
-    changes += joining(address, changes)
+    words = changes(overrides, ("--budget", "budget", budget), address=address)
     console = Console()
     with SearchPrinter(console) as view:
         found = api.compare(
@@ -341,7 +308,7 @@ def compare(
             seeds=seeds,
             out=out,
             callbacks=[view],
-            overrides=changes,
+            overrides=words,
         )
     files = f"{found.folder}/comparison.md, comparison.png, report.html"
     show_all(console, found.tables, [f"written: {files}"])

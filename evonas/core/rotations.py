@@ -46,20 +46,6 @@ def angles(rotations: ArrayLike) -> NDArray[np.float64]:
     return result
 
 
-def angles_without_roll(rotations: ArrayLike) -> NDArray[np.float64]:
-    """Return (n, 2) yaw and pitch in degrees of (n, 3, 3) rotations with zero roll.
-
-    Without roll the first row is (cos yaw, 0, -sin yaw) and the second column (0, cos pitch, sin
-    pitch), so both angles are defined at |yaw| = 90, where ``angles`` could confuse pitch and
-    roll.
-    """
-    r = np.asarray(rotations, np.float64)
-    yaw = np.arctan2(-r[..., 0, 2], r[..., 0, 0])
-    pitch = np.arctan2(r[..., 2, 1], r[..., 1, 1])
-    result: NDArray[np.float64] = np.degrees(np.stack([yaw, pitch], -1))
-    return result
-
-
 def from_biwi(rotations: ArrayLike) -> Matrices:
     """Convert the (n, 3, 3) matrices of BIWI's pose files to this convention.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evonas.core.registry import name_of
-from evonas.data.images.image_io import HASH_BYTES
+from evonas.data.images.image_io import HASH_BYTES, file_hashes
 from evonas.errors import InputError, UnreadableImage
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Dataset(ABC):
         leaky: reason why validation results are too good, if the split is known to leak; else
             empty.
         dropped: reason -> names of the images that were left out.
+        files: of the images, in their order, if each is that of one photo; empty otherwise.
         missing: label name -> message on the first image without it, for labels that some images
             lack: they are nan there, and a task has to allow it (``Task.takes_missing``).
         framing: how an image is cropped from a photo and a box, to crop other photos alike;
@@ -62,6 +64,7 @@ class Dataset(ABC):
     leaky: str = ""
     dropped: Mapping[str, Sequence[str]] = _NONE
     missing: Mapping[str, str] = _NONE
+    files: Sequence[Path] = ()
     framing: Framing | None = None
 
     def __len__(self) -> int:
@@ -87,8 +90,10 @@ class Dataset(ABC):
         """Return a hash of the photo of each image, (n,), by which data sets are compared.
 
         Crops of the same photo have the same hash, independently of folder and reader. By default
-        the pixels of the image are hashed; readers of files hash the files without decoding them.
+        the ``files`` are hashed without decoding them, or else the pixels of the images.
         """
+        if self.files:
+            return file_hashes(self.files)
         return np.array([self._pixel_hash(index) for index in range(len(self))], np.str_)
 
     def _pixel_hash(self, index: int) -> str:

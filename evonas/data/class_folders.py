@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from evonas.core.files import reading
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
-from evonas.data.images.image_io import SUFFIXES, file_hashes
+from evonas.data.images.image_io import SUFFIXES
 from evonas.data.images.key_point_crops import check_size, whole
 from evonas.data.readers.csv_table import deal, fingerprint, split_protocol
 from evonas.errors import InputError
@@ -74,7 +74,7 @@ class ClassFolders(Dataset):
                 f"{root}: expected two or more folders, one for each class, "
                 f"got {', '.join(map(repr, names)) or 'none'}"
             )
-        self._files = [path for _, _, path in entries]
+        self.files = [path for _, _, path in entries]
         index = {name: i for i, name in enumerate(names)}
         numbers = np.array([index[name] for _, name, _ in entries])
         self.labels = {label: numbers.astype(np.float32)}
@@ -92,8 +92,8 @@ class ClassFolders(Dataset):
         self.check()
         self.fingerprint = fingerprint(
             f"{_VERSION} {size} {names}",
-            {**self.labels, "files": np.array([path.name for path in self._files])},
-            self._files,
+            {**self.labels, "files": np.array([path.name for path in self.files])},
+            self.files,
         )
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -102,15 +102,11 @@ class ClassFolders(Dataset):
         Raises:
             UnreadableImage: the file is damaged.
         """
-        return whole(self._files[index], self._size)
+        return whole(self.files[index], self._size)
 
     def describe(self, index: int) -> str:
         """Return the file's path below ``root``."""
-        return self._files[index].relative_to(self._root).as_posix()
-
-    def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of each image's file, (n,)."""
-        return file_hashes(self._files)
+        return self.files[index].relative_to(self._root).as_posix()
 
     def known_groups(self) -> NDArray[np.str_] | None:
         """Return the persons, if ``group_pattern`` was given."""
@@ -118,7 +114,7 @@ class ClassFolders(Dataset):
 
     def _grouped(self, pattern: str | None) -> NDArray[np.str_]:
         if pattern is None:
-            return np.array([self.describe(i) for i in range(len(self._files))])
+            return np.array([self.describe(i) for i in range(len(self.files))])
         try:
             compiled = re.compile(pattern)
         except re.error as error:
@@ -131,7 +127,7 @@ class ClassFolders(Dataset):
                 f"in {pattern!r}"
             )
         groups = []
-        for i, path in enumerate(self._files):
+        for i, path in enumerate(self.files):
             match = compiled.search(path.stem)
             if match is None or not match[1]:
                 raise InputError(

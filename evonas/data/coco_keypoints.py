@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from evonas.core.files import read_json
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
-from evonas.data.images.image_io import file_hashes, remembered
+from evonas.data.images.image_io import remembered
 from evonas.data.images.key_point_crops import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.readers.csv_table import SIDES, deal, fingerprint, located, split_protocol
 from evonas.errors import InputError, nearest
@@ -97,14 +97,15 @@ class CocoKeypoints(Dataset):
             if odd is not None:
                 raise InputError(f"data.images: no file of split {odd!r}: {nearest(odd, files)}")
         parts, sides = [], []
-        self._root, self._files, self._names = Path(root), list[Path](), list[str]()
+        self._root, self._names = Path(root), list[str]()
+        self.files: list[Path] = []
         dropped: dict[str, list[str]] = {}
         for side in (side for side in SIDES if side in files):
             path = self._root / files[side]
             part = _remembered(path, category)
             folder = self._folder(path, images.get(side) if isinstance(images, dict) else images)
             photos = part["photo"].tolist()
-            self._files += located(folder, photos, str(path))
+            self.files += located(folder, photos, str(path))
             ids = zip(photos, part["id"].tolist(), strict=True)
             self._names += [f"{name} #{number}" for name, number in ids]
             for why in (CROWD, UNLABELLED, FLAT):
@@ -121,7 +122,7 @@ class CocoKeypoints(Dataset):
             k: np.concatenate([p[k] for p in parts]) for k in ("points", "box", "area", "size")
         }
         self._crops, self._annotated = standard_crops(every["box"], context), every["size"]
-        self.groups = np.array([self._below(path) for path in self._files], np.str_)
+        self.groups = np.array([self._below(path) for path in self.files], np.str_)
         numbers = {name: i for i, name in enumerate(dict.fromkeys(self.groups.tolist()))}
         photo = np.array([numbers[name] for name in self.groups.tolist()], np.intp)
         self.labels = point_labels(names[0], every["points"], self._crops, every["area"], photo)
@@ -137,7 +138,7 @@ class CocoKeypoints(Dataset):
         self.framing = Framing("square", context, margin=self.margin, size=size)
         self.check()
         self.fingerprint = fingerprint(
-            f"{_VERSION} {size} {self.margin}", {**self.labels, "crops": self._crops}, self._files
+            f"{_VERSION} {size} {self.margin}", {**self.labels, "crops": self._crops}, self.files
         )
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -147,15 +148,11 @@ class CocoKeypoints(Dataset):
             UnreadableImage: the photo is damaged or has not the annotated size.
         """
         width, height = self._annotated[index].tolist()
-        return cut(self._files[index], self._crops[index], self._size, (width, height))
+        return cut(self.files[index], self._crops[index], self._size, (width, height))
 
     def describe(self, index: int) -> str:
         """Return the photo's file name and the annotation's id."""
         return self._names[index]
-
-    def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of each image's file, (n,)."""
-        return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
         """Return None: groups are photos, which are compared by their hashes."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing, Shape
-from evonas.data.images.image_io import file_hashes, read_photo, squared
+from evonas.data.images.image_io import read_photo, squared
 from evonas.data.images.key_point_crops import (
     MARGIN,
     check_size,
@@ -120,7 +120,7 @@ class ImageTable(Dataset):
         shape: Shape = "whole" if self._crops is None else "square"
         self.framing = Framing(shape, context, margin=self.margin, size=size)
         self.groups = np.array(read.texts(group) if group else self._names)
-        self._files = located(Path(root) / images, self._names, str(read.path))
+        self.files = located(Path(root) / images, self._names, str(read.path))
         if points:
             self.labels = {**self.labels, **self._points(read, points, box)}
         sides = None if split is None else _sides(read, split)
@@ -138,7 +138,7 @@ class ImageTable(Dataset):
             drawn["crops"] = self._crops
         named = {name: list(names) for name, names in self.classes.items()}
         self.fingerprint = fingerprint(
-            f"{_VERSION} {size} {self.margin} {named}", {**self.labels, **drawn}, self._files
+            f"{_VERSION} {size} {self.margin} {named}", {**self.labels, **drawn}, self.files
         )
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -148,17 +148,13 @@ class ImageTable(Dataset):
             UnreadableImage: the file is damaged, or its box lies outside it.
         """
         if self._crops is None:
-            return whole(self._files[index], self._size)
-        return cut(self._files[index], self._crops[index], self._size)
+            return whole(self.files[index], self._size)
+        return cut(self.files[index], self._crops[index], self._size)
 
     def describe(self, index: int) -> str:
         """Return the file's name, with the line of the table if the file occurs twice."""
         name = self._names[index]
         return f"{name} (line {self._lines[index]})" if name in self._repeated else name
-
-    def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of each image's file, (n,)."""
-        return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
         """Return the column of persons or source photos, if the table has one."""
@@ -216,8 +212,8 @@ class ImageTable(Dataset):
             edges = _boxes(table, box)
             areas = (edges[:, 2:] - edges[:, :2]).prod(1)
         if crops is None:
-            sizes = {path: read_photo(path, upright=True).size for path in self._files}
-            frames = [squared((0, 0, *sizes[path])) for path in self._files]
+            sizes = {path: read_photo(path, upright=True).size for path in self.files}
+            frames = [squared((0, 0, *sizes[path])) for path in self.files]
             crops = np.array(frames, np.float64)
         photos = np.unique(self._names, return_inverse=True)[1]
         return point_labels([*points], values, crops, areas, photos)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
-from evonas.data.images.image_io import file_hashes
 from evonas.data.images.key_point_crops import MARGIN, check_size, cut, point_labels, standard_crops
 from evonas.data.readers.csv_table import SIDES, Table, fingerprint, located, read_table
 from evonas.errors import InputError
@@ -88,7 +87,7 @@ class LeedsSports(Dataset):
         lost = np.flatnonzero(~(spans > 0).all(1)).tolist()
         self.dropped = {FEW: tuple(names[i] for i in lost)} if lost else {}
         files = located(Path(root) / "images", names, str(table.path))
-        self._files, self._names = [files[i] for i in kept], [names[i] for i in kept]
+        self.files, self._names = [files[i] for i in kept], [names[i] for i in kept]
         self._crops, self._size = standard_crops(boxes[kept], context), size
         self.labels = point_labels(JOINTS, points[kept], self._crops, spans[kept].prod(1), kept)
         self.groups = np.array(self._names, np.str_)
@@ -104,7 +103,7 @@ class LeedsSports(Dataset):
         self.framing = Framing("square", context, margin=self.margin, size=size)
         self.check()
         self.fingerprint = fingerprint(
-            f"{_VERSION} {size} {self.margin}", {**self.labels, "crops": self._crops}, self._files
+            f"{_VERSION} {size} {self.margin}", {**self.labels, "crops": self._crops}, self.files
         )
 
     def image(self, index: int) -> NDArray[np.uint8]:
@@ -113,15 +112,11 @@ class LeedsSports(Dataset):
         Raises:
             UnreadableImage: the photo is damaged, or the joints are outside it.
         """
-        return cut(self._files[index], self._crops[index], self._size)
+        return cut(self.files[index], self._crops[index], self._size)
 
     def describe(self, index: int) -> str:
         """Return the photo's file name."""
         return self._names[index]
-
-    def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of each image's file, (n,)."""
-        return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
         """Return None: athletes have no names."""

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from evonas.core.files import reading
 from evonas.data.base import Dataset
 from evonas.data.images.cropping import Framing
-from evonas.data.images.image_io import file_digests, file_hashes, read_photo, sampled
+from evonas.data.images.image_io import file_digests, read_photo, sampled
 from evonas.data.readers.csv_table import located
 from evonas.errors import InputError
 
@@ -65,7 +65,7 @@ class Pointing04(Dataset):
             "yaw": number["yaw_deg"].astype(np.float32),
             "pitch": number["pitch_deg"].astype(np.float32),
         }
-        self._files = located(Path(root) / "images", self._names, str(table))
+        self.files = located(Path(root) / "images", self._names, str(table))
         persons = number["person"].astype(int)
         self.groups = np.array([f"person{p:02d}" for p in persons])
         everyone = set(persons.tolist())
@@ -101,16 +101,12 @@ class Pointing04(Dataset):
     def image(self, index: int) -> NDArray[np.uint8]:
         """Return the (192, 192, 3) RGB crop around the face; black outside the photo."""
         left, top, right, bottom = self._boxes[index].tolist()
-        photo = read_photo(self._files[index])
+        photo = read_photo(self.files[index])
         return sampled(photo, (left, top, right, bottom), _SIDE)
 
     def describe(self, index: int) -> str:
         """Return the image's file name."""
         return self._names[index]
-
-    def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of each image's file, (n,)."""
-        return file_hashes(self._files)
 
     def known_groups(self) -> NDArray[np.str_] | None:
         """Return the persons, whose names are the same in every copy of the data set."""
@@ -119,7 +115,7 @@ class Pointing04(Dataset):
     def _hash(self, table: Path, context: float) -> str:
         digest = hashlib.blake2b(f"pointing04 1 {context} {_SIDE}".encode(), digest_size=16)
         digest.update(table.read_bytes())
-        for content in file_digests(self._files):
+        for content in file_digests(self.files):
             digest.update(content)
         return digest.hexdigest()
 

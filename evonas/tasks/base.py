@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -41,6 +41,39 @@ class Matrix:
     title: str
     names: tuple[str, ...]
     counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The targets of a task that has the network for itself, or of one of several tasks.
+
+    Attributes:
+        name: of the task among several; empty for a task of its own.
+        task: the task.
+        targets: (n, k) its own targets.
+        known: (n,) which images have its labels.
+        columns: place of its targets, and predictions, among those of all tasks.
+    """
+
+    name: str
+    task: Task
+    targets: Array
+    known: NDArray[np.bool_]
+    columns: slice
+
+    @property
+    def judged(self) -> Array:
+        """The targets of the images with labels.
+
+        Raises:
+            InputError: there is none.
+        """
+        if not self.known.any():
+            raise InputError(
+                f"task.tasks.{self.name}: expected images with {' and '.join(self.task.labels)}, "
+                f"got none among {len(self.known)}: leave the task out, or choose other images"
+            )
+        return self.targets[self.known]
 
 
 class Task(ABC):
@@ -85,6 +118,20 @@ class Task(ABC):
         for name, message in () if self.takes_missing else dataset.missing.items():
             if name in self.labels or name.rpartition(".")[0] in self.labels:
                 raise InputError(message)
+
+    @property
+    def ends(self) -> Sequence[Task]:
+        """The tasks whose outputs and predictions stand side by side: the members, or the task."""
+        return (*self.members.values(),) or (self,)
+
+    def split(self, targets: Array) -> Iterable[Part]:
+        """Return the targets of each of ``ends``, of (n, k) targets; by default all in one part."""
+        return [Part("", self, targets, np.ones(len(targets), np.bool_), slice(None))]
+
+    def combined(self, errors: Mapping[str, float]) -> float:
+        """Return the error to minimise, of the errors of the parts of ``split`` by their names."""
+        (error,) = errors.values()
+        return error
 
     @abstractmethod
     def flip_targets(self, targets: Array) -> Array:

@@ -15,7 +15,7 @@ from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks.base import Labels, Matrix, Task
-from evonas.tasks.common.mirror_pairs import checked_pairs, partner_of
+from evonas.tasks.common.mirror_pairs import mirrored_places
 from evonas.tasks.common.prediction_format import Answer
 
 
@@ -76,7 +76,7 @@ class Classification(Task):
                 f"{', '.join(self.names)}, got {list(weights)}"
             )
         self.label_smoothing, self.balanced = label_smoothing, balanced
-        self._mirror = _mirrored_classes(self.names, pairs)
+        self._mirror = mirrored_places(self.names, pairs)
         self.weights = None if weights is None else torch.tensor(list(weights), dtype=torch.float32)
         each = {f"{kind} {name}" for kind in ("recall", "f1") for name in self.names}
         self.higher_is_better = frozenset({"accuracy", "macro_f1", *each})
@@ -102,7 +102,7 @@ class Classification(Task):
 
     def flip_targets(self, targets: Array) -> Array:
         """Return the classes of mirrored images: the classes of a pair are exchanged."""
-        return self._mirror[_numbers(targets)][:, None]
+        return self._mirror[_numbers(targets)][:, None].astype(np.float32)
 
     def fit_options(self, targets: Array) -> dict[str, Any]:
         """Return ``weights`` if ``balanced``: images / (classes * images of the class).
@@ -139,7 +139,7 @@ class Classification(Task):
 
     def unflip_outputs(self, outputs: Array) -> Array:
         """Return the (n, classes) outputs with the classes of each mirror pair exchanged."""
-        return outputs[:, self._mirror.astype(np.intp)]
+        return outputs[:, self._mirror]
 
     @property
     def answer(self) -> Answer:
@@ -207,15 +207,6 @@ def _f1(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     f1: NDArray[np.float64] = np.full(len(counts), np.nan)
     np.divide(200.0 * np.diagonal(counts), occurrences, out=f1, where=occurrences > 0)
     return f1
-
-
-def _mirrored_classes(names: Sequence[str], pairs: tuple[tuple[str, str], ...] | None) -> Array:
-    """Return the index of the class that each class becomes in a mirrored image."""
-    partners = {name: partner_of(name) for name in names if partner_of(name) in names}
-    if pairs is not None:
-        checked = checked_pairs(pairs, names)
-        partners = {left: right for pair in checked for left, right in (pair, pair[::-1])}
-    return np.array([names.index(partners.get(name, name)) for name in names], np.float32)
 
 
 def _chosen(labels: Labels, label: str | None) -> str:

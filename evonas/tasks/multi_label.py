@@ -15,8 +15,7 @@ from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks.base import Labels, Task
-from evonas.tasks.common.average_precision import average_precision
-from evonas.tasks.common.mirror_pairs import checked_pairs, partner_of
+from evonas.tasks.common.mirror_pairs import mirrored_places
 from evonas.tasks.common.prediction_format import Answer
 
 #: Probability from which a label counts as predicted, for F1 and accuracy.
@@ -73,7 +72,7 @@ class MultiLabel(Task):
             if positive_weights is None
             else torch.tensor(list(positive_weights), dtype=torch.float32)
         )
-        self._mirror = _mirrored(self.labels, pairs)
+        self._mirror = mirrored_places(self.labels, pairs)
         each = {f"{kind} {name}" for kind in ("ap", "accuracy", "f1") for name in self.labels}
         self.higher_is_better = frozenset({"map", "macro_f1", "accuracy", *each})
 
@@ -194,13 +193,17 @@ class MultiLabel(Task):
 
     def _each(self, predictions: Array, targets: Array) -> dict[str, NDArray[np.float64]]:
         """Return average precision, F1 and accuracy of each label, percent; nan: not defined."""
+        from sklearn.metrics import average_precision_score  # slow to import
+
         found: dict[str, list[float]] = {"ap": [], "f1": [], "accuracy": []}
         for scores, column in zip(predictions.T, targets.T, strict=True):
             known = np.isfinite(column)
             guess, truth = scores[known].astype(np.float64), column[known] > _YES
             said, nan = guess >= _YES, float("nan")
             either = int(said.sum() + truth.sum())
-            found["ap"].append(100.0 * average_precision(guess, truth))
+            found["ap"].append(
+                100.0 * average_precision_score(truth, guess) if truth.any() else nan
+            )
             found["f1"].append(200.0 * int((said & truth).sum()) / either if either else nan)
             found["accuracy"].append(100.0 * float((said == truth).mean()) if len(truth) else nan)
         return {kind: np.array(values) for kind, values in found.items()}
@@ -230,12 +233,3 @@ def _chosen(schema: Labels, labels: tuple[str, ...] | None) -> tuple[str, ...]:
             f"{', '.join(schema) or 'none'}"
         )
     return chosen
-
-
-def _mirrored(names: Sequence[str], pairs: tuple[tuple[str, str], ...] | None) -> NDArray[np.intp]:
-    """Return the index of the label that each label becomes in a mirrored image."""
-    partners = {name: partner_of(name) for name in names if partner_of(name) in names}
-    if pairs is not None:
-        checked = checked_pairs(pairs, names)
-        partners = {left: right for pair in checked for left, right in (pair, pair[::-1])}
-    return np.array([names.index(partners.get(name, name)) for name in names], np.intp)

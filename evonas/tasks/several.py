@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
-from evonas.tasks.base import Labels, Matrix, Task
+from evonas.tasks.base import Labels, Matrix, Part, Task
 from evonas.tasks.common.prediction_format import Answer
 from evonas.tasks.composite.constant_loss import constant_loss
 from evonas.tasks.composite.labelled_images import LabelledImages, NoImages, labelled
@@ -38,39 +37,6 @@ class _Scales:
     loss: float
     error: float
     complete: bool
-
-
-@dataclass(frozen=True)
-class Part:
-    """The targets of one of several tasks.
-
-    Attributes:
-        name: of the task.
-        task: the task.
-        targets: (n, k) its own targets.
-        known: (n,) which images have its labels.
-        columns: place of its targets, and predictions, among those of all tasks.
-    """
-
-    name: str
-    task: Task
-    targets: Array
-    known: NDArray[np.bool_]
-    columns: slice
-
-    @property
-    def judged(self) -> Array:
-        """The targets of the images with labels.
-
-        Raises:
-            InputError: there is none.
-        """
-        if not self.known.any():
-            raise InputError(
-                f"task.tasks.{self.name}: expected images with {' and '.join(self.task.labels)}, "
-                f"got none among {len(self.known)}: leave the task out, or choose other images"
-            )
-        return self.targets[self.known]
 
 
 class Several(Task):

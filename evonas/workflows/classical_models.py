@@ -28,7 +28,6 @@ from evonas.models.files.safetensors_files import load_file, save_file
 from evonas.models.networks.base import Shape
 from evonas.tasks.base import Task
 from evonas.tasks.common.prediction_format import HELD_OUT_LOSS
-from evonas.tasks.several import Several
 
 Indices = NDArray[np.intp]
 #: Most features of an image: larger maps are averaged to fewer cells, as heads do before they
@@ -107,19 +106,32 @@ class ClassicalModel:
         return cls(LinearModel(weights, bias), (grid[0], grid[1]))
 
 
+#: Kind -> how it is fitted to standardised features; of values, and of classes.
+_OF_VALUES: Mapping[str, linear.Fit] = {"ridge": linear.ridge}
+_SVM = "linear SVM"
+_OF_CLASSES: Mapping[str, linear.Fit] = {
+    "ridge": linear.ridge_classifier,
+    "logistic regression": linear.tuned(linear.logistic),
+    _SVM: linear.tuned(linear.support_vectors),
+}
+
+
 @dataclass(frozen=True)
 class Method:
     """A kind of classical model.
 
     Attributes:
-        name: for tables.
-        fit: of standardised features.
+        kind: ridge, logistic regression or linear SVM.
         flattened: all cells of the map are features, instead of their means.
     """
 
-    name: str
-    fit: linear.Fit
+    kind: str
     flattened: bool
+
+    @property
+    def name(self) -> str:
+        """The kind and its features, for tables."""
+        return f"{self.kind} of {'flattened' if self.flattened else 'pooled'} features"
 
 
 def features(maps: NDArray[np.float16], images: Indices, grid: tuple[int, int]) -> Floats:
@@ -161,29 +173,27 @@ def methods(task: Task, shape: Shape, targets: Array) -> list[Method]:
         shape: (channels, height, width) of the map.
         targets: (n, k) of the training images.
     """
-    if isinstance(task, Several):
-        if task.metric == HELD_OUT_LOSS:
-            return []
-        first, *rest = [methods(part.task, shape, part.judged) for part in task.split(targets)]
-        named = [{method.name for method in own} for own in rest]
-        return [method for method in first if all(method.name in names for names in named)]
-    spoilt = task.metric == HELD_OUT_LOSS or not np.isfinite(targets).all()
-    if task.dense or task.answer.kind == "points" or spoilt:
-        return []  # no loss without the network's outputs, no fit without labels
-    kinds: dict[str, linear.Fit] = {"ridge": linear.ridge}
-    if classifies(task):
-        kinds = {"ridge": linear.ridge_classifier}
-        kinds["logistic regression"] = linear.tuned(linear.logistic)
-        if len(targets) * shape[0] * columns(task) <= _CHEAP:
-            kinds["linear SVM"] = linear.tuned(linear.support_vectors)
-    found = [Method(f"{name} of pooled features", fit, False) for name, fit in kinds.items()]
+    if task.metric == HELD_OUT_LOSS:  # no loss without the network's outputs
+        return []
+    first, *rest = [_own_methods(part.task, shape, part.judged) for part in task.split(targets)]
+    return [method for method in first if all(method in own for own in rest)]
+
+
+def _own_methods(task: Task, shape: Shape, targets: Array) -> list[Method]:
+    """Return the classical models of a task that shares no outputs with others."""
+    if task.dense or task.answer.kind == "points" or not np.isfinite(targets).all():
+        return []
+    kinds = [*_fits(task)]
+    if len(targets) * shape[0] * columns(task) > _CHEAP:
+        kinds = [kind for kind in kinds if kind != _SVM]
+    found = [Method(kind, False) for kind in kinds]
     if max(grid_of(shape)) > 1:
-        found += [
-            Method(f"{name} of flattened features", fit, True)
-            for name, fit in kinds.items()
-            if name != "linear SVM"
-        ]
+        found += [Method(kind, True) for kind in kinds if kind != _SVM]
     return found
+
+
+def _fits(task: Task) -> Mapping[str, linear.Fit]:
+    return _OF_CLASSES if classifies(task) else _OF_VALUES
 
 
 def fit(
@@ -198,20 +208,18 @@ def fit(
         targets: (n, k).
         train: indices of the images to fit.
     """
-    if isinstance(task, Several):
-        return _side_by_side(
-            [
-                fit(
-                    next(one for one in methods(part.task, shape, part.judged) if one.name == name),
-                    part.task,
-                    maps,
-                    part.targets,
-                    train[part.known[train]],
-                )
-                for part in task.split(targets)
-                for shape, name in [(tuple(maps.shape[1:]), method.name)]
-            ]
-        )
+    return _side_by_side(
+        [
+            _fit(method, part.task, maps, part.targets, train[part.known[train]])
+            for part in task.split(targets)
+        ]
+    )
+
+
+def _fit(
+    method: Method, task: Task, maps: NDArray[np.float16], targets: Array, train: Indices
+) -> ClassicalModel:
+    """Fit a classical model of a task that shares no outputs with others."""
     channels, height, width = maps.shape[1:]
     grid = grid_of((channels, height, width)) if method.flattened else (1, 1)
     most = max(MOST_VALUES // (channels * grid[0] * grid[1]), 1)
@@ -225,7 +233,9 @@ def fit(
     y: Any = targets[chosen].astype(np.float64)
     with threadpool_limits(1):
         x = features(maps, chosen, grid)
-        model = linear.standardised(method.fit, x, _numbers(y) if classifies(task) else y)
+        model = linear.standardised(
+            _fits(task)[method.kind], x, _numbers(y) if classifies(task) else y
+        )
     if classifies(task):  # classes that no training image has
         model = _widened(model, columns(task))
     return ClassicalModel(model, grid, "; ".join([*notes, *filter(None, [model.note])]))
@@ -233,14 +243,16 @@ def fit(
 
 def constant(task: Task, targets: Array, train: Indices) -> ClassicalModel:
     """Return the best constant prediction as a model without features."""
-    if isinstance(task, Several):
-        return _side_by_side(
-            [
-                constant(part.task, part.targets, train[part.known[train]])
-                for part in task.split(targets)
-            ]
-        )
-    bias = np.asarray(task.constant_baseline(targets[train]), np.float64)
+    return _side_by_side(
+        [
+            _constant(part.task, part.targets[train[part.known[train]]])
+            for part in task.split(targets)
+        ]
+    )
+
+
+def _constant(task: Task, targets: Array) -> ClassicalModel:
+    bias = np.asarray(task.constant_baseline(targets), np.float64)
     if classifies(task):
         bias = linear.indicators(_numbers(bias[None]), columns(task))[0]
     return ClassicalModel(LinearModel(np.zeros((0, len(bias))), bias), (0, 0))
@@ -257,18 +269,15 @@ def predictions(
         maps: of the plain view; of the mirrored one as well for a flip test, as averages.
         images: indices.
     """
-    return _read(task, [model.outputs(own, images).astype(np.float32) for own in maps])
+    outputs = [model.outputs(own, images).astype(np.float32) for own in maps]
+    # Cut between tasks alone: the answer of key points names fewer columns than there are outputs.
+    places = np.cumsum([columns(end) for end in task.ends])[:-1]
+    parts = zip(task.ends, *(np.split(own, places, 1) for own in outputs), strict=True)
+    return np.concatenate([_read(end, own) for end, *own in parts], 1)
 
 
 def _read(task: Task, outputs: Sequence[Array]) -> Array:
-    """Return the predictions of a model's outputs, for an image and perhaps its mirror image."""
-    if isinstance(task, Several):
-        parts, start = [], 0
-        for member in task.members.values():
-            end = start + columns(member)
-            parts.append(_read(member, [own[:, start:end] for own in outputs]))
-            start = end
-        return np.concatenate(parts, 1)
+    """Return the predictions of a task's outputs, for an image and perhaps its mirror image."""
     plain = outputs[0]
     if len(outputs) > 1:
         unflip = task.unflip_outputs if classifies(task) else task.flip_targets

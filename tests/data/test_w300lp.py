@@ -13,6 +13,7 @@ from face_files import write_pair, write_w300lp
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from refusals import refusal_of
 
 from evonas.core import experiment as config
 from evonas.core.registry import create, load
@@ -234,10 +235,7 @@ def test_images_beyond_the_rule_are_named(root: Path, tmp_path: Path) -> None:
 
 
 def refusal(root: Path, **options: Any) -> str:
-    with pytest.raises(InputError) as caught:
-        W300LP(str(root), **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return refusal_of(lambda: W300LP(str(root), **options))
 
 
 def test_folders_that_are_not_there_are_named(root: Path, tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_a_run_that_lost_its_experiment_says_how_to_start(toys: Toys, tmp_path: 
         stored(folder, [])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(jumps=st.lists(st.floats(-1e9, 1e9), min_size=3, max_size=8))
 def test_a_clock_that_is_set_back_changes_nothing(
     tmp_path_factory: pytest.TempPathFactory, jumps: list[float]

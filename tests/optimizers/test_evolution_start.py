@@ -34,7 +34,7 @@ def test_evopose2d_begins_with_its_ancestor_and_all_descend_from_it() -> None:
     assert {optimizer.parent_of(child) for child in children} == {B0.digest}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 2**32),
     ageing=st.booleans(),

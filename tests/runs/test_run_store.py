@@ -107,9 +107,7 @@ def test_trials_are_sorted_by_generation_and_index(tmp_path: Path) -> None:
     assert places == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     genome=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=6),
     fitness=st.floats(allow_nan=False, allow_infinity=False),

@@ -180,7 +180,7 @@ def test_children_of_the_ancestor_have_the_published_chances() -> None:
     assert chance("stride6", 1) == chance("stride5", 2) == gene
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1))
 def test_what_descends_from_the_ancestor_keeps_the_published_rules(seed: int) -> None:
     rng, mutation = np.random.default_rng(seed), Mutation(EVOPOSE)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -74,7 +74,6 @@ def oracle() -> Any:
     return pytest.importorskip("sklearn.metrics")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=40))
 def test_scikit_learn_finds_the_same(oracle: Any, pairs: list[tuple[int, int]]) -> None:
     truth, guess = (list(side) for side in zip(*pairs, strict=True))

@@ -187,7 +187,7 @@ def test_points_without_label_or_outside_the_crop_are_not_learnt() -> None:
 share = st.floats(0.0, 1.0)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(x=share, y=share, h=st.integers(2, 70), w=st.integers(2, 70), sigma=st.floats(0.01, 0.15))
 def test_a_gaussian_is_read_off_within_a_twentieth_of_a_cell(
     x: float, y: float, h: int, w: int, sigma: float
@@ -202,7 +202,7 @@ def test_a_gaussian_is_read_off_within_a_twentieth_of_a_cell(
     assert 0.7 < found[0, 2] <= 1.0
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(x=st.floats(0.2, 0.8), y=st.floats(0.2, 0.8), wider=st.floats(1.0, 1.8))
 def test_a_blurred_peak_inside_is_read_off_as_well(x: float, y: float, wider: float) -> None:
     """The curvature is that of the map, not the one of the Gaussian that was asked for."""

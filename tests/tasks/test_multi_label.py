@@ -126,6 +126,17 @@ def test_metrics_are_those_of_scikit_learn_on_known_labels() -> None:
     assert found["accuracy"] == pytest.approx(np.mean(each["accuracy"]))
 
 
+@pytest.mark.parametrize(
+    ("scores", "precision"),
+    [([0, 0, 0, 0, 0], 40.0), ([5, 1, 2, 4, 3], 100.0), ([4, 5, 3, 2, 1], 50.0)],
+)
+def test_average_precision_is_not_interpolated(scores: list[float], precision: float) -> None:
+    """A constant has the share of yes; yes at ranks 2 and 4 is (1/2 + 2/4) / 2."""
+    truth = np.array([[1, 0], [0, 1], [0, 1], [1, 0], [0, 1]], np.float32)
+    guess = np.array([scores, scores], np.float32).T
+    assert made().details(guess, truth)["ap glasses"] == pytest.approx(precision)
+
+
 def test_a_label_without_a_yes_is_left_out_and_none_with_a_yes_is_an_error() -> None:
     task = made()
     guess: Array = np.array([[0.9, 0.1], [0.2, 0.3]], np.float32)

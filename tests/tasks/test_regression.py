@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -139,7 +139,6 @@ def oracle() -> Any:
     return pytest.importorskip("sklearn.metrics")
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 30))
 def test_scikit_learn_finds_the_same(oracle: Any, seed: int, n: int) -> None:
     truth, guess = np.random.default_rng(seed).normal(50, 10, (2, n, 2)).astype(np.float32)

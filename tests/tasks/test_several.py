@@ -84,7 +84,7 @@ def test_a_list_of_labels_is_short_for_their_tasks() -> None:
     assert [*task.members] == ["pose", "age", "emotion"]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000))
 def test_loss_and_gradient_are_those_of_each_task_on_its_own_images(seed: int) -> None:
     dataset = Gaps(seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from point_targets import EYES, named, rows
 from sklearn.linear_model import RidgeCV
 from sklearn.preprocessing import StandardScaler
 
@@ -13,7 +14,9 @@ from evonas.errors import InputError
 from evonas.estimation.linear_models import PENALTIES
 from evonas.tasks.classification import Classification
 from evonas.tasks.head_pose import HeadPose
+from evonas.tasks.key_points import KeyPoints
 from evonas.tasks.regression import Regression
+from evonas.tasks.several import Several
 from evonas.workflows import classical_models as classical
 
 rng = np.random.default_rng(1)
@@ -64,6 +67,26 @@ def test_classifiers_learn_classes_and_the_constant_does_not() -> None:
         error = classical.metrics(MOODS, model, MAPS, CLASSES, OTHERS)["error"]
         assert error < 0.7 * theirs["error"], method.name
         assert model.linear.weights.shape[1] == 3  # "odd" is among no training labels
+
+
+def test_the_constant_of_points_has_all_their_columns() -> None:
+    task = KeyPoints(named(*EYES))
+    targets = rows(rng.random((90, 3, 3)))
+    constant = classical.constant(task, targets, TRAIN)
+    theirs = task.constant_metrics(targets[TRAIN], targets[OTHERS])
+    assert classical.metrics(task, constant, MAPS, targets, OTHERS) == theirs
+
+
+def test_what_is_cheap_with_the_training_images_is_fitted_with_more_images_around(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = {"mood": ("sad", "glad", "odd"), "smile": ("no", "yes")}
+    task = Several(labels, tasks=("mood", "smile"))
+    targets = np.concatenate([CLASSES, CLASSES % 2], 1)
+    monkeypatch.setattr(classical, "_CHEAP", 70 * 3 * 3)
+    (method,) = [m for m in classical.methods(task, (3, 4, 4), targets[TRAIN]) if "SVM" in m.name]
+    model = classical.fit(method, task, MAPS, targets, TRAIN)
+    assert model.linear.weights.shape[1] == 3 + 2
 
 
 def test_large_maps_are_averaged_and_many_images_thinned(monkeypatch: pytest.MonkeyPatch) -> None:

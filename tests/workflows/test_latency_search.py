@@ -7,37 +7,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from command_line import Cli, said
 from finished_search import BUDGET, new, of, read
 
 from evonas.core.settings import ExecutionSettings
 from evonas.estimation.cost import latency_cache as timing
-from evonas.estimation.cost.latency import Latency
 from evonas.workflows import resources
 from evonas.workflows.resources import Hardware
 
 COST = ("objective.cost=latency", "objective.target_ms=0.5", "objective.weight=1")
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Parameters of every network that was measured; each takes a microsecond."""
-    made: list[int] = []
-
-    def stub(module: torch.nn.Module, shape: tuple[int, int, int], device: str) -> Latency:
-        made.append(sum(p.numel() for p in module.parameters()))
-        return Latency(made[-1] / 1e3, 0.02)
-
-    monkeypatch.setattr(timing, "latency", stub)
-    return made
-
-
-@pytest.fixture
-def own_cache(tiny_file: Path, features: object, cache: Path, tmp_path: Path) -> str:
-    """The session's features, and no latencies yet."""
-    shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("latency"))
-    return f"features.cache={tmp_path / 'cache'}"
 
 
 def test_fitness_counts_the_latency_and_finals_do_not_measure_again(

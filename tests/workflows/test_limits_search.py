@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from command_line import Cli, said
 from finished_search import BUDGET, new, of, read
 from numpy.typing import NDArray
@@ -18,8 +17,6 @@ from untrained_search import SPACE, Fake, cost
 
 from evonas.core.experiment import Experiment, changed
 from evonas.core.settings import ObjectiveSettings, TrainingSettings
-from evonas.estimation.cost import latency_cache as timing
-from evonas.estimation.cost.latency import Latency
 from evonas.estimation.cost.limits import BackboneShare, KnownCosts
 from evonas.estimation.estimator import Job
 from evonas.estimation.features.feature_cache import Features
@@ -33,26 +30,6 @@ from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
 from evonas.workflows.components import Components
 from evonas.workflows.loop import Search, SearchComponents, _identified
-
-
-@pytest.fixture
-def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Parameters of every network that was measured; 1000 of them take a millisecond."""
-    made: list[int] = []
-
-    def stub(module: torch.nn.Module, shape: tuple[int, int, int], device: str) -> Latency:
-        made.append(sum(p.numel() for p in module.parameters()))
-        return Latency(made[-1] / 1e3, 0.02)
-
-    monkeypatch.setattr(timing, "latency", stub)
-    return made
-
-
-@pytest.fixture
-def own_cache(tiny_file: Path, features: Features, cache: Path, tmp_path: Path) -> str:
-    """The session's features, and no latencies yet."""
-    shutil.copytree(cache, tmp_path / "cache", ignore=shutil.ignore_patterns("latency"))
-    return f"features.cache={tmp_path / 'cache'}"
 
 
 class Slow(Fake):

@@ -27,7 +27,7 @@ from evonas.data.images.cropping import (
     fsanet_box,
     hopenet_box,
 )
-from evonas.data.images.image_io import Box, content_hash, crop, file_hashes, read_photo, widened
+from evonas.data.images.image_io import Box, content_hash, crop, read_photo, widened
 from evonas.errors import InputError, UnreadableImage
 
 Crop = Literal["hopenet", "fsanet"]
@@ -80,7 +80,6 @@ class FaceCrops(Dataset):
 
     margin = 0.15
 
-    _photos: list[Path]
     _names: list[str]
     _boxes: NDArray[np.float64]
     _crop: Crop
@@ -93,7 +92,7 @@ class FaceCrops(Dataset):
         Raises:
             UnreadableImage: the photo is missing or damaged, or the box lies outside it.
         """
-        path = self._photos[index]
+        path = self.files[index]
         photo = read_photo(path)
         box = self._standard_crop(index, *photo.size)
         if min(box[2] - box[0], box[3] - box[1]) < 1:
@@ -103,10 +102,6 @@ class FaceCrops(Dataset):
     def describe(self, index: int) -> str:
         """Return the photo's name within the data set's folder."""
         return self._names[index]
-
-    def image_hashes(self) -> NDArray[np.str_]:
-        """Return a hash of each image's file, (n,)."""
-        return file_hashes(self._photos)
 
     def _standard_crop(self, index: int, width: int, height: int) -> Box:
         left, top, right, bottom = self._boxes[index].tolist()
@@ -151,17 +146,17 @@ class FaceCrops(Dataset):
         out = {i for indices in reasons.values() for i in indices}
         kept = np.array([i for i in range(len(photos)) if i not in out], np.intp)
         self.labels = dict(zip(ANGLES, angles[kept].T.astype(np.float32), strict=True))
-        self._photos = [photos[i] for i in kept]
+        self.files = [photos[i] for i in kept]
         self._names = [names[i] for i in kept]
         self._boxes = boxes[kept]
         self._crop, self._widening, self._size = kind, widening, size
         self.framing = Framing(kind, widening=widening, margin=self.margin, size=size)
         self.fingerprint = self._hash()
-        return self._photos
+        return self.files
 
     def _hash(self) -> str:
         """Return a hash of names, labels, boxes, options and file contents."""
-        content = content_hash("photos 1", self._photos)
+        content = content_hash("photos 1", self.files)
         options = [type(self).__name__, 1, self._crop, self._widening, self._size, self.margin]
         text = json.dumps([*options, self._names, content])
         digest = hashlib.blake2b(text.encode(), digest_size=16)

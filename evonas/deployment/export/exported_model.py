@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from evonas.core.optional_imports import library
 from evonas.data.images.cropping import Framing
 from evonas.data.images.image_io import Box
+from evonas.deployment.export.formats import FORMATS, SUFFIXES, FileFormat, name_of
 from evonas.errors import InputError
 from evonas.estimation.features.views import View
-from evonas.models.files import litert_session, openvino_session
-from evonas.models.files.onnx_session import Run, session, unsealed
+from evonas.models.files.onnx_session import Run
 from evonas.tasks.common.prediction_format import Answer
 
-#: Place of the model card: key of the metadata of an .onnx or .xml file, name of a file in a .pt2
-#: or .tflite.
-CARD, CARD_FILE = "evonas", "evonas.json"
-SUFFIXES = (".onnx", ".pt2", ".xml", ".tflite")
 FORMAT = 1
-_LARGEST_CARD = 10_000_000  # bytes; larger cards are refused
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,8 @@ class ExportedNetwork:
                 f"{file}: expected a model card of format {FORMAT}, got other data: "
                 "export again with this version of evonas"
             ) from error
-        return cls(file, card, side, answer, framing, load_runner(file, answer, threads))
+        run = _format(file).run(file, tuple(answer.parts), threads)
+        return cls(file, card, side, answer, framing, run)
 
     def crop(self, photo: Path, box: Box | None) -> tuple[NDArray[np.uint8], Any, Box]:
         """Crop a photo as in training.
@@ -117,30 +110,6 @@ class ExportedNetwork:
         return self.run(np.stack(crops).transpose(0, 3, 1, 2).astype(np.float32))
 
 
-def load_runner(file: Path, answer: Answer, threads: int = 1) -> Run:
-    """Return the network of an exported file as a function on numpy images.
-
-    Args:
-        file: one of ``SUFFIXES``.
-        answer: description of its predictions; those of several tasks, which are one output each
-            of an .onnx or .xml file, are returned side by side.
-        threads: number of threads of the runtime.
-
-    Raises:
-        InputError: the file is damaged, or could run code; or a library is missing.
-    """
-    if file.suffix == ".onnx":
-        return session(file, threads, tuple(answer.parts))
-    if file.suffix == ".xml":
-        return openvino_session.session(file, threads, tuple(answer.parts))
-    if file.suffix == ".tflite":
-        return litert_session.session(file, threads)
-    # Imports torch, which .onnx files do not need.
-    from evonas.models.files.quantized_network import load_quantized
-
-    return load_quantized(file).outputs
-
-
 def find_file(path: Path) -> Path:
     """Return the exported file at a path: the path itself, or the first file in a folder.
 
@@ -152,7 +121,7 @@ def find_file(path: Path) -> Path:
     if path.is_dir():
         for folder in (path, path / "export", path / "retrained" / "export"):
             files = [file for end in SUFFIXES for file in sorted(folder.glob(f"[!.]*{end}"))]
-            files = [file for file in files if _text(file)]
+            files = [file for file in files if _format(file).card(file)]
             if files:
                 return files[0]
         raise InputError(
@@ -163,9 +132,13 @@ def find_file(path: Path) -> Path:
     raise InputError(f"{path}: expected an exported network, {', '.join(SUFFIXES)}, {what}")
 
 
+def _format(file: Path) -> FileFormat:
+    return FORMATS[name_of(file.suffix)]
+
+
 def _card(file: Path) -> dict[str, Any]:
     try:
-        card = json.loads(_text(file) or "null")
+        card = json.loads(_format(file).card(file) or "null")
     except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: its model card is no JSON: export it again") from error
     if not isinstance(card, dict):
@@ -174,30 +147,3 @@ def _card(file: Path) -> dict[str, Any]:
             "card: export the network with evonas"
         )
     return card
-
-
-def _text(file: Path) -> str:
-    """Return the text of a file's model card, or an empty string if it has none."""
-    if file.suffix == ".onnx":
-        onnx = library("onnx", "running an .onnx file")
-        try:
-            properties = onnx.load_model_from_string(unsealed(file.read_bytes())).metadata_props
-        except Exception as error:  # damaged files raise many kinds of errors
-            raise InputError(f"{file}: cannot be read as ONNX: export again") from error
-        return next((entry.value for entry in properties if entry.key == CARD), "")
-    if file.suffix == ".xml":
-        try:
-            return openvino_session.note(file, CARD)
-        except (OSError, ElementTree.ParseError) as error:
-            raise InputError(f"{file}: cannot be read as XML: export again") from error
-    place = CARD_FILE if file.suffix == ".tflite" else f"/extra/{CARD_FILE}"
-    try:
-        with zipfile.ZipFile(file) as archive:
-            names = [n for n in archive.namelist() if n.endswith(place)]
-            if not names or archive.getinfo(names[0]).file_size > _LARGEST_CARD:
-                return ""
-            return archive.read(names[0]).decode("utf-8")
-    except (OSError, zipfile.BadZipFile, UnicodeDecodeError, NotImplementedError) as error:
-        raise InputError(
-            f"{file}: cannot be read as a {file.suffix} archive: export again"
-        ) from error

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,46 +26,21 @@ from torch.export import ExportedProgram
 from evonas.core.files import draft_of, move_into_place, writing
 from evonas.core.optional_imports import library
 from evonas.deployment import onnx_file
-from evonas.deployment.export import litert_file
-from evonas.deployment.export.exported_model import (
-    CARD,
-    CARD_FILE,
-    ExportedNetwork,
-    load_runner,
-)
+from evonas.deployment.export.exported_model import ExportedNetwork
+from evonas.deployment.export.formats import FORMATS, TorchSource, name_of
 from evonas.deployment.export.model_card import model_card
 from evonas.deployment.export.parity_check import PARITY, check_parity
 from evonas.deployment.merged_onnx import EMBEDDING, embedding_of, merged
-from evonas.deployment.quantization import pt2e
 from evonas.deployment.quantization.capture import trace
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.errors import InputError, RunError, UnreadableImage
 from evonas.estimation.cost.latency import compared, processor, threads
 from evonas.estimation.features.views import View
 from evonas.models.backbones.onnx import Onnx
-from evonas.models.files import openvino_session
-from evonas.models.files.exported_programs import unlifted
 from evonas.models.files.onnx_session import session
 from evonas.models.files.quantized_network import SUFFIXES, Quantized
 from evonas.tasks.base import Task
 
-Format = Literal["onnx", "torch_export", "openvino", "litert"]
-#: Format -> suffix of the file.
-FORMATS: Mapping[str, str] = {
-    **{"onnx": ".onnx", "torch_export": ".pt2"},
-    **{"openvino": ".xml", "litert": ".tflite"},
-}
-_RUNTIMES = {
-    **{"onnx": "ONNX Runtime", "torch_export": "torch.export"},
-    **{"openvino": "OpenVINO", "litert": "LiteRT"},
-}
-#: Packages of a format whose versions are reported.
-_PACKAGES = {
-    "onnx": ("onnx", "onnxruntime"),
-    "torch_export": (),
-    "openvino": ("onnx", "openvino"),
-    "litert": ("litert-torch", "ai-edge-litert"),
-}
 #: Number of images on which the file is compared with PyTorch.
 IMAGES = 32
 
@@ -88,7 +63,7 @@ class Export:
 
     Args:
         network: the retrained network.
-        kind: format of the file.
+        kind: format of the file: a name in ``FORMATS``.
         keep_embedding: whether the file gives the backbone's own embedding as well.
 
     Raises:
@@ -100,22 +75,23 @@ class Export:
     """
 
     network: RetrainedNetwork
-    kind: Format
+    kind: str
     keep_embedding: bool = False
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self._format = FORMATS[self.kind]
         source = Path(self.network.contender["weights"][0]).suffix
         self.quantised = source in SUFFIXES
-        if self.quantised and source != FORMATS[self.kind]:
-            other, backend = ("onnx", "pt2e") if source == ".onnx" else ("torch_export", "onnx")
-            again = self.kind in ("onnx", "torch_export")
+        if self.quantised and source != self._format.suffix:
+            backend = self._format.backend
             raise InputError(
                 f"--format {self.kind}: this network is quantised into {source}, expected --format "
-                f"{other}" + (f"; or quantise it again with --backend {backend}" if again else "")
+                f"{name_of(source)}"
+                + (f"; or quantise it again with --backend {backend}" if backend else "")
             )
         backbone = self.network.components.backbone
-        if self.kind in ("torch_export", "litert"):
+        if self._format.of_torch:
             backbone.require_torch(f"--format {self.kind}")
         self._graph = backbone if isinstance(backbone, Onnx) else None
         if self.keep_embedding and self.kind != "onnx":
@@ -157,7 +133,7 @@ class Export:
         with _draft(path) as draft:
             self._write(draft, card)
             with threads(1):
-                run = load_runner(draft, self.task.answer)
+                run = self._format.run(draft, tuple(self.task.answer.parts), 1)
                 parity = self._parity(run, images)
                 if self._graph is not None and self.keep_embedding:
                     parity |= _same_embedding(self._graph, draft, images)
@@ -165,11 +141,11 @@ class Export:
             with threads(1), torch.inference_mode():
                 image = images[:1]
                 runs = {self._original: partial(self._decoded, image)}
-                runs[f"{_RUNTIMES[self.kind]}, the file"] = partial(run, image.numpy())
+                runs[f"{self._format.runtime}, the file"] = partial(run, image.numpy())
                 runs |= self._others(path, card, image.numpy())
                 times = compared(runs)
-            size = sum(file.stat().st_size for file in (draft, *_weights(draft)))
-        packages = ("torch", *_PACKAGES[self.kind])
+            size = sum(file.stat().st_size for file in (draft, *self._format.others(draft)))
+        packages = ("torch", *self._format.packages)
         return {
             "file": path.name,
             "kind": self.kind,
@@ -219,56 +195,52 @@ class Export:
         return "PyTorch, eager" if self._graph is None else "backbone, then head"
 
     def _write(self, path: Path, card: Mapping[str, Any]) -> None:
-        text = json.dumps(card)
-        if self.kind in ("onnx", "openvino"):
-            answer = self.task.answer
-            if self.quantised:
-                model = onnx_file.joined(
-                    library("onnx", "exporting to ONNX").load(str(self._source)),
-                    DecodedNetwork(nn.Identity(), self.task),
-                    self.network.head(self.images[:1]).expand(2, *self._output_shape),
-                    answer.output,
-                )
-            elif self._graph is not None:
-                head = DecodedNetwork(self.network.head, self.task).eval()
-                tap, embedding = self.network.tap, self.keep_embedding
-                model = merged(self._graph, tap, head, answer.output, embedding)
-                if self._graph.sessions.batch:
-                    self._note_single_images()
-            else:
-                model = onnx_file.model(self._program(self._decoded), answer.output)
-            if answer.parts:
-                widths = {name: len(part.columns) for name, part in answer.parts.items()}
-                onnx_file.split_output(model, answer.output, widths)
-            facts = {
-                "input_size": str(self.side),
-                "output": ", ".join(answer.outputs),
-                "columns": ", ".join(answer.columns),
-                "unit": answer.unit,
-                "task": str(card["task"]),
-            }
-            if self.kind == "onnx":
-                onnx_file.save(model, path, {CARD: text, **facts})
-            else:
-                openvino_session.save(onnx_file.content(model, facts), path, {CARD: text})
-            return
+        answer = self.task.answer
+        facts = {
+            "input_size": str(self.side),
+            "output": ", ".join(answer.outputs),
+            "columns": ", ".join(answer.columns),
+            "unit": answer.unit,
+            "task": str(card["task"]),
+        }
+        source = self._torch_source() if self._format.of_torch else self._onnx_model()
+        self._format.write(source, path, json.dumps(card), facts)
+
+    def _onnx_model(self) -> Any:
+        """Return the network with its decoding as an ONNX model, with an output for each task."""
+        answer = self.task.answer
+        if self.quantised:
+            model = onnx_file.joined(
+                library("onnx", "exporting to ONNX").load(str(self._source)),
+                DecodedNetwork(nn.Identity(), self.task),
+                self.network.head(self.images[:1]).expand(2, *self._output_shape),
+                answer.output,
+            )
+        elif self._graph is not None:
+            head = DecodedNetwork(self.network.head, self.task).eval()
+            tap, embedding = self.network.tap, self.keep_embedding
+            model = merged(self._graph, tap, head, answer.output, embedding)
+            if self._graph.sessions.batch:
+                self._note_single_images()
+        else:
+            model = onnx_file.model(self._program(self._decoded), answer.output)
+        if answer.parts:
+            widths = {name: len(part.columns) for name, part in answer.parts.items()}
+            onnx_file.split_output(model, answer.output, widths)
+        return model
+
+    def _torch_source(self) -> TorchSource:
+        """Return the network with its decoding as a torch module, with one output."""
         module: nn.Module = self._decoded
         if self.quantised:
             quantised: Quantized = self.network.head  # type: ignore[assignment]
             assert quantised.program is not None
             module = DecodedNetwork(quantised.program, self.task)
-        if self.kind == "litert":
-            self._note_single_images("as LiteRT fixes its input's shape")
+        if self._format.single:
+            self._note_single_images(self._format.single)
         if self.task.members:
             self.notes.append("the predictions of the tasks are columns of one output")
-        if self.kind == "litert":
-            litert_file.save(module, self.images[:1], path, {CARD_FILE: text})
-            return
-        program = self._program(module)
-        _check_operators(program)
-        # The second trace removes the weights that the network does not use.
-        smaller = self._program(unlifted(program))
-        pt2e.save(smaller, path, {CARD_FILE: text})
+        return TorchSource(module, self.images[:1], self._program)
 
     def _others(
         self, path: Path, card: Mapping[str, Any], image: NDArray[np.float32]
@@ -279,12 +251,13 @@ class Export:
         """
         same = ("architecture", "network", "repeat", "tap", "quantised", "hashes")
         found: dict[str, Any] = {}
-        for kind, suffix in FORMATS.items():
-            for file in sorted(path.parent.glob(f"[!.]*{suffix}")) if kind != self.kind else ():
+        for form in FORMATS.values():
+            files = path.parent.glob(f"[!.]*{form.suffix}") if form is not self._format else ()
+            for file in sorted(files):
                 with suppress(InputError):
                     other = ExportedNetwork.load(file)
                     if all(other.card.get(key) == card[key] for key in same):
-                        found[f"{_RUNTIMES[kind]}, {file.name}"] = partial(other.run, image)
+                        found[f"{form.runtime}, {file.name}"] = partial(other.run, image)
         return found
 
     @property
@@ -320,7 +293,7 @@ class Export:
             outputs = torch.cat([self._decoded.network(batch) for batch in batches])
         expected = self.task.read(outputs.numpy())
         got = np.concatenate([run(batch.numpy()) for batch in batches])
-        hint = f"try --format {'torch_export' if self.kind == 'onnx' else 'onnx'}"
+        hint = f"try --format {self._format.alternative}"
         result = check_parity(self.task.answer, expected, got, hint)
         return {"images": len(images), "split": f"{self.network.side} split", **result}
 
@@ -343,22 +316,6 @@ def _same_embedding(backbone: Onnx, file: Path, images: Tensor) -> dict[str, Any
     return {"embedding_difference": largest}
 
 
-def _check_operators(program: ExportedProgram) -> None:
-    """Refuse a program with operators that ``load_program`` would refuse.
-
-    Raises:
-        InputError: an operator is not torch's own.
-    """
-    for node in program.graph.nodes:
-        space = getattr(node.target, "namespace", "aten")
-        if node.op == "call_function" and space not in ("aten", "quantized_decomposed"):
-            raise InputError(
-                f"a .pt2 file can contain only torch's own operators, but module "
-                f"{onnx_file.module_of(node)!r} of the network calls {node.target}: replace it "
-                "there"
-            )
-
-
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
     """Yield a temporary file beside ``path``, which replaces ``path`` if no exception is raised.
@@ -366,19 +323,14 @@ def _draft(path: Path) -> Iterator[Path]:
     Raises:
         InputError: the file cannot be written.
     """
+    form = FORMATS[name_of(path.suffix)]
     with writing(path, "choose another file with --out"):
         path.parent.mkdir(parents=True, exist_ok=True)
         with draft_of(path, f".draft{path.suffix}") as draft:
             try:
                 yield draft
-                for weights in _weights(draft):
+                for weights in form.others(draft):
                     move_into_place(weights, path.with_suffix(weights.suffix))
             finally:
-                for weights in _weights(draft):
+                for weights in form.others(draft):
                     weights.unlink()
-
-
-def _weights(file: Path) -> list[Path]:
-    """Return the file of weights that belongs to an .xml file of OpenVINO, if there is one."""
-    weights = file.with_suffix(".bin")
-    return [weights] if file.suffix == ".xml" and weights.exists() else []

@@ -16,7 +16,6 @@ from threadpoolctl import threadpool_limits
 from evonas.core.array_types import Array
 from evonas.estimation.features.feature_cache import Features
 from evonas.tasks.base import Task
-from evonas.tasks.several import Several
 
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
@@ -54,47 +53,29 @@ def tap_errors(
         Tap -> error in the unit of the task's metric, rounded to 4 digits; empty without images,
         or where images lack some of the labels of a task.
     """
-    if isinstance(task, Several):
-        return _of_several(features, taps, sides, task, targets)
-    if not np.isfinite(targets).all():
-        return {}
-    train, judged = (
-        _spread(np.intersect1d(sides[side], features.usable), most)
-        for side, most in (("train", TRAIN), ("validation", VALIDATION))
-    )
-    if len(train) < 2 or not len(judged):
-        return {}
-    fitted, names = _columns(task, targets[train])
-    errors = {}
-    with threadpool_limits(1):
-        for tap in taps:
-            maps = features.open(tap)[0]
-            guesses = _ridge(_cells(maps, train), fitted, _cells(maps, judged))
-            errors[tap] = min(_error(task, names, guess, targets[judged]) for guess in guesses)
-    finite = all(np.isfinite(list(errors.values())))
-    return {tap: float(f"{error:.4g}") for tap, error in errors.items()} if finite else {}
-
-
-def _of_several(
-    features: Features,
-    taps: Sequence[str],
-    sides: Mapping[str, Indices],
-    task: Several,
-    targets: Array,
-) -> dict[str, float]:
-    """Return the combined errors of regressions for each task, on the images with its labels."""
-    each = {}
+    errors: dict[str, dict[str, float]] = {tap: {} for tap in taps}
     for part in task.split(targets):
-        known = np.flatnonzero(part.known)
-        own = {side: np.intersect1d(images, known) for side, images in sides.items()}
-        filled = np.where(part.known[:, None], part.targets, 0.0)  # the others are not read
-        each[part.name] = tap_errors(features, taps, own, part.task, filled)
-    if not all(each.values()):
-        return {}
-    return {
-        tap: float(f"{task.combined({name: own[tap] for name, own in each.items()}):.4g}")
-        for tap in taps
-    }
+        usable = np.intersect1d(np.flatnonzero(part.known), features.usable)
+        train, judged = (
+            _spread(np.intersect1d(sides[side], usable), most)
+            for side, most in (("train", TRAIN), ("validation", VALIDATION))
+        )
+        if len(train) < 2 or not len(judged) or not np.isfinite(part.targets[part.known]).all():
+            return {}
+        fitted, names = _columns(part.task, part.targets[train])
+        truth = part.targets[judged]
+        with threadpool_limits(1):
+            for tap in taps:
+                maps = features.open(tap)[0]
+                guesses = _ridge(_cells(maps, train), fitted, _cells(maps, judged))
+                error = min(_error(part.task, names, guess, truth) for guess in guesses)
+                errors[tap][part.name] = _rounded(error)
+    combined = {tap: _rounded(task.combined(own)) for tap, own in errors.items()}
+    return combined if np.isfinite([*combined.values()]).all() else {}
+
+
+def _rounded(error: float) -> float:
+    return float(f"{error:.4g}")
 
 
 def _spread(rows: Indices, most: int) -> Indices:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from evonas.errors import InputError
 
 _PREFIXES = (("left_", "right_"), ("right_", "left_"), ("l_", "r_"), ("r_", "l_"))
@@ -46,6 +49,25 @@ def partner_of(point: str) -> str:
         if point.endswith(own):
             return point.removesuffix(own) + other
     return point
+
+
+def mirrored_places(
+    names: Sequence[str], pairs: tuple[tuple[str, str], ...] | None
+) -> NDArray[np.intp]:
+    """Return the index of the class, or label, that each becomes in a mirrored image.
+
+    Args:
+        names: of the classes or labels.
+        pairs: those that are exchanged; None: those that differ in left and right alone.
+
+    Raises:
+        InputError: see ``checked_pairs``.
+    """
+    partners = {name: partner_of(name) for name in names if partner_of(name) in names}
+    if pairs is not None:
+        checked = checked_pairs(pairs, names)
+        partners = {left: right for pair in checked for left, right in (pair, pair[::-1])}
+    return np.array([names.index(partners.get(name, name)) for name in names], np.intp)
 
 
 def checked_pairs(

@@ -72,7 +72,7 @@ def test_vectors_without_length_are_found_and_in_no_pair() -> None:
 
 
 @given(SEEDS, st.integers(1, 600), st.integers(1, 4))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_counts_are_those_of_all_pairs(seed: int, units: int, d: int) -> None:
     rows = np.random.default_rng(seed).standard_normal((units, d))
     found = relations(rows)
@@ -99,7 +99,7 @@ def test_weights_are_scaled_as_one_matrix_and_activations_by_unit() -> None:
 
 
 @given(SEEDS, st.floats(0.05, 20.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_scaled_copy_is_merged_without_a_trace(seed: int, c: float) -> None:
     """a_j = c a_i: the factor is c = <a_j, a_i> / <a_i, a_i>, and no bias is added."""
     weight, bias, activations = layer(seed)
@@ -128,7 +128,7 @@ def test_a_literal_merge_of_equal_units_changes_nothing() -> None:
 
 
 @given(SEEDS, st.floats(-5.0, 5.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_constant_sum_is_folded_without_a_trace(seed: int, total: float) -> None:
     """a_i + a_j = k: w_i -= w_j, b += k w_j, and j alone is removed."""
     weight, bias, activations = layer(seed)
@@ -157,7 +157,7 @@ def test_both_of_a_constant_sum_go_where_their_weights_are_the_same() -> None:
 
 
 @given(SEEDS, st.floats(-3.0, 3.0).filter(lambda c: abs(c) > 0.1), st.floats(-3.0, 3.0))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_any_line_is_exact(seed: int, slope: float, offset: float) -> None:
     weight, bias, activations = layer(seed)
     activations[:, 3] = slope * activations[:, 1] + offset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from torch import Tensor, nn
 
 from evonas.api.retrained_model import RetrainedModel
 from evonas.deployment import onnx_file
-from evonas.deployment.export import exporter as exporting
 from evonas.deployment.export.exported_model import ExportedNetwork
+from evonas.deployment.export.formats import FORMATS
 from evonas.deployment.export.parity_check import difference
 from evonas.deployment.quantization.capture import trace
 from evonas.deployment.retrained_network import RetrainedNetwork
@@ -259,12 +260,11 @@ def test_the_block_of_an_operator_that_torch_takes_apart() -> None:
 def test_a_file_that_answers_otherwise_is_not_kept(
     evonas: Cli, folder: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = exporting.load_runner
-    monkeypatch.setattr(
-        exporting,
-        "load_runner",
-        lambda *given: lambda images: real(*given)(images) + np.float32(0.02),
+    real = FORMATS[kind].run
+    wrong = replace(
+        FORMATS[kind], run=lambda *given: lambda images: real(*given)(images) + np.float32(0.02)
     )
+    monkeypatch.setitem(FORMATS, kind, wrong)
     code, _, err = evonas("export", folder, "--format", kind)
     assert code == 1
     assert err.startswith("evonas: the exported file answers otherwise than PyTorch: expected ")

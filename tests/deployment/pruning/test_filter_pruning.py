@@ -32,7 +32,7 @@ def chosen(network: Prunable, seed: int, share: float) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", networks.KINDS)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     seed=st.integers(0, 999), share=st.floats(0.0, 1.0), shared=st.sampled_from(["union", "last"])
 )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from fake_cuda import FakeCuda
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -52,7 +52,6 @@ def drawn(source: Source, rows: list[tuple[int, int]], size: int) -> list[tuple[
 
 
 @pytest.mark.parametrize("name", SOURCES)
-@settings(deadline=None)  # a source may start a thread
 @given(
     rows=st.lists(st.tuples(st.integers(0, IMAGES - 1), st.integers(0, VIEWS - 1)), max_size=40),
     size=st.integers(1, 12),

@@ -11,30 +11,13 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnx_backbones import HALF, PLAIN, SAME, assert_same, make, small_graph, torch_maps, varied
+from onnx_backbones import HALF, PLAIN, SAME, assert_same, make, small_graph, torch_maps
 from onnx_files import exported, halved, quantised, save
-from small_modules import ConvNet, Transformer
+from small_modules import ConvNet
 from torch import Tensor, nn
 
 from evonas.errors import InputError
 from evonas.models.full_network import TruncatedBackbone
-
-
-@pytest.fixture(scope="module")
-def nets() -> dict[str, nn.Module]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return {"conv": varied(ConvNet()), "tokens": varied(Transformer())}
-
-
-@pytest.fixture(scope="module")
-def conv(nets: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(nets["conv"], tmp_path_factory.mktemp("onnx") / "conv.onnx")
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
 
 
 def test_maps_are_torchs_by_readable_names_and_by_those_of_the_file(

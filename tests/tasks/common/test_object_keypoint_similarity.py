@@ -168,7 +168,7 @@ def synthetic(rng: np.random.Generator) -> Annotation:
     return {"images": images, "annotations": annotations, "categories": [people]}
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_equal_to_the_reference_on_any_set(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -50,7 +50,6 @@ def test_the_bins_are_those_of_digitize(angle: float, index: int) -> None:
     assert AngleBins.bins(torch.tensor([[angle]])).tolist() == [[index]]
 
 
-@settings(deadline=None)
 @given(st.floats(-99, 99, exclude_max=True, width=32))
 def test_the_bins_of_any_angle_are_those_of_digitize(angle: float) -> None:
     expected = int(np.digitize(angle, range(-99, 102, 3))) - 1
@@ -134,7 +133,6 @@ def test_bins_can_be_learnt_between_their_edges() -> None:
 # Rotations
 
 
-@settings(deadline=None)
 @given(yaw=st.floats(-89, 89), pitch=st.floats(-170, 170), roll=st.floats(-170, 170))
 def test_the_target_is_the_one_convention(yaw: float, pitch: float, roll: float) -> None:
     pose = np.array([[yaw, pitch, roll]])
@@ -149,7 +147,6 @@ def test_an_angle_without_label_is_zero_in_the_target() -> None:
     np.testing.assert_allclose(only, rotations.matrices([[0.0, 0.0, 30.0]]), atol=1e-12)
 
 
-@settings(deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_any_six_numbers_are_a_rotation_by_gram_and_schmidt(seed: int) -> None:
     six = np.random.default_rng(seed).normal(0, 1, (10, 6))

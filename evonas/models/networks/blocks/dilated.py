@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from torch import nn
 
-from evonas.models.networks.blocks.base import Block, BlockSpec
-from evonas.models.networks.common.layers import conv_macs, conv_norm
-from evonas.models.weight_count import WeightCount, conv_norm_weights
+from evonas.models.networks.blocks.base import BlockSpec
+from evonas.models.networks.blocks.conv import Conv
+from evonas.models.networks.common.layers import conv_norm
 
 
-class Dilated(Block):
+class Dilated(Conv):
     """One convolution of dilation 2: a larger receptive field at the cost of a plain one."""
-
-    linear_end = False
 
     @staticmethod
     def make_body(spec: BlockSpec) -> nn.Module:
@@ -20,13 +18,3 @@ class Dilated(Block):
         return conv_norm(
             spec.c_in, spec.c_out, spec.kernel, stride=spec.stride, dilation=2, act=spec.act
         )
-
-    @staticmethod
-    def body_macs(spec: BlockSpec, h: int, w: int) -> int:
-        """Return S C D k^2, with S the area of the output: dilation does not add to the cost."""
-        return conv_macs(spec.c_in, spec.c_out, spec.kernel, *spec.out_size(h, w))
-
-    @classmethod
-    def body_weights(cls, spec: BlockSpec) -> WeightCount:
-        """Return the number of values in the weights; see ``Block.body_weights``."""
-        return conv_norm_weights(spec.c_in, spec.c_out, spec.kernel, act=spec.act)

@@ -6,27 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from onnx_backbones import PLAIN, SAME, make, varied
 from onnx_files import exported
-from small_modules import ConvNet, Transformer
 from torch import nn
 
 from evonas.estimation.cost.complexity import count
 from evonas.models.backbones.common.hooked_module import Hooked
 from evonas.models.full_network import TruncatedBackbone
-
-
-@pytest.fixture(scope="module")
-def nets() -> dict[str, nn.Module]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return {"conv": varied(ConvNet()), "tokens": varied(Transformer())}
-
-
-@pytest.fixture(scope="module")
-def conv(nets: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(nets["conv"], tmp_path_factory.mktemp("onnx") / "conv.onnx")
 
 
 def test_costs_are_those_that_fvcore_counts_in_torch(

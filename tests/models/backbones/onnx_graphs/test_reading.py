@@ -8,29 +8,10 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
 from onnx import TensorProto, helper
-from onnx_backbones import HALF, SAME, assert_same, make, refused, small_graph, torch_maps, varied
+from onnx_backbones import HALF, SAME, assert_same, make, refused, small_graph, torch_maps
 from onnx_files import exported, save
-from small_modules import ConvNet, Transformer
 from torch import Tensor, nn
-
-
-@pytest.fixture(scope="module")
-def nets() -> dict[str, nn.Module]:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(3)
-        return {"conv": varied(ConvNet()), "tokens": varied(Transformer())}
-
-
-@pytest.fixture(scope="module")
-def conv(nets: dict[str, nn.Module], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(nets["conv"], tmp_path_factory.mktemp("onnx") / "conv.onnx")
-
-
-@pytest.fixture
-def images() -> Tensor:
-    return torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 255
 
 
 def test_weights_in_another_file(conv: Path, images: Tensor, tmp_path: Path) -> None:
