@@ -23,6 +23,7 @@ from evonas.runs.run_store import RunStore, Trial, read_journal
 from evonas.space import SearchSpace
 from evonas.workflows.loop import Search, SearchComponents
 from evonas.workflows.paused_trainings import PausedTrainings, statement, steps_of
+from evonas.workflows.time_budget import TimeBudget
 
 CURVES = FidelitySettings(name="curves")
 TRAINING = TrainingSettings(epochs=8)
@@ -33,9 +34,10 @@ SPACE = SearchSpace.from_dict({"name": "toy", "network": "toy", "genes": GENES})
 class Fake(Executor):
     """A digest decides the curve, and who fails, early or late."""
 
-    def __init__(self, most: int = 10**6) -> None:
+    def __init__(self, most: int = 10**6, slowness: float = 1.0) -> None:
         self.jobs: list[Job] = []
-        self._most = most
+        self.now = 0.0  # seconds
+        self._most, self._slowness = most, slowness
         self.usage = Usage(1)
 
     def _evaluate(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Measurement]]:
@@ -45,7 +47,9 @@ class Fake(Executor):
             self.jobs.append(job)
             Path(job.paused).parent.mkdir(exist_ok=True)
             Path(job.paused).write_bytes(b"state")
-            yield job.index, self._measured(job)
+            measurement = self._measured(job)
+            self.now += measurement.seconds * self._slowness
+            yield job.index, measurement
 
     @staticmethod
     def _measured(job: Job) -> Measurement:
@@ -62,7 +66,12 @@ class Fake(Executor):
 
 
 def search(
-    folder: Path, executor: Fake, *, budget: int = 10, resume: bool = False
+    folder: Path,
+    executor: Fake,
+    *,
+    budget: int = 10,
+    minutes: float | None = None,
+    resume: bool = False,
 ) -> tuple[list[Trial], list[Trial]]:
     """Return the trials of all lines of the journal, and those that count."""
     steps = steps_of(CURVES, TRAINING)
@@ -71,9 +80,12 @@ def search(
     )
     paused = PausedTrainings(folder / "rungs", steps)
     objective = Objective("error", ObjectiveSettings(mode="one_sided", target_macs=4))
-    with RunStore(folder, resume) as books:
+    with RunStore(folder, resume, clock=lambda: executor.now) as books:
+        time = None if minutes is None else TimeBudget(minutes, books, epochs=8)
         parts = SearchComponents(
-            SPACE, optimizer, executor, objective, TRAINING, lambda a: 5, paused=paused
+            *(SPACE, optimizer, executor, objective, TRAINING, lambda a: 5),
+            time=time,
+            paused=paused,
         )
         Search(parts, books).run(5)
         return books.rows(), books.trials()
@@ -151,6 +163,22 @@ def test_a_greater_budget_goes_on_where_the_smaller_ended(tmp_path: Path) -> Non
     large, _ = search(tmp_path / "run", Fake(), budget=10, resume=True)
     assert [row for row in large if row in small] == small
     assert len(large) > len(small)
+
+
+def test_minutes_end_a_search_and_a_resume_replays_the_clock(tmp_path: Path) -> None:
+    """Nine tenths of a minute are 54 epochs of a second each."""
+    executor = Fake()
+    rows, _ = search(tmp_path / "whole", executor, budget=1000, minutes=1.0)
+    assert 40.0 < executor.now < 60.0
+    lines = (tmp_path / "whole" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (place,) = [n for n, line in enumerate(lines) if line.startswith(b'{"clock": "search"')]
+    for count in sorted({3, place, place + 1}):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        (folder / "journal.jsonl").write_bytes(b"".join(lines[:count]))
+        # Once the clock has decided, a slower machine changes nothing.
+        rest = Fake(slowness=1.0 if count <= place else 9.0)
+        assert search(folder, rest, budget=1000, minutes=1.0, resume=True)[0] == rows
 
 
 def test_there_is_one_pause() -> None:
