@@ -116,6 +116,11 @@ class Job:
     def __post_init__(self) -> None:
         object.__setattr__(self, "training", training_of(self.training, self.architecture))
 
+    @property
+    def resumes(self) -> bool:
+        """Whether the job may go on from a checkpoint, so that its seconds are those of a part."""
+        return self.done > 0 or self.safe
+
 
 @dataclass(frozen=True)
 class TrainingContext:

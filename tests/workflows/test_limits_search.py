@@ -28,8 +28,9 @@ from evonas.report.page.run_data import Run
 from evonas.report.page.run_tables import sentences
 from evonas.runs.run_store import RunStore, Trial
 from evonas.space import Architecture
+from evonas.workflows.candidates import identified
 from evonas.workflows.components import Components
-from evonas.workflows.loop import Search, SearchComponents, _identified
+from evonas.workflows.loop import Search, SearchComponents
 
 
 class Slow(Fake):
@@ -94,7 +95,7 @@ def test_the_optimizer_gets_known_costs_as_they_count() -> None:
     genome = (0.25, 0.5)
     plain = {"network": "toy", "settings": {"width": 1}}
     trial = Trial(0, 0, genome, "d" * 16, plain, "ok", 1.0, 50)
-    found = _identified([trial], 2, Objective("error", settings, known))
+    found = identified([trial], 2, Objective("error", settings, known))
     assert found == {np.array(genome).tobytes(): ("d" * 16, 1050)}
 
 

@@ -36,7 +36,7 @@ class TimeLimit:
 
     def learn(self, job: Job, measurement: Measurement) -> None:
         """Record a finished training; a resumed one is left out, for its seconds are of a part."""
-        if not job.done and measurement.status == "ok" and measurement.epochs > 0:
+        if not job.resumes and measurement.status == "ok" and measurement.epochs > 0:
             self._seconds.append(measurement.seconds / measurement.epochs)
 
     def of(self, job: Job) -> float:

@@ -90,7 +90,7 @@ class Forecast:
 
     def learn(self, job: Job, measurement: Measurement) -> None:
         """Record a finished training; a resumed one is left out, for its seconds are of a part."""
-        if job.done:
+        if job.resumes:
             return
         if measurement.status == "ok" and measurement.seconds > 0 and measurement.epochs > 0:
             self._late.append((job, measurement))

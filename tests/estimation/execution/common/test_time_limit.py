@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,9 +22,8 @@ from evonas.space import Architecture
 HEAD = Architecture("residual_head", {"width": 8})
 
 
-def job(epochs: int = 10, until: int = 0, paused: str = "") -> Job:
-    training = TrainingSettings(epochs=epochs)
-    return Job(0, HEAD, 0, training, until=until, paused=paused)
+def job(epochs: int = 10, **part: Any) -> Job:
+    return Job(0, HEAD, 0, TrainingSettings(epochs=epochs), **part)
 
 
 def took(seconds: float, epochs: int = 10, status: str = "ok") -> Measurement:
@@ -66,7 +66,8 @@ def test_failures_and_second_halves_say_nothing() -> None:
     found = limit(times=10.0)
     for _ in range(9):
         found.learn(job(), took(0.001, epochs=1, status="failed"))
-        found.learn(job(paused="file"), took(0.001))  # went on from its rung
+        found.learn(job(paused="file", done=2), took(0.001))  # went on from its rung
+        found.learn(job(paused="file", safe=True), took(0.001))  # may have gone on
     assert found.of(job()) == TimeLimitSettings().most
     for _ in range(5):
         found.learn(job(until=2, paused="file"), took(4.0, epochs=2))  # up to its rung

@@ -114,8 +114,10 @@ def test_nobody_counts_where_trainings_are_as_short_as_counting() -> None:
 def test_a_training_that_went_on_says_nothing_of_a_whole_one() -> None:
     one = job(np.random.default_rng(5))
     forecast = Forecast(work)
-    forecast.learn(replace(one, paused="file"), Measurement("ok", seconds=9.0, epochs=5))
-    assert not forecast.catch_up()
+    for part in ({"done": 1}, {"safe": True}):
+        resumed = replace(one, paused="file", **part)
+        forecast.learn(resumed, Measurement("ok", seconds=9.0, epochs=5))
+        assert not forecast.catch_up()
     forecast.learn(replace(one, paused="file", until=1), Measurement("ok", seconds=9.0, epochs=1))
     assert forecast.catch_up()
 
