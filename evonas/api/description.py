@@ -110,7 +110,8 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     within = shares.within
     there = np.ones(len(costs), bool)
     budget = experiment.budget if experiment.budget < UNLIMITED else 0  # 0: only time limits it
-    trainings = {"networks of the search": budget}
+    pauses = experiment.fidelity.name == "curves"
+    trainings = {f"{'whole trainings' if pauses else 'networks'} of the search": budget}
     params, images, cache = None, {}, None
     if isinstance(plan, TabularBenchmark):
         there = costs <= plan.table.costliest  # the others are not in the table

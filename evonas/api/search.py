@@ -376,9 +376,10 @@ def _free_folder(experiment: Experiment) -> tuple[Path, list[Path]]:
 
 def _headline(experiment: Experiment, components: BaseComponents, devices: tuple[str, ...]) -> str:
     size = components.space.size
+    amounts = (experiment.budget, experiment.minutes, experiment.fidelity.name)
     return (
         f"evonas {__version__}: {experiment.name}, {experiment.optimizer.name}, seed "
-        f"{experiment.seed}: {budgets.statement(experiment.budget, experiment.minutes)} of space "
+        f"{experiment.seed}: {budgets.statement(*amounts)} of space "
         f"{components.space.name} "
         f"({size:.3g} architectures at most), {components.workers} worker(s), {', '.join(devices)}"
     )

@@ -77,13 +77,14 @@ def amounts(words: Iterable[Word]) -> Sequence[Override]:
     return found
 
 
-def statement(trainings: int, minutes: float | None) -> str:
+def statement(trainings: int, minutes: float | None, fidelity: str = "full") -> str:
     """Return a budget as text, such as ``32 networks or as many as fit 10 min``."""
+    unit = "networks" if fidelity != "curves" else "whole trainings"
     if minutes is None:
-        return f"{trainings} networks"
+        return f"{trainings} {unit}"
     if trainings >= UNLIMITED:
-        return f"as many networks as fit {minutes:g} min"
-    return f"{trainings} networks or as many as fit {minutes:g} min"
+        return f"as many {unit} as fit {minutes:g} min"
+    return f"{trainings} {unit} or as many as fit {minutes:g} min"
 
 
 def whole_epochs(fidelity: str, epochs: int) -> int:

@@ -95,6 +95,7 @@ def test_minutes_in_two_places_of_a_file_are_refused(tiny: dict[str, Any]) -> No
 
 def test_a_budget_in_words() -> None:
     assert statement(32, None) == "32 networks"
+    assert statement(32, None, "curves") == "32 whole trainings"
     assert statement(UNLIMITED, 10.0) == "as many networks as fit 10 min"
     assert statement(32, 2.5) == "32 networks or as many as fit 2.5 min"
 
