@@ -97,9 +97,12 @@ class Whole:
             begun: how many trainings had been begun by then.
         """
         assert (folder / "journal.jsonl").read_bytes().startswith(before), "a result was lost"
-        ended = {(row["digest"], row["repeat"]) for row in trials(before)}
-        again = {row[:2] for row in trainings(folder)[begun:]}
-        assert not again & ended, "a finished training was done again"
+        done = trials(before)
+        ended = {(row["digest"], row["repeat"]) for row in done if row["status"] != "stopped"}
+        steps = {(row["digest"], row["repeat"], row["epochs"]) for row in done}
+        for digest, repeat, until, _ in trainings(folder)[begun:]:
+            again = (digest, repeat) in ended or (digest, repeat, until) in steps
+            assert not again, "a finished training was done again"
         assert rows(folder) == self.rows
         assert files(folder) == self.files
         assert not [*folder.glob(".*.draft")], "a draft was left behind"
