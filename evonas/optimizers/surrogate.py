@@ -244,7 +244,9 @@ class Surrogate(Optimizer):
         if not self.curves.steps:
             return self._filled([], models, known[good], genomes, points, pending)
         paused = np.array([self.curves.paused(self._digests[index]) for index in told])
-        own = Forecasts(scores[paused], extra[paused])
+        done = [self.curves.epochs(self._digests[index]) for index in told[paused]]
+        left = self.curves.steps[-1] - np.array(done, dtype=np.float64)
+        own = Forecasts(scores[paused], extra[paused], left)
         genomes = np.concatenate([self._genomes[told[paused]], genomes])
         points = np.concatenate([known[paused], points])
         whole = good & ~paused
@@ -266,19 +268,19 @@ class Surrogate(Optimizer):
         scores = normal_scores(ends)
         return scores, score_deviations(ends, deviations, scores) ** 2
 
-    def _price(self, genomes: Array) -> Array:
-        """Return logarithms of the epochs that it takes to know what each of n genomes is worth.
+    def _price(self, n: int, own: Forecasts | None) -> Array:
+        """Return logarithms of the epochs that it takes to know what each of n candidates is worth.
 
         A paused training goes on to its end; a new one is expected to end after its first step,
         but for a share of GOES_ON.
         """
-        if not self.curves.steps:
-            return np.zeros(len(genomes))
+        if own is None:
+            return np.zeros(n)
         first, whole = self.curves.steps[0], self.curves.steps[-1]
-        done = np.array([self.curves.epochs(self.identify(genome)[0]) for genome in genomes])
-        return np.log(
-            np.where(done, np.maximum(whole - done, 1), first + GOES_ON * (whole - first))
-        )
+        epochs = np.full(n, first + GOES_ON * (whole - first))
+        epochs[: len(own.left)] = own.left
+        prices: Array = np.log(epochs)
+        return prices
 
     def _filled(
         self,
@@ -316,7 +318,7 @@ class Surrogate(Optimizer):
             low = posterior.scores()[ahead:].max() < np.log(GAIN * models.noise)
             self._quiet = self._quiet + self.population_size if low else 0
         batch = {self.identify(genome)[0]: genome for genome in begun}
-        price = self._price(genomes)
+        price = self._price(len(genomes), own)
         while len(batch) < self.population_size:
             index = self._first_new(posterior.scores()[ahead:] - price, genomes, batch)
             if index is None:

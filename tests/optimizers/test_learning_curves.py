@@ -101,7 +101,7 @@ def test_a_paused_training_is_weighed_as_in_the_joint_normal_distribution() -> N
     extra = np.array([0.0, 0.0, 0.0, 0.3, 0.05])
     made = process(points, scores, extra)
     posterior = CandidatePosterior(made, points[3:], best=0.0)
-    posterior.use(Forecasts(scores[3:], extra[3:]))
+    posterior.use(Forecasts(scores[3:], extra[3:], np.ones(2)))
     prior = made.kernel(made.log, points, points)
     noise, mean = made.noise, made.kernel.mean(points)
     given = prior + np.diag(noise + extra)

@@ -79,10 +79,12 @@ class Forecasts:
     Attributes:
         scores: (n,) normal scores of the forecasts, on which the process is conditioned.
         variances: (n,) their variances.
+        left: (n,) epochs that the trainings have left.
     """
 
     scores: Array
     variances: Array
+    left: Array
 
 
 class CandidatePosterior:
