@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import hashlib
 import inspect
 import math
@@ -27,8 +26,7 @@ import numpy as np
 from curve_rivals import CURVE_RIVALS, GuardedStopwatch
 from curve_table import CurveTable, TimeUp
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from searches import at_least, finished, one_thread_each, results
+from searches import at_least, measured, one_thread_each
 
 from evonas import optimizers
 from evonas.core import registry
@@ -177,30 +175,14 @@ def measure(
         workers: processes; 0 runs the replays in this one.
         console: for the progress.
     """
-    wanted = {job.key for job in jobs}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [row for row in finished(path, FIELDS) if tuple(row[name] for name in KEY) in wanted]
-    done = {tuple(row[name] for name in KEY) for row in rows}
-    waiting = [job for job in jobs if job.key not in done]
-    failures: dict[str, str] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with (
-        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
-        path.open("a", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, FIELDS)
-        if stream.tell() == 0:
-            writer.writeheader()
-        task = progress.add_task("replays", total=len(jobs), completed=len(jobs) - len(waiting))
-        for job, row in results(execute, waiting, workers):
-            if isinstance(row, str):
-                failures.setdefault(job.searcher, f"{job.searcher} failed, seed {job.seed}: {row}")
-            else:
-                writer.writerow(row)
-                stream.flush()
-                rows.append(row)
-            progress.advance(task)
-    return rows, list(failures.values())
+    return measured(
+        *(jobs, path, FIELDS, execute),
+        key=lambda job: job.key,
+        key_fields=KEY,
+        name=lambda job: (job.searcher, job.seed),
+        workers=workers,
+        console=console,
+    )
 
 
 def execute(job: Job) -> dict[str, str] | str:

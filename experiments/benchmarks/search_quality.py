@@ -9,7 +9,6 @@ everyone. Every finished search is a line of runs.csv, and is not run again.
 from __future__ import annotations
 
 import argparse
-import csv
 import hashlib
 import time
 from dataclasses import dataclass
@@ -20,9 +19,8 @@ import quality_report
 import replay
 from replay import Source, TableProblem, problem_of
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rivals import RIVALS
-from searches import at_least, finished, one_thread_each, results
+from searches import at_least, measured, one_thread_each
 
 import evonas
 from evonas import optimizers
@@ -133,29 +131,14 @@ def measure(
         workers: processes; 0 runs the searches in this one.
         console: for the progress.
     """
-    wanted = {job.key for job in jobs}
-    rows = [row for row in finished(path, FIELDS) if tuple(row[name] for name in KEY) in wanted]
-    done = {tuple(row[name] for name in KEY) for row in rows}
-    waiting = [job for job in jobs if job.key not in done]
-    failures: dict[str, str] = {}
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with (
-        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
-        path.open("a", newline="", encoding="utf-8") as stream,
-    ):
-        writer = csv.DictWriter(stream, FIELDS)
-        if stream.tell() == 0:
-            writer.writeheader()
-        task = progress.add_task("searches", total=len(jobs), completed=len(jobs) - len(waiting))
-        for job, row in results(execute, waiting, workers):
-            if isinstance(row, str):
-                failures.setdefault(job.strategy, f"{job.strategy} failed, seed {job.seed}: {row}")
-            else:
-                writer.writerow(row)
-                stream.flush()
-                rows.append({name: str(value) for name, value in row.items()})
-            progress.advance(task)
-    return rows, list(failures.values())
+    return measured(
+        *(jobs, path, FIELDS, execute),
+        key=lambda job: job.key,
+        key_fields=KEY,
+        name=lambda job: (job.strategy, job.seed),
+        workers=workers,
+        console=console,
+    )
 
 
 def execute(job: Job) -> dict[str, Any] | str:

@@ -11,6 +11,9 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from evonas.errors import InputError
 
 Job = TypeVar("Job")
@@ -71,6 +74,59 @@ def results(
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             raise SystemExit("interrupted; the same command goes on from here") from None
+
+
+def measured(
+    jobs: Sequence[Job],
+    path: Path,
+    fields: Sequence[str],
+    execute: Callable[[Job], Mapping[str, object] | str],
+    *,
+    key: Callable[[Job], tuple[str, ...]],
+    key_fields: Sequence[str],
+    name: Callable[[Job], tuple[str, int]],
+    workers: int,
+    console: Console,
+) -> tuple[list[dict[str, str]], list[str]]:
+    """Run the searches that a CSV does not hold yet; return its lines of all, and failures.
+
+    Args:
+        jobs: what is asked for.
+        path: the CSV; each finished search is appended at once.
+        fields: its columns.
+        execute: returns the line of a job, or in one line why it failed.
+        key: returns what tells a job apart, as it stands in the columns ``key_fields``.
+        key_fields: these columns.
+        name: returns who searches, and with which seed.
+        workers: processes; 0 runs the searches in this one.
+        console: for the progress.
+    """
+    wanted = {key(job) for job in jobs}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = finished(path, fields)
+    rows = [row for row in known if tuple(row[field] for field in key_fields) in wanted]
+    done = {tuple(row[field] for field in key_fields) for row in rows}
+    waiting = [job for job in jobs if key(job) not in done]
+    failures: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with (
+        Progress(*columns, TimeRemainingColumn(), console=console) as progress,
+        path.open("a", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.DictWriter(stream, fields)
+        if stream.tell() == 0:
+            writer.writeheader()
+        task = progress.add_task("searches", total=len(jobs), completed=len(jobs) - len(waiting))
+        for job, row in results(execute, waiting, workers):
+            if isinstance(row, str):
+                who, seed = name(job)
+                failures.setdefault(who, f"{who} failed, seed {seed}: {row}")
+            else:
+                writer.writerow(row)
+                stream.flush()
+                rows.append({field: str(value) for field, value in row.items()})
+            progress.advance(task)
+    return rows, list(failures.values())
 
 
 def at_least(
