@@ -6,7 +6,7 @@ BIN := .venv/bin
 RUN ?= runs/quickstart
 JOBS ?= 2
 
-.PHONY: help install search retrain test test-all faults audit format check smoke quality bench compare docs notebook figures clean
+.PHONY: help install search retrain test test-all faults audit format lint check smoke quality bench compare docs notebook figures clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,12 +59,14 @@ format: install  ## put the code in order
 	$(BIN)/ruff format evonas tests experiments docs
 	$(BIN)/ruff check --fix evonas tests experiments docs
 
-check: install  ## all that must hold: format, lint, types, floors, documentation, all tests, smoke, quality
+lint: install  ## check format, style, types and the order of packages
 	$(BIN)/ruff format --check evonas tests experiments docs
 	$(BIN)/ruff check evonas tests experiments docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) docs
+
+check: install  ## all that must hold: format, lint, types, floors, documentation, all tests, smoke, quality
+	$(MAKE) --jobs 2 --output-sync lint docs  # each of them keeps one core busy
 	$(MAKE) test-all SELECT="not (slow and (faults or fuzz))"
 	$(MAKE) smoke
 	$(MAKE) quality
