@@ -51,8 +51,10 @@ def finetune(
 
     The backbone stays frozen up to a tap, whose cached maps the trained layers read. They are a
     second copy of the backbone's layers, so a team that also runs the frozen network pays for
-    them; the notes of the result say how much. A call that was stopped goes on from its last
-    finished epoch when it is repeated.
+    them; the notes of the result say how much. Where the backbone runs for this task alone
+    (``objective.counts=total``), they cost nothing more. A refitted network is trained on the
+    images of the training and the validation split, as before. A call that was stopped goes on from
+    its last finished epoch when it is repeated.
 
     Args:
         model: retrained networks, or their folder.
@@ -204,7 +206,11 @@ class _Run:
             },
             "megabytes": {"before": head.megabytes, "after": added.megabytes},
             "sentence": price_of_copy(
-                (head.macs, head.params), (added.macs, added.params), work.frozen_up_to, backbone
+                (head.macs, head.params),
+                (added.macs, added.params),
+                work.frozen_up_to,
+                backbone,
+                work.retrained.components.experiment.objective.counts,
             ),
         }
 

@@ -272,7 +272,13 @@ class _Work:
             return []
         under = self._components.backbone_cost(first.architecture)
         counts = self._experiment.objective.counts
-        return [f"{first.name}: {price(first.head.macs, first.head.params, under, counts)}"]
+        found = [f"{first.name}: {price(first.head.macs, first.head.params, under, counts)}"]
+        if counts == "total" and under and under["up_to_tap"]["params"]:
+            found.append(
+                "The layers below the head run for this task alone: `evonas finetune` trains them "
+                "as well, which adds no operations."
+            )
+        return found
 
 
 def _published(data: str, folds: Folds) -> list[Table]:

@@ -34,6 +34,7 @@ from evonas.models.backbone_cut import IMAGE
 from evonas.models.backbones.none import PIXELS, NoBackbone
 from evonas.models.files.quantized_network import Quantized
 from evonas.models.full_network import FullNetwork, TruncatedBackbone
+from evonas.runs.comparison_schemas import REFITTED
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture
 from evonas.tasks.base import Task
@@ -115,12 +116,13 @@ class RetrainedNetwork:
         rates: Mapping[str, float] = EQUAL,
         checkpoint: Path | None = None,
     ) -> list[dict[str, float]]:
-        """Train a network on the training split, in all views.
+        """Train a network on ``learners``, in all views.
 
         Args:
             network: takes what ``reads`` says, and has the outputs of ``full_network``; afterwards
                 it has the trained weights and is in evaluation mode.
-            settings: settings of the training.
+            settings: settings of the training; where validation images train as well, its last
+                epoch is kept.
             done: called with (epochs done, epochs in all).
             purpose: of the training, which its seed depends on.
             rates: name of a parameter -> its learning rate relative to that of the settings.
@@ -138,6 +140,8 @@ class RetrainedNetwork:
         task, device = self.task, self.components.hardware.own_device
         views = standard_views(self.components.experiment.features.jitters)
         data = self._data(views)[0]
+        if self.refitted:
+            settings = settings.model_copy(update={"keep": "last", "patience": 0})
         done(0, settings.epochs)
         with _all_cores():
             training = Training(network, data, task, settings, seed, device, rates=rates)
@@ -210,8 +214,16 @@ class RetrainedNetwork:
 
     @property
     def learners(self) -> NDArray[np.intp]:
-        """Indices of the images of the training split that can be decoded."""
+        """Indices of the decoded images that train: those of the training split.
+
+        Of a refitted network, which was trained on them before, those of the validation split too.
+        """
         return self._plain.train
+
+    @property
+    def refitted(self) -> bool:
+        """Whether the network was trained on training and validation images together."""
+        return str(self.contender["name"]).startswith(REFITTED)
 
     @property
     def _plain(self) -> TrainingData:
@@ -230,7 +242,8 @@ class RetrainedNetwork:
         splits = {"whole": Split(**dataset.sides())}
         setting = self.components.context({"whole": features}, splits)
         split, maps = setting.splits["whole"], features.open(self.reads)
-        data = TrainingData(maps, setting.targets, split.train, split.validation)
+        train = np.union1d(split.train, split.validation) if self.refitted else split.train
+        data = TrainingData(maps, setting.targets, train, split.validation)
         return data, features.usable
 
     @property

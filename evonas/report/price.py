@@ -33,18 +33,29 @@ def price(macs: int, params: int, backbone: Mapping[str, Any] | None, counts: st
 
 
 def price_of_copy(
-    before: tuple[int, int], after: tuple[int, int], lower: str, backbone: Mapping[str, Any]
+    before: tuple[int, int],
+    after: tuple[int, int],
+    lower: str,
+    backbone: Mapping[str, Any],
+    counts: str = "head",
 ) -> str:
-    """Return the sentence on a head with a second copy of the layers below it.
+    """Return the sentence on a head with trained layers below it.
+
+    Where the head alone counts, they are a second copy of layers that a team runs anyway. Where the
+    total counts, they run for the task alone, and cost what they cost before.
 
     Args:
         before: multiply-adds and parameters of the head alone.
         after: multiply-adds and parameters of the head and the second copy.
         lower: tap after which the copied layers begin, or ``image``.
         backbone: the entry ``backbone_cost`` of best.json (``file_schemas.BackboneCost``).
+        counts: ``objective.counts``.
     """
     tap, full = backbone["tap"], backbone.get("full")
     layers = f"all layers up to {tap}" if lower == "image" else f"the layers from {lower} to {tap}"
+    if counts == "total":
+        whole = price(*before, backbone, counts).removesuffix(".")
+        return f"{whole}, as before; {layers} are trained, since they run for this task alone."
     what = "operations" if full and full["macs"] else f"to the operations up to {tap}"
     (first, size), (second, whole) = (
         (_share(macs, backbone), _size(params)) for macs, params in (before, after)

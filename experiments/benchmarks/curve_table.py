@@ -36,6 +36,7 @@ class CurveTable:
     Attributes:
         space: its genes; of numbers ordinal, of words choices.
         genes: values of each gene, in the space's order.
+        architectures: (n,) all architectures of the space.
         errors: (n, epochs) the lowest error up to each epoch, of seed 0.
         seconds: (n,) of one epoch.
         macs: (n,) multiply-adds.
@@ -83,10 +84,10 @@ class CurveTable:
                 self.again.setdefault(row, []).append(np.minimum.accumulate(curve))
         if missing := int(np.isnan(self.errors[:, 0]).sum()):
             raise InputError(f"{path}: {missing} of {len(places)} combinations have no seed 0")
-        self._rows = {
-            self._architecture(key).digest: row
-            for row, key in enumerate(itertools.product(*self.genes.values()))
-        }
+        self.architectures = [
+            self._architecture(key) for key in itertools.product(*self.genes.values())
+        ]
+        self._rows = {one.digest: row for row, one in enumerate(self.architectures)}
 
     @property
     def epochs(self) -> int:

@@ -5,9 +5,9 @@ python experiments/benchmarks/task_quality.py --data DIR --seeds 0 1 2 --rival r
 python experiments/benchmarks/task_quality.py --only quickstart --set tap_prior=false
 
 DIR holds pointing04/, utkface_3000/ and face_recognition_weights/; tasks whose data are missing are
-left out. The commands are ``evonas search`` and ``evonas retrain``; the judging images (test
-identities, persons or photos) are seen by neither search nor training. ``--rival random`` repeats
-each with random search at equal wall time: without initial designs and probe, and with as many
+left out. The commands are ``evonas search``, ``evonas retrain`` and, where the backbone runs for
+the task alone, ``evonas finetune``; the judging images (test identities, persons or photos) are
+seen by neither search nor training. ``--rival random`` repeats each with random search at equal wall time: without initial designs and probe, and with as many
 trainings, which take the time. Every run is a row of experiments/quality.csv; QUALITY.md and its
 picture are written from all rows.
 """
@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import date
+from math import nan
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -46,8 +47,10 @@ that neither saw, by `make quality DATA=DIR`, which is
 are means ± standard deviations over so many training seeds. *Hand-made* is the better of the
 residual heads on the winner's tap within the limits, with the same recipe and seeds. *Refitted* is
 the winner trained on the validation images as well, which is what is exported; the errors beside it
-are of trainings on the training images alone. The variant
-`random` is plain random search with as many trainings. All rows are in [quality.csv](quality.csv).
+are of trainings on the training images alone. *Fine-tuned* is the refitted winner after
+`evonas finetune`, where the backbone runs for this task alone, so that it costs nothing more. The
+variant `random` is plain random search with as many trainings. All rows are in
+[quality.csv](quality.csv).
 
 Rows of 2026-11-29 are of the space before `stride1` was a gene. They and that of the quickstart of
 2026-11-30 are of the same two commands, given by hand (`quickstart` by `make quality RECORD=1`,
@@ -60,7 +63,8 @@ default since; before, finals were judged on the validation images of the search
 ![error of winners as a share of hand-made heads'](quality.png)
 """
 COLUMNS = (
-    *("task", "variant", "seed", "error", "refitted", "hand-made", "linear probe", "constant"),
+    *("task", "variant", "seed", "error", "refitted", "fine-tuned", "hand-made", "linear probe"),
+    "constant",
     "tap",
     *("M multiply-adds, head / in all", "MB, head / in all"),
     *("search, min", "retraining, min", "workers busy", "commit"),
@@ -77,6 +81,7 @@ class JudgedTask:
         unit: of the error.
         folder: of the data below ``--data``; empty: made by the experiment itself.
         folds: what judges -> changes to the experiment; the search sees none of it.
+        alone: whether the backbone runs for this task alone, so that its layers are fine-tuned.
     """
 
     name: str
@@ -84,6 +89,7 @@ class JudgedTask:
     unit: str
     folder: str = ""
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"": ()})
+    alone: bool = False
 
 
 def _persons(validation: str, judging: str) -> tuple[str, str]:
@@ -101,6 +107,7 @@ TASKS = (
             "persons 4-6 judge": _persons("2,3", "4,5,6"),
             "persons 1-3 judge": _persons("11,12", "1,2,3"),
         },
+        alone=True,
     ),
     JudgedTask("utkface_age", "test_mae", "years", "utkface_3000"),
     JudgedTask("utkface_gender", "test_error", "percent", "utkface_3000"),
@@ -132,6 +139,7 @@ class Row:
     retrain_seconds: float
     busy: float
     refitted: float = float("nan")
+    tuned: float = float("nan")
 
 
 def main() -> None:
@@ -143,6 +151,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[task.name for task in TASKS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--judges", nargs="+", metavar="FOLD", help="some of the folds of a task")
     parser.add_argument("--rival", choices=["random"], help="repeat each with a rival")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="another default")
     parser.add_argument("--page", action="store_true", help="write the page alone")
@@ -157,7 +166,7 @@ def main() -> None:
             variants[args.rival] = (*args.set, *RANDOM)
         for seed in args.seeds:
             for name, words in variants.items():
-                for fold in task.folds:
+                for fold in [one for one in task.folds if one in (args.judges or task.folds)]:
                     append(measured(task, fold, args.data, seed, args.repeats, name, words))
     rows = read(TABLE)
     keep(PAGE, page(rows))
@@ -184,12 +193,17 @@ def measured(
         run = Path(place) / "run"
         search = ["search", experiment, *given, f"seed={seed}", *words, "--run-dir", str(run)]
         seconds = []
-        for command in (search, ["retrain", str(run / "best.json"), "--repeats", str(repeats)]):
+        commands = [search, ["retrain", str(run / "best.json"), "--repeats", str(repeats)]]
+        tuned = run / "tuned"
+        if task.alone:
+            commands.append(["finetune", str(run / "retrained"), "--out", str(tuned)])
+        for command in commands:
             start = time.monotonic()
             run_evonas(command, Path(place), path)
             seconds.append(round(time.monotonic() - start, 1))
         usage = read_json(run / "utilisation.json")
         comparison = read_json(run / "retrained" / "comparison.json")
+        after = read_json(tuned / "finetune.json")["after"] if task.alone else []
     networks = {one["name"]: one for one in comparison["contenders"]}
     winner = networks["winner"]
     errors = [result[task.metric] for result in winner["results"]]
@@ -225,9 +239,10 @@ def measured(
         linear_probe=error("linear probe", "pooled features + linear"),
         constant=error("constant"),
         search_seconds=seconds[0],
-        retrain_seconds=seconds[1],
+        retrain_seconds=sum(seconds[1:]),
         busy=round(usage["utilisation"], 3),
         refitted=error(REFITTED),
+        tuned=fmean(one[task.metric.removeprefix("test_")] for one in after) if after else nan,
     )
 
 
@@ -272,7 +287,7 @@ def page(rows: Iterable[dict[str, Any]]) -> str:
 
 def over_folds(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Return the lines of a table of means over the folds of a task, each fold's latest search."""
-    names = ("error", "refitted", "hand_made", "linear_probe", "constant")
+    names = ("error", "refitted", "tuned", "hand_made", "linear_probe", "constant")
     lines = ["", "Means over folds, each with a search of its own; no image judges twice:", ""]
     heads = ("task", "variant", "seed", "folds", *(name.replace("_", " ") for name in names))
     lines += ["| " + " | ".join((*heads, "largest cost, M multiply-adds / MB in all")) + " |"]
@@ -297,7 +312,7 @@ def cells(row: dict[str, Any]) -> list[str]:
     """Return a row of the page's table."""
     unit = {task.name: task.unit for task in TASKS}[row["task"]]
     error = f"**{row['error']:.2f}** ±{row['spread']:.2f} {unit} ({row['repeats']})"
-    known = [row[name] for name in ("refitted", "hand_made", "linear_probe", "constant")]
+    known = [row[n] for n in ("refitted", "tuned", "hand_made", "linear_probe", "constant")]
     others = ["-" if value != value else f"{value:.2f}" for value in known]
     macs = f"{row['macs_head'] / 1e6:.2f} / {row['macs_total'] / 1e6:.1f}"
     size = f"{row['mb_head']:.2f} / {row['mb_total']:.2f}"

@@ -51,3 +51,11 @@ def test_a_second_copy_is_paid_beside_the_frozen_network() -> None:
     said = price_of_copy(before, after, "image", backbone(full=None))
     assert said.startswith("Adds 28.5 % to the operations up to block3 and 1.4 MB to your network")
     assert "a second copy of all layers up to block3; before: 3.5 % and" in said
+
+
+def test_trained_layers_cost_nothing_more_where_they_run_for_this_task_alone() -> None:
+    before, after = (7_000_000, 225_000), (57_000_000, 350_000)
+    assert price_of_copy(before, after, "block1", backbone(), "total") == (
+        "The whole network up to block3 with its head: 207.0 M multiply-adds, 2.1 MB, as before; "
+        "the layers from block1 to block3 are trained, since they run for this task alone."
+    )

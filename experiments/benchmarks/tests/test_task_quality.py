@@ -13,7 +13,7 @@ from evonas.core import experiment as config
 
 ROW = Row(
     *("2026-01-02", "abc1234", "a machine", "quickstart", "shipped", 1, 3, 8.125, 0.25, "block2"),
-    *(1_464_000, 7_804_608, 0.315, 0.382, 9.5, 22.75, 22.83, 165.0, 90.0, 0.933, 7.75),
+    *(1_464_000, 7_804_608, 0.315, 0.382, 9.5, 22.75, 22.83, 165.0, 90.0, 0.933, 7.75, 7.5),
 )
 
 
@@ -29,22 +29,22 @@ def test_rows_are_read_as_they_were_written(
 def test_a_row_of_the_page_has_a_cell_for_each_column() -> None:
     found = task_quality.cells(asdict(ROW))
     assert len(found) == len(COLUMNS)
-    assert found[3:6] == ["**8.12** ±0.25 degrees (3)", "7.75", "9.50"]
-    assert found[6:9] == ["22.75", "22.83", "block2"]
-    assert found[9:14] == ["1.46 / 7.8", "0.32 / 0.38", "2.8", "1.5", "93 %"]
+    assert found[3:7] == ["**8.12** ±0.25 degrees (3)", "7.75", "7.50", "9.50"]
+    assert found[7:10] == ["22.75", "22.83", "block2"]
+    assert found[10:15] == ["1.46 / 7.8", "0.32 / 0.38", "2.8", "1.5", "93 %"]
     last = task_quality.page([asdict(ROW)]).splitlines()[-1]
     assert last.startswith("| quickstart | shipped | 1")
-    assert task_quality.cells({**asdict(ROW), "hand_made": float("nan")})[5] == "-"
+    assert task_quality.cells({**asdict(ROW), "hand_made": float("nan")})[6] == "-"
 
 
 def test_means_over_folds_are_of_the_searches_of_one_commit() -> None:
-    own = {**asdict(ROW), "task": "pointing04", "refitted": 7.0}
+    own = {**asdict(ROW), "task": "pointing04", "refitted": 7.0, "tuned": 6.5}
     rows = [
         {**own, "variant": f"shipped, persons {judges} judge", "error": error, "macs_total": macs}
         for judges, error, macs in (("10-12", 5.0, 10**8), ("7-9", 6.0, 2 * 10**8))
     ]
     line = task_quality.over_folds([asdict(ROW), *rows])[-1]
-    assert line.startswith("| pointing04 | shipped | 1 | 2 | 5.50 | 7.00 | 9.50 |")
+    assert line.startswith("| pointing04 | shipped | 1 | 2 | 5.50 | 7.00 | 6.50 | 9.50 |")
     assert line.endswith("| 200.0 / 0.38 |")
     assert task_quality.over_folds([asdict(ROW)]) == []
 
