@@ -7,9 +7,9 @@ python experiments/benchmarks/task_quality.py --only quickstart --set tap_prior=
 DIR holds pointing04/, utkface_3000/ and face_recognition_weights/; tasks whose data are missing are
 left out. The commands are ``evonas search``, ``evonas retrain`` and, where the backbone runs for
 the task alone, ``evonas finetune``; the judging images (test identities, persons or photos) are
-seen by neither search nor training. ``--rival random`` repeats each with random search at equal wall time: without initial designs and probe, and with as many
-trainings, which take the time. Every run is a row of experiments/quality.csv; QUALITY.md and its
-picture are written from all rows.
+seen by neither search nor training. ``--rival random`` repeats each with random search at equal
+wall time: without initial designs and probe, and with as many trainings, which take the time. Every
+run is a row of experiments/quality.csv; QUALITY.md and its picture are written from all rows.
 """
 
 from __future__ import annotations
