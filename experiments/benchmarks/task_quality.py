@@ -203,7 +203,10 @@ def measured(
             seconds.append(round(time.monotonic() - start, 1))
         usage = read_json(run / "utilisation.json")
         comparison = read_json(run / "retrained" / "comparison.json")
-        after = read_json(tuned / "finetune.json")["after"] if task.alone else []
+        after = [
+            one[task.metric.removeprefix("test_")]
+            for one in (read_json(tuned / "finetune.json")["after"] if task.alone else ())
+        ]
     networks = {one["name"]: one for one in comparison["contenders"]}
     winner = networks["winner"]
     errors = [result[task.metric] for result in winner["results"]]
@@ -242,7 +245,7 @@ def measured(
         retrain_seconds=sum(seconds[1:]),
         busy=round(usage["utilisation"], 3),
         refitted=error(REFITTED),
-        tuned=fmean(one[task.metric.removeprefix("test_")] for one in after) if after else nan,
+        tuned=round(fmean(after), 3) if after else nan,
     )
 
 
@@ -297,6 +300,7 @@ def over_folds(rows: Sequence[dict[str, Any]]) -> list[str]:
         variant, _, fold = row["variant"].rpartition(", ")
         if fold in {task.name: task for task in TASKS}[row["task"]].folds and variant:
             found.setdefault((row["task"], variant, row["seed"]), {})[fold] = row
+    found = {key: by_fold for key, by_fold in found.items() if len(by_fold) > 1}
     for (task, variant, seed), by_fold in found.items():
         some = [*by_fold.values()]
         values = [fmean(row[name] for row in some) for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,13 @@ from command_line import Cli, said
 from PIL import Image
 from safetensors import SafetensorError
 
+import evonas as library
 from evonas.core import registry
 from evonas.core.files import read_yaml
 from evonas.core.version import __version__
 from evonas.estimation.features.feature_cache import Features
 from evonas.runs.run_store import RunStore
+from evonas.workflows.components import Components
 
 HEAD = "file,person,pitch_deg,yaw_deg,box_cx,box_cy,box_w,box_h"
 
@@ -150,15 +153,28 @@ def test_a_broken_space_is_named(evonas: Cli, tiny_file: Path, tmp_path: Path) -
     assert f"{path}, gene 'x': expected a list with at least one choice" in line
 
 
+@pytest.fixture(scope="module")
+def short_search(
+    components: Components, features: Features, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The run directory of a search of two networks."""
+    folder = tmp_path_factory.mktemp("short") / "finished"
+    library.search(components.experiment, run_dir=folder, budget=2)
+    return folder
+
+
 @pytest.fixture
-def finished(evonas: Cli, tiny_file: Path, tmp_path: Path, features: Features) -> Path:
-    """A run directory with a short search in it."""
-    folder = tmp_path / "finished"
+def finished(short_search: Path, tmp_path: Path) -> Path:
+    """A copy of the run directory, which a test may damage."""
+    return Path(shutil.copytree(short_search, tmp_path / "finished"))
+
+
+def test_a_search_says_what_comes_next(evonas: Cli, tiny_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
     code, out, err = evonas("search", tiny_file, "--run-dir", folder, "--budget", 2)
     assert (code, err) == (0, "")
     assert f"Next: evonas retrain {folder / 'best.json'}" in out
     assert "2 networks trained" in out
-    return folder
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

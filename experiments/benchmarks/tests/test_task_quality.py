@@ -47,6 +47,7 @@ def test_means_over_folds_are_of_the_searches_of_one_commit() -> None:
     assert line.startswith("| pointing04 | shipped | 1 | 2 | 5.50 | 7.00 | 6.50 | 9.50 |")
     assert line.endswith("| 200.0 / 0.38 |")
     assert task_quality.over_folds([asdict(ROW)]) == []
+    assert task_quality.over_folds(rows[:1]) == []  # one fold is no mean
 
 
 def test_the_picture_shows_each_task_and_variant(tmp_path: Path) -> None:
