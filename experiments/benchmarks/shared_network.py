@@ -197,7 +197,8 @@ def errors(shared: SharedNetwork, count: int, images: Images, task: Task) -> NDA
                 part.reset_running_stats()
                 part.momentum = 1.0  # the statistics of the one batch
         with torch.no_grad():
-            shared(row, ready[tap][0]) if module.train() else None
+            module.train()
+            shared(row, ready[tap][0])
             module.eval()
             outputs = torch.cat([shared(row, part) for part in ready[tap][1].split(256)])
         found[row] = task.validate(outputs.numpy(), targets)[task.metric]
