@@ -136,6 +136,18 @@ def test_a_refitted_network_is_trained_on_as_many_images_as_before(
     assert kept == ["best", "last"]
 
 
+def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_path: Path) -> None:
+    words = ["objective.counts=total"]
+    whole = retrain(made.parent / "tiny.yaml", out=tmp_path / "out", overrides=words)
+    assert "run for this task alone: `evonas finetune` trains them" in whole.notes[-1]
+    assert "evonas finetune" not in (made / "comparison.md").read_text("utf-8")
+    tuned = library.finetune(whole, frozen_up_to="block2", epochs=1, seeds=1)
+    (before, *_) = read(whole.folder / "comparison.json")["contenders"]
+    macs = before["head"]["macs"] + before["backbone_up_to_tap"]["macs"]
+    assert f"{macs / 1e6:.1f} M multiply-adds" in tuned.notes[0]
+    assert "as before; the layers from block2 to block3 are trained" in tuned.notes[0]
+
+
 def test_the_price_is_that_of_a_second_copy_counted_by_hand(tuned: Path, made: Path) -> None:
     found = read(tuned / "finetune.json")["price"]
     macs, params = (sum(block[i] for block in BLOCKS.values()) for i in (0, 1))
