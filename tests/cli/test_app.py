@@ -388,23 +388,3 @@ def test_a_missing_best_json_and_too_many_folds_are_refused(evonas: Cli, finishe
     assert "nowhere.json" in said(evonas("retrain", "nowhere.json"))
     line = said(evonas("retrain", finished / "best.json", "--folds", 99))
     assert line == "--folds 99: expected 2 to 10, the number of groups"
-
-
-def test_validate_says_everything_that_is_wrong(evonas: Cli, tiny_file: Path) -> None:
-    code, out, err = evonas("validate", tiny_file)
-    assert (code, err) == (0, "")
-    assert out.startswith("tiny: every value, file and part is usable; nothing was trained\n")
-    assert "\ntrainings: " in out
-    code, out, err = evonas("validate", tiny_file, "budget=0", "training.epoch=1")
-    assert code == 2
-    assert "budget: " in out
-    assert "'training.epoch'" in out
-    assert err.count("\n") == 1
-    words = ("optimizer=cmaa", "backbone.weights=nowhere", "data.identities=1")
-    code, out, err = evonas("validate", tiny_file, *words)
-    assert code == 2
-    for word in ("nowhere", "data.identities"):
-        assert word in out
-    assert err.count("\n") == 1
-    assert "experiment 'tiny': " in err
-    assert "more: see `evonas validate`" in err

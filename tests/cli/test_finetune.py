@@ -20,8 +20,6 @@ import evonas as library
 from evonas.api.retrained_model import RetrainedModel
 from evonas.api.retraining import retrain
 from evonas.core import registry
-from evonas.core.settings import TrainingSettings
-from evonas.deployment import retrained_network
 from evonas.deployment.retrained_network import RetrainedNetwork
 from evonas.estimation.training import checkpoint
 from evonas.estimation.training import training as training_module
@@ -102,50 +100,6 @@ def test_the_command_trains_says_the_price_and_leaves_what_evaluate_reads(
     assert again["tap"] == "block2"
     # both are of cached features in half precision
     assert again["repeats"][0]["mae"] == pytest.approx(found["after"][0]["mae"], abs=1e-5)
-
-
-def test_a_refitted_network_is_trained_on_as_many_images_as_before(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plain = RetrainedNetwork(Retrained(folder), reads="block1")
-    sides = plain.components.dataset.sides()
-    assert plain.learners.tolist() == sides["train"].tolist()
-    content = read(folder / "comparison.json")
-    content["contenders"][0]["name"] = "winner, refitted"
-    change(folder, contenders=content["contenders"])
-    refitted = RetrainedNetwork(Retrained(folder), reads="block1")
-    assert refitted.learners.tolist() == sorted([*sides["train"], *sides["validation"]])
-    # Images that train do not choose the epoch.
-    kept: list[str] = []
-
-    def training(
-        module: object,
-        data: object,
-        task: object,
-        settings: TrainingSettings,
-        *_: object,
-        **__: object,
-    ) -> None:
-        kept.append(settings.keep)
-        raise RuntimeError
-
-    monkeypatch.setattr(retrained_network, "Training", training)
-    for one in (plain, refitted):
-        with pytest.raises(RuntimeError):
-            one.train(one.head, TrainingSettings(keep="best", patience=2), lambda done, of: None)
-    assert kept == ["best", "last"]
-
-
-def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_path: Path) -> None:
-    words = ["objective.counts=total"]
-    whole = retrain(made.parent / "tiny.yaml", out=tmp_path / "out", overrides=words)
-    assert "run for this task alone: `evonas finetune` trains them" in whole.notes[-1]
-    assert "evonas finetune" not in (made / "comparison.md").read_text("utf-8")
-    tuned = library.finetune(whole, frozen_up_to="block2", epochs=1, seeds=1)
-    (before, *_) = read(whole.folder / "comparison.json")["contenders"]
-    macs = before["head"]["macs"] + before["backbone_up_to_tap"]["macs"]
-    assert f"{macs / 1e6:.1f} M multiply-adds" in tuned.notes[0]
-    assert "as before; the layers from block2 to block3 are trained" in tuned.notes[0]
 
 
 def test_the_price_is_that_of_a_second_copy_counted_by_hand(tuned: Path, made: Path) -> None:

@@ -77,3 +77,23 @@ def test_genes_of_a_recipe_are_counted_and_win_over_values_without_effect(
     code, out, err = evonas("validate", tiny_file, "recipe.task.outptu=[bins]")
     assert code == 2
     assert "recipe: task head_pose has no option 'outptu': did you mean 'output'?" in out + err
+
+
+def test_validate_says_everything_that_is_wrong(evonas: Cli, tiny_file: Path) -> None:
+    code, out, err = evonas("validate", tiny_file)
+    assert (code, err) == (0, "")
+    assert out.startswith("tiny: every value, file and part is usable; nothing was trained\n")
+    assert "\ntrainings: " in out
+    code, out, err = evonas("validate", tiny_file, "budget=0", "training.epoch=1")
+    assert code == 2
+    assert "budget: " in out
+    assert "'training.epoch'" in out
+    assert err.count("\n") == 1
+    words = ("optimizer=cmaa", "backbone.weights=nowhere", "data.identities=1")
+    code, out, err = evonas("validate", tiny_file, *words)
+    assert code == 2
+    for word in ("nowhere", "data.identities"):
+        assert word in out
+    assert err.count("\n") == 1
+    assert "experiment 'tiny': " in err
+    assert "more: see `evonas validate`" in err

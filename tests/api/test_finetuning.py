@@ -1,0 +1,76 @@
+"""``evonas.finetune``: which images train, and what the layers cost where the total counts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from finished_search import read
+
+import evonas
+from evonas.core.settings import TrainingSettings
+from evonas.deployment import retrained_network
+from evonas.deployment.retrained_network import RetrainedNetwork
+from evonas.workflows.components import Components
+from evonas.workflows.evaluation import Retrained
+
+HEAD = {"name": "head", "network": "residual_head", "settings": {"width": 8, "tap": "block3"}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Path:
+    """A retrained head on the third block."""
+    folder = tmp_path_factory.mktemp("heads")
+    plain = components.experiment.model_dump(mode="json")
+    plain |= {"baselines": [HEAD], "retraining": {"epochs": 1, "keep": "last"}}
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(plain), encoding="utf-8")
+    evonas.retrain(folder / "tiny.yaml", out=folder / "out")
+    return folder / "out"
+
+
+def test_a_refitted_network_is_trained_on_as_many_images_as_before(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "retrained"))
+    plain = RetrainedNetwork(Retrained(folder), reads="block1")
+    sides = plain.components.dataset.sides()
+    assert plain.learners.tolist() == sides["train"].tolist()
+    content = read(folder / "comparison.json")
+    content["contenders"][0]["name"] = "winner, refitted"
+    (folder / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
+    refitted = RetrainedNetwork(Retrained(folder), reads="block1")
+    assert refitted.learners.tolist() == sorted([*sides["train"], *sides["validation"]])
+    # Images that train do not choose the epoch.
+    kept: list[str] = []
+
+    def training(
+        module: object,
+        data: object,
+        task: object,
+        settings: TrainingSettings,
+        *_: object,
+        **__: object,
+    ) -> None:
+        kept.append(settings.keep)
+        raise RuntimeError
+
+    monkeypatch.setattr(retrained_network, "Training", training)
+    for one in (plain, refitted):
+        with pytest.raises(RuntimeError):
+            one.train(one.head, TrainingSettings(keep="best", patience=2), lambda done, of: None)
+    assert kept == ["best", "last"]
+
+
+def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_path: Path) -> None:
+    words = ["objective.counts=total"]
+    whole = evonas.retrain(made.parent / "tiny.yaml", out=tmp_path / "out", overrides=words)
+    assert "run for this task alone: `evonas finetune` trains them" in whole.notes[-1]
+    assert "evonas finetune" not in (made / "comparison.md").read_text("utf-8")
+    tuned = evonas.finetune(whole, frozen_up_to="block2", epochs=1, seeds=1)
+    (before, *_) = read(whole.folder / "comparison.json")["contenders"]
+    macs = before["head"]["macs"] + before["backbone_up_to_tap"]["macs"]
+    assert f"{macs / 1e6:.1f} M multiply-adds" in tuned.notes[0]
+    assert "as before; the layers from block2 to block3 are trained" in tuned.notes[0]
