@@ -235,6 +235,7 @@ class _Work:
         if agreement is not None and (ranked or agreement.telling):
             notes.append(agreement.statement(experiment.training.epochs))
         notes += self._price(contenders[0])
+        notes += [] if folds else self._further(contenders[0])
         text = "\n".join(markdown(table) for table in tables)
         ends = [*notes, worth] if worth else notes
         keep(folder / "comparison.md", text + "".join(f"\n{line}\n" for line in ends))
@@ -272,13 +273,22 @@ class _Work:
             return []
         under = self._components.backbone_cost(first.architecture)
         counts = self._experiment.objective.counts
-        found = [f"{first.name}: {price(first.head.macs, first.head.params, under, counts)}"]
-        if counts == "total" and under and under["up_to_tap"]["params"]:
-            found.append(
-                "The layers below the head run for this task alone: `evonas finetune` trains them "
-                "as well, which adds no operations."
-            )
-        return found
+        return [f"{first.name}: {price(first.head.macs, first.head.params, under, counts)}"]
+
+    def _further(self, first: Contender) -> list[str]:
+        """Return a hint at fine-tuning, where it is possible and costs no operations."""
+        if first.architecture is None or self._experiment.objective.counts != "total":
+            return []
+        under = self._components.backbone_cost(first.architecture)
+        try:
+            self._components.backbone.require_torch("evonas finetune")
+        except InputError:
+            return []
+        hint = (
+            "The layers below the head run for this task alone: `evonas finetune` trains them as "
+            "well, which adds no operations."
+        )
+        return [hint] if under["up_to_tap"]["params"] else []
 
 
 def _published(data: str, folds: Folds) -> list[Table]:

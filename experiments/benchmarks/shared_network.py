@@ -67,7 +67,7 @@ class SharedNetwork:
             self._modules.append(module)
             self._taps.append(tap)
             for name, value in module.named_parameters():
-                key, known = _key(name, tap, value), self.weights.get(_key(name, tap, value))
+                known = self.weights.get(key := _key(name, tap, value))
                 if known is None or value.numel() > known.numel():
                     self.weights[key] = nn.Parameter(value.detach().clone())
 

@@ -69,6 +69,10 @@ def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_pat
     whole = evonas.retrain(made.parent / "tiny.yaml", out=tmp_path / "out", overrides=words)
     assert "run for this task alone: `evonas finetune` trains them" in whole.notes[-1]
     assert "evonas finetune" not in (made / "comparison.md").read_text("utf-8")
+    folds = evonas.retrain(
+        made.parent / "tiny.yaml", out=tmp_path / "folds", folds=2, overrides=words
+    )
+    assert "evonas finetune" not in " ".join(folds.notes)  # leaves no weights
     tuned = evonas.finetune(whole, frozen_up_to="block2", epochs=1, seeds=1)
     (before, *_) = read(whole.folder / "comparison.json")["contenders"]
     macs = before["head"]["macs"] + before["backbone_up_to_tap"]["macs"]
