@@ -11,9 +11,11 @@ import yaml
 from finished_search import read
 
 import evonas
+from evonas.core import registry
 from evonas.core.settings import TrainingSettings
 from evonas.deployment import retrained_network
 from evonas.deployment.retrained_network import RetrainedNetwork
+from evonas.errors import InputError
 from evonas.workflows.components import Components
 from evonas.workflows.evaluation import Retrained
 
@@ -78,3 +80,17 @@ def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_pat
     macs = before["head"]["macs"] + before["backbone_up_to_tap"]["macs"]
     assert f"{macs / 1e6:.1f} M multiply-adds" in tuned.notes[0]
     assert "as before; the layers from block2 to block3 are trained" in tuned.notes[0]
+
+
+def test_a_backbone_outside_torch_gets_no_hint(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(cls: type, what: str) -> None:
+        raise InputError(f"{what} needs torch")
+
+    monkeypatch.setattr(
+        registry.load("backbone", "synthetic_face"), "require_torch", classmethod(refuse)
+    )
+    words = ["objective.counts=total"]
+    model = evonas.retrain(made.parent / "tiny.yaml", out=tmp_path / "out", overrides=words)
+    assert [note for note in model.notes if "evonas finetune" in note] == []
