@@ -13,6 +13,7 @@ from evonas.core.rotations import ANGLES, Matrices, geodesic, matrices
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Labels, Task
+from evonas.tasks.common.label_distribution import SIGMA, Estimate
 from evonas.tasks.common.pose_errors import between_columns, wrapped, yaw_ranges
 from evonas.tasks.common.pose_representations import (
     AngleBins,
@@ -42,6 +43,10 @@ class HeadPose(Task):
         delta: with ``angles``: error in degrees where the Huber loss turns from squared to
             linear (Matak 2020 uses 5).
         alpha: with ``bins``: weight of the squared error (HopeNet publishes 1 and 2).
+        sigma: with ``distribution``: standard deviation of that Gaussian, in steps of 3 degrees;
+            small ones suit labels on a grid of poses, where nothing lies between.
+        estimate: with ``distribution``: its ``median``, which has the least absolute error, or its
+            ``mean``.
 
     Raises:
         InputError: an option is out of its range, or an angle is not labelled.
@@ -57,6 +62,8 @@ class HeadPose(Task):
         output: Literal["angles", "bins", "distribution", "rotation6d"] = "angles",
         delta: float = 5.0,
         alpha: float = 1.0,
+        sigma: float = SIGMA,
+        estimate: Estimate = "median",
     ) -> None:
         known = [a for a in ANGLES if a in labels]
         wrong = [a for a in angles or () if a not in known]
@@ -77,7 +84,7 @@ class HeadPose(Task):
         if output == "bins":
             self.output = AngleBins(len(self.angles), alpha)
         elif output == "distribution":
-            self.output = AngleDistribution(self._signs)
+            self.output = AngleDistribution(self._signs, sigma, estimate)
         elif output == "rotation6d":
             self.output = Rotation6D(self._columns)
         self.n_outputs = self.output.n_outputs

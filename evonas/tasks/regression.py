@@ -15,7 +15,14 @@ from evonas.core.array_types import Array
 from evonas.data.base import Dataset
 from evonas.errors import InputError, nearest
 from evonas.tasks.base import Labels, Task
-from evonas.tasks.common.label_distribution import distribution_loss, expectation, grid
+from evonas.tasks.common.label_distribution import (
+    SIGMA,
+    Estimate,
+    checked_sigma,
+    distribution_loss,
+    grid,
+    point_estimate,
+)
 from evonas.tasks.common.prediction_format import Answer
 
 _ODD = ("yaw", "roll")
@@ -33,7 +40,7 @@ class Regression(Task):
         labels: labels to learn, in this order; default: all quantities except key points
             (``*.x``, ``*.y``, ``*.v``), ``box.*``, ``image``, ``area`` and ``identity``.
         output: ``value``: one output per label, standardised by the training labels.
-            ``distribution``: the expectation over 64 values per label, learnt from a Gaussian
+            ``distribution``: a point estimate over 64 values per label, learnt from a Gaussian
             around the label (Gao et al. 2017, arXiv 1611.01731).
         loss: with ``value``: ``huber``, ``l1`` (mean of |d|) or ``l2`` (mean of d^2), of
             standardised differences d.
@@ -44,6 +51,9 @@ class Regression(Task):
             training standard deviation.
         low, high: with ``distribution``: least and largest value of each label; default: 17 %
             of the range beyond the training labels, symmetric about 0 for odd labels.
+        sigma: with ``distribution``: standard deviation of that Gaussian, in steps between the
+            values (63 steps are the range).
+        estimate: with ``distribution``: its ``mean``, or its ``median``.
         unit: unit of the labels, for display, such as "years"; empty: they have none.
         odd: labels that change sign in a mirrored image; default: yaw and roll, if learnt.
 
@@ -65,6 +75,8 @@ class Regression(Task):
         scale: Sequence[float] | None = None,
         low: Sequence[float] | None = None,
         high: Sequence[float] | None = None,
+        sigma: float = SIGMA,
+        estimate: Estimate = "mean",
         unit: str = "",
         odd: tuple[str, ...] | None = None,
     ) -> None:
@@ -94,6 +106,7 @@ class Regression(Task):
                 f"task.low: expected values below task.high, got {self.low.tolist()} and "
                 f"{self.high.tolist()}"
             )
+        self._sigma, self._estimate = checked_sigma(sigma), estimate
         self.unit = unit
         self.higher_is_better = frozenset({"r2", *(f"r2_{name}" for name in self.labels)})
 
@@ -142,7 +155,8 @@ class Regression(Task):
             InputError: there is no centre or scale, or no low or high.
         """
         if self.output == "distribution":
-            return distribution_loss(self._logits(outputs), targets, self._values(outputs))
+            logits, values = self._logits(outputs), self._values(outputs)
+            return distribution_loss(logits, targets, values, self._sigma)
         centre, scale = self._filled(outputs, self._scales())
         truth = (targets - centre) / scale
         if self.kind == "huber":
@@ -162,7 +176,7 @@ class Regression(Task):
             InputError: there is no centre or scale.
         """
         if self.output == "distribution":
-            return expectation(self._logits(outputs), self._values(outputs))
+            return point_estimate(self._logits(outputs), self._values(outputs), self._estimate)
         centre, scale = (torch.from_numpy(values).to(outputs) for values in self._scales())
         return outputs * scale + centre
 

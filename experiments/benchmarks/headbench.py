@@ -7,7 +7,10 @@ evonas search experiments/headbench/heads.yaml ... training.epochs=2 --run-dir s
 python experiments/benchmarks/headbench.py s0 s1 --seconds seconds --out TABLE.csv
 
 The last search, on a machine with nothing else to do, gives the seconds of an epoch of each head.
-The seed of the first run is 0 in the table, and those of the others are 1, 2, ...
+The seed of the first run is 0 in the table, and those of the others are 1, 2, ... A table is made
+longer by further runs of its heads, whose seconds are those that it has:
+
+python experiments/benchmarks/headbench.py s1 s2 --table TABLE.csv --out TABLE.csv
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,33 +58,71 @@ def write_table(runs: Sequence[Path], seconds: Path, out: Path) -> int:
     """Write the table of finished searches; return its number of trainings.
 
     Args:
-        runs: run directories; the first has every head.
-        seconds: run directory whose trainings give the seconds of an epoch.
+        runs: run directories; the first has every head, unless ``seconds`` is a table.
+        seconds: run directory whose trainings give the seconds of an epoch, or a table that has
+            them; the lines of a table come first.
         out: the CSV file.
 
     Raises:
-        InputError: a training failed, or the seconds of a head are missing.
+        InputError: a training failed, the seconds of a head are missing, or the genes or epochs of
+            a run are not those of the table.
     """
-    took = {trial.digest: trial.seconds / trial.epochs for trial in trainings(seconds)}
-    lines = []
-    for seed, run in enumerate(runs):
+    lines: list[dict[str, Any]] = []
+    if seconds.is_dir():
+        took = {
+            _head(trial, varied(seconds)): str(round(trial.seconds / trial.epochs, 4))
+            for trial in trainings(seconds)
+        }
+    else:
+        lines = read_table(seconds)
+        genes = list(lines[0])[: list(lines[0]).index("seed")]
+        took = {tuple(line[gene] for gene in genes): line["seconds"] for line in lines}
+    first = 1 + max((int(line["seed"]) for line in lines), default=-1)
+    for seed, run in enumerate(runs, start=first):
         genes = varied(run)
         for trial in sorted(trainings(run), key=lambda trial: trial.digest):
-            if trial.digest not in took:
+            head = _head(trial, genes)
+            if head not in took:
                 raise InputError(f"{seconds}: has no training of {trial.digest}: search all heads")
-            settings = trial.architecture["settings"]
-            errors = {f"error{n}": round(e, 4) for n, e in enumerate(trial.curve, start=1)}
-            lines.append(
-                {gene: settings[gene] for gene in genes}
+            line = (
+                dict(zip(genes, head, strict=True))
                 | {"seed": seed, "macs": trial.macs, "params": trial.params}
-                | {"seconds": round(took[trial.digest], 4)}
-                | errors
+                | {"seconds": took[head]}
+                | {f"error{n}": round(e, 4) for n, e in enumerate(trial.curve, start=1)}
             )
+            if lines and list(line) != list(lines[0]):
+                raise InputError(
+                    f"{run}: expected the columns of the lines before it, got {list(line)}"
+                )
+            lines.append(line)
     with out.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(lines[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
     return len(lines)
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    """Return the lines of a table.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as stream:
+            lines = list(csv.DictReader(stream))
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected a run directory or a table: {error.strerror}"
+        ) from error
+    if not lines or "seconds" not in lines[0]:
+        raise InputError(f"{path}: expected the lines of a table, with a column 'seconds'")
+    return lines
+
+
+def _head(trial: Trial, genes: Sequence[str]) -> tuple[str, ...]:
+    """Return the values of a head's genes, as they stand in a table."""
+    return tuple(str(trial.architecture["settings"][gene]) for gene in genes)
 
 
 def varied(run: Path) -> list[str]:
@@ -106,10 +148,13 @@ def main() -> None:
     """Write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("runs", type=Path, nargs="+", help="run directories, seed 0 first")
-    parser.add_argument("--seconds", type=Path, required=True, help="run of short trainings")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--seconds", type=Path, help="run of short trainings")
+    given.add_argument("--table", type=Path, help="table that the runs make longer")
     parser.add_argument("--out", type=Path, required=True, help="CSV file to write")
     args = parser.parse_args()
-    print(f"{args.out}: {write_table(args.runs, args.seconds, args.out)} trainings")
+    written = write_table(args.runs, args.seconds or args.table, args.out)
+    print(f"{args.out}: {written} trainings")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,13 @@ from torch.nn import functional
 from evonas.core import rotations
 from evonas.core.array_types import Array
 from evonas.errors import InputError
-from evonas.tasks.common.label_distribution import distribution_loss, expectation
+from evonas.tasks.common.label_distribution import (
+    SIGMA,
+    Estimate,
+    checked_sigma,
+    distribution_loss,
+    point_estimate,
+)
 
 _UNIT = 45.0  # degrees per unit of a plain output, so that outputs are of order one
 _BINS, _WIDTH, _FIRST = 66, 3, -99  # degrees; the last edge is 99
@@ -153,11 +159,17 @@ class AngleDistribution(PoseOutput):
 
     Args:
         signs: (k,) -1 for angles that change sign in a mirrored image, else 1.
+        sigma: standard deviation of the target, in steps.
+        estimate: point estimate.
+
+    Raises:
+        InputError: sigma is out of its range.
     """
 
-    def __init__(self, signs: Array) -> None:
+    def __init__(self, signs: Array, sigma: float = SIGMA, estimate: Estimate = "median") -> None:
         self.n_outputs = _VALUES * len(signs)
         self._odd = signs < 0
+        self._sigma, self._estimate = checked_sigma(sigma), estimate
 
     def out_of_range(self, targets: Array) -> NDArray[np.bool_]:
         """Return which angles are outside -99 to 99 degrees."""
@@ -167,12 +179,12 @@ class AngleDistribution(PoseOutput):
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of ``label_distribution.distribution_loss``."""
         logits = self._logits(outputs)
-        return distribution_loss(logits, targets, self._values(logits))
+        return distribution_loss(logits, targets, self._values(logits), self._sigma)
 
     def decode(self, outputs: Tensor) -> Tensor:
-        """Return the expectation of each angle."""
+        """Return the point estimate of each angle."""
         logits = self._logits(outputs)
-        return expectation(logits, self._values(logits))
+        return point_estimate(logits, self._values(logits), self._estimate)
 
     def unflip_outputs(self, outputs: Array) -> Array:
         """Return the outputs with the logits of yaw and roll reversed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,13 @@ from scipy.stats import entropy, norm
 
 from evonas.core import registry
 from evonas.errors import InputError
-from evonas.tasks.common.label_distribution import distribution_loss, expectation, grid
+from evonas.tasks.common.label_distribution import (
+    Estimate,
+    distribution_loss,
+    grid,
+    median,
+    point_estimate,
+)
 from evonas.tasks.head_pose import HeadPose
 
 
@@ -18,25 +26,84 @@ def test_the_loss_is_scipys_divergence() -> None:
     rng = np.random.default_rng(0)
     logits, targets = rng.normal(size=(5, 2, 40)), rng.uniform(-20, 20, (5, 2))
     values = np.stack([np.linspace(-60, 57, 40), np.linspace(-80, 76, 40)])
-    expected = 0.0
-    for image in range(5):
-        for column, sigma in enumerate((6.0, 8.0)):
-            target = norm.pdf(values[column], targets[image, column], sigma)
-            found = np.exp(log_softmax(logits[image, column]))
-            expected += entropy(target / target.sum(), found) / 5
-    loss = distribution_loss(*(torch.from_numpy(x) for x in (logits, targets, values)))
-    assert float(loss) == pytest.approx(expected, rel=1e-9)
+    given = [torch.from_numpy(x) for x in (logits, targets, values)]
+    for sigma, loss in ((2.0, distribution_loss(*given)), (0.5, distribution_loss(*given, 0.5))):
+        expected = 0.0
+        for image in range(5):
+            for column, step in enumerate((3.0, 4.0)):
+                target = norm.pdf(values[column], targets[image, column], sigma * step)
+                found = np.exp(log_softmax(logits[image, column]))
+                expected += entropy(target / target.sum(), found) / 5
+        assert float(loss) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_median_is_that_of_a_piecewise_uniform_density() -> None:
+    """Against numpy's interpolation of the distribution function, also with empty values."""
+    rng = np.random.default_rng(1)
+    logits = rng.normal(0, 4, (50, 2, 21))
+    logits[::3, :, ::2] = -200
+    values = np.stack([np.linspace(-30, 30, 21), np.linspace(0, 5, 21)])
+    shares = np.exp(log_softmax(logits, -1))
+    expected = np.empty((50, 2))
+    for image, column in np.ndindex(50, 2):
+        step = values[column, 1] - values[column, 0]
+        edges = np.append(values[column] - step / 2, values[column, -1] + step / 2)
+        function = np.append(0, shares[image, column].cumsum())
+        expected[image, column] = np.interp(0.5, function, edges)
+    found = median(torch.from_numpy(logits), torch.from_numpy(values))
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    mirrored = median(torch.from_numpy(logits[..., ::-1].copy()), torch.from_numpy(values))
+    np.testing.assert_allclose(mirrored.numpy()[:, 0], -expected[:, 0], atol=1e-6)
+
+
+def test_the_median_has_the_least_expected_absolute_error_and_the_mean_the_least_squared() -> None:
+    values = np.linspace(-60.0, 60.0, 121)
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        centres, weights = rng.uniform(-40, 40, 3), rng.dirichlet(np.ones(3))
+        density = sum(w * norm.pdf(values, c, 5) for w, c in zip(weights, centres, strict=True))
+        shares = density / density.sum()
+        logits = torch.from_numpy(np.log(shares))[None, None]
+        answers = [
+            point_estimate(logits, torch.from_numpy(values)[None], name).item()
+            for name in get_args(Estimate)
+        ]
+        absolute, squared = (
+            [(shares * np.abs(values - one) ** power).sum() for one in values] for power in (1, 2)
+        )
+        assert abs(answers[0] - values[np.argmin(absolute)]) <= 1
+        assert abs(answers[1] - values[np.argmin(squared)]) <= 1
+
+
+@pytest.mark.parametrize("name", ["head_pose", "regression"])
+def test_a_sigma_out_of_its_range_is_refused_in_one_line(name: str) -> None:
+    for sigma in (0.0, 5.0, float("nan")):
+        options = {"output": "distribution", "sigma": sigma}
+        with pytest.raises(InputError, match=r"^task\.sigma: expected 0\.25 to 4 [^\n]+, got "):
+            registry.create("task", name, options, {"yaw": ()})
+
+
+def test_a_narrow_target_is_the_label_or_its_two_neighbours() -> None:
+    """Steps of 3 degrees: nearly all lies at a label on a value, or is shared by the two beside."""
+    values = grid(torch.tensor([-117.0]), torch.tensor([117.0]), 79)
+    for label, shares in ((15.0, {15.0: 1.0}), (16.5, {15.0: 0.5, 18.0: 0.5})):
+        logits = torch.full((1, 1, 79), -30.0)
+        for value, share in shares.items():
+            logits[0, 0, int(value + 117) // 3] = np.log(share)
+        truth = torch.tensor([[label]])
+        assert float(distribution_loss(logits, truth, values, 0.25)) < 0.02
+        assert float(distribution_loss(logits, truth, values)) > 1
 
 
 @pytest.mark.parametrize("angle", [-90.0, -37.0, 0.0, 90.0, 99.0])
-def test_the_expectation_of_an_angles_target_is_the_angle(angle: float) -> None:
+def test_the_estimates_of_an_angles_target_are_the_angle(angle: float) -> None:
     """Also at profile: the values go on beyond it. Error at 99 degrees: 0.03."""
     values = grid(torch.tensor([-117.0]), torch.tensor([117.0]), 79)
     torch.testing.assert_close(values, torch.arange(-117.0, 118.0, 3.0)[None])
     logits = -0.5 * ((values - angle) / 6.0).square()
-    assert float(expectation(logits[None], values)) == pytest.approx(angle, abs=0.05)
-    task = HeadPose({"yaw": ()}, output="distribution")
-    assert task.read(logits.numpy())[0, 0] == pytest.approx(angle, abs=0.05)
+    for estimate in get_args(Estimate):
+        task = HeadPose({"yaw": ()}, output="distribution", estimate=estimate)
+        assert task.read(logits.numpy())[0, 0] == pytest.approx(angle, abs=0.05)
 
 
 def test_a_distributions_bounds_come_from_the_training_labels() -> None:
