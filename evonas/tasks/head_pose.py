@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -13,7 +13,7 @@ from evonas.core.rotations import ANGLES, Matrices, geodesic, matrices
 from evonas.data.base import Dataset
 from evonas.errors import InputError
 from evonas.tasks.base import Labels, Task
-from evonas.tasks.common.label_distribution import SIGMA, Estimate
+from evonas.tasks.common.label_distribution import Estimate
 from evonas.tasks.common.pose_errors import between_columns, wrapped, yaw_ranges
 from evonas.tasks.common.pose_representations import (
     AngleBins,
@@ -44,7 +44,8 @@ class HeadPose(Task):
             linear (Matak 2020 uses 5).
         alpha: with ``bins``: weight of the squared error (HopeNet publishes 1 and 2).
         sigma: with ``distribution``: standard deviation of that Gaussian, in steps of 3 degrees;
-            small ones suit labels on a grid of poses, where nothing lies between.
+            default: 2, or 0.5 if each angle takes few values among the training images (at most
+            32, and a quarter of the images), as on a grid of poses.
         estimate: with ``distribution``: its ``median``, which has the least absolute error, or its
             ``mean``.
 
@@ -62,7 +63,7 @@ class HeadPose(Task):
         output: Literal["angles", "bins", "distribution", "rotation6d"] = "angles",
         delta: float = 5.0,
         alpha: float = 1.0,
-        sigma: float = SIGMA,
+        sigma: float | None = None,
         estimate: Estimate = "median",
     ) -> None:
         known = [a for a in ANGLES if a in labels]
@@ -106,6 +107,10 @@ class HeadPose(Task):
                 f"task.output=rotation6d or angles"
             )
         return labels
+
+    def fit_options(self, targets: Array) -> dict[str, Any]:
+        """Return ``sigma`` of a distribution, for the training labels."""
+        return self.output.fit_options(targets)
 
     def flip_targets(self, targets: Array) -> Array:
         """Return the targets of mirrored images: yaw and roll change sign."""

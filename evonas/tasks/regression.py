@@ -20,6 +20,8 @@ from evonas.tasks.common.label_distribution import (
     Estimate,
     checked_sigma,
     distribution_loss,
+    few_values,
+    fitted_sigma,
     grid,
     point_estimate,
 )
@@ -52,8 +54,10 @@ class Regression(Task):
         low, high: with ``distribution``: least and largest value of each label; default: 17 %
             of the range beyond the training labels, symmetric about 0 for odd labels.
         sigma: with ``distribution``: standard deviation of that Gaussian, in steps between the
-            values (63 steps are the range).
-        estimate: with ``distribution``: its ``mean``, or its ``median``.
+            values (63 steps are the range); default: 2, or 0.5 if each label takes few values
+            among the training images (at most 32, and a quarter of the images).
+        estimate: with ``distribution``: its ``mean``, or its ``median``; default: the median of
+            labels of few values, else the mean.
         unit: unit of the labels, for display, such as "years"; empty: they have none.
         odd: labels that change sign in a mirrored image; default: yaw and roll, if learnt.
 
@@ -75,8 +79,8 @@ class Regression(Task):
         scale: Sequence[float] | None = None,
         low: Sequence[float] | None = None,
         high: Sequence[float] | None = None,
-        sigma: float = SIGMA,
-        estimate: Estimate = "mean",
+        sigma: float | None = None,
+        estimate: Estimate | None = None,
         unit: str = "",
         odd: tuple[str, ...] | None = None,
     ) -> None:
@@ -119,7 +123,7 @@ class Regression(Task):
         return targets * self._signs
 
     def fit_options(self, targets: Array) -> dict[str, Any]:
-        """Return ``centre`` and ``scale``, or ``low`` and ``high``, of the training labels.
+        """Return ``centre`` and ``scale``, or the options of a distribution, for training labels.
 
         Raises:
             InputError: a label does not vary among the training targets.
@@ -141,7 +145,12 @@ class Regression(Task):
             least = np.where(self._signs < 0, -most, least)
             margin = _MARGIN * (most - least)
             bounds = {"low": (self.low, least - margin), "high": (self.high, most + margin)}
-            return {key: own.tolist() for key, (given_, own) in bounds.items() if given_ is None}
+            settled = {key: own.tolist() for key, (given_, own) in bounds.items() if given_ is None}
+            if self._sigma is None:
+                settled["sigma"] = fitted_sigma(targets)
+            if self._estimate is None:
+                settled["estimate"] = "median" if few_values(targets) else "mean"
+            return settled
         if self.centre is None:
             options["centre"] = values.mean(0).tolist()
         if self.scale is None:
@@ -156,7 +165,7 @@ class Regression(Task):
         """
         if self.output == "distribution":
             logits, values = self._logits(outputs), self._values(outputs)
-            return distribution_loss(logits, targets, values, self._sigma)
+            return distribution_loss(logits, targets, values, self._sigma or SIGMA)
         centre, scale = self._filled(outputs, self._scales())
         truth = (targets - centre) / scale
         if self.kind == "huber":
@@ -176,7 +185,9 @@ class Regression(Task):
             InputError: there is no centre or scale.
         """
         if self.output == "distribution":
-            return point_estimate(self._logits(outputs), self._values(outputs), self._estimate)
+            return point_estimate(
+                self._logits(outputs), self._values(outputs), self._estimate or "mean"
+            )
         centre, scale = (torch.from_numpy(values).to(outputs) for values in self._scales())
         return outputs * scale + centre
 

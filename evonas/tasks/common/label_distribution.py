@@ -10,14 +10,19 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from evonas.core.array_types import Array
 from evonas.errors import InputError
 
-#: Standard deviation of the target by default, in steps between values. The values go 4 of them
-#: beyond the labels where possible, since the mean of a target that is cut off is not the label.
+#: Standard deviation of the target, in steps between values. The values go 4 of them beyond the
+#: labels where possible, since the mean of a target that is cut off is not the label.
 SIGMA = 2.0
+#: The same for labels of few values, between which nothing lies.
+NARROW = 0.5
+_FEW = 32  # values of a label at most, and a quarter of the training images
 _LEAST, _MOST = 0.25, 4.0  # narrower ones are the nearest value; wider ones are cut off
 
 #: Name of a point estimate: the least expected absolute, or squared, error.
@@ -31,18 +36,29 @@ def grid(low: Tensor, high: Tensor, count: int) -> Tensor:
     return low[:, None] + (high - low)[:, None] * steps
 
 
-def checked_sigma(sigma: float) -> float:
+def checked_sigma(sigma: float | None) -> float | None:
     """Return the option ``sigma`` of a task.
 
     Raises:
         InputError: it is out of its range.
     """
-    if not _LEAST <= sigma <= _MOST:
+    if sigma is not None and not _LEAST <= sigma <= _MOST:
         raise InputError(
             f"task.sigma: expected {_LEAST:g} to {_MOST:g} steps between the values of a "
             f"distribution, got {sigma:g}"
         )
     return sigma
+
+
+def few_values(targets: Array) -> bool:
+    """Return whether each label takes few values among (n, k) training targets."""
+    most = min(_FEW, len(targets) // 4)
+    return all(len(np.unique(column)) <= most for column in targets.T)
+
+
+def fitted_sigma(targets: Array) -> float:
+    """Return the standard deviation for (n, k) training targets, in steps between values."""
+    return NARROW if few_values(targets) else SIGMA
 
 
 def point_estimate(logits: Tensor, values: Tensor, name: Estimate) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from evonas.tasks.common.label_distribution import (
     Estimate,
     checked_sigma,
     distribution_loss,
+    fitted_sigma,
     point_estimate,
 )
 
@@ -57,6 +59,10 @@ class PoseOutput(ABC):
     def out_of_range(self, targets: Array) -> NDArray[np.bool_]:
         """Return which of the (n, k) angles in degrees cannot be represented."""
         return np.zeros(targets.shape, np.bool_)
+
+    def fit_options(self, targets: Array) -> dict[str, Any]:
+        """Return the options that (n, k) training targets settle; see ``Task.fit_options``."""
+        return {}
 
 
 class PlainAngles(PoseOutput):
@@ -159,14 +165,14 @@ class AngleDistribution(PoseOutput):
 
     Args:
         signs: (k,) -1 for angles that change sign in a mirrored image, else 1.
-        sigma: standard deviation of the target, in steps.
+        sigma: standard deviation of the target, in steps; None: not settled yet.
         estimate: point estimate.
 
     Raises:
         InputError: sigma is out of its range.
     """
 
-    def __init__(self, signs: Array, sigma: float = SIGMA, estimate: Estimate = "median") -> None:
+    def __init__(self, signs: Array, sigma: float | None, estimate: Estimate) -> None:
         self.n_outputs = _VALUES * len(signs)
         self._odd = signs < 0
         self._sigma, self._estimate = checked_sigma(sigma), estimate
@@ -176,10 +182,14 @@ class AngleDistribution(PoseOutput):
         outside: NDArray[np.bool_] = np.abs(targets) > -_FIRST
         return outside
 
+    def fit_options(self, targets: Array) -> dict[str, Any]:
+        """Return ``sigma`` of (n, k) training targets, if it is not settled."""
+        return {} if self._sigma else {"sigma": fitted_sigma(targets)}
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of ``label_distribution.distribution_loss``."""
         logits = self._logits(outputs)
-        return distribution_loss(logits, targets, self._values(logits), self._sigma)
+        return distribution_loss(logits, targets, self._values(logits), self._sigma or SIGMA)
 
     def decode(self, outputs: Tensor) -> Tensor:
         """Return the point estimate of each angle."""

@@ -83,6 +83,33 @@ def test_a_sigma_out_of_its_range_is_refused_in_one_line(name: str) -> None:
             registry.create("task", name, options, {"yaw": ()})
 
 
+def test_labels_of_few_values_have_narrow_targets_and_their_median() -> None:
+    poses = np.tile(np.array([[-30, 0], [-15, 60], [0, -60], [15, 0]], np.float32), (8, 1))
+    drawn = np.random.default_rng(0).uniform(-60, 60, (32, 2)).astype(np.float32)
+    mixed = np.column_stack([poses[:, 0], drawn[:, 0]])
+    schema: dict[str, tuple[str, ...]] = {"yaw": (), "pitch": ()}
+    for targets, sigma in ((poses, 0.5), (drawn, 2.0), (mixed, 2.0), (poses[:15], 2.0)):
+        pose = HeadPose(schema, output="distribution")
+        assert pose.fit_options(targets) == {"sigma": sigma}
+        quantity = registry.create("task", "regression", {"output": "distribution"}, schema)
+        settled = quantity.fit_options(targets)
+        assert settled["sigma"] == sigma
+        assert settled["estimate"] == ("median" if sigma < 1 else "mean")
+        outputs = torch.from_numpy(drawn.repeat(79, 1))
+        own = HeadPose(schema, output="distribution", sigma=sigma)
+        assert own.fit_options(targets) == {}
+        for given in (targets[:15], drawn[:15]):
+            truth = torch.from_numpy(given)
+            expected = distribution_loss(
+                outputs[:15].reshape(15, 2, 79),
+                truth,
+                torch.arange(-117.0, 118.0, 3.0)[None],
+                sigma,
+            )
+            assert float(own.loss(outputs[:15], truth)) == pytest.approx(float(expected))
+    assert HeadPose(schema, output="angles").fit_options(poses) == {}
+
+
 def test_a_narrow_target_is_the_label_or_its_two_neighbours() -> None:
     """Steps of 3 degrees: nearly all lies at a label on a value, or is shared by the two beside."""
     values = grid(torch.tensor([-117.0]), torch.tensor([117.0]), 79)
@@ -117,6 +144,7 @@ def test_a_distributions_bounds_come_from_the_training_labels() -> None:
     np.testing.assert_allclose(found["high"], [75, 40 * 63 / 47])
     own = registry.create("task", "regression", {**options, **found}, schema)
     assert own.fit_options(targets) == {}
+    assert (found["sigma"], found["estimate"]) == (2.0, "mean")
     assert own.n_outputs == 128
 
 
