@@ -31,6 +31,7 @@ SCALES: dict[str, Any] = {"centre": [40.0, 1e-3], "scale": [12.0, 2e-4]}
 TASKS: dict[str, Task] = {
     "angles": HeadPose(TWO),
     "bins": HeadPose(ALL, output="bins"),
+    "distribution": HeadPose(ALL, output="distribution"),
     "rotation": HeadPose(ALL, output="rotation6d"),
     "rotation without roll": HeadPose(TWO, output="rotation6d"),
     "regression": Regression({"age": (), "share": ()}, **SCALES),
