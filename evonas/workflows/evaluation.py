@@ -41,8 +41,6 @@ from evonas.workflows.components import Components
 from evonas.workflows.judging import Include, Judges, judges
 
 _FILE = "comparison.json"
-
-
 _NEEDS = ("experiment", "task", "contenders", "data", "protocol", "leaky")
 
 
@@ -116,7 +114,14 @@ class Retrained:
         """The parts of the experiment that the networks were trained in."""
         where = str(self.folder / _FILE)
         experiment = config.check(self.content["experiment"], where)
-        return Components(config.changed(experiment, self.overrides))
+        changed = config.changed(experiment, self.overrides)
+        if changed.task != experiment.task:
+            said = " ".join(w.said for w in map(parse, self.overrides) if w.key.startswith("task"))
+            raise InputError(
+                f"{said}: expected no change to the task that the networks of {where} have learnt: "
+                "leave it out, or train again"
+            )
+        return Components(changed)
 
     @cached_property
     def backbone(self) -> Backbone:
@@ -140,11 +145,7 @@ class Retrained:
         return made
 
     def task_of(self, network: Mapping[str, Any]) -> Task:
-        """Return the task of a network, which has the options of its recipe.
-
-        Args:
-            network: its entry among the contenders.
-        """
+        """Return the task of a contender, which has the options of its recipe."""
         if "task" not in network:
             return self.task
         name, _, labels = self.content["task"]
@@ -155,8 +156,7 @@ class Retrained:
     def metrics(self) -> list[str]:
         """Names of the task's metrics that training reported; a test knows more.
 
-        The held-out loss is none of them: it may have chosen the epoch, but a test reports
-        errors of predictions.
+        The held-out loss is none of them, since a test reports errors of predictions.
         """
         contenders = self.content["contenders"]
         names = next((list(one["results"][0]) for one in contenders if one["results"]), [])

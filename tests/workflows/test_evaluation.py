@@ -70,6 +70,14 @@ def test_an_experiments_baselines_train_without_a_search_and_keep_their_weights(
     assert all((made / file).is_file() for files in names.values() for file in files)
 
 
+def test_another_task_than_the_learnt_one_is_refused_in_one_line(made: Path) -> None:
+    """A change would have no effect: tables and files read networks as they were trained."""
+    words = ("features.jitters=0", "task.output=bins")
+    with pytest.raises(InputError, match=r"^task\.output=bins: expected no change [^\n]+ again$"):
+        _ = Retrained(made, words).components
+    assert Retrained(made, (*words[:1], "task.name=head_pose")).components.experiment
+
+
 def test_the_test_split_of_the_same_data_gives_the_metrics_of_the_retraining(
     made: Path, components: Components
 ) -> None:
