@@ -65,9 +65,9 @@ lint: install  ## check format, style, types and the order of packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Tests wait for processes that start and end, so that smoke and quality find time beside them.
 check: install  ## all that must hold: format, lint, types, floors, documentation, all tests, smoke, quality
 	$(MAKE) --jobs 2 --output-sync lint docs  # each of them keeps one core busy
-	# Tests wait for processes that start and end, so searches have time to spare beside them.
 	$(MAKE) --jobs 2 --output-sync=line test-all smoke quality SELECT="not (slow and (faults or fuzz))"
 
 smoke: install  ## a small search, stopped and resumed, and its winner retrained
