@@ -13,11 +13,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import sys
 from abc import ABCMeta
 from collections.abc import Mapping
 from dataclasses import dataclass
 from inspect import Parameter
 from pathlib import Path
+from types import ModuleType
 from typing import Any, get_type_hints
 
 from evonas.core.dotted_names import imported, working_directory
@@ -27,6 +29,7 @@ from evonas.errors import InputError, nearest
 
 #: Folders of the package ``evonas`` in which files of parts are looked for.
 _SOURCES = [Path(__file__).parents[1]]
+_NO_PARTS = ("__init__", "base")  # files beside those of parts
 _FORM = "package.module:Class, such as my_package:Mine"
 
 
@@ -95,9 +98,11 @@ def load(kind: str, name: str) -> Any:
             imported.
     """
     entry = _entry(kind)
+    base = getattr(importlib.import_module(entry.base_module), entry.base)
+    if (module := _imported(entry, name)) is not None:
+        return _only_part(module, base)
     own = _own(entry)
     offered = offers(entry.group, own)
-    base = getattr(importlib.import_module(entry.base_module), entry.base)
     if isinstance(name, str):
         if name in own:
             return _only_part(importlib.import_module(f"{entry.package}.{name}"), base)
@@ -127,7 +132,18 @@ def _own(entry: Kind) -> dict[str, Path]:
     """Return name -> file of evonas's own parts."""
     inner = entry.package.split(".")[1:]
     files = [path for root in _SOURCES for path in root.joinpath(*inner).glob("*.py")]
-    return {path.stem: path for path in files if path.stem not in ("__init__", "base")}
+    return {path.stem: path for path in files if path.stem not in _NO_PARTS}
+
+
+def _imported(entry: Kind, name: object) -> ModuleType | None:
+    """Return the module of one of evonas's own parts, if it is imported.
+
+    Costs of networks are computed thousands of times, too often to look at folders for each.
+    """
+    if not isinstance(name, str) or not name.isidentifier() or name in _NO_PARTS:
+        return None
+    module = sys.modules.get(f"{entry.package}.{name}")
+    return None if hasattr(module, "__path__") else module
 
 
 def _only_part(module: Any, base: type) -> Any:
