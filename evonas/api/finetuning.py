@@ -133,6 +133,11 @@ class _Run:
                 f"layers after {work.frozen_up_to} read other maps as well, so they are trained on "
                 "images, with the layers before it frozen"
             )
+        if work.settings.training != work.source.effective(work.settings.training):
+            notes.append(
+                "finetune.training.keep=best and patience have no effect on a refitted network, "
+                "which trains on the validation images as well: its last epoch is kept"
+            )
         for note in notes:
             self._callback.on_message(f"note: {note}")
         with resumable_trainings(self._target, self._callback) as unfinished:
@@ -174,7 +179,10 @@ class _Run:
             "network": str(source.contender["name"]),
             "fine_tuned": self._layers,
             "reads": work.layers.reads,
-            "settings": work.settings.model_dump(mode="json"),
+            "settings": {
+                **work.settings.model_dump(mode="json"),
+                "training": source.effective(work.settings.training).model_dump(mode="json"),
+            },
             "repeats": [one.repeat for one in found],
             "before": [dict(one) for one in before],
             "after": [dict(one) for one in after],

@@ -121,8 +121,7 @@ class RetrainedNetwork:
         Args:
             network: takes what ``reads`` says, and has the outputs of ``full_network``; afterwards
                 it has the trained weights and is in evaluation mode.
-            settings: settings of the training; where validation images train as well, its last
-                epoch is kept.
+            settings: settings of the training; see ``effective``.
             done: called with (epochs done, epochs in all).
             purpose: of the training, which its seed depends on.
             rates: name of a parameter -> its learning rate relative to that of the settings.
@@ -140,8 +139,7 @@ class RetrainedNetwork:
         task, device = self.task, self.components.hardware.own_device
         views = standard_views(self.components.experiment.features.jitters)
         data = self._data(views)[0]
-        if self.refitted:
-            settings = settings.model_copy(update={"keep": "last", "patience": 0})
+        settings = self.effective(settings)
         done(0, settings.epochs)
         with _all_cores():
             training = Training(network, data, task, settings, seed, device, rates=rates)
@@ -219,6 +217,13 @@ class RetrainedNetwork:
         Of a refitted network, which was trained on them before, those of the validation split too.
         """
         return self._plain.train
+
+    def effective(self, settings: TrainingSettings) -> TrainingSettings:
+        """Return the settings with which ``train`` trains.
+
+        Where validation images train as well, none could choose an epoch: the last one is kept.
+        """
+        return settings.model_copy(update={"keep": "last", "patience": 0} if self.refitted else {})
 
     @property
     def refitted(self) -> bool:

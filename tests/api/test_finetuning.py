@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
@@ -33,17 +34,22 @@ def made(tmp_path_factory: pytest.TempPathFactory, components: Components) -> Pa
     return folder / "out"
 
 
-def test_a_refitted_network_is_trained_on_as_many_images_as_before(
-    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refit(made: Path, tmp_path: Path) -> Path:
+    """Return a copy of the folder in which the head has the name of a refitted winner."""
     folder = Path(shutil.copytree(made, tmp_path / "retrained"))
-    plain = RetrainedNetwork(Retrained(folder), reads="block1")
-    sides = plain.components.dataset.sides()
-    assert plain.learners.tolist() == sides["train"].tolist()
     content = read(folder / "comparison.json")
     content["contenders"][0]["name"] = "winner, refitted"
     (folder / "comparison.json").write_text(json.dumps(content), encoding="utf-8")
-    refitted = RetrainedNetwork(Retrained(folder), reads="block1")
+    return folder
+
+
+def test_a_refitted_network_is_trained_on_as_many_images_as_before(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = RetrainedNetwork(Retrained(made), reads="block1")
+    sides = plain.components.dataset.sides()
+    assert plain.learners.tolist() == sides["train"].tolist()
+    refitted = RetrainedNetwork(Retrained(refit(made, tmp_path)), reads="block1")
     assert refitted.learners.tolist() == sorted([*sides["train"], *sides["validation"]])
     # Images that train do not choose the epoch.
     kept: list[str] = []
@@ -64,6 +70,32 @@ def test_a_refitted_network_is_trained_on_as_many_images_as_before(
         with pytest.raises(RuntimeError):
             one.train(one.head, TrainingSettings(keep="best", patience=2), lambda done, of: None)
     assert kept == ["best", "last"]
+
+
+def test_a_setting_without_effect_on_a_refitted_network_is_named(
+    made: Path, tmp_path: Path
+) -> None:
+    class Said(evonas.Callback):
+        texts: ClassVar[list[str]] = []
+
+        def on_message(self, text: str) -> None:
+            self.texts.append(text)
+
+    words = ["finetune.training.keep=best", "finetune.training.patience=3"]
+    for folder, keep, patience in ((made, "best", 3), (refit(made, tmp_path), "last", 0)):
+        Said.texts.clear()
+        tuned = evonas.finetune(
+            folder,
+            frozen_up_to="block1",
+            epochs=1,
+            out=tmp_path / keep,
+            callbacks=[Said()],
+            overrides=words,
+        )
+        used = read(tuned.folder / "finetune.json")["settings"]["training"]
+        assert (used["keep"], used["patience"]) == (keep, patience)
+        named = [text for text in Said.texts if "keep=best and patience have no effect" in text]
+        assert len(named) == (keep == "last")
 
 
 def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_path: Path) -> None:
