@@ -133,11 +133,7 @@ class _Run:
                 f"layers after {work.frozen_up_to} read other maps as well, so they are trained on "
                 "images, with the layers before it frozen"
             )
-        if work.settings.training != work.source.effective(work.settings.training):
-            notes.append(
-                "finetune.training.keep=best and patience have no effect on a refitted network, "
-                "which trains on the validation images as well: its last epoch is kept"
-            )
+        notes += work.source.ineffective(work.settings.training, "finetune.training")
         for note in notes:
             self._callback.on_message(f"note: {note}")
         with resumable_trainings(self._target, self._callback) as unfinished:

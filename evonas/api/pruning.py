@@ -97,6 +97,8 @@ def prune(
         pruned = nn.Sequential(graph, head)
         metrics["cut"] = whole.judge(pruned)
         make_folder(target)
+        for note in whole.ineffective(settings.training, "prune.training"):
+            callback.on_message(f"note: {note}")
         whole.train(
             pruned,
             settings.training,

@@ -225,6 +225,15 @@ class RetrainedNetwork:
         """
         return settings.model_copy(update={"keep": "last", "patience": 0} if self.refitted else {})
 
+    def ineffective(self, settings: TrainingSettings, section: str) -> list[str]:
+        """Return a note where ``train`` does not follow the settings of a section."""
+        if settings == self.effective(settings):
+            return []
+        return [
+            f"{section}.keep=best and patience have no effect on a refitted network, which trains "
+            "on the validation images as well: its last epoch is kept"
+        ]
+
     @property
     def refitted(self) -> bool:
         """Whether the network was trained on training and validation images together."""

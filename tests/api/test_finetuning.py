@@ -96,6 +96,15 @@ def test_a_setting_without_effect_on_a_refitted_network_is_named(
         assert (used["keep"], used["patience"]) == (keep, patience)
         named = [text for text in Said.texts if "keep=best and patience have no effect" in text]
         assert len(named) == (keep == "last")
+    Said.texts.clear()
+    words = ["prune.training.keep=best", "prune.training.epochs=1", "prune.folds=2"]
+    whole = evonas.RetrainedModel(folder)
+    whole.prune(threshold=0.3, out=tmp_path / "small", overrides=words, callbacks=[Said()])
+    assert any(text.startswith("note: prune.training.keep=best and pat") for text in Said.texts)
+    words = ["quantize.training.keep=best", "quantize.training.epochs=1", "quantize.images=8"]
+    model = whole.quantize(qat=True, out=tmp_path / "int8", overrides=words)
+    notes = read(model.folder / "quantize.json")["notes"]
+    assert any(text.startswith("quantize.training.keep=best and pat") for text in notes)
 
 
 def test_where_the_total_counts_the_layers_cost_nothing_more(made: Path, tmp_path: Path) -> None:

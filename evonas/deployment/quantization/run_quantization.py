@@ -106,6 +106,7 @@ class Quantization:
             history: list[dict[str, float]] = []
             trained = None
             if settings.aware:
+                self.notes += self.network.ineffective(settings.training, "quantize.training")
                 with self._timed("training"):
                     trained, history = self._train(captured, images, checkpoint)
                 self.notes.append(

@@ -284,6 +284,7 @@ def test_the_commands_are_those_of_the_readme(
     run, cache = tmp_path / "quickstart-0", f"features.cache={tmp_path / 'cache'}"
     search = ["search", "experiments/quickstart.yaml", cache, "--run-dir", str(run)]
     retrain = ["retrain", str(run / "best.json"), "--repeats", "3", "--no-refit"]
+    retrain.append("standard_baselines=false")
     assert ran == [(["-m", "evonas", *search], "1"), (["-m", "evonas", *retrain], "1")]
     assert "quality: evonas search experiments/quickstart.yaml" in capsys.readouterr().out
     failed = subprocess.CompletedProcess([], 3)
