@@ -43,6 +43,7 @@ _EVERY = [
     *("finals.networks=0", "features.jitters=0", "training.epochs=2", "retraining.epochs=1"),
     *("execution.executor=local", "execution.workers=1", "inherit.fresh_epochs=2"),
     "initial_designs=false",  # a budget this small would see no others
+    "standard_baselines=false",  # they would be most of the trainings
 ]
 #: Sixteen a generation by default: a budget of three would never see a child.
 _EVOLUTION = ["optimizer.population_size=2", "optimizer.parents=1"]

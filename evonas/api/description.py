@@ -39,19 +39,16 @@ from evonas.workflows.feasibility import (
     excluding_gene,
     extreme,
     limit_shares,
-    sample,
 )
 from evonas.workflows.standard_baselines import most_heads
 from evonas.workflows.tabular_benchmark import TabularBenchmark
-
-_BUILT = 32  # random networks that are built for their parameters, up to 0.1 s each
 
 
 def describe(experiment: Experiment) -> ExperimentDescription:
     """Check an experiment and describe what it is going to do, training nothing.
 
-    Costs are those of 2000 random genomes from the seed of the experiment, parameters those of 32
-    of these networks and of the cheapest and the largest that were found.
+    Costs are those of 2000 random genomes from the seed of the experiment, and of the cheapest and
+    the largest network that were found.
 
     Args:
         experiment: its values are checked already; its parts, files and cost limit are not.
@@ -105,8 +102,8 @@ def _check(experiment: Experiment, steps: Iterable[Callable[[], object]]) -> Non
 def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
     """Return the description of an experiment that was checked."""
     experiment, space, limit = plan.experiment, plan.space, plan.objective.settings.max_macs
-    points, costs = sample(space, plan.cost, experiment.seed)
-    shares = limit_shares(space, plan.known, experiment.seed)
+    points, costs = plan.cost_sample.points, plan.cost_sample.macs
+    shares = limit_shares(plan.cost_sample)
     within = shares.within
     there = np.ones(len(costs), bool)
     budget = experiment.budget if experiment.budget < UNLIMITED else 0  # 0: only time limits it
@@ -121,7 +118,7 @@ def _described(plan: Components | TabularBenchmark) -> ExperimentDescription:
         least = extreme(space, plan.cost, points[int(costs.argmin())])
         largest = extreme(space, plan.cost, points[int(costs.argmax())], -1)
         low, high = (plan.cost(space.decode(point)) for point in (least, largest))
-        params = _params(plan, points[:_BUILT], [least, largest])
+        params = _params(plan, points, [least, largest])
         images = {side: len(indices) for side, indices in plan.dataset.sides().items()}
         cache = _cache(plan)
         trainings |= planned(experiment.finals, experiment.budget)
@@ -164,11 +161,7 @@ def _params(
     """Return the parameters of random networks; least and largest also of the extremes."""
 
     def count(point: Genome) -> int:
-        architecture = components.space.decode(point)
-        family, shape = components.family(architecture), components.shape(architecture)
-        with torch.random.fork_rng(devices=[]):
-            module = family.build(architecture, shape, components.outputs(architecture))
-        return sum(parameter.numel() for parameter in module.parameters())
+        return components.weights(components.space.decode(point)).params
 
     counts = [count(point) for point in points]
     every = [*counts, *map(count, extremes)]

@@ -8,6 +8,7 @@ import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +32,7 @@ from evonas.runs.file_schemas import BackboneCost
 from evonas.runs.run_store import Trial
 from evonas.runs.training_record import TrainingRecord
 from evonas.space import Architecture, SearchSpace
+from evonas.workflows.cost_sample import CostSample
 from evonas.workflows.inheritance import WeightInheritance
 from evonas.workflows.paused_trainings import PausedTrainings, steps_of
 from evonas.workflows.racing import Race
@@ -172,6 +174,11 @@ class BaseComponents(ABC):
         """Costs of architectures before training, and limits on them."""
         objective = self.objective
         return objective.known or KnownCosts(objective.settings, self.cost, lambda _: WeightCount())
+
+    @cached_property
+    def cost_sample(self) -> CostSample:
+        """Costs of random architectures of the space, from the experiment's seed."""
+        return CostSample.drawn(self.space, self.known, self.experiment.seed)
 
     def race(self, run_dir: Path) -> Race | None:
         """Return the race of a search; None: every candidate trains to the end.

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from evonas.core.description import GeneEffect
 from evonas.core.settings import ObjectiveSettings
 from evonas.errors import InputError
-from evonas.estimation.cost.limits import UNITS, KnownCosts, worded
+from evonas.estimation.cost.limits import UNITS, worded
 from evonas.space import Architecture, Gene, Genome, SearchSpace
 from evonas.workflows.base_components import BaseComponents
+from evonas.workflows.cost_sample import CostSample
 
-_SAMPLES = 2000
 _DRAWS = 10_000  # random genomes of which one has to be within all limits
 _ENOUGH = 20  # samples behind a share; a rarer value of a gene is left out
 
@@ -55,35 +55,26 @@ class LimitShares:
     within: NDArray[np.bool_]
 
 
-def limit_shares(space: SearchSpace, known: KnownCosts, seed: int = 0) -> LimitShares:
+def limit_shares(sample: CostSample) -> LimitShares:
     """Return the fractions of random genomes within the limits; ``max_ms`` is none of them.
 
     With limits beside ``max_macs``, up to 10,000 genomes are drawn to find one within all limits.
 
     Args:
-        space: the search space.
-        known: costs of an architecture, and the limits.
-        seed: seed of the random genomes, those of ``sample``.
+        sample: random genomes of the space.
 
     Raises:
         InputError: there are limits beside ``max_macs``, and no genome is within all of them.
     """
-    limits, rng = known.limits, np.random.default_rng(seed)
-
-    def drawn(n: int) -> NDArray[np.float64]:
-        points = rng.random((n, space.dim))
-        rows = [[*known.figures(space.decode(point)).values()] for point in points]
-        return np.array(rows, np.float64).reshape(n, len(limits))
-
+    limits = sample.known.limits
     bounds = np.array(list(limits.values()), np.float64)
-    figures = drawn(_SAMPLES)
-    holding = figures <= bounds
+    holding = sample.figures <= bounds
     within: NDArray[np.bool_] = np.all(holding, axis=1)
     if limits.keys() - {"max_macs"} and not within.any():
-        figures = np.concatenate([figures, drawn(_DRAWS - _SAMPLES)])
+        figures = sample.enlarged(_DRAWS).figures
         holding = figures <= bounds
         if not holding.all(axis=1).any():
-            raise InputError(_excluded(space.name, limits, figures.min(axis=0), holding))
+            raise InputError(_excluded(sample.space.name, limits, figures.min(axis=0), holding))
     alone = dict(zip(limits, holding.mean(axis=0).tolist(), strict=True))
     return LimitShares(limits, alone, float(holding.all(axis=1).mean()), within)
 
@@ -122,10 +113,9 @@ def check_limits(components: BaseComponents) -> tuple[Feasibility, LimitShares |
     Raises:
         InputError: no architecture was found within the limits.
     """
-    space, known, seed = components.space, components.known, components.experiment.seed
-    found = feasibility(space, known.counted_macs, known.settings.max_macs, seed)
-    several = bool(known.limits.keys() - {"max_macs"})
-    return found, limit_shares(space, known, seed) if several else None
+    sample = components.cost_sample
+    several = bool(sample.known.limits.keys() - {"max_macs"})
+    return feasibility(sample), limit_shares(sample) if several else None
 
 
 def cost_statement(
@@ -155,22 +145,18 @@ def cost_statement(
     return f"Limit {limit} multiply-adds: {share:.1f} % of the space is feasible; {low}{timed}."
 
 
-def feasibility(
-    space: SearchSpace, cost: Callable[[Architecture], int], max_macs: int | None, seed: int = 0
-) -> Feasibility:
+def feasibility(sample: CostSample) -> Feasibility:
     """Return the feasible fraction of random genomes, and the cost of a local minimum.
 
     Args:
-        space: the search space.
-        cost: multiply-adds of an architecture.
-        max_macs: the limit; None: there is none.
-        seed: seed of the random genomes.
+        sample: random genomes of the space.
 
     Raises:
-        InputError: no architecture was found within the limit.
+        InputError: no architecture was found within ``max_macs``.
     """
-    points, costs = sample(space, cost, seed)
-    cheapest = cost(space.decode(extreme(space, cost, points[int(costs.argmin())])))
+    space, cost, costs = sample.space, sample.known.counted_macs, sample.counted
+    max_macs = sample.known.settings.max_macs
+    cheapest = cost(space.decode(extreme(space, cost, sample.points[int(costs.argmin())])))
     if max_macs is not None and cheapest > max_macs:
         raise InputError(
             f"objective.max_macs={max_macs}: no architecture of space {space.name!r} is that "
@@ -178,14 +164,6 @@ def feasibility(
         )
     limit = math.inf if max_macs is None else max_macs
     return Feasibility(float((costs <= limit).mean()), cheapest)
-
-
-def sample(
-    space: SearchSpace, cost: Callable[[Architecture], int], seed: int = 0
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return 2000 random genomes, (n, dim), and their costs, (n,), in multiply-adds."""
-    points = np.random.default_rng(seed).random((_SAMPLES, space.dim))
-    return points, np.array([cost(space.decode(point)) for point in points], np.int64)
 
 
 def extreme(

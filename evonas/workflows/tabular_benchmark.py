@@ -34,7 +34,7 @@ class TabularBenchmark(BaseComponents):
             raise InputError("table: expected the table to search in, got none")
         return Table(self.experiment.table)
 
-    @property
+    @cached_property
     def space(self) -> SearchSpace:
         """The space that the table's columns span, narrowed as the experiment says."""
         return self.table.space.narrowed(self.experiment.space.options)

@@ -20,11 +20,14 @@ def test_the_python_of_the_page_runs(
     pytest.importorskip("onnxscript")
     load = evonas.Experiment.load.__func__  # type: ignore[attr-defined]
 
-    def with_cache(cls: type, source: Any, /, **changes: Any) -> Any:
-        return load(cls, source, **changes, features={"cache": str(cache)})
+    def small(cls: type, source: Any, /, **changes: Any) -> Any:
+        if "data" in changes:
+            changes["data"] = {"identities": 12, "images_per_identity": 4}
+        features = {"cache": str(cache), "jitters": 0}
+        return load(cls, source, **changes, features=features, standard_baselines=False)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evonas.Experiment, "load", classmethod(with_cache))
+    monkeypatch.setattr(evonas.Experiment, "load", classmethod(small))
     monkeypatch.setattr("evonas.estimation.cost.latency.ROUNDS", 1)
     names: dict[str, Any] = {"__name__": "__main__"}
     for content in documents.python(PAGE):

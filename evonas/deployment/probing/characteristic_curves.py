@@ -195,9 +195,10 @@ def _lasso(z: Floats, t: Floats, lambdas: Floats) -> tuple[Floats, int]:
         warnings.simplefilter("ignore")  # fits without convergence are counted below
         _, weights, _, needed = lasso_path(
             np.asfortranarray(z),
-            t[:, 0] if k == 1 else np.asfortranarray(t),
+            np.ascontiguousarray(t[:, 0]) if k == 1 else np.asfortranarray(t),
             alphas=lambdas,
             precompute=k == 1,
+            check_input=False,  # they would be checked anew for each penalty, most of the time
             tol=min(_GAP[0] * k**2, _GAP[1]),
             max_iter=sweeps,
             return_n_iter=True,

@@ -53,10 +53,15 @@ class KnownCosts:
         """Return the multiply-adds that count."""
         return self.macs(architecture) + self.share(architecture).macs
 
-    def figures(self, architecture: Architecture) -> dict[str, float]:
-        """Return what each limit that is set bounds: name of the limit -> cost."""
+    def figures(self, architecture: Architecture, macs: int | None = None) -> dict[str, float]:
+        """Return what each limit that is set bounds: name of the limit -> cost.
+
+        Args:
+            architecture: the architecture.
+            macs: multiply-adds of its head network, where they are known; None: they are computed.
+        """
         head = partial(self.weights, architecture)
-        return self._figures(architecture, self.macs(architecture), head)
+        return self._figures(architecture, self.macs(architecture) if macs is None else macs, head)
 
     def _figures(
         self, architecture: Architecture, macs: int, head: Callable[[], WeightCount]

@@ -179,6 +179,7 @@ class Listener(Callback):
 @pytest.mark.slow
 def test_training_on_that_was_stopped_goes_on_and_with_other_settings_begins_anew(
     retrained: Path,
+    work: Pruning,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -202,6 +203,7 @@ def test_training_on_that_was_stopped_goes_on_and_with_other_settings_begins_ane
         )
         return epochs[0]
 
+    monkeypatch.setattr(Pruning, "curves", work.curves)
     monkeypatch.setattr(checkpoint, "SECONDS_AT_RISK", 0.0)
     monkeypatch.setattr(training_module, "validate", validated)
     assert prune("whole") == 2
