@@ -13,16 +13,19 @@ help:  ## show this list
 
 install: .venv/installed  ## make .venv with the tested versions of everything
 
+# Python compiles what is imported, which is a part of 22,000 files.
+PIP = $(BIN)/pip install --quiet --no-compile -c constraints.txt
+
 # What the main job needs, so that the first search begins sooner; tests need more.
 .venv/core: setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "evonas needs Python >= 3.11 (PYTHON=python3.11 make ...)"; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	$(PIP) torch==2.13.0
+	$(PIP) -e .
 	@touch $@
 
 .venv/installed: .venv/core
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev,quantize]'
+	$(PIP) -e '.[dev,quantize]'
 	@touch $@
 
 search: .venv/core  ## search a head network on the embedded default (synthetic faces)
@@ -85,7 +88,7 @@ bench: .venv/bench  ## measure throughput, into experiments/benchmarks/RESULTS.m
 
 # What the benchmarks hold evonas against; apart, so that `make test` needs none of it.
 .venv/bench: .venv/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[bench]'
+	$(PIP) -e '.[bench]'
 	@touch $@
 
 docs: .venv/docs  ## build the site of the documentation, into build/site
@@ -100,7 +103,7 @@ figures: install  ## draw the pictures of the README again, from rendered faces 
 
 # What builds the site and runs the notebook; apart, so that `make test` needs none of it.
 .venv/docs: .venv/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[docs]'
+	$(PIP) -e '.[docs]'
 	@touch $@
 
 compare: .venv/core  ## compare the optimizers on the embedded default
