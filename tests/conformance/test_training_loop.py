@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[2]
 #: networks of fifty layers amplify rounding: with weights changed by 1e-15 the textbook's own
 #: losses differ by up to 1e-6 after eight steps. A step that is left out makes 1e-3 and more.
 OF_WEIGHTS, OF_METRICS = {False: 1e-7, True: 1e-4}, {False: 1e-5, True: 1e-4}
-EPOCHS, BATCH, TRAIN, VALIDATION = {False: 4, True: 2}, 6, 20, 7  # epochs of whole networks: 2
+EPOCHS, EPOCHS_OF_WHOLE, BATCH, TRAIN, VALIDATION = 4, 2, 6, 20, 7
 HEADS = 14  # drawn from each space of heads
 WHOLE = 1  # drawn from each space of whole networks, which take long
 LARGEST = 2_000_000  # multiply-adds of a head: larger ones have wider layers, and no others
@@ -206,7 +206,7 @@ def follow(average: nn.Module, module: nn.Module, keep: float) -> None:
 def settings_of(number: int, whole: bool = False) -> TrainingSettings:
     """Average on and off, warm-up on and off, in turn."""
     return TrainingSettings(
-        epochs=EPOCHS[whole],
+        epochs=EPOCHS_OF_WHOLE if whole else EPOCHS,
         batch_size=BATCH,
         learning_rate=2e-3,
         warmup=(0.0, 0.3)[number % 2],

@@ -198,7 +198,7 @@ def _lasso(z: Floats, t: Floats, lambdas: Floats) -> tuple[Floats, int]:
             np.ascontiguousarray(t[:, 0]) if k == 1 else np.asfortranarray(t),
             alphas=lambdas,
             precompute=k == 1,
-            check_input=False,  # they would be checked anew for each penalty, most of the time
+            check_input=False,  # it would be repeated for each penalty, at most of the time taken
             tol=min(_GAP[0] * k**2, _GAP[1]),
             max_iter=sweeps,
             return_n_iter=True,
