@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 
 from torch import nn
 
@@ -144,7 +143,6 @@ class MasterModule(Network):
         return total
 
 
-@lru_cache(maxsize=256)  # operations, weights and the module of a network follow one another
 def dimensions(architecture: Architecture, in_shape: Shape) -> Dimensions:
     """Return the blocks of an architecture, with the size of each block's input.
 
