@@ -198,7 +198,7 @@ def _lasso(z: Floats, t: Floats, lambdas: Floats) -> tuple[Floats, int]:
             np.ascontiguousarray(t[:, 0]) if k == 1 else np.asfortranarray(t),
             alphas=lambdas,
             precompute=k == 1,
-            check_input=False,  # it would be repeated for each penalty, at most of the time taken
+            check_input=False,  # the check is repeated for each penalty, and takes most of the time
             tol=min(_GAP[0] * k**2, _GAP[1]),
             max_iter=sweeps,
             return_n_iter=True,
