@@ -68,11 +68,10 @@ lint: install  ## check format, style, types and the order of packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Tests wait for processes that start and end, so that smoke and quality find time beside them. Workers of
-# Ray have a low priority by default: those who wait for them would wait for all the others.
+# Tests wait for processes that start and end, so that smoke and quality find time beside them.
 check: install  ## all that must hold: format, lint, types, floors, documentation, all tests, smoke, quality
 	$(MAKE) --jobs 2 --output-sync lint docs  # each of them keeps one core busy
-	RAY_worker_niceness=0 $(MAKE) --jobs 2 test-all smoke quality SELECT="not (slow and (faults or fuzz))"
+	$(MAKE) --jobs 2 test-all smoke quality SELECT="not (slow and (faults or fuzz))"
 
 smoke: install  ## a small search, stopped and resumed, and its winner retrained
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash tests/smoke.sh
